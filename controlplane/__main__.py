@@ -1,0 +1,53 @@
+"""`pinnace-controlplane`: the process. Signals stop it in order; everything else is in `server`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from controlplane.config import Config, parse
+from controlplane.server import ControlPlane
+from pinnace.clock import RandomIds, SystemClock
+from pinnace.errors import ApiError
+
+
+async def serve(config: Config) -> None:
+    ready, stop = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ControlPlane(config, SystemClock(), RandomIds()).run(ready, stop))
+        notice = group.create_task(_notify(ready))
+        await stop.wait()
+        notice.cancel()
+
+
+async def _notify(ready: asyncio.Event) -> None:
+    """Tell systemd (Type=notify) when the listeners are open."""
+    await ready.wait()
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        import socket
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.connect("\0" + address[1:] if address.startswith("@") else address)
+            notify.send(b"READY=1")
+
+
+def main() -> None:
+    config = parse(sys.argv[1:])
+    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(serve(config))
+    except* (ApiError, OSError) as group:
+        for error in group.exceptions:
+            print(f"pinnace-controlplane: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

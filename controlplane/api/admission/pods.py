@@ -1,0 +1,202 @@
+"""Pods: the defaults and the rules between fields that field options cannot say.
+
+Source: the behaviour of Kubernetes' core/v1 defaults and pod validation.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from controlplane.api.admission import meta
+from pinnace import quantity
+from pinnace.errors import Cause
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+# How long a pod stays bound to a node that is gone, in seconds (DefaultTolerationSeconds).
+TOLERATION_SECONDS = 300
+_RESOURCE_UNITS = {"cpu": quantity.milli}
+_KNOWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_IMAGE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./:@+]{0,511}\Z", re.ASCII)
+_FIELD_PATHS = re.compile(
+    r"metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['[^']+'\]|spec\.nodeName|spec\.serviceAccountName"
+    r"|status\.(hostIPs?|podIPs?)"
+)
+_RESOURCE_FIELDS = re.compile(r"(requests|limits)\.(cpu|memory|ephemeral-storage)")
+
+
+def default(pod: Any) -> None:
+    spec = pod.spec
+    if not spec.HasField("securityContext"):
+        spec.securityContext.SetInParent()
+    # Two names of one field; the older one is kept in step, as in Kubernetes.
+    spec.serviceAccount = spec.serviceAccountName
+    for _, container in containers(pod):
+        if not container.imagePullPolicy:
+            tag = container.image.rpartition("/")[2]
+            latest = "@" not in tag and (":" not in tag or tag.endswith(":latest"))
+            container.imagePullPolicy = "Always" if latest else "IfNotPresent"
+        for name, limit in container.resources.limits.items():
+            if name not in container.resources.requests:
+                container.resources.requests[name].string = limit.string
+    for volume in spec.volumes:
+        if not volume.volumeSource.ListFields():
+            volume.volumeSource.emptyDir.SetInParent()
+    for key in (NOT_READY, UNREACHABLE):
+        if not any(t.key in (key, "") and t.effect in ("NoExecute", "") for t in spec.tolerations):
+            spec.tolerations.add(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_SECONDS)
+
+
+def containers(pod: Any) -> Iterator[tuple[str, Any]]:
+    """Every container with its path."""
+    for field in ("initContainers", "containers"):
+        for index, container in enumerate(getattr(pod.spec, field)):
+            yield f"spec.{field}[{index}]", container
+
+
+def validate(pod: Any) -> list[Cause]:
+    faults = _volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod) + _dns(pod)
+    volumes = {volume.name for volume in pod.spec.volumes}
+    names: set[str] = set()
+    for path, container in containers(pod):
+        if container.name in names:
+            faults.append(Cause(f"{path}.name", f'Duplicate value: "{container.name}"', "FieldValueDuplicate"))
+        names.add(container.name)
+        if container.image and not _IMAGE.match(container.image):
+            faults.append(Cause(f"{path}.image", "Invalid value: not an image reference"))
+        faults += _mounts(path, container, volumes) + _env(path, container) + _ports(path, container)
+        faults += _resources(path, container)
+    return faults
+
+
+def _volumes(pod: Any) -> list[Cause]:
+    faults, names = [], set()
+    for index, volume in enumerate(pod.spec.volumes):
+        path = f"spec.volumes[{index}]"
+        if volume.name in names:
+            faults.append(Cause(f"{path}.name", f'Duplicate value: "{volume.name}"', "FieldValueDuplicate"))
+        names.add(volume.name)
+        sources = [field.name for field, _ in volume.volumeSource.ListFields()]
+        if len(sources) > 1:
+            faults.append(Cause(path, f"may not specify more than 1 volume type, got {' and '.join(sources)}"))
+        if volume.volumeSource.HasField("secret") and not volume.volumeSource.secret.secretName:
+            faults.append(Cause(f"{path}.secret.secretName", "Required value", "FieldValueRequired"))
+        if volume.volumeSource.HasField("configMap") and not volume.volumeSource.configMap.localObjectReference.name:
+            faults.append(Cause(f"{path}.configMap.name", "Required value", "FieldValueRequired"))
+        limit = volume.volumeSource.emptyDir.sizeLimit.string
+        if limit and quantity.parse(limit) < 0:
+            faults.append(Cause(f"{path}.emptyDir.sizeLimit", "must not be negative"))
+    return faults
+
+
+def _mounts(path: str, container: Any, volumes: set[str]) -> list[Cause]:
+    faults, seen = [], set()
+    for index, mount in enumerate(container.volumeMounts):
+        here = f"{path}.volumeMounts[{index}]"
+        if mount.name and mount.name not in volumes:
+            faults.append(Cause(f"{here}.name", f'Not found: "{mount.name}"', "FieldValueNotFound"))
+        target = posixpath.normpath("/" + mount.mountPath)
+        if target in seen:
+            faults.append(Cause(f"{here}.mountPath", f'Invalid value: "{mount.mountPath}": must be unique'))
+        if ".." in mount.mountPath.split("/"):
+            faults.append(Cause(f"{here}.mountPath", "must not contain '..'"))
+        seen.add(target)
+    return faults
+
+
+def _env(path: str, container: Any) -> list[Cause]:
+    faults = []
+    for index, env in enumerate(container.env):
+        here = f"{path}.env[{index}].valueFrom"
+        if not env.HasField("valueFrom"):
+            continue
+        sources = env.valueFrom.ListFields()
+        if env.value:
+            faults.append(Cause(here, "may not be specified when `value` is not empty"))
+        if len(sources) != 1:
+            faults.append(Cause(here, "must specify exactly one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef"))
+        field = env.valueFrom.fieldRef.fieldPath
+        if field and not _FIELD_PATHS.fullmatch(field):
+            faults.append(Cause(f"{here}.fieldRef.fieldPath", f'Unsupported value: "{field[:80]}"'))
+        resource = env.valueFrom.resourceFieldRef.resource
+        if resource and not _RESOURCE_FIELDS.fullmatch(resource):
+            faults.append(Cause(f"{here}.resourceFieldRef.resource", f'Unsupported value: "{resource[:80]}"'))
+        for ref in (env.valueFrom.configMapKeyRef, env.valueFrom.secretKeyRef):
+            if ref.key and not ref.localObjectReference.name:
+                faults.append(Cause(f"{here}.name", "Required value", "FieldValueRequired"))
+    return faults
+
+
+def _ports(path: str, container: Any) -> list[Cause]:
+    faults, names = [], set()
+    for index, port in enumerate(container.ports):
+        if port.name and port.name in names:
+            faults.append(Cause(f"{path}.ports[{index}].name", f'Duplicate value: "{port.name}"', "FieldValueDuplicate"))
+        names.add(port.name)
+    return faults
+
+
+def _resources(path: str, container: Any) -> list[Cause]:
+    faults = []
+    resources = container.resources
+    for field in ("limits", "requests"):
+        for name, value in getattr(resources, field).items():
+            here = f"{path}.resources.{field}.{name}"
+            if name not in _KNOWN_RESOURCES:
+                known = ", ".join(_KNOWN_RESOURCES)
+                faults.append(Cause(here, f"Pinnace does not support this resource (supported: {known})"))
+            elif quantity.parse(value.string) < 0:
+                faults.append(Cause(here, f'Invalid value: "{value.string}": must be greater than or equal to 0'))
+    for name, request in resources.requests.items():
+        limit = resources.limits.get(name) if name in resources.limits else None
+        if limit is not None and quantity.parse(request.string) > quantity.parse(limit.string):
+            message = f'Invalid value: "{request.string}": must be less than or equal to {name} limit of {limit.string}'
+            faults.append(Cause(f"{path}.resources.requests", message))
+    return faults
+
+
+def _tolerations(pod: Any) -> list[Cause]:
+    faults = []
+    for index, item in enumerate(pod.spec.tolerations):
+        path = f"spec.tolerations[{index}]"
+        if not item.key and item.operator != "Exists":
+            faults.append(Cause(f"{path}.operator", "must be Exists when `key` is empty"))
+        if item.operator == "Exists" and item.value:
+            faults.append(Cause(f"{path}.value", "must be empty when `operator` is Exists"))
+        if item.HasField("tolerationSeconds") and item.effect != "NoExecute":
+            faults.append(Cause(f"{path}.effect", "must be NoExecute when `tolerationSeconds` is set"))
+    return faults
+
+
+def _dns(pod: Any) -> list[Cause]:
+    if pod.spec.dnsPolicy == "None" and not pod.spec.dnsConfig.nameservers:
+        return [Cause("spec.dnsConfig.nameservers", "Required value: with dnsPolicy None", "FieldValueRequired")]
+    return []
+
+
+def validate_update(old: Any, new: Any) -> list[Cause]:
+    """A pod is replaced rather than updated: little of its spec may change."""
+    allowed = type(new)()
+    allowed.CopyFrom(old)
+    for field in ("containers", "initContainers"):
+        before, after = getattr(allowed.spec, field), getattr(new.spec, field)
+        for was, now in zip(before, after, strict=False):
+            was.image = now.image
+    for field in ("activeDeadlineSeconds",):
+        allowed.spec.ClearField(field)
+        if new.spec.HasField(field):
+            setattr(allowed.spec, field, getattr(new.spec, field))
+    kept = list(old.spec.tolerations)
+    if all(item in new.spec.tolerations for item in kept):
+        del allowed.spec.tolerations[:]
+        allowed.spec.tolerations.extend(new.spec.tolerations)
+    if allowed.spec == new.spec:
+        return []
+    message = (
+        "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, "
+        "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions)"
+    )
+    return [Cause("spec", message, "FieldValueForbidden")]

@@ -1,0 +1,48 @@
+"""Events: what the control plane did and why, for people. Repeated ones count up instead of piling up."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from controlplane.store import Tx
+from pinnace import codec, kinds
+
+MAX_MESSAGE = 1024
+
+
+def record(tx: Tx, about: Any, reason: str, message: str, *, source: str, now: float, warning: bool = False) -> None:
+    """Say `reason` of a Pod or Node in the same transaction that does it."""
+    kind = about.DESCRIPTOR.name
+    event = kinds.EVENT.cls()
+    event.involvedObject.kind, event.involvedObject.apiVersion = kind, "v1"  # type: ignore[attr-defined]
+    for field in ("name", "namespace", "uid"):
+        setattr(event.involvedObject, field, getattr(about.metadata, field))  # type: ignore[attr-defined]
+    event.reason, event.message = reason, message[:MAX_MESSAGE]  # type: ignore[attr-defined]
+    event.type = "Warning" if warning else "Normal"  # type: ignore[attr-defined]
+    event.source.component = event.reportingComponent = source  # type: ignore[attr-defined]
+    put(tx, event, now=now)
+
+
+def put(tx: Tx, event: Any, *, now: float) -> None:
+    """Store an event whose involvedObject, reason, message, type and source are set."""
+    about = event.involvedObject
+    digest = hashlib.sha256("\0".join((about.uid, event.reason, event.message, event.source.host)).encode()).hexdigest()
+    namespace = about.namespace or "default"
+    name = f"{about.name[:200]}.{digest[:16]}"
+    known = tx.get(kinds.EVENT, namespace, name)
+    if known is not None:
+        known.count += 1
+        known.lastTimestamp.CopyFrom(codec.time_of(now))
+        tx.put(kinds.EVENT, known)
+        return
+    if tx.get(kinds.NAMESPACE, "", namespace) is None:
+        return
+    event.metadata.name, event.metadata.namespace = name, namespace
+    # An event's identity is its content, so its uid can be too.
+    event.metadata.uid = f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
+    event.metadata.creationTimestamp.CopyFrom(codec.time_of(now))
+    event.firstTimestamp.CopyFrom(codec.time_of(now))
+    event.lastTimestamp.CopyFrom(codec.time_of(now))
+    event.count = 1
+    tx.put(kinds.EVENT, event)

@@ -1,0 +1,1 @@
+"""Which node runs which pod. `placement` decides and is pure; `service` watches, commits and explains."""

@@ -1,0 +1,140 @@
+from pinnace.api.v1 import objects_pb2 as _objects_pb2
+from pinnace.api.v1 import streams_pb2 as _streams_pb2
+from pinnace.core.v1 import event_pb2 as _event_pb2
+from pinnace.core.v1 import node_pb2 as _node_pb2
+from pinnace.core.v1 import pod_pb2 as _pod_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Hello(_message.Message):
+    __slots__ = ("node", "vtepMac")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    VTEPMAC_FIELD_NUMBER: _ClassVar[int]
+    node: _node_pb2.Node
+    vtepMac: str
+    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class NodeMessage(_message.Message):
+    __slots__ = ("hello", "heartbeat")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    heartbeat: Heartbeat
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("podCIDR", "clusterCIDRs", "heartbeatMillis", "vni", "vxlanPort")
+    PODCIDR_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERCIDRS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEATMILLIS_FIELD_NUMBER: _ClassVar[int]
+    VNI_FIELD_NUMBER: _ClassVar[int]
+    VXLANPORT_FIELD_NUMBER: _ClassVar[int]
+    podCIDR: str
+    clusterCIDRs: _containers.RepeatedScalarFieldContainer[str]
+    heartbeatMillis: int
+    vni: int
+    vxlanPort: int
+    def __init__(self, podCIDR: _Optional[str] = ..., clusterCIDRs: _Optional[_Iterable[str]] = ..., heartbeatMillis: _Optional[int] = ..., vni: _Optional[int] = ..., vxlanPort: _Optional[int] = ...) -> None: ...
+
+class Peer(_message.Message):
+    __slots__ = ("node", "podCIDR", "address", "vtepMac")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PODCIDR_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    VTEPMAC_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    podCIDR: str
+    address: str
+    vtepMac: str
+    def __init__(self, node: _Optional[str] = ..., podCIDR: _Optional[str] = ..., address: _Optional[str] = ..., vtepMac: _Optional[str] = ...) -> None: ...
+
+class Change(_message.Message):
+    __slots__ = ("key", "object", "peer")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    object: _objects_pb2.Object
+    peer: Peer
+    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
+
+class Assignment(_message.Message):
+    __slots__ = ("complete", "appliesTo", "revision", "changes")
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    APPLIESTO_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    complete: bool
+    appliesTo: int
+    revision: int
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    def __init__(self, complete: _Optional[bool] = ..., appliesTo: _Optional[int] = ..., revision: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
+
+class StreamOffer(_message.Message):
+    __slots__ = ("id", "open")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    open: _streams_pb2.OpenStream
+    def __init__(self, id: _Optional[str] = ..., open: _Optional[_Union[_streams_pb2.OpenStream, _Mapping]] = ...) -> None: ...
+
+class ControlMessage(_message.Message):
+    __slots__ = ("welcome", "assignment", "stream")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    assignment: Assignment
+    stream: StreamOffer
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., stream: _Optional[_Union[StreamOffer, _Mapping]] = ...) -> None: ...
+
+class PodReport(_message.Message):
+    __slots__ = ("namespace", "name", "uid", "status", "removed")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: str
+    status: _pod_pb2.PodStatus
+    removed: bool
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., status: _Optional[_Union[_pod_pb2.PodStatus, _Mapping]] = ..., removed: _Optional[bool] = ...) -> None: ...
+
+class ReportStatusRequest(_message.Message):
+    __slots__ = ("pods", "events", "node")
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    pods: _containers.RepeatedCompositeFieldContainer[PodReport]
+    events: _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]
+    node: _node_pb2.NodeStatus
+    def __init__(self, pods: _Optional[_Iterable[_Union[PodReport, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_event_pb2.Event, _Mapping]]] = ..., node: _Optional[_Union[_node_pb2.NodeStatus, _Mapping]] = ...) -> None: ...
+
+class ReportStatusResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RenewCertificateRequest(_message.Message):
+    __slots__ = ("csr",)
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    csr: bytes
+    def __init__(self, csr: _Optional[bytes] = ...) -> None: ...
+
+class RenewCertificateResponse(_message.Message):
+    __slots__ = ("certificate", "ca")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    CA_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    ca: bytes
+    def __init__(self, certificate: _Optional[bytes] = ..., ca: _Optional[bytes] = ...) -> None: ...

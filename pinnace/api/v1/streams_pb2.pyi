@@ -1,0 +1,113 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ExecOptions(_message.Message):
+    __slots__ = ("command", "stdin", "tty")
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    TTY_FIELD_NUMBER: _ClassVar[int]
+    command: _containers.RepeatedScalarFieldContainer[str]
+    stdin: bool
+    tty: bool
+    def __init__(self, command: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., tty: _Optional[bool] = ...) -> None: ...
+
+class LogOptions(_message.Message):
+    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes")
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    TAILLINES_FIELD_NUMBER: _ClassVar[int]
+    SINCENANOS_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
+    LIMITBYTES_FIELD_NUMBER: _ClassVar[int]
+    follow: bool
+    tailLines: int
+    sinceNanos: int
+    previous: bool
+    timestamps: bool
+    limitBytes: int
+    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ...) -> None: ...
+
+class LoadImageOptions(_message.Message):
+    __slots__ = ("reference",)
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+
+class ListImagesOptions(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class OpenStream(_message.Message):
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    EXEC_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    LOADIMAGE_FIELD_NUMBER: _ClassVar[int]
+    LISTIMAGES_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    pod: str
+    container: str
+    node: str
+    exec: ExecOptions
+    logs: LogOptions
+    loadImage: LoadImageOptions
+    listImages: ListImagesOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ...) -> None: ...
+
+class TerminalSize(_message.Message):
+    __slots__ = ("columns", "rows")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    columns: int
+    rows: int
+    def __init__(self, columns: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class Exit(_message.Message):
+    __slots__ = ("code", "message", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    reason: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Image(_message.Message):
+    __slots__ = ("reference", "id", "sizeBytes")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIZEBYTES_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    id: str
+    sizeBytes: int
+    def __init__(self, reference: _Optional[str] = ..., id: _Optional[str] = ..., sizeBytes: _Optional[int] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    STDINCLOSED_FIELD_NUMBER: _ClassVar[int]
+    STDOUT_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    open: OpenStream
+    id: str
+    stdin: bytes
+    stdinClosed: bool
+    stdout: bytes
+    stderr: bytes
+    resize: TerminalSize
+    exit: Exit
+    image: Image
+    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
