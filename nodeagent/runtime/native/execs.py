@@ -1,0 +1,68 @@
+"""Further processes in a running container: exec.
+
+The helper joins the cgroups and the namespaces of the container's init by pidfd, forks into its pid namespace, waits,
+and writes the exit code to a pipe. It belongs to the stream that asked for it and ends with it.
+"""
+
+import json
+import os
+import signal
+import termios
+
+from nodeagent.runtime.native import init
+from nodeagent.runtime.native import monitor as monitors
+from nodeagent.runtime.native import syscalls as sc
+
+_ALL = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWNET | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc.CLONE_NEWCGROUP
+
+
+def run(bundle, request, descriptors, reply):
+    """`descriptors` are stdin, stdout, stderr and the pipe for the exit code."""
+    stdin, stdout, stderr, status = descriptors
+    with open(f"{bundle}/config.json") as file:
+        config = json.load(file)
+    with open(f"{bundle}/state.json") as file:
+        state = json.load(file)
+    config["args"] = request["args"]
+    if request["tty"]:
+        config["env"] = [*config["env"], "TERM=xterm"]
+    filter_ = init.read_filter(config["seccomp"])
+    pidfd = os.pidfd_open(state["pid"])
+    if monitors.start_time(state["pid"]) != state["pid_start"]:
+        raise OSError("the container is not running")
+    init.join_cgroups(config["cgroups"])
+    sc.setns(pidfd, _ALL)
+    os.close(pidfd)
+    fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _become(config, filter_, (stdin, stdout, stderr), fail_write, tty=request["tty"])
+    for fd in (fail_write, stdin, stdout, stderr):
+        os.close(fd)
+    failure = b""
+    while chunk := os.read(fail_read, 4096):
+        failure += chunk
+    if failure:
+        os.waitpid(pid, 0)
+        raise OSError(failure.decode(errors="replace"))
+    reply({"pid": pid})
+    # When the agent goes, the other end of the pipe does: SIGHUP-like, the process is not left behind.
+    code = os.waitpid(pid, 0)[1]
+    os.write(status, b"%d" % (128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code)))
+
+
+def _become(config, filter_, stdio, fail_write, *, tty):
+    try:
+        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        for source, target in zip(stdio, (0, 1, 2), strict=True):
+            os.dup2(source, target)
+        if tty:
+            import fcntl
+
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        init.become(config, filter_)
+    except BaseException as error:
+        os.write(fail_write, monitors._reason(error, config["args"]).encode()[:4000])
+    finally:
+        os._exit(127)

@@ -1,0 +1,116 @@
+"""The container's first process, from fork to exec. Single-threaded and alone; any failure is told to the monitor.
+
+The order is the point of this file: join what needs the host's view (cgroups, namespaces), then change the view
+(mounts), then give up power (capabilities, user, seccomp), then become the program.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+
+from nodeagent.runtime.native import capabilities, rootfs
+from nodeagent.runtime.native import syscalls as sc
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NAMESPACES = (("net", sc.CLONE_NEWNET), ("ipc", sc.CLONE_NEWIPC), ("uts", sc.CLONE_NEWUTS))
+
+
+def run(config, bundle):
+    """Become the program of `config`. Raises OSError; never returns."""
+    # The monitor's end is the container's end. Set again below: the kernel clears it when credentials change.
+    sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    join_cgroups(config["cgroups"])
+    _oom_score(config["oom_score_adj"])
+    # The filter is read while the host's files can still be seen.
+    filter_ = read_filter(config["seccomp"])
+    for name, flag in _NAMESPACES:
+        path = f"{config['sandbox']}/ns/{name}"
+        if os.path.exists(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            sc.setns(fd, flag)
+            os.close(fd)
+    sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    rootfs.build(config, bundle)
+    become(config, filter_)
+
+
+def join_cgroups(folders):
+    for folder in folders:
+        with open(f"{folder}/cgroup.procs", "w") as file:
+            file.write("0")
+
+
+def read_filter(path):
+    if not path:
+        return b""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _oom_score(value):
+    # Lowering needs CAP_SYS_RESOURCE, which some machines withhold; it is a hint to the kernel, not a promise to users.
+    with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(value))
+
+
+def become(config, filter_):
+    """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container."""
+    _enter_cwd(config["cwd"])
+    os.umask(0o022)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    drop_privileges(config, filter_)
+    sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Python ignores these; a program expects the defaults.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    sc.close_range_cloexec(3)
+    environment = dict(item.split("=", 1) for item in config["env"])
+    execute(config["args"], environment)
+
+
+def _enter_cwd(path):
+    if not os.path.isdir(path):
+        os.makedirs(path, 0o755, exist_ok=True)
+    os.chdir(path)
+    # A descriptor that leaked into the image's WORKDIR would show as a path outside the root (CVE-2024-21626).
+    if not os.getcwd().startswith("/"):
+        raise OSError(f"the working directory {path} lies outside the container")
+
+
+def drop_privileges(config, filter_):
+    wanted = capabilities.mask(config["capabilities"])
+    for number in range(len(capabilities.NAMES)):
+        if not wanted >> number & 1:
+            try:
+                sc.prctl(sc.PR_CAPBSET_DROP, number)
+            except OSError:
+                # A capability that this kernel does not know cannot be held either.
+                continue
+    if config["no_new_privileges"]:
+        sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)
+    if filter_:
+        # Needs CAP_SYS_ADMIN unless no_new_privs is set, so it goes before the capabilities do.
+        sc.load_seccomp(filter_)
+    os.setgroups(config["groups"])
+    os.setresgid(config["group"], config["group"], config["group"])
+    os.setresuid(config["user"], config["user"], config["user"])
+    if config["user"] == 0:
+        sc.capset(wanted)
+
+
+def execute(args, environment):
+    """execve along PATH as the container sees it. Raises FileNotFoundError, PermissionError, OSError."""
+    program = args[0]
+    if "/" in program:
+        os.execve(program, args, environment)
+    denied = None
+    for folder in environment.get("PATH", DEFAULT_PATH).split(":"):
+        try:
+            os.execve(os.path.join(folder, program), args, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            denied = error
+    raise denied or FileNotFoundError(2, f"executable file not found in $PATH: {program}")

@@ -1,0 +1,141 @@
+"""The system calls that Python 3.11 lacks, by libc and by number. Each raises OSError with the call's name.
+
+Numbers from 424 on are the same on every architecture; source: the kernel's syscall tables.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = 32, 4096, 16384, 1 << 18, 1 << 21
+MNT_DETACH = 2
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_FDCWD = -100
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 0x01, 0x02, 0x04
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+O_PATH = 0o10000000
+
+PR_SET_PDEATHSIG, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 23, 24, 38, 22
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+SECCOMP_MODE_FILTER = 2
+CLOSE_RANGE_CLOEXEC = 4
+
+_NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[platform.machine()]
+_NR_CAPSET = {"x86_64": 126, "aarch64": 91}[platform.machine()]
+_NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_MOUNT_SETATTR = 428, 429, 442
+_NR_OPENAT2, _NR_CLOSE_RANGE = 437, 436
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result, name):
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def _syscall(name, number, *arguments):
+    return _check(_libc.syscall(ctypes.c_long(number), *arguments), name)
+
+
+def unshare(flags):
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def setns(fd, flags):
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+
+
+def mount(source, target, fstype, flags=0, data=""):
+    result = _libc.mount(
+        source.encode(), os.fsencode(target), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None
+    )
+    _check(result, f"mount {fstype or source} on {target}")
+
+
+def umount(target, flags=0):
+    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
+
+
+def sethostname(name):
+    raw = name.encode()
+    _check(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
+
+
+def pivot_root(new, old):
+    _syscall("pivot_root", _NR_PIVOT_ROOT, ctypes.c_char_p(os.fsencode(new)), ctypes.c_char_p(os.fsencode(old)))
+
+
+def open_tree(fd, path="", *, recursive=False):
+    """A detached copy of the mount at a descriptor or path."""
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+    raw = ctypes.c_char_p(os.fsencode(path))
+    return _syscall("open_tree", _NR_OPEN_TREE, ctypes.c_int(fd), raw, ctypes.c_uint(flags))
+
+
+def move_mount(tree, target_fd):
+    """Attach a detached mount on what a descriptor holds, whatever its path has become."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    empty = ctypes.c_char_p(b"")
+    _syscall("move_mount", _NR_MOVE_MOUNT, ctypes.c_int(tree), empty, ctypes.c_int(target_fd), empty, ctypes.c_uint(flags))
+
+
+def mount_setattr(fd, attributes, *, recursive=False):
+    raw = struct.pack("QQQQ", attributes, 0, 0, 0)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    buffer = ctypes.create_string_buffer(raw, len(raw))
+    number, empty = _NR_MOUNT_SETATTR, ctypes.c_char_p(b"")
+    _syscall("mount_setattr", number, ctypes.c_int(fd), empty, ctypes.c_uint(flags), buffer, ctypes.c_size_t(len(raw)))
+
+
+def openat2(fd, path, flags, *, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, mode=0):
+    """Open below `fd` as if it were the root: no symlink and no `..` leads out."""
+    raw = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    buffer = ctypes.create_string_buffer(raw, len(raw))
+    name = ctypes.c_char_p(os.fsencode(path))
+    return _syscall(f"openat2 {path}", _NR_OPENAT2, ctypes.c_int(fd), name, buffer, ctypes.c_size_t(len(raw)))
+
+
+def close_range_cloexec(first):
+    """Mark every descriptor from `first` on close-on-exec (CVE-2024-21626: none may reach the container)."""
+    limit, flag = ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(CLOSE_RANGE_CLOEXEC)
+    _syscall("close_range", _NR_CLOSE_RANGE, ctypes.c_uint(first), limit, flag)
+
+
+def prctl(option, *arguments):
+    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
+    return _check(_libc.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
+
+
+def load_seccomp(program):
+    """Install a compiled BPF filter (struct sock_filter, 8 bytes each)."""
+    body = ctypes.create_string_buffer(program, len(program))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(body)))
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(header))
+
+
+def capset(mask):
+    """Permitted and effective become `mask`, inheritable empty (CVE-2022-24769)."""
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0))
+    data = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0))
+    _syscall("capset", _NR_CAPSET, header, data)

@@ -1,0 +1,121 @@
+"""The seam to a container runtime.
+
+Terms. A *sandbox* is a pod's shared namespaces (net, ipc, uts) and its /dev/shm, pinned in the file system: it needs
+no process. A *bundle* is a folder with a `config.json` (`ContainerConfig`) that the caller makes; the runtime adds
+`state.json` when the container runs and `exit.json` when it has ended, and both outlive every process of ours.
+
+    await runtime.create_sandbox(SandboxConfig(...))
+    handle = await runtime.start(bundle)            # returns once the program runs
+    exit = await runtime.wait(handle)               # again after a restart: runtime.recover(bundle)
+    await runtime.remove(bundle)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """`folder` gets `ns/net`, `ns/ipc`, `ns/uts` and `shm`. Host networking leaves out `ns/net` and `ns/uts`."""
+
+    folder: Path
+    hostname: str
+    host_network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A bind of `source` on the host to `target` in the container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """All a container is. `layers` from the top down; `cgroups` are folders on the host to join."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    layers: tuple[str, ...]
+    sandbox: str
+    log: str
+    user: int = 0
+    group: int = 0
+    groups: tuple[int, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    read_only_root: bool = False
+    # A compiled BPF filter; empty: unconfined.
+    seccomp: str = ""
+    oom_score_adj: int = 0
+    host_network: bool = False
+    # Log rotation: bytes a file, files kept.
+    log_max_bytes: int = 10 << 20
+    log_max_files: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A started container. Processes are named by pid and start time, so that a reused pid is not mistaken."""
+
+    bundle: Path
+    pid: int
+    pid_start: int
+    monitor: int
+    monitor_start: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """`signal` is set when one ended the process; the code is then 128 + signal."""
+
+    code: int
+    finished_at: float
+    signal: int = 0
+    oom_killed: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecConfig:
+    args: tuple[str, ...]
+    tty: bool = False
+
+
+class StartError(Exception):
+    """The container could not be started; the text is for people."""
+
+
+class Runtime(Protocol):
+    async def create_sandbox(self, config: SandboxConfig) -> None:
+        """Make the sandbox; what is there already stays. Raises StartError."""
+
+    async def remove_sandbox(self, folder: Path) -> None:
+        """Unpin everything. Not having one is no error."""
+
+    async def start(self, bundle: Path) -> Handle:
+        """Start the container of `bundle`. Raises StartError."""
+
+    async def wait(self, handle: Handle) -> Exit:
+        """The container's end, also when it came before the call."""
+
+    def recover(self, bundle: Path) -> Handle | Exit | None:
+        """What became of a bundle: running, ended, or never started (and then it never will be)."""
+
+
+class Execs(Protocol):
+    """Optional: run further processes in a container."""
+
+    async def exec(self, handle: Handle, config: ExecConfig, stdio: tuple[int, int, int]) -> int:
+        """Run a process on the given descriptors (a terminal: all three the same). Returns its exit code.
+
+        Raises StartError when it cannot be started."""
