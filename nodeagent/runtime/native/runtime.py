@@ -41,6 +41,10 @@ class NativeRuntime:
         self._connecting = asyncio.Lock()
         self._launcher: subprocess.Popen[bytes] | None = None
 
+    async def warm(self) -> None:
+        """Have the launcher up before the first pod needs it. Raises StartError."""
+        await self._connected()
+
     async def close(self) -> None:
         """Let go of the launcher; it and the containers stay."""
         self._disconnect()

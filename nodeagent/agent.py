@@ -1,0 +1,164 @@
+"""The agent put together: what it starts, in which order, and how it takes up what was there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nodeagent import description
+from nodeagent.images.store import ImageStore
+from nodeagent.network.ipam import Ipam
+from nodeagent.network.overlay import OverlayNetwork
+from nodeagent.network.seam import NetworkError, Node
+from nodeagent.network.vxlan import mac_of
+from nodeagent.pods.manager import PodManager
+from nodeagent.pods.model import Policy
+from nodeagent.pods.worker import Services
+from nodeagent.reporter import Reporter
+from nodeagent.runtime.cgroups import Cgroups
+from nodeagent.runtime.native.runtime import NativeRuntime
+from nodeagent.session import Session
+from nodeagent.streams.service import Streams
+from pinnace import pki
+from pinnace.api.v1 import nodes_pb2
+from pinnace.clock import Clock
+
+log = logging.getLogger("pinnace.agent")
+# Seconds between looks at the overlay's entries, which do vanish (moby#52661).
+RESYNC_NETWORK = 30.0
+RETRY_NETWORK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`cgroup` names the agent's part of every hierarchy; `address` is the underlay's, empty: found."""
+
+    state_dir: Path
+    node: str
+    server: str
+    cgroup: str = "pinnace"
+    address: str = ""
+    policy: Policy = Policy()
+
+
+class Agent:
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._ipam: Ipam | None = None
+        self._network = OverlayNetwork()
+        self._resync = asyncio.Event()
+        self._pods = PodManager(config.state_dir / "assignment")
+        self._address = config.address
+
+    async def run(self) -> None:
+        """Serve until cancelled. Containers go on when the agent ends."""
+        config = self._config
+        self._address = self._address or await self._find_address()
+        runtime = NativeRuntime(config.state_dir, self._clock)
+        images = ImageStore(config.state_dir / "images")
+        reporter = Reporter(self._clock)
+        node = description.describe(config.node, self._address, config.state_dir)
+        services = self._services(runtime, images, reporter, node)
+        await self._restore_network()
+        # Warm: the first pod does not wait for a Python to start.
+        warm = asyncio.ensure_future(runtime.warm())
+        self._pods.start(services, self._resync.set)
+        streams = Streams(self._pods, images, runtime, self._clock)
+        session = Session(config.server, config.state_dir / "pki", self._clock)
+        hello = nodes_pb2.Hello(node=node, vtepMac=mac_of(config.node))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(reporter.run(session.report))
+                group.create_task(self._keep_network())
+                group.create_task(session.run(lambda: hello, self._welcomed, self._pods.apply, streams))
+        finally:
+            warm.cancel()
+            await self._pods.close()
+            await runtime.close()
+            await self._network.close()
+
+    async def _find_address(self) -> str:
+        while True:
+            try:
+                return description.address_towards(self._config.server)
+            except OSError as error:
+                log.warning("no_route server=%s error=%s", self._config.server, error)
+                await self._clock.sleep(RETRY_NETWORK)
+
+    def _services(self, runtime: NativeRuntime, images: ImageStore, reporter: Reporter, node: Any) -> Services:
+        state = self._config.state_dir
+        facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
+        facts |= {"hostname": socket.gethostname(), "capacity.memory": str(description.memory_total())}
+        return Services(
+            runtime=runtime, network=self._network, images=images, cgroups=Cgroups(self._config.cgroup),
+            clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
+            node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
+            report=reporter.pod,
+        )  # fmt: skip
+
+    # Network
+
+    async def _restore_network(self) -> None:
+        """From what the last welcome said, so that pods are reachable before the control plane is."""
+        path = self._config.state_dir / "welcome.pb"
+        if path.exists():
+            await self._setup_network(nodes_pb2.Welcome.FromString(path.read_bytes()))
+
+    async def _welcomed(self, welcome: nodes_pb2.Welcome) -> None:
+        pki.write_private(self._config.state_dir / "welcome.pb", welcome.SerializeToString())
+        await self._setup_network(welcome)
+
+    async def _setup_network(self, welcome: nodes_pb2.Welcome) -> None:
+        node = Node(
+            pod_cidr=welcome.podCIDR, cluster_cidrs=tuple(welcome.clusterCIDRs), address=self._address,
+            mac=mac_of(self._config.node), vni=welcome.vni, port=welcome.vxlanPort,
+        )  # fmt: skip
+        try:
+            await self._network.setup(node)
+        except NetworkError as error:
+            log.error("network_setup_failed error=%s", error)
+            return
+        if self._ipam is None or not self._ipam.contains(str(welcome.podCIDR).partition("/")[0]):
+            self._ipam = Ipam(welcome.podCIDR)
+            for uid, address in self._pods.addresses():
+                if self._ipam.contains(address):
+                    self._ipam.hold(uid, address)
+            self._pods.nudge()
+        self._resync.set()
+
+    async def _keep_network(self) -> None:
+        while True:
+            try:
+                wrong = await self._network.sync(list(self._pods.peers.values()))
+                if wrong:
+                    log.info("overlay_programmed entries=%d peers=%d", wrong, len(self._pods.peers))
+                delay = RESYNC_NETWORK
+            except NetworkError as error:
+                log.error("overlay_failed error=%s", error)
+                delay = RETRY_NETWORK
+            try:
+                await asyncio.wait_for(self._resync.wait(), delay)
+            except TimeoutError:
+                pass
+            self._resync.clear()
+
+
+def load_identity(state_dir: Path) -> dict[str, str]:
+    """What joining left. Raises FileNotFoundError."""
+    record: dict[str, str] = json.loads((state_dir / "agent.json").read_text())
+    return record
+
+
+def save_identity(state_dir: Path, record: dict[str, str]) -> None:
+    pki.write_private(state_dir / "agent.json", json.dumps(record).encode())
+
+
+def default_name() -> str:
+    return os.uname().nodename.lower()

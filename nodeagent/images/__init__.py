@@ -1,0 +1,1 @@
+"""Images on this node: `reference` names them, `unpack` opens layers, `archive` reads the formats, `store` keeps them."""

@@ -1,0 +1,84 @@
+"""What the kernel should hold for the overlay, and the difference from what it holds. Pure.
+
+Wanted and actual are sets of the same entries, so the difference is two set subtractions. Additions come before
+removals: while a peer moves, its old way works until the new one does.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nodeagent.network.seam import Node, Peer
+from nodeagent.network.vxlan import vtep_of
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """`dst` through the VXLAN device by `via`, or nowhere when `via` is empty (a blackhole)."""
+
+    dst: str
+    via: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Neighbour:
+    address: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fdb:
+    """Frames to `mac` go to the host `dst`."""
+
+    mac: str
+    dst: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    routes: frozenset[Route] = field(default_factory=frozenset)
+    neighbours: frozenset[Neighbour] = field(default_factory=frozenset)
+    fdb: frozenset[Fdb] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Apply `add` first, entry by entry in the order fdb, neighbours, routes; then `remove` in the opposite order."""
+
+    add: Table
+    remove: Table
+
+    @property
+    def size(self) -> int:
+        return sum(len(t.routes) + len(t.neighbours) + len(t.fdb) for t in (self.add, self.remove))
+
+
+def wanted(node: Node, peers: Iterable[Peer]) -> Table:
+    """The table of `node`. A peer whose range is ours, or outside the cluster's, is left out: it could only do harm."""
+    usable = [peer for peer in peers if _sane(node, peer)]
+    return Table(
+        routes=frozenset(Route(peer.pod_cidr, vtep_of(peer.pod_cidr)) for peer in usable)
+        | frozenset(Route(cidr) for cidr in node.cluster_cidrs),
+        neighbours=frozenset(Neighbour(vtep_of(peer.pod_cidr), peer.mac) for peer in usable),
+        fdb=frozenset(Fdb(peer.mac, peer.address) for peer in usable),
+    )
+
+
+def _sane(node: Node, peer: Peer) -> bool:
+    try:
+        network = ipaddress.IPv4Network(peer.pod_cidr)
+        ipaddress.IPv4Address(peer.address)
+    except ValueError:
+        return False
+    ours = ipaddress.IPv4Network(node.pod_cidr)
+    inside = any(network.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in node.cluster_cidrs)
+    return inside and not network.overlaps(ours) and peer.mac != node.mac
+
+
+def difference(want: Table, have: Table) -> Difference:
+    return Difference(
+        add=Table(want.routes - have.routes, want.neighbours - have.neighbours, want.fdb - have.fdb),
+        remove=Table(have.routes - want.routes, have.neighbours - want.neighbours, have.fdb - want.fdb),
+    )

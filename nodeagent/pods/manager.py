@@ -1,0 +1,187 @@
+"""All pods of this node: the assignment in, one worker for each pod, the last assignment on disk.
+
+What the control plane said last is kept below `assignment/`, so that an agent which starts without it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from nodeagent.network.seam import Peer
+from nodeagent.pods.worker import Services, Worker
+from pinnace import kinds, pki
+from pinnace.api.v1 import nodes_pb2
+
+log = logging.getLogger("pinnace.pods")
+_KINDS = {kind.kind: kind for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET)}
+
+
+class PodManager:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._objects: dict[str, Any] = {}
+        self.peers: dict[str, Peer] = {}
+        self.workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._services: Services | None = None
+        self._on_peers: Callable[[], None] = lambda: None
+        for name in ("objects", "peers"):
+            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def lookup(self, kind: str, namespace: str, name: str) -> Any | None:
+        """A ConfigMap or Secret that some pod here names."""
+        return self._objects.get(f"{kind}/{namespace}/{name}")
+
+    def start(self, services: Services, on_peers: Callable[[], None]) -> None:
+        """Take up what is on disk."""
+        self._services = services
+        self._on_peers = on_peers
+        for path in sorted((self._folder / "objects").iterdir()):
+            key = path.name.replace("%", "/")
+            self._objects[key] = _KINDS[key.partition("/")[0]].cls.FromString(path.read_bytes())
+        for path in (self._folder / "peers").iterdir():
+            self.peers[path.name] = _peer(nodes_pb2.Peer.FromString(path.read_bytes()))
+        for key, item in list(self._objects.items()):
+            if key.startswith("Pod/"):
+                self._apply_pod(item)
+        self._adopt_orphans()
+
+    def _adopt_orphans(self) -> None:
+        """Pods whose folder is here but which the last assignment no longer had: they are torn down."""
+        assert self._services is not None
+        folder = self._services.state / "pods"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for entry in os.scandir(folder):
+            if entry.name in self.workers:
+                continue
+            pod = kinds.POD.cls()
+            path = Path(entry.path) / "pod.pb"
+            if path.exists():
+                pod = kinds.POD.cls.FromString(path.read_bytes())
+            pod.metadata.uid = entry.name  # type: ignore[attr-defined]
+            self._apply_pod(pod)
+            self.workers[entry.name].leave()
+
+    def apply(self, assignment: nodes_pb2.Assignment) -> None:
+        """Take in an assignment, complete or incremental."""
+        keys = {change.key for change in assignment.changes}
+        changed: set[str] = set()
+        for change in assignment.changes:
+            self._change(change, changed)
+        if assignment.complete:
+            for key in [key for key in self._objects if key not in keys]:
+                self._change(nodes_pb2.Change(key=key), changed)
+            for name in [name for name in self.peers if f"Peer//{name}" not in keys]:
+                self._change(nodes_pb2.Change(key=f"Peer//{name}"), changed)
+        if any(key.startswith("Peer/") for key in changed):
+            self._on_peers()
+        self._tell_users(changed)
+
+    def _change(self, change: nodes_pb2.Change, changed: set[str]) -> None:
+        kind, _, rest = change.key.partition("/")
+        if kind == "Peer":
+            self._change_peer(rest.strip("/"), change, changed)
+            return
+        path = self._folder / "objects" / change.key.replace("/", "%")
+        old = self._objects.get(change.key)
+        if not change.HasField("object"):
+            if old is None:
+                return
+            del self._objects[change.key]
+            path.unlink(missing_ok=True)
+            changed.add(change.key)
+            if kind == "Pod" and old.metadata.uid in self.workers:
+                self.workers[old.metadata.uid].leave()
+            return
+        item: Any = _KINDS[kind].cls.FromString(change.object.protobuf)
+        if old is not None and old.metadata.resourceVersion == item.metadata.resourceVersion:
+            return
+        self._objects[change.key] = item
+        changed.add(change.key)
+        if kind != "Pod" or old is None or old.spec != item.spec or old.metadata != item.metadata:
+            pki.write_private(path, change.object.protobuf)
+        if kind == "Pod":
+            if old is not None and old.metadata.uid != item.metadata.uid and old.metadata.uid in self.workers:
+                self.workers[old.metadata.uid].leave()
+            self._apply_pod(item)
+
+    def _change_peer(self, name: str, change: nodes_pb2.Change, changed: set[str]) -> None:
+        path = self._folder / "peers" / name
+        if change.HasField("peer"):
+            self.peers[name] = _peer(change.peer)
+            pki.write_private(path, change.peer.SerializeToString())
+        else:
+            self.peers.pop(name, None)
+            path.unlink(missing_ok=True)
+        changed.add(change.key)
+
+    def _tell_users(self, changed: set[str]) -> None:
+        config = {key for key in changed if key.startswith(("ConfigMap/", "Secret/"))}
+        if not config:
+            return
+        namespaces = {key.split("/")[1] for key in config}
+        for worker in self.workers.values():
+            if worker.pod.metadata.namespace in namespaces:
+                worker.objects_changed()
+
+    def _apply_pod(self, pod: Any) -> None:
+        assert self._services is not None
+        worker = self.workers.get(pod.metadata.uid)
+        if worker is not None:
+            worker.update(pod)
+            return
+        if pod.status.phase in ("Succeeded", "Failed") and not (self._services.state / "pods" / pod.metadata.uid).exists():
+            if not pod.metadata.deletionTimestamp.seconds:
+                return
+        worker = Worker(self._services, pod)
+        pki.write_private(worker.folder / "pod.pb", pod.SerializeToString())
+        self.workers[worker.uid] = worker
+        task = asyncio.ensure_future(worker.run())
+        self._tasks[worker.uid] = task
+        task.add_done_callback(lambda done, uid=worker.uid: self._ended(uid, done))
+
+    def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
+        worker = self.workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("worker_failed pod=%s", uid, exc_info=task.exception())
+            if worker is not None:
+                # A fault of ours must not strand the pod: a new worker looks at the same folder.
+                asyncio.get_running_loop().call_later(1.0, self._again, worker)
+
+    def _again(self, worker: Worker) -> None:
+        if worker.uid not in self.workers:
+            self._apply_pod(worker.pod)
+            if worker.gone:
+                self.workers[worker.uid].leave()
+
+    def nudge(self) -> None:
+        for worker in self.workers.values():
+            worker.nudge()
+
+    def find(self, namespace: str, name: str) -> Worker | None:
+        for worker in self.workers.values():
+            meta = worker.pod.metadata
+            if (meta.namespace, meta.name) == (namespace, name) and not worker.gone:
+                return worker
+        return None
+
+    async def close(self) -> None:
+        """Stop the workers. Containers go on."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def addresses(self) -> Iterable[tuple[str, str]]:
+        """Pod uid and address, of pods that hold one."""
+        return [(w.uid, w.seen.address) for w in self.workers.values() if w.seen.address and not w.seen.released]
+
+
+def _peer(message: nodes_pb2.Peer) -> Peer:
+    return Peer(message.node, message.podCIDR, message.address, message.vtepMac)

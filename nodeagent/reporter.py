@@ -1,0 +1,77 @@
+"""Statuses to the control plane, coalesced: only the latest of each pod is ever sent, one report at a time.
+
+While a report is under way newer statuses replace older ones in the next. What could not be sent is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pinnace.api.v1 import nodes_pb2
+from pinnace.clock import Clock
+from pinnace.core.v1 import event_pb2
+
+log = logging.getLogger("pinnace.reporter")
+# Events that wait while there is no control plane; the oldest are forgotten.
+MAX_EVENTS = 500
+MAX_PODS_PER_REPORT = 200
+MAX_EVENTS_PER_REPORT = 100
+RETRY = 1.0
+
+Send = Callable[[nodes_pb2.ReportStatusRequest], Awaitable[None]]
+
+
+class Reporter:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pods: dict[str, nodes_pb2.PodReport] = {}
+        self._events: deque[event_pb2.Event] = deque(maxlen=MAX_EVENTS)
+        self._wake = asyncio.Event()
+
+    def pod(self, pod: Any, status: Any, removed: bool) -> None:
+        meta = pod.metadata
+        self._pods[meta.uid] = nodes_pb2.PodReport(
+            namespace=meta.namespace, name=meta.name, uid=meta.uid, status=status, removed=removed
+        )
+        self._wake.set()
+
+    def event(self, pod: Any, reason: str, message: str, warning: bool) -> None:
+        meta = pod.metadata
+        event = event_pb2.Event(reason=reason, message=message[:1024], type="Warning" if warning else "Normal")
+        event.involvedObject.kind, event.involvedObject.apiVersion = "Pod", "v1"
+        event.involvedObject.namespace, event.involvedObject.name, event.involvedObject.uid = meta.namespace, meta.name, meta.uid
+        event.source.component = event.reportingComponent = "nodeagent"
+        self._events.append(event)
+        self._wake.set()
+
+    async def run(self, send: Send) -> None:
+        """Send until cancelled. `send` raises when it fails."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pods or self._events:
+                await self._send_some(send)
+
+    async def _send_some(self, send: Send) -> None:
+        request = nodes_pb2.ReportStatusRequest()
+        taken = dict(list(self._pods.items())[:MAX_PODS_PER_REPORT])
+        events = [self._events[i] for i in range(min(len(self._events), MAX_EVENTS_PER_REPORT))]
+        request.pods.extend(taken.values())
+        request.events.extend(events)
+        try:
+            await send(request)
+        except Exception as error:
+            log.warning("report_failed pods=%d error=%s", len(taken), error)
+            await self._clock.sleep(RETRY)
+            return
+        for uid, report in taken.items():
+            # One that was replaced meanwhile is still to be sent.
+            if self._pods.get(uid) is report:
+                del self._pods[uid]
+        for event in events:
+            if self._events and self._events[0] is event:
+                self._events.popleft()
