@@ -36,6 +36,8 @@ class Config:
     vxlan_port: int = 4789
     disabled: frozenset[str] = field(default_factory=frozenset)
     scheduler: bool = True
+    # A file of join tokens, one a line, to accept from the start. Empty: none.
+    join_tokens: str = ""
     log_level: str = "INFO"
 
     @property
@@ -62,6 +64,7 @@ def parse(arguments: list[str]) -> Config:
     add("--vxlan-port", default=4789, type=int, help="VXLAN UDP port (default %(default)s)")
     add("--disable-controller", action="append", default=[], metavar="NAME", choices=(*CONTROLLERS, "scheduler"),
         help="switch one off, to test your own: " + ", ".join((*CONTROLLERS, "scheduler")))  # fmt: skip
+    add("--join-tokens", default="", metavar="FILE", help="join tokens to accept, one a line; each works once")
     add("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     args = parser.parse_args(arguments)
     if not ipaddress.ip_network(args.cluster_cidr).prefixlen <= args.node_bits <= 30:
@@ -75,7 +78,7 @@ def parse(arguments: list[str]) -> Config:
         advertise=args.advertise or _own_address(), cluster_cidr=args.cluster_cidr, node_bits=args.node_bits,
         heartbeat=args.heartbeat, node_grace=args.node_grace, vni=args.vni, vxlan_port=args.vxlan_port,
         disabled=frozenset(args.disable_controller), scheduler="scheduler" not in args.disable_controller,
-        log_level=args.log_level,
+        log_level=args.log_level, join_tokens=args.join_tokens,
     )  # fmt: skip
 
 

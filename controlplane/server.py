@@ -85,6 +85,7 @@ class ControlPlane:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(store.serve())]
                 await store.update(lambda tx: bootstrap.namespaces(tx, verbs.Call(self._clock.now(), self._ids, "bootstrap")))
+                await self._take_tokens(store)
                 scheduler = Scheduler(store, self._clock)
                 nodes = Nodes(store, self._clock, self._ids, self._settings(), files.ca)
                 tasks.append(group.create_task(nodes.run()))
@@ -101,6 +102,13 @@ class ControlPlane:
                     task.cancel()
         finally:
             await store.close()
+
+    async def _take_tokens(self, store: Store) -> None:
+        """Tokens that whoever started us made beforehand."""
+        if self._config.join_tokens:
+            now = self._clock.now()
+            for token in Path(self._config.join_tokens).read_text().split():
+                await store.update(lambda tx, token=token: tokens.keep(tx, token, now=now, ttl=tokens.DEFAULT_TTL))
 
     def _settings(self) -> Settings:
         c = self._config

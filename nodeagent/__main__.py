@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from nodeagent import agent
-from pinnace.clock import SystemClock
-from pinnace.errors import ApiError
+from pinnace.clock import SystemClock, pause
+from pinnace.errors import ApiError, Unavailable
 
 STATE_DIR = Path("/var/lib/pinnace/nodeagent")
 
@@ -37,6 +37,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     join.add_argument("--token", required=True)
     join.add_argument("--ca-hash", required=True, metavar="sha256:HEX")
     join.add_argument("--node-name", default=agent.default_name(), help="default: the host name (%(default)s)")
+    join.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="keep trying to reach the endpoint this long")
     join.add_argument("--run", dest="go_on", action="store_true", help="go on as the agent at once")
     join.set_defaults(run=_join)
     run = verbs.add_parser("run", help="run the agent of a host that has joined")
@@ -53,7 +54,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _join(args: argparse.Namespace) -> None:
     from nodeagent.joining import join
 
-    record = join(args.endpoint, node=args.node_name, token=args.token, ca_hash=args.ca_hash, folder=args.state_dir / "pki")
+    clock = SystemClock()
+    deadline = clock.monotonic() + args.wait
+    while True:
+        try:
+            record = join(
+                args.endpoint, node=args.node_name, token=args.token, ca_hash=args.ca_hash, folder=args.state_dir / "pki"
+            )
+            break
+        except Unavailable:
+            if clock.monotonic() > deadline:
+                raise
+            pause(0.05)
     agent.save_identity(args.state_dir, record)
     print(f"node {record['node']} has joined {record['server']}", flush=True)
     if args.go_on:

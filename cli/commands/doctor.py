@@ -1,0 +1,182 @@
+"""`kctl doctor`: whether this machine can run a node, and how to mend what is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli import flags
+
+DEADLINE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`level` is ok, warn or fail; `mend` says what to do."""
+
+    name: str
+    level: str
+    text: str
+    mend: str = ""
+
+
+def run(arguments: list[str]) -> int:
+    parser = flags.Parser("doctor", "Check this machine for what a node needs, and say how to mend it")
+    parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="pod range to check for clashes (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    checks: list[Callable[[], Finding]] = [
+        _root, _kernel, _namespaces, _overlay, _vxlan, _nft, _cgroups, _memory_controller, _seccomp, _inotify, _tools,
+        lambda: _clash(args.cluster_cidr), _oom,
+    ]  # fmt: skip
+    found = []
+    for check in checks:
+        try:
+            found.append(check())
+        except (OSError, subprocess.SubprocessError) as error:
+            found.append(Finding(getattr(check, "__name__", "check").strip("_"), "fail", f"could not be checked: {error}"))
+    marks = {"ok": "✓", "warn": "!", "fail": "✗"}
+    for item in found:
+        print(f"{marks[item.level]} {item.name}: {item.text}")
+        if item.mend:
+            print(f"    {item.mend}")
+    bad = sum(item.level == "fail" for item in found)
+    print(f"\n{bad} problem{'s' if bad != 1 else ''}" if bad else "\nThis machine can run Pinnace.")
+    return 1 if bad else 0
+
+
+def _root() -> Finding:
+    if os.geteuid() == 0:
+        return Finding("root", "ok", "running as root")
+    return Finding("root", "fail", "not root", "Namespaces, mounts and devices need it: sudo kctl doctor")
+
+
+def _kernel() -> Finding:
+    release = os.uname().release
+    numbers = tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in release.split(".")[:2])
+    if numbers >= (5, 12):
+        return Finding("kernel", "ok", release)
+    return Finding("kernel", "fail", f"{release} is older than 5.12 (mount_setattr)", "Install a newer kernel, such as Debian 12's.")
+
+
+def _namespaces() -> Finding:
+    result = _try(["unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--cgroup", "--fork", "true"])
+    if result.returncode == 0:
+        return Finding("namespaces", "ok", "mount, net, ipc, uts, pid and cgroup")
+    return Finding("namespaces", "fail", _said(result), "The kernel or a container around this shell forbids them.")
+
+
+def _overlay() -> Finding:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("lower", "upper", "work", "merged"):
+            os.mkdir(f"{folder}/{name}")
+        options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
+        script = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, f"{folder}/merged"]
+        result = _try(script)
+    if result.returncode == 0:
+        return Finding("overlayfs", "ok", "mounts")
+    return Finding("overlayfs", "fail", _said(result), "modprobe overlay; on an overlay root, keep the state folder elsewhere.")
+
+
+def _vxlan() -> Finding:
+    command = ["unshare", "--net", "ip", "link", "add", "t0", "type", "vxlan", "id", "1", "dstport", "4789"]
+    result = _try(command)
+    if result.returncode == 0:
+        return Finding("vxlan", "ok", "devices can be made")
+    return Finding("vxlan", "fail", _said(result), "modprobe vxlan; apt-get install iproute2")
+
+
+def _nft() -> Finding:
+    if not shutil.which("nft"):
+        return Finding("nftables", "fail", "nft is missing", "apt-get install nftables")
+    result = _try(["unshare", "--net", "nft", "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }"])
+    if result.returncode == 0:
+        return Finding("nftables", "ok", "tables with a nat hook can be made")
+    return Finding("nftables", "fail", _said(result), "modprobe nf_tables nft_chain_nat nft_masq")
+
+
+def _cgroups() -> Finding:
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        return Finding("cgroups", "ok", "v2")
+    if (root / "memory/cgroup.procs").exists():
+        return Finding("cgroups", "ok", "hybrid" if (root / "unified").exists() else "v1")
+    return Finding("cgroups", "fail", "nothing is mounted below /sys/fs/cgroup", "mount -t cgroup2 none /sys/fs/cgroup")
+
+
+def _memory_controller() -> Finding:
+    root = Path("/sys/fs/cgroup")
+    controllers = root / "cgroup.controllers"
+    if controllers.exists():
+        missing = {"cpu", "memory", "pids"} - set(controllers.read_text().split())
+        if missing:
+            mend = "Boot with cgroup_enable=memory, or ask what holds the controllers in a v1 hierarchy."
+            return Finding("controllers", "fail", f"missing: {', '.join(sorted(missing))}", mend)
+        return Finding("controllers", "ok", "cpu, memory and pids")
+    missing = {name for name in ("cpu", "memory", "pids", "devices") if not (root / name).exists()}
+    if missing:
+        return Finding("controllers", "warn", f"not mounted: {', '.join(sorted(missing))}; their limits will not hold")
+    return Finding("controllers", "ok", "cpu, memory, pids and devices")
+
+
+def _seccomp() -> Finding:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return Finding("seccomp", "fail", "libseccomp is missing", "apt-get install libseccomp2")
+    return Finding("seccomp", "ok", "libseccomp is there")
+
+
+def _inotify() -> Finding:
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    if limit >= 128:
+        return Finding("inotify", "ok", f"{limit} instances a user")
+    return Finding("inotify", "warn", f"only {limit} instances a user", "sysctl fs.inotify.max_user_instances=512")
+
+
+def _tools() -> Finding:
+    missing = [name for name in ("ip", "nft", "nsenter", "unshare") if not shutil.which(name)]
+    if missing:
+        return Finding("tools", "fail", f"missing: {', '.join(missing)}", "apt-get install iproute2 nftables util-linux")
+    return Finding("tools", "ok", "ip, nft, nsenter and unshare")
+
+
+def _clash(cidr: str) -> Finding:
+    import ipaddress
+
+    ours = ipaddress.ip_network(cidr)
+    for line in _try(["ip", "-4", "route", "show"]).stdout.splitlines():
+        word = line.split()[1] if line.startswith(("blackhole", "unreachable")) else line.split()[0]
+        if word == "default" or "pinnace" in line:
+            continue
+        try:
+            other = ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            continue
+        if other.overlaps(ours):
+            mend = "Give the control plane another --cluster-cidr. (Labs have their own namespaces and do not mind.)"
+            return Finding("subnets", "warn", f"{cidr} overlaps the route {word}", mend)
+    return Finding("subnets", "ok", f"no route of this host overlaps {cidr}")
+
+
+def _oom() -> Finding:
+    status = Path("/proc/self/status").read_text()
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff"))
+    if effective >> 24 & 1:
+        return Finding("oom scores", "ok", "can be lowered")
+    return Finding("oom scores", "warn", "CAP_SYS_RESOURCE is withheld: guaranteed pods are not preferred when memory ends")
+
+
+def _try(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+def _said(result: subprocess.CompletedProcess[str]) -> str:
+    return (result.stderr or result.stdout).strip().splitlines()[-1] if result.stderr or result.stdout else "failed"
+
+

@@ -1,0 +1,105 @@
+"""`kctl explain`: a kind and its fields, from the same schema that validates manifests."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+from cli import flags
+from pinnace import kinds, schema
+from pinnace.errors import BadRequest
+from pinnace.schema import Field, Schema
+
+_NAMES = {"int32": "integer", "int64": "integer", "bool": "boolean", "bytes": "base64", "time": "Time", "microtime": "MicroTime",
+          "quantity": "Quantity", "intorstring": "IntOrString", "raw": "FieldsV1"}  # fmt: skip
+
+
+def run(arguments: list[str]) -> int:
+    parser = flags.Parser("explain", "Document a kind and its fields: kctl explain pod.spec.containers")
+    parser.add_argument("path", help="kind, or kind.field.field")
+    parser.add_argument("--recursive", action="store_true", help="all fields below, without their descriptions")
+    args = parser.parse_args(arguments)
+    word, _, rest = args.path.partition(".")
+    kind = kinds.by_word(word)
+    spec, found = schema.of(kind.cls), None
+    path = [part for part in rest.split(".") if part]
+    for part in path:
+        located = spec.find(part) if found is None or found.message is not None else None
+        if located is None:
+            raise BadRequest(f'field "{part}" does not exist')
+        found = located[1]
+        spec = found.message or spec
+    texts: dict[str, str] = json.loads(resources.files("pinnace").joinpath("field_docs.json").read_text())
+    print("\n".join(_page(kind, spec, found, path, texts, recursive=args.recursive)))
+    return 0
+
+
+def _page(
+    kind: kinds.Kind, spec: Schema, found: Field | None, path: list[str], texts: dict[str, str], *, recursive: bool
+) -> list[str]:
+    lines = [f"KIND:       {kind.kind}", f"VERSION:    {kind.api_version}", ""]
+    if found is not None:
+        lines += [f"FIELD: {path[-1]} <{type_of(found)}>", ""]
+    lines += ["DESCRIPTION:", *_wrap(texts.get(spec.full_name, "") if found is None or found.message else "", 4)]
+    if found is not None and found.message is None:
+        lines += _rules(found)
+        return lines
+    lines += ["", "FIELDS:"]
+    if found is None:
+        lines += ["  apiVersion\t<string>", f"    Always {kind.api_version}.", "", "  kind\t<string>", f"    Always {kind.kind}.", ""]
+    return lines + (_tree(spec, 1, set()) if recursive else _fields(spec, texts))
+
+
+def type_of(item: Field) -> str:
+    name = item.message.name if item.message is not None else _NAMES.get(item.type, item.type)
+    return f"map[string]{name}" if item.map else f"[]{name}" if item.repeated else name
+
+
+def flatten(spec: Schema) -> list[tuple[str, Field, Schema]]:
+    """Fields as manifests have them: those of inlined messages among them, in order of name."""
+    out: list[tuple[str, Field, Schema]] = []
+    for name, item in spec.fields.items():
+        if item.inline and item.message is not None:
+            out += flatten(item.message)
+        else:
+            out.append((name, item, spec))
+    return sorted(out, key=lambda entry: entry[0])
+
+
+def _fields(spec: Schema, texts: dict[str, str]) -> list[str]:
+    lines = []
+    for name, item, owner in flatten(spec):
+        required = " -required-" if item.required else ""
+        lines.append(f"  {name}\t<{type_of(item)}>{required}")
+        lines += _wrap(texts.get(f"{owner.full_name}.{name}", ""), 4)
+        lines += [*_rules(item), ""]
+    return lines[:-1]
+
+
+def _rules(item: Field) -> list[str]:
+    lines = []
+    if item.unsupported:
+        lines.append("    Not supported by Pinnace yet: a manifest that sets it is refused.")
+    if item.rules.default:
+        lines.append(f"    Default: {item.rules.default}")
+    if item.rules.enum:
+        lines.append(f"    One of: {', '.join(item.rules.enum)}")
+    return lines
+
+
+def _tree(spec: Schema, depth: int, above: set[str]) -> list[str]:
+    lines = []
+    for name, item, _ in flatten(spec):
+        lines.append(f"{'  ' * depth}{name}\t<{type_of(item)}>{' -required-' if item.required else ''}")
+        if item.message is not None and item.message.full_name not in above and depth < 12:
+            lines += _tree(item.message, depth + 1, above | {item.message.full_name})
+    return lines
+
+
+def _wrap(text: str, indent: int) -> list[str]:
+    import textwrap
+
+    pad = " " * indent
+    return textwrap.wrap(text, 92, initial_indent=pad, subsequent_indent=pad) or [pad + "<no description>"]
+
+

@@ -1,0 +1,117 @@
+"""`kctl get`: objects as tables or documents, once or as they change."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from cli import flags, output
+from pinnace import kinds
+from pinnace.errors import ApiError, BadRequest, Expired, NotFound
+from pinnace.kinds import Kind
+
+
+def run(arguments: list[str]) -> int:
+    parser = flags.Parser("get", "Show one or many objects: kctl get pods, kctl get pod/web, kctl get po,no -o wide")
+    parser.add_argument("what", nargs="*", help="kind [name...], kind/name..., or kind,kind")
+    parser.add_argument("-o", "--output", default="", help=output.FORMATS)
+    parser.add_argument("-w", "--watch", action="store_true", help="go on with every change")
+    parser.add_argument("--no-headers", action="store_true")
+    parser.add_argument("--show-managed-fields", action="store_true")
+    parser.add_argument("-f", "--filename", action="append", default=[], help="the objects named in a file")
+    parser.add_argument("-R", "--recursive", action="store_true")
+    flags.add_selectors(parser)
+    args = parser.parse_intermixed_args(arguments)
+    output.check(args.output)
+    targets = _targets(args)
+    client = flags.client(args)
+    namespace = "" if args.all_namespaces else client.context.namespace
+    if args.watch:
+        return _watch(client, targets, namespace, args)
+    return _show(client, targets, namespace, args)
+
+
+def _targets(args: Any) -> list[tuple[Kind, str]]:
+    if not args.filename:
+        return flags.targets(args.what)
+    from cli import files
+
+    return [(item.kind, item.name) for item in files.load(args.filename, recursive=args.recursive)]
+
+
+def _show(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: Any) -> int:
+    found: dict[str, tuple[Kind, list[Any]]] = {}
+    missing: list[ApiError] = []
+    for kind, name in targets:
+        items = found.setdefault(kind.kind, (kind, []))[1]
+        try:
+            if name:
+                if args.all_namespaces:
+                    raise BadRequest("a resource cannot be retrieved by name across all namespaces")
+                items.append(client.get(kind, namespace, name))
+            else:
+                items += client.list(kind, namespace, labels=args.selector, fields=args.field_selector)
+        except NotFound as error:
+            missing.append(error)
+    _print(found, targets, namespace, args)
+    for error in missing:
+        print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _print(found: dict[str, tuple[Kind, list[Any]]], targets: list[tuple[Kind, str]], namespace: str, args: Any) -> None:
+    everything = [(kind, item) for kind, items in found.values() for item in items]
+    if args.output == "name":
+        for kind, item in everything:
+            print(f"{kind.singular}/{item.metadata.name}")
+        return
+    if args.output not in ("", "wide"):
+        named = len(targets) == 1 and bool(targets[0][1])
+        if named and not everything:
+            return
+        documents = [output.document(kind, item, managed=args.show_managed_fields) for kind, item in everything]
+        text = output.structured(args.output, documents, single=named)
+        # A template says itself where lines end.
+        sys.stdout.write(text if args.output.startswith("jsonpath") else text + "\n")
+        return
+    blocks = []
+    for kind, items in found.values():
+        if items:
+            if kind is kinds.EVENT:
+                items.sort(key=lambda event: event.lastTimestamp.seconds)
+            blocks.append(
+                output.table(
+                    kind, items, wide=args.output == "wide", namespace=args.all_namespaces,
+                    header=not args.no_headers, prefix=len(found) > 1,
+                )
+            )  # fmt: skip
+    if blocks:
+        print("\n\n".join(blocks))
+    elif any(not name for _, name in targets):
+        where = "" if args.all_namespaces or not targets[0][0].namespaced else f" in {namespace} namespace"
+        print(f"No resources found{where}.", file=sys.stderr)
+
+
+def _watch(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: Any) -> int:
+    if len({kind.kind for kind, _ in targets}) != 1 or len(targets) > 1:
+        raise BadRequest("you may only specify a single resource type, or a single object, to watch")
+    kind, name = targets[0]
+    header = not args.no_headers
+    while True:
+        try:
+            for type_, item in client.watch(
+                kind, namespace, name=name, labels=args.selector, fields=args.field_selector
+            ):
+                if item is None:
+                    continue
+                if args.output in ("", "wide"):
+                    text = output.table(kind, [item], wide=args.output == "wide", namespace=args.all_namespaces, header=header)
+                    header = False
+                elif args.output == "name":
+                    text = f"{kind.singular}/{item.metadata.name}"
+                else:
+                    text = output.structured(args.output, [output.document(kind, item)], single=True)
+                print(text + (" (deleted)" if type_ == "DELETED" and args.output == "name" else ""), flush=True)
+        except Expired:
+            continue
+        return 0
