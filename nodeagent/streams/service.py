@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from nodeagent.images.reference import familiar
 from nodeagent.images.store import Image, ImageStore
 from nodeagent.images.unpack import BadImage
@@ -42,24 +44,27 @@ class Streams:
         outgoing: asyncio.Queue[Any] = asyncio.Queue(16)
         await outgoing.put(Frame(id=offer.id))
         call = stub.Carry(_drain(outgoing))
+        # One reader of the call: a generator that is cancelled while it runs cannot be read again.
+        incoming: asyncio.Queue[Any] = asyncio.Queue(16)
+        reader = asyncio.ensure_future(_pump(call, incoming))
         try:
             exit_ = streams_pb2.Exit()
             try:
-                await self._handle(offer.open, aiter(call), outgoing)
+                await self._handle(offer.open, _drain(incoming), outgoing)
             except ApiError as error:
                 exit_ = streams_pb2.Exit(code=1, message=error.message, reason=error.reason)
             except _Ended as ended:
                 exit_ = streams_pb2.Exit(code=ended.code)
             await outgoing.put(Frame(exit=exit_))
             await outgoing.put(None)
-            # The control plane closes when it has the last frame.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(10):
-                    async for _ in call:
-                        pass
+            # The control plane closes when it has the last frame; until then nothing that it sends matters.
+            async with asyncio.timeout(10):
+                async for _ in _drain(incoming):
+                    pass
         except Exception as error:
             log.info("stream_ended id=%s error=%s", offer.id, error)
         finally:
+            reader.cancel()
             call.cancel()
 
     async def _handle(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
@@ -179,6 +184,21 @@ def _image_frames(image: Image) -> list[Any]:
 async def _drain(queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
     while (frame := await queue.get()) is not None:
         yield frame
+    # Whoever drains it next sees the end too.
+    queue.put_nowait(None)
+
+
+async def _pump(call: Any, queue: asyncio.Queue[Any]) -> None:
+    """The frames of a call into a queue, then None, whether the call ended well or not."""
+    try:
+        async for frame in call:
+            await queue.put(frame)
+    except grpc.aio.AioRpcError as error:
+        log.info("stream_lost code=%s", error.code().name)
+    finally:
+        while queue.full():
+            queue.get_nowait()
+        queue.put_nowait(None)
 
 
 async def _exhaust(frames: AsyncIterator[Any]) -> None:

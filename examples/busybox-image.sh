@@ -1,0 +1,15 @@
+#!/bin/sh
+# Makes a root filesystem out of Debian's busybox-static, for `kctl image load DIR --name busybox`.
+set -eu
+out=${1:?usage: busybox-image.sh FOLDER}
+busybox=$(command -v busybox) || { echo "busybox is missing: apt-get install busybox-static" >&2; exit 1; }
+mkdir -p "$out/bin" "$out/etc" "$out/tmp" "$out/root" "$out/www"
+chmod 1777 "$out/tmp"
+cp "$busybox" "$out/bin/busybox"
+for applet in $("$busybox" --list); do
+    [ "$applet" = busybox ] || ln -sf busybox "$out/bin/$applet"
+done
+echo 'root:x:0:0:root:/root:/bin/sh
+nobody:x:65534:65534:nobody:/:/bin/false' > "$out/etc/passwd"
+echo 'root:x:0:
+nogroup:x:65534:' > "$out/etc/group"
