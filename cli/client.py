@@ -64,7 +64,14 @@ class Client:
         return [kind.cls.FromString(item.protobuf) for item in found.items]
 
     def watch(
-        self, kind: Kind, namespace: str, *, name: str = "", labels: str = "", fields: str = "", timeout: float | None = None
+        self,
+        kind: Kind,
+        namespace: str,
+        *,
+        name: str = "",
+        labels: str = "",
+        fields: str = "",
+        timeout: float | None = None,
     ) -> Iterator[tuple[str, Any]]:
         """("ADDED" | "MODIFIED" | "DELETED", object), the present ones first, then ("BOOKMARK", None) once."""
         request = objects_pb2.WatchRequest(ref=ref(kind, namespace, name), labelSelector=labels, fieldSelector=fields)
@@ -78,5 +85,3 @@ def ref(kind: Kind, namespace: str, name: str = "") -> objects_pb2.Reference:
     return objects_pb2.Reference(
         apiVersion=kind.api_version, kind=kind.kind, namespace=namespace if kind.namespaced else "", name=name
     )
-
-

@@ -44,7 +44,14 @@ def load(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text()
     except FileNotFoundError:
-        return {"apiVersion": "pinnace.dev/v1", "kind": "Config", "current-context": "", "contexts": [], "clusters": [], "users": []}
+        return {
+            "apiVersion": "pinnace.dev/v1",
+            "kind": "Config",
+            "current-context": "",
+            "contexts": [],
+            "clusters": [],
+            "users": [],
+        }
     except OSError as error:
         raise BadRequest(f"{file}: {error.strerror}") from None
     try:
@@ -83,7 +90,8 @@ def current(flags: Any) -> Context:
     cluster, user = entry(config, "clusters", context["cluster"]), entry(config, "users", context["user"])
     return Context(
         name=name, server=cluster["server"], namespace=flags.namespace or context.get("namespace") or "default",
-        ca=_data(cluster, "certificate-authority"), certificate=_data(user, "client-certificate"), key=_data(user, "client-key"),
+        ca=_data(cluster, "certificate-authority"), certificate=_data(user, "client-certificate"),
+        key=_data(user, "client-key"),
     )  # fmt: skip
 
 

@@ -24,11 +24,11 @@ def check(format_: str) -> str:
 
 def document(kind: Kind, message: Any, *, managed: bool = False) -> dict[str, Any]:
     """An object as JSON data, in the order in which people write it."""
-    value = codec.encode(message)
+    value: dict[str, Any] = codec.encode(message)
     if not managed:
         value.get("metadata", {}).pop("managedFields", None)
     value = {"apiVersion": kind.api_version, "kind": kind.kind, **value}
-    head = {key: value.pop(key) for key in ("apiVersion", "kind", "metadata") if key in value}
+    head: dict[str, Any] = {key: value.pop(key) for key in ("apiVersion", "kind", "metadata") if key in value}
     return {**head, **value}
 
 

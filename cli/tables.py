@@ -146,7 +146,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 def columns(kind: Kind, *, wide: bool, namespace: bool) -> list[Column]:
     chosen = [column for column in COLUMNS[kind.kind] if wide or not column.wide]
-    return [Column("NAMESPACE", lambda item, now: item.metadata.namespace), *chosen] if namespace and kind.namespaced else chosen
+    return (
+        [Column("NAMESPACE", lambda item, now: item.metadata.namespace), *chosen] if namespace and kind.namespaced else chosen
+    )
 
 
 def render(rows: list[list[str]], widths: list[int] | None = None) -> str:

@@ -18,9 +18,9 @@ class Config:
     # "sqlite", "memory" or "etcd://host:port,host:port".
     store: str = "sqlite"
     # gRPC with mTLS. Empty: no TCP listener.
-    listen: str = "0.0.0.0:6443"  # noqa: S104 - a server's default, behind mTLS
+    listen: str = "0.0.0.0:6443"
     # HTTPS: joining, metrics, health. Empty: none.
-    web: str = "0.0.0.0:6444"  # noqa: S104
+    web: str = "0.0.0.0:6444"
     # gRPC with mTLS on a Unix socket, for kctl on this machine. Empty: none.
     socket: str = ""
     # The host name or address that agents dial.
@@ -48,12 +48,19 @@ class Config:
 
 def parse(arguments: list[str]) -> Config:
     """Exits with a message for people on bad input."""
-    parser = argparse.ArgumentParser("pinnace-controlplane", description="Pinnace's control plane: API, scheduler, controllers.")
+    parser = argparse.ArgumentParser(
+        "pinnace-controlplane", description="Pinnace's control plane: API, scheduler, controllers."
+    )
     add = parser.add_argument
-    add("--state-dir", type=Path, default=Path("/var/lib/pinnace/controlplane"), help="certificates and the SQLite store")
+    add(
+        "--state-dir",
+        type=Path,
+        default=Path("/var/lib/pinnace/controlplane"),
+        help="certificates and the SQLite store",
+    )
     add("--store", default="sqlite", help="sqlite (default), memory, or etcd://host:port,...")
-    add("--listen", default="0.0.0.0:6443", help="gRPC with mTLS (default %(default)s; empty: none)")  # noqa: S104
-    add("--web", default="0.0.0.0:6444", help="HTTPS: join, metrics, health (default %(default)s; empty: none)")  # noqa: S104
+    add("--listen", default="0.0.0.0:6443", help="gRPC with mTLS (default %(default)s; empty: none)")
+    add("--web", default="0.0.0.0:6444", help="HTTPS: join, metrics, health (default %(default)s; empty: none)")
     add("--socket", default="", help="also serve gRPC with mTLS on this Unix socket")
     add("--advertise", default="", help="host name or address that agents dial (default: this host's)")
     add("--cluster-cidr", default="10.244.0.0/16", type=_network, help="all pod addresses (default %(default)s)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,13 @@ def ensure(folder: Path, *, endpoint: str, now: float) -> Files:
     return Files(ca, server)
 
 
-def _pair(stem: Path, make: object, now: float) -> Pair:
+def _pair(stem: Path, make: Callable[[], Pair], now: float) -> Pair:
     certificate, key = stem.with_suffix(".crt"), stem.with_suffix(".key")
     if certificate.exists() and key.exists():
         pair = Pair(certificate.read_bytes(), key.read_bytes())
         if stem.name == "ca" or pki.expires(pair.certificate) - now > RENEW_BEFORE:
             return pair
-    pair = make()  # type: ignore[operator]
+    pair = make()
     pki.write_private(key, pair.key)
     pki.write_private(certificate, pair.certificate)
     return pair
@@ -58,7 +59,9 @@ def context_file(ca: Pair, client: Pair, endpoint: str) -> bytes:
         "kind": "Config",
         "current-context": "default",
         "contexts": [{"name": "default", "context": {"cluster": "default", "user": "admin", "namespace": "default"}}],
-        "clusters": [{"name": "default", "cluster": {"server": endpoint, "certificate-authority-data": encoded(ca.certificate)}}],
+        "clusters": [
+            {"name": "default", "cluster": {"server": endpoint, "certificate-authority-data": encoded(ca.certificate)}}
+        ],
         "users": [
             {
                 "name": "admin",

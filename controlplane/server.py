@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ from controlplane.dispatcher.service import Nodes, Settings
 from controlplane.election import Elector
 from controlplane.scheduler.service import Scheduler
 from controlplane.store import Backend, Store
-from controlplane.web import Request, Response, Web
+from controlplane.web import Request, Response, Route, Web
 from pinnace import pki
 from pinnace.api.v1 import cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
 from pinnace.clock import Clock, Ids
@@ -92,7 +93,13 @@ class ControlPlane:
                 tasks.append(group.create_task(self._lead(store, scheduler)))
                 server, web = await self._listen(store, scheduler, nodes, files)
                 ready.set()
-                log.info("serving listen=%s web=%s socket=%s store=%s", config.listen, config.web, config.socket, config.store)
+                log.info(
+                    "serving listen=%s web=%s socket=%s store=%s",
+                    config.listen,
+                    config.web,
+                    config.socket,
+                    config.store,
+                )
                 await stop.wait()
                 nodes.close()
                 if web is not None:
@@ -108,7 +115,7 @@ class ControlPlane:
         if self._config.join_tokens:
             now = self._clock.now()
             for token in Path(self._config.join_tokens).read_text().split():
-                await store.update(lambda tx, token=token: tokens.keep(tx, token, now=now, ttl=tokens.DEFAULT_TTL))
+                await store.update(functools.partial(tokens.keep, token=token, now=now, ttl=tokens.DEFAULT_TTL))
 
     def _settings(self) -> Settings:
         c = self._config
@@ -149,7 +156,9 @@ class ControlPlane:
         cluster_pb2_grpc.add_ClusterServicer_to_server(cluster, server)
         _standard_services(server)
         credentials = grpc.ssl_server_credentials(
-            [(files.server.key, files.server.certificate)], root_certificates=files.ca.certificate, require_client_auth=True
+            [(files.server.key, files.server.certificate)],
+            root_certificates=files.ca.certificate,
+            require_client_auth=True,
         )
         if config.listen:
             server.add_secure_port(config.listen, credentials)
@@ -176,7 +185,14 @@ class ControlPlane:
         async def join(request: Request) -> Response:
             return await self._join(store, files.ca, request)
 
-        routes = {"/ca.pem": ca, "/join": join, "/healthz": health, "/readyz": health, "/livez": health, "/metrics": scrape}
+        routes: dict[str, Route] = {
+            "/ca.pem": ca,
+            "/join": join,
+            "/healthz": health,
+            "/readyz": health,
+            "/livez": health,
+            "/metrics": scrape,
+        }
         host, _, port = self._config.web.rpartition(":")
         web = Web(routes, public=frozenset({"/ca.pem", "/join"}))
         return await web.serve(host, int(port), _tls(files))

@@ -111,6 +111,10 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, respon
         ("content-length", str(len(response.body))),
         ("connection", "close"),
     ]
-    for event in (h11.Response(status_code=response.status, headers=headers), h11.Data(data=response.body), h11.EndOfMessage()):
+    for event in (
+        h11.Response(status_code=response.status, headers=headers),
+        h11.Data(data=response.body),
+        h11.EndOfMessage(),
+    ):
         writer.write(connection.send(event) or b"")
     await writer.drain()

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from nodeagent import agent
+from nodeagent.pods.model import Policy
 from pinnace.clock import SystemClock, pause
 from pinnace.errors import ApiError, Unavailable
 
@@ -46,7 +47,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         verb.add_argument("--state-dir", type=Path, default=STATE_DIR, help="default: %(default)s")
         verb.add_argument("--cgroup", default="pinnace", help="name of the agent's cgroups (default: %(default)s)")
         verb.add_argument("--address", default="", help="this node's underlay address (default: the one towards the server)")
-        verb.add_argument("--backoff", type=float, default=10.0, help="seconds of the first crash-loop delay (default: %(default)s)")
+        verb.add_argument(
+            "--backoff", type=float, default=10.0, help="seconds of the first crash-loop delay (default: %(default)s)"
+        )
         verb.add_argument("--max-backoff", type=float, default=300.0, help="seconds it grows to (default: %(default)s)")
     return parser.parse_args(arguments)
 
@@ -59,7 +62,11 @@ def _join(args: argparse.Namespace) -> None:
     while True:
         try:
             record = join(
-                args.endpoint, node=args.node_name, token=args.token, ca_hash=args.ca_hash, folder=args.state_dir / "pki"
+                args.endpoint,
+                node=args.node_name,
+                token=args.token,
+                ca_hash=args.ca_hash,
+                folder=args.state_dir / "pki",
             )
             break
         except Unavailable:
@@ -76,7 +83,7 @@ def _run(args: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         sys.exit("pinnace-nodeagent: the agent makes namespaces and mounts, which needs root")
     record = agent.load_identity(args.state_dir)
-    policy = agent.Policy(backoff=args.backoff, max_backoff=args.max_backoff)
+    policy = Policy(backoff=args.backoff, max_backoff=args.max_backoff)
     config = agent.Config(args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy)
     asyncio.run(_serve(config))
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Config:
     server: str
     cgroup: str = "pinnace"
     address: str = ""
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
 
 
 class Agent:

@@ -21,9 +21,7 @@ def describe(name: str, address: str, state: Path) -> node_pb2.Node:
     node = node_pb2.Node()
     arch = ARCHITECTURES.get(platform.machine(), platform.machine())
     node.metadata.name = name
-    node.metadata.labels.update(
-        {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch}
-    )
+    node.metadata.labels.update({"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch})
     memory, disk = memory_total(), shutil.disk_usage(state).total
     for field, reserved in ((node.status.capacity, 0), (node.status.allocatable, RESERVED_MEMORY)):
         field["cpu"].string = str(os.cpu_count() or 1)

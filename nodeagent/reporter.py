@@ -43,7 +43,11 @@ class Reporter:
         meta = pod.metadata
         event = event_pb2.Event(reason=reason, message=message[:1024], type="Warning" if warning else "Normal")
         event.involvedObject.kind, event.involvedObject.apiVersion = "Pod", "v1"
-        event.involvedObject.namespace, event.involvedObject.name, event.involvedObject.uid = meta.namespace, meta.name, meta.uid
+        event.involvedObject.namespace, event.involvedObject.name, event.involvedObject.uid = (
+            meta.namespace,
+            meta.name,
+            meta.uid,
+        )
         event.source.component = event.reportingComponent = "nodeagent"
         self._events.append(event)
         self._wake.set()

@@ -10,8 +10,8 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -22,7 +22,7 @@ from pinnace.meta.v1 import meta_pb2, scalars_pb2
 from pinnace.schema import Field, Schema
 
 M = TypeVar("M", bound=Message)
-_UTC = timezone.utc
+_UTC = UTC
 MAX_DEPTH = 64
 
 
@@ -245,7 +245,7 @@ def _encode_message(spec: Schema, message: Message) -> dict[str, Any]:
     return out
 
 
-@lru_cache(maxsize=None)
+@cache
 def _always(full_name: str) -> tuple[str, ...]:
     """Fields that Kubernetes writes even when they are zero, because readers rely on seeing them."""
     return {

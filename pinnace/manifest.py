@@ -71,6 +71,10 @@ def _fault(source: str, line: int, message: str) -> Invalid:
     return Invalid(text, causes=(Cause("", text),))
 
 
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
 class _Builder:
     """Events to values, with an explicit stack."""
 
@@ -85,7 +89,7 @@ class _Builder:
         for event in yaml.parse(self._text, Loader=_Loader):
             if isinstance(event, yaml.DocumentStartEvent):
                 self._start(event)
-                document = Document(self._source, None, event.start_mark.line + 1, self._lines)
+                document = Document(self._source, None, _line(event), self._lines)
             elif isinstance(event, yaml.DocumentEndEvent):
                 assert document is not None
                 document.value = self._root
@@ -103,7 +107,7 @@ class _Builder:
         self._stack: list[list[Any]] = []
 
     def _fail(self, event: yaml.Event, message: str) -> Invalid:
-        return _fault(self._source, event.start_mark.line + 1, message)
+        return _fault(self._source, _line(event), message)
 
     def _count(self, event: yaml.Event, amount: int) -> None:
         self._values += amount
@@ -147,7 +151,7 @@ class _Builder:
             here = join(path, segment(key[0]))
             container[key[0]] = value
             top[2] = None
-        self._lines.setdefault(here, event.start_mark.line + 1)
+        self._lines.setdefault(here, _line(event))
         return here
 
     def _open_key(self, top: list[Any], key: Any, event: yaml.Event) -> None:
@@ -161,7 +165,7 @@ class _Builder:
         here = join(top[1], segment(key))
         if key in top[0]:
             raise self._fail(event, f"{here}: duplicate key (first on line {self._lines.get(here, 0)})")
-        self._lines[here] = event.start_mark.line + 1
+        self._lines[here] = _line(event)
         top[0][key] = None
         top[2] = (key,)
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import ssl
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,21 @@ def _name(user: str, groups: tuple[str, ...]) -> Any:
 
 
 def _sign(
-    signer: Any, issuer: Any, subject: Any, public: Any, *, now: float, days: int, ca: bool = False, hosts: tuple[str, ...] = ()
+    signer: Any,
+    issuer: Any,
+    subject: Any,
+    public: Any,
+    *,
+    now: float,
+    days: int,
+    ca: bool = False,
+    hosts: tuple[str, ...] = (),
 ) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-    start = datetime.fromtimestamp(now, timezone.utc) - BACKDATE
+    start = datetime.fromtimestamp(now, UTC) - BACKDATE
     builder = (
         x509.CertificateBuilder().issuer_name(issuer).subject_name(subject).public_key(public)
         .serial_number(x509.random_serial_number()).not_valid_before(start)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from google.protobuf.message import Message
@@ -114,7 +114,7 @@ def changed_immutable(old: Message, new: Message) -> list[Cause]:
     ]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ruled(full_name: str) -> tuple[Field, ...]:
     """The fields of a message that have a rule somewhere in them; the walk skips the rest."""
     spec = _BY_NAME[full_name]

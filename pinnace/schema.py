@@ -6,7 +6,7 @@ Codec, defaults, validation, apply and `kctl explain` all walk these instead of 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from google.protobuf import message_factory
@@ -80,7 +80,7 @@ def of(message: Message | type[Message]) -> Schema:
     return _schema(message.DESCRIPTOR)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _schema(descriptor: Descriptor) -> Schema:
     schema = Schema(descriptor.name, descriptor.full_name, message_factory.GetMessageClass(descriptor))
     for item in descriptor.fields:
@@ -92,9 +92,10 @@ def _schema(descriptor: Descriptor) -> Schema:
 
 
 def _field(item: FieldDescriptor) -> Field:
-    rules = item.GetOptions().Extensions[options_pb2.rules]
     value: Any = item
-    nested = item.message_type
+    options: Any = item.GetOptions()
+    rules: options_pb2.FieldRules = options.Extensions[options_pb2.rules]
+    nested: Any = item.message_type
     is_map = nested is not None and nested.GetOptions().map_entry
     if is_map:
         value = nested.fields_by_name["value"]

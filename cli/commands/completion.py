@@ -26,7 +26,7 @@ _ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + _BASH
 _FISH = """# kctl completion for fish: kctl completion fish | source
 complete -c kctl -n __fish_use_subcommand -f -a "@COMMANDS@"
 complete -c kctl -n "__fish_seen_subcommand_from get describe delete wait explain" -f -a "@KINDS@"
-complete -c kctl -n "__fish_seen_subcommand_from logs exec why" -f -a "(kctl get pods -o name 2>/dev/null | string replace pod/ '')"
+complete -c kctl -n "__fish_seen_subcommand_from logs exec why" -f -a "(kctl get po -o name 2>/dev/null | string split -f2 /)"
 """
 
 

@@ -15,7 +15,8 @@ from pinnace.errors import ApiError, BadRequest
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser(
-        "create", "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file)"
+        "create",
+        "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file)",
     )
     parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic NAME")
     flags.add_files(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from cli import flags, output, tables
@@ -23,8 +23,10 @@ def run(arguments: list[str]) -> int:
     blocks, failed = [], 0
     for kind, name in flags.targets(args.what):
         try:
-            found = [client.get(kind, namespace, name)] if name else client.list(
-                kind, namespace, labels=args.selector, fields=args.field_selector
+            found = (
+                [client.get(kind, namespace, name)]
+                if name
+                else client.list(kind, namespace, labels=args.selector, fields=args.field_selector)
             )
         except NotFound as error:
             failed += 1
@@ -53,7 +55,7 @@ def _map(name: str, items: Any, depth: int = 0, sign: str = "=") -> list[str]:
 def _when(moment: Any) -> str:
     if not moment.seconds:
         return "<unset>"
-    return datetime.fromtimestamp(moment.seconds, timezone.utc).strftime("%a, %d %b %Y %H:%M:%S %z")
+    return datetime.fromtimestamp(moment.seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S %z")
 
 
 def _head(kind: Kind, item: Any) -> list[str]:
@@ -85,7 +87,11 @@ def _config_map(client: Any, kind: Kind, item: Any) -> list[str]:
     for key, value in sorted(item.data.items()):
         lines += [f"{key}:", "----", value.rstrip("\n"), ""]
     if item.binaryData:
-        lines += ["BinaryData", "====", *(f"{key}: {len(value)} bytes" for key, value in sorted(item.binaryData.items()))]
+        lines += [
+            "BinaryData",
+            "====",
+            *(f"{key}: {len(value)} bytes" for key, value in sorted(item.binaryData.items())),
+        ]
     return lines
 
 
@@ -152,15 +158,20 @@ def _pod(client: Any, kind: Kind, pod: Any) -> list[str]:
 
 
 def _volume(source: Any, kind: str) -> str:
-    names = {
-        "configMap": lambda: source.configMap.localObjectReference.name, "secret": lambda: source.secret.secretName,
-        "hostPath": lambda: source.hostPath.path, "emptyDir": lambda: source.emptyDir.medium or "on disk",
-    }  # fmt: skip
-    return f"{kind} ({names[kind]()})" if kind in names else kind
+    match kind:
+        case "configMap":
+            name = source.configMap.localObjectReference.name
+        case "secret":
+            name = source.secret.secretName
+        case "hostPath":
+            name = source.hostPath.path
+        case _:
+            name = source.emptyDir.medium or "on disk"
+    return f"{kind} ({name})"
 
 
 def _toleration(item: Any) -> str:
-    text = item.key + (f"={item.value}" if item.value else "") + (f":{item.effect}" if item.effect else "")
+    text = str(item.key) + (f"={item.value}" if item.value else "") + (f":{item.effect}" if item.effect else "")
     text += " op=Exists" if item.operator == "Exists" else ""
     return text + (f" for {item.tolerationSeconds}s" if item.HasField("tolerationSeconds") else "")
 
@@ -169,7 +180,9 @@ def _container(container: Any, status: Any | None) -> list[str]:
     lines = [f"  {container.name}:", _line("Image", container.image, 2)]
     if status is not None:
         lines += [_line("Container ID", status.containerID, 2), _line("Image ID", status.imageID, 2)]
-        lines += _state("State", status.state) + (_state("Last State", status.lastState) if status.lastState.ListFields() else [])
+        lines += _state("State", status.state) + (
+            _state("Last State", status.lastState) if status.lastState.ListFields() else []
+        )
         lines += [_line("Ready", str(status.ready), 2), _line("Restart Count", str(status.restartCount), 2)]
     if container.command:
         lines.append(_line("Command", " ".join(container.command), 2))

@@ -61,7 +61,12 @@ def _kernel() -> Finding:
     numbers = tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in release.split(".")[:2])
     if numbers >= (5, 12):
         return Finding("kernel", "ok", release)
-    return Finding("kernel", "fail", f"{release} is older than 5.12 (mount_setattr)", "Install a newer kernel, such as Debian 12's.")
+    return Finding(
+        "kernel",
+        "fail",
+        f"{release} is older than 5.12 (mount_setattr)",
+        "Install a newer kernel, such as Debian 12's.",
+    )
 
 
 def _namespaces() -> Finding:
@@ -178,5 +183,3 @@ def _try(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def _said(result: subprocess.CompletedProcess[str]) -> str:
     return (result.stderr or result.stdout).strip().splitlines()[-1] if result.stderr or result.stdout else "failed"
-
-

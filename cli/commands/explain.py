@@ -10,8 +10,8 @@ from pinnace import kinds, schema
 from pinnace.errors import BadRequest
 from pinnace.schema import Field, Schema
 
-_NAMES = {"int32": "integer", "int64": "integer", "bool": "boolean", "bytes": "base64", "time": "Time", "microtime": "MicroTime",
-          "quantity": "Quantity", "intorstring": "IntOrString", "raw": "FieldsV1"}  # fmt: skip
+_NAMES = {"int32": "integer", "int64": "integer", "bool": "boolean", "bytes": "base64", "time": "Time",
+          "microtime": "MicroTime", "quantity": "Quantity", "intorstring": "IntOrString", "raw": "FieldsV1"}  # fmt: skip
 
 
 def run(arguments: list[str]) -> int:
@@ -46,7 +46,14 @@ def _page(
         return lines
     lines += ["", "FIELDS:"]
     if found is None:
-        lines += ["  apiVersion\t<string>", f"    Always {kind.api_version}.", "", "  kind\t<string>", f"    Always {kind.kind}.", ""]
+        lines += [
+            "  apiVersion\t<string>",
+            f"    Always {kind.api_version}.",
+            "",
+            "  kind\t<string>",
+            f"    Always {kind.kind}.",
+            "",
+        ]
     return lines + (_tree(spec, 1, set()) if recursive else _fields(spec, texts))
 
 
@@ -101,5 +108,3 @@ def _wrap(text: str, indent: int) -> list[str]:
 
     pad = " " * indent
     return textwrap.wrap(text, 92, initial_indent=pad, subsequent_indent=pad) or [pad + "<no description>"]
-
-

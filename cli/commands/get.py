@@ -54,8 +54,8 @@ def _show(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: An
         except NotFound as error:
             missing.append(error)
     _print(found, targets, namespace, args)
-    for error in missing:
-        print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+    for failure in missing:
+        print(f"Error from server ({failure.reason}): {failure.message}", file=sys.stderr)
     return 1 if missing else 0
 
 
@@ -99,9 +99,7 @@ def _watch(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: A
     header = not args.no_headers
     while True:
         try:
-            for type_, item in client.watch(
-                kind, namespace, name=name, labels=args.selector, fields=args.field_selector
-            ):
+            for type_, item in client.watch(kind, namespace, name=name, labels=args.selector, fields=args.field_selector):
                 if item is None:
                     continue
                 if args.output in ("", "wide"):

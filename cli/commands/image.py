@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import threading
@@ -19,7 +20,7 @@ CHUNK = 64 << 10
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("image", "Images on nodes: load ARCHIVE, list")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=flags.argparse.ArgumentParser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
     load = verbs.add_parser("load", help="OCI layout, docker archive, or a root filesystem, as tar or folder, to every node")
     load.add_argument("path", type=Path)
     load.add_argument("--name", default="", help="name of the image; needed for a root filesystem")
@@ -133,5 +134,3 @@ def _content(path: Path) -> Iterator[bytes]:
         while chunk := source.read(CHUNK):
             yield chunk
     packer.join()
-
-

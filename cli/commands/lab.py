@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from cli.lab.layout import CONTROL, Lab
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("lab", "Clusters of several nodes on this machine")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=flags.argparse.ArgumentParser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
     up = verbs.add_parser("up", help="make a lab and wait until its nodes are Ready")
     up.add_argument("--nodes", type=int, default=3, help="default: %(default)s")
     up.add_argument("--control-arg", action="append", default=[], metavar="ARG", help="passed on to pinnace-controlplane")
@@ -33,7 +34,11 @@ def _up(args: Any) -> int:
     progress, start = output.Progress(), time.monotonic()
     try:
         lab = lifecycle.up(
-            args.name, nodes=args.nodes, config=contexts.path(args.config), say=progress.show, control_args=args.control_arg
+            args.name,
+            nodes=args.nodes,
+            config=contexts.path(args.config),
+            say=progress.show,
+            control_args=args.control_arg,
         )
     finally:
         progress.clear()
@@ -87,6 +92,13 @@ def _node(args: Any) -> int:
             hosts.link(lab, args.node, up=args.action == "heal")
     finally:
         progress.clear()
-    words = {"add": "added", "start": "started", "stop": "stopped", "remove": "removed", "cut": "cut off", "heal": "healed"}
+    words = {
+        "add": "added",
+        "start": "started",
+        "stop": "stopped",
+        "remove": "removed",
+        "cut": "cut off",
+        "heal": "healed",
+    }
     print(f"node/{args.node} {words[args.action]}")
     return 0

@@ -34,7 +34,10 @@ def run(arguments: list[str]) -> int:
     if args.since is not None:
         options.sinceNanos = time.time_ns() - int(args.since * 1e9)
     opening = streams_pb2.OpenStream(
-        namespace=client.context.namespace, pod=pod_name(args.pod), container=args.container or args.container_, logs=options
+        namespace=client.context.namespace,
+        pod=pod_name(args.pod),
+        container=args.container or args.container_,
+        logs=options,
     )
     stub = streams_pb2_grpc.StreamsStub(client.channel)
     for frame in client.stream(stub.Logs, opening):

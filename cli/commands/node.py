@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from cli import flags
@@ -10,7 +11,7 @@ from pinnace import kinds
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("node", "Nodes: join-command, cordon NAME, uncordon NAME")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=flags.argparse.ArgumentParser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
     join = verbs.add_parser("join-command", help="print the line that makes a host a node")
     join.add_argument("--ttl", type=flags.seconds, default=3600.0, help="how long the token lasts (default: 1h)")
     for verb in ("cordon", "uncordon"):
@@ -29,7 +30,10 @@ def run(arguments: list[str]) -> int:
 
     patch = {"spec": {"unschedulable": args.verb == "cordon"}}
     request = objects_pb2.PatchRequest(
-        ref=ref(kinds.NODE, "", args.name), type=objects_pb2.PatchRequest.MERGE, patch=json.dumps(patch).encode(), fieldManager=MANAGER
+        ref=ref(kinds.NODE, "", args.name),
+        type=objects_pb2.PatchRequest.MERGE,
+        patch=json.dumps(patch).encode(),
+        fieldManager=MANAGER,
     )
     client.call(client.objects.Patch, request)
     print(f"node/{args.name} {args.verb}ed")

@@ -17,7 +17,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("what", nargs="*")
     flags.add_files(parser)
     flags.add_selectors(parser)
-    parser.add_argument("--for", dest="for_", required=True, help="condition=NAME[=VALUE], jsonpath='{...}'=VALUE, create, delete")
+    parser.add_argument(
+        "--for", dest="for_", required=True, help="condition=NAME[=VALUE], jsonpath='{...}'=VALUE, create, delete"
+    )
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--timeout", type=flags.seconds, default=30.0, help="default: 30s")
     args = parser.parse_intermixed_args(arguments)

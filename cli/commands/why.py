@@ -16,7 +16,11 @@ def run(arguments: list[str]) -> int:
     request = cluster_pb2.WhyRequest(namespace=client.context.namespace, pod=pod_name(args.pod))
     answer = client.call(cluster_pb2_grpc.ClusterStub(client.channel).Why, request)
     tries = f" (attempt {answer.attempts})" if answer.attempts else ""
-    print(f"pod/{request.pod} runs on {answer.node}{tries}" if answer.node else f"pod/{request.pod} is pending{tries}: {answer.message}")
+    print(
+        f"pod/{request.pod} runs on {answer.node}{tries}"
+        if answer.node
+        else f"pod/{request.pod} is pending{tries}: {answer.message}"
+    )
     if answer.node and answer.message:
         print(answer.message)
     if not answer.verdicts:

@@ -47,7 +47,10 @@ def create(lab: Lab, hosts: list[str]) -> None:
     plug: list[str] = []
     for host in hosts:
         port = _port(lab, host)
-        plug += [f"link add {port} type veth peer name eth0 netns {lab.namespace(host, 'net')}", f"link set {port} master br0 up"]
+        plug += [
+            f"link add {port} type veth peer name eth0 netns {lab.namespace(host, 'net')}",
+            f"link set {port} master br0 up",
+        ]
     _batch(lab, SWITCH, plug)
     for host in hosts:
         lines = ["link set lo up", f"addr add {lab.address(host)}/24 dev eth0", "link set eth0 up"]
@@ -109,5 +112,3 @@ def remove_all(lab: Lab) -> None:
         command(["umount", "--lazy", str(lab.run_dir)])
     with contextlib.suppress(OSError):
         lab.run_dir.rmdir()
-
-

@@ -155,7 +155,7 @@ def _remove_cgroups(lab: Lab, nodes: list[str]) -> None:
     deadline = time.monotonic() + 10.0
     names = {lab.cgroup(node) for node in nodes}
     while True:
-        left = [path for path in _cgroups(names)]
+        left = _cgroups(names)
         for path in left:
             for base, _, _ in os.walk(path, topdown=False):
                 with contextlib.suppress(OSError):

@@ -24,9 +24,7 @@ class Cluster(cluster_pb2_grpc.ClusterServicer):
     async def Version(self, request: cluster_pb2.VersionRequest, context: Any) -> cluster_pb2.VersionResponse:
         return cluster_pb2.VersionResponse(version=__version__, store=self._backend)
 
-    async def CreateJoinToken(
-        self, request: cluster_pb2.JoinTokenRequest, context: Any
-    ) -> cluster_pb2.JoinTokenResponse:
+    async def CreateJoinToken(self, request: cluster_pb2.JoinTokenRequest, context: Any) -> cluster_pb2.JoinTokenResponse:
         ttl = request.ttlSeconds or tokens.DEFAULT_TTL
         if not 0 < ttl <= tokens.MAX_TTL:
             raise BadRequest(f"ttlSeconds must be from 1 to {tokens.MAX_TTL}")
@@ -41,14 +39,13 @@ class Cluster(cluster_pb2_grpc.ClusterServicer):
         if decision is None or decision.pod.uid != pod.metadata.uid:
             if pod.spec.nodeName:
                 return cluster_pb2.WhyResponse(
-                    node=pod.spec.nodeName, message="bound before this scheduler started, or by the user (spec.nodeName)"
+                    node=pod.spec.nodeName,
+                    message="bound before this scheduler started, or by the user (spec.nodeName)",
                 )
             raise NotFound(f'the scheduler has not tried pod "{request.pod}" yet')
         response = cluster_pb2.WhyResponse(
             node=decision.node, message=decision.message, attempts=self._scheduler.attempts(pod.metadata.uid)
         )
         for name in sorted({*decision.refusals, *decision.scores}):
-            response.verdicts.add(
-                node=name, reasons=decision.refusals.get(name, ()), scores=decision.scores.get(name, {})
-            )
+            response.verdicts.add(node=name, reasons=decision.refusals.get(name, ()), scores=decision.scores.get(name, {}))
         return response

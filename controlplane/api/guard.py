@@ -21,17 +21,17 @@ from pinnace.errors import ApiError, Internal
 log = logging.getLogger("pinnace.api")
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class Guard(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
-    ) -> grpc.RpcMethodHandler | None:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         return _guarded(handler, handler_call_details.method)
 
 
-def _guarded(handler: Any, method: str) -> grpc.RpcMethodHandler:
+def _guarded(handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
     coders = {"request_deserializer": handler.request_deserializer, "response_serializer": handler.response_serializer}
     if handler.unary_unary:
         return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method), **coders)

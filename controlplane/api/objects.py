@@ -35,8 +35,6 @@ def seal_message(kind: Kind, message: Any) -> objects_pb2.Object:
     return objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=message.SerializeToString())
 
 
-
-
 class Objects(objects_pb2_grpc.ObjectsServicer):
     def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
         self._store = store
@@ -94,9 +92,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
             raise Expired("the continue token is too old: list again")
         return self._pages.pop(token)
 
-    async def Watch(
-        self, request: objects_pb2.WatchRequest, context: Any
-    ) -> AsyncIterator[objects_pb2.WatchResponse]:
+    async def Watch(self, request: objects_pb2.WatchRequest, context: Any) -> AsyncIterator[objects_pb2.WatchResponse]:
         kind = _kind(request.ref)
         matches = _matcher(kind, request)
         if request.resourceVersion:
@@ -167,7 +163,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
             manifest = _manifest(kind, item, request.namespace)
             fn = lambda tx: verbs.apply(tx, kind, manifest, call, force=request.force)  # noqa: E731
             outcome, stored = await self._update(fn, dry_run=request.dryRun)
-            return result(outcome=result.Outcome.Value(outcome.upper()), object=seal_message(kind, stored))
+            return result(outcome=outcome.upper(), object=seal_message(kind, stored))
         except codec.FieldError as error:
             return result(outcome=result.FAILED, error=wire.to_status(error.invalid(item.kind)))
         except ApiError as error:
@@ -176,7 +172,9 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
     async def Delete(self, request: objects_pb2.DeleteRequest, context: Any) -> objects_pb2.DeleteResponse:
         kind, ref = _kind(request.ref), request.ref
         if request.propagationPolicy not in ("", "Background", verbs.FOREGROUND, verbs.ORPHAN):
-            raise BadRequest(f'propagationPolicy "{request.propagationPolicy[:80]}" is not one of Background, Foreground, Orphan')
+            raise BadRequest(
+                f'propagationPolicy "{request.propagationPolicy[:80]}" is not one of Background, Foreground, Orphan'
+            )
         grace = request.gracePeriodSeconds if request.HasField("gracePeriodSeconds") else None
         call = self._call("")
 

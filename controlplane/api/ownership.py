@@ -37,7 +37,12 @@ def apply(kind: Kind, live: Any, applied: dict[str, Any], *, manager: str, force
 
 
 def _settle_conflicts(
-    kind: Kind, wanted: dict[Path, Any], current: dict[Path, Any], owners: dict[tuple[str, str], set[Path]], *, force: bool
+    kind: Kind,
+    wanted: dict[Path, Any],
+    current: dict[Path, Any],
+    owners: dict[tuple[str, str], set[Path]],
+    *,
+    force: bool,
 ) -> None:
     causes = []
     for (manager, operation), paths in owners.items():

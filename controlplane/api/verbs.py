@@ -56,7 +56,7 @@ def create(tx: Tx, kind: Kind, message: Any, call: Call) -> Any:
 
 def _free_name(tx: Tx, kind: Kind, meta: Any, ids: Ids) -> str:
     for _ in range(NAME_TRIES):
-        name = meta.generateName[:58] + ids.suffix()
+        name: str = meta.generateName[:58] + ids.suffix()
         if tx.get(kind, meta.namespace, name) is None:
             return name
     raise AlreadyExists.of(kind.resource, meta.generateName)
@@ -72,7 +72,14 @@ def _check_namespace(tx: Tx, kind: Kind, name: str) -> None:
 
 def _reset_server_fields(kind: Kind, message: Any) -> None:
     meta = message.metadata
-    for field in ("uid", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+    for field in (
+        "uid",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ):
         meta.ClearField(field)
     del meta.managedFields[:]
     if not kind.namespaced:

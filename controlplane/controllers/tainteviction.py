@@ -70,4 +70,6 @@ def _evict(tx: Tx, pod: Any, now: float) -> None:
     pod.metadata.deletionTimestamp.seconds = int(now) + grace
     pod.metadata.deletionGracePeriodSeconds = grace
     tx.put(kinds.POD, pod)
-    events.record(tx, pod, "TaintManagerEviction", "Marking for deletion: its node has a taint", source="taint-eviction", now=now)
+    events.record(
+        tx, pod, "TaintManagerEviction", "Marking for deletion: its node has a taint", source="taint-eviction", now=now
+    )

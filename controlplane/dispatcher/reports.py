@@ -53,9 +53,7 @@ def register(tx: Tx, name: str, hello: nodes_pb2.Hello, *, cluster: str, bits: i
 
 
 def _ready(node: Any, now: float) -> bool:
-    return conditions.put(
-        node.status, "Ready", "True", now=now, reason="AgentReady", message="the node's agent is reporting"
-    )
+    return conditions.put(node.status, "Ready", "True", now=now, reason="AgentReady", message="the node's agent is reporting")
 
 
 def renew(tx: Tx, names: Iterable[str], *, now: float, seconds: float) -> None:

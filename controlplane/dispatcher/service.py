@@ -39,7 +39,9 @@ class Settings:
 
 
 @dataclass(slots=True)
-class Session:
+class Connection:
+    """One agent's session; `heard` since the leases were last written."""
+
     node: str
     offers: asyncio.Queue[nodes_pb2.StreamOffer] = field(default_factory=lambda: asyncio.Queue(MAX_OFFERS))
     heard: bool = True
@@ -52,7 +54,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         self._ids = ids
         self._settings = settings
         self._ca = ca
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Connection] = {}
         self._closing = asyncio.Event()
         self.switchboard = Switchboard(ids, self._offer)
 
@@ -91,7 +93,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         if first is None or not first.HasField("hello"):
             raise BadRequest("a session begins with a hello")
         node = await self._register(name, first.hello)
-        session = self._sessions[name] = Session(name)
+        session = self._sessions[name] = Connection(name)
         metrics.sessions.set(len(self._sessions))
         log.info("session_opened node=%s", name)
         listener = asyncio.ensure_future(self._listen(session, messages))
@@ -113,9 +115,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         settings, now = self._settings, self._clock.now()
 
         def fn(tx: Any) -> Any:
-            node = reports.register(
-                tx, name, hello, cluster=settings.cluster_cidr, bits=settings.bits, ids=self._ids, now=now
-            )
+            node = reports.register(tx, name, hello, cluster=settings.cluster_cidr, bits=settings.bits, ids=self._ids, now=now)
             reports.renew(tx, [name], now=now, seconds=settings.grace)
             return node
 
@@ -131,14 +131,12 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
             vxlanPort=settings.vxlan_port,
         )
 
-    async def _listen(self, session: Session, messages: AsyncIterator[Any]) -> None:
+    async def _listen(self, session: Connection, messages: AsyncIterator[Any]) -> None:
         async for message in messages:
             if message.HasField("heartbeat"):
                 session.heard = True
 
-    async def _speak(
-        self, session: Session, listener: asyncio.Future[None]
-    ) -> AsyncIterator[nodes_pb2.ControlMessage]:
+    async def _speak(self, session: Connection, listener: asyncio.Future[None]) -> AsyncIterator[nodes_pb2.ControlMessage]:
         """Assignments and offers until the agent goes, another session of the node replaces this one, or we close."""
         assignment = NodeAssignment(session.node, self._store)
         rows, subscription = self._store.view_and_watch(None)
@@ -150,9 +148,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
             for message in _messages(assignment.start(rows), complete=True, applies=0, revision=revision):
                 yield message
             while self._sessions.get(session.node) is session:
-                done, _ = await asyncio.wait(
-                    {offer, events, closing, listener}, return_when=asyncio.FIRST_COMPLETED
-                )
+                done, _ = await asyncio.wait({offer, events, closing, listener}, return_when=asyncio.FIRST_COMPLETED)
                 if closing in done or listener in done:
                     return
                 if offer in done:
@@ -174,9 +170,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
                 pending.cancel()
             subscription.close()
 
-    async def ReportStatus(
-        self, request: nodes_pb2.ReportStatusRequest, context: Any
-    ) -> nodes_pb2.ReportStatusResponse:
+    async def ReportStatus(self, request: nodes_pb2.ReportStatusRequest, context: Any) -> nodes_pb2.ReportStatusResponse:
         name, now = _caller(context), self._clock.now()
         await self._store.update(lambda tx: reports.report(tx, name, request, now=now))
         return nodes_pb2.ReportStatusResponse()
@@ -219,10 +213,6 @@ def _messages(
     return out
 
 
-def _message(
-    changes: list[nodes_pb2.Change], *, complete: bool, applies: int, revision: int
-) -> nodes_pb2.ControlMessage:
+def _message(changes: list[nodes_pb2.Change], *, complete: bool, applies: int, revision: int) -> nodes_pb2.ControlMessage:
     assignment = nodes_pb2.Assignment(complete=complete, appliesTo=applies, revision=revision, changes=changes)
     return nodes_pb2.ControlMessage(assignment=assignment)
-
-

@@ -41,9 +41,7 @@ class Switchboard:
         self._offer = offer
         self._streams: dict[str, Carried] = {}
 
-    async def client(
-        self, node: str, opening: streams_pb2.OpenStream, frames: AsyncIterator[Any] | None
-    ) -> AsyncIterator[Any]:
+    async def client(self, node: str, opening: streams_pb2.OpenStream, frames: AsyncIterator[Any] | None) -> AsyncIterator[Any]:
         """The person's side. Raises Unavailable when the node does not answer, TooManyRequests."""
         if len(self._streams) >= MAX_STREAMS:
             raise TooManyRequests(f"{MAX_STREAMS} streams are open already")

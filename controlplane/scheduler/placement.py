@@ -47,8 +47,8 @@ def _place_one(pod: PodInfo, table: NodeTable, filters: tuple[Filter, ...], scor
     for item in filters:
         for reason, mask in item.refusals(pod, table).items():
             # As in Kubernetes a node is refused by the first filter that minds, with all of that filter's reasons.
-            for index in np.flatnonzero(mask & feasible):
-                refused.setdefault(int(index), []).append(reason)
+            for found in np.flatnonzero(mask & feasible):
+                refused.setdefault(int(found), []).append(reason)
         for index in refused:
             feasible[index] = False
     named = {table.names[index]: tuple(reasons) for index, reasons in refused.items()}

@@ -7,8 +7,8 @@ for each table it writes, a key outside the watched prefix, and a transaction th
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import grpc
 from etcd3aio import Etcd3Client
@@ -31,9 +31,9 @@ _TABLE = re.compile(r"/registry/(?:[^/]*\.[^/]*/)?[^/]+/")
 class EtcdBackend:
     exclusive = False
 
-    def __init__(self, endpoints: Sequence[str], *, root: str = "/pinnace", tls: dict[str, bytes] | None = None) -> None:
+    def __init__(self, endpoints: Sequence[str], *, root: str = "/pinnace", tls: Mapping[str, bytes] | None = None) -> None:
         self._root = root
-        self._client = Etcd3Client(list(endpoints), **(tls or {}))
+        self._client = Etcd3Client(list(endpoints), **cast(Any, tls or {}))
         self._closed = False
 
     async def _kv(self) -> KVService:

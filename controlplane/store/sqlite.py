@@ -138,10 +138,11 @@ class SQLiteBackend:
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
         queue = self._feed.subscribe()
         try:
-            for batch in await self._run(lambda: self._history(prefix, after)):
-                after = batch.revision
+            history = await self._run(lambda: self._history(prefix, after))
+            for batch in history:
                 yield batch
-            async for batch in self._feed.follow(queue, prefix, after):
+            reached = history[-1].revision if history else after
+            async for batch in self._feed.follow(queue, prefix, reached):
                 yield batch
         finally:
             self._feed.unsubscribe(queue)

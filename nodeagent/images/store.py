@@ -50,7 +50,7 @@ class ImageStore:
         self._by_id = {image.id: image for image in map(_read, self._images.glob("*.json"))}
         self._lock = asyncio.Lock()
 
-    def list(self) -> list[Image]:
+    def all(self) -> list[Image]:
         return sorted(self._by_id.values(), key=lambda image: image.references)
 
     def find(self, reference: str) -> Image:

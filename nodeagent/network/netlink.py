@@ -219,9 +219,7 @@ class Netlink:
             for fdb in sorted(change.add.fdb):
                 self._route.fdb("append", ifindex=device, lladdr=fdb.mac, dst=fdb.dst, state=_PERMANENT)
             for neighbour in sorted(change.add.neighbours):
-                self._route.neigh(
-                    "replace", dst=neighbour.address, lladdr=neighbour.mac, ifindex=device, state=_PERMANENT
-                )
+                self._route.neigh("replace", dst=neighbour.address, lladdr=neighbour.mac, ifindex=device, state=_PERMANENT)
             for route in sorted(change.add.routes):
                 self._route.route("replace", **_route(route, device))
             for route in sorted(change.remove.routes):

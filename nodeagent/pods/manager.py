@@ -6,6 +6,7 @@ What the control plane said last is kept below `assignment/`, so that an agent w
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -143,7 +144,7 @@ class PodManager:
         self.workers[worker.uid] = worker
         task = asyncio.ensure_future(worker.run())
         self._tasks[worker.uid] = task
-        task.add_done_callback(lambda done, uid=worker.uid: self._ended(uid, done))
+        task.add_done_callback(functools.partial(self._ended, worker.uid))
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker = self.workers.pop(uid, None)

@@ -78,9 +78,7 @@ def _container(
     return status
 
 
-def _ended(
-    pod: Any, container: Any, last: Attempt, seen: Seen, now: float, policy: Policy, status: Any, *, init: bool
-) -> None:
+def _ended(pod: Any, container: Any, last: Attempt, seen: Seen, now: float, policy: Policy, status: Any, *, init: bool) -> None:
     if init:
         again = pod.spec.restartPolicy != "Never" and last.code != 0
     else:
@@ -147,7 +145,9 @@ def _conditions(pod: Any, seen: Seen, status: Any, previous: Any | None, now: fl
     unready = [item.name for item in status.containerStatuses if not item.ready]
     listed = f"containers with unready status: [{' '.join(unready)}]" if unready else ""
     finished = status.phase in ("Succeeded", "Failed")
-    reason = "PodCompleted" if status.phase == "Succeeded" else "PodFailed" if finished else "ContainersNotReady" if unready else ""
+    reason = (
+        "PodCompleted" if status.phase == "Succeeded" else "PodFailed" if finished else "ContainersNotReady" if unready else ""
+    )
     ready = not unready and not finished
     initialized = _initialized(pod, seen)
     incomplete = [c.name for c in status.initContainerStatuses if not c.ready]

@@ -158,9 +158,7 @@ def _run(pod: Any, seen: Seen, now: float, policy: Policy) -> Step:
     return Wait(min((until for until in waits if until is not None), default=None))
 
 
-def _advance(
-    container: Any, last: Attempt | None, seen: Seen, now: float, policy: Policy, *, restart: bool
-) -> Step:
+def _advance(container: Any, last: Attempt | None, seen: Seen, now: float, policy: Policy, *, restart: bool) -> Step:
     held = _unless_waiting(seen, container.name, now)
     if last is None:
         return held or Start(container.name, 0, 0)

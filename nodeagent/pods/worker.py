@@ -27,12 +27,12 @@ from nodeagent.pods import status as statuses
 from nodeagent.pods import steps
 from nodeagent.pods.environment import ConfigError
 from nodeagent.pods.model import Attempt, Policy, Problem, Seen, Stopping
-from nodeagent.runtime.cgroups import Cgroups
+from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.runtime import discard, open_process
 from nodeagent.runtime.seam import Exit, Handle, Runtime, SandboxConfig, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
 from nodeagent.volumes import manager as volumes
-from nodeagent.volumes.manager import Lookup, VolumeError
+from nodeagent.volumes.manager import VolumeError
 from pinnace import pki
 from pinnace.clock import Clock
 
@@ -189,7 +189,7 @@ class Worker:
     async def _create_sandbox(self) -> None:
         host_network = self.pod.spec.hostNetwork
         try:
-            self._s.cgroups.create(self._cgroup, bundles.Limits(pids=0), leaf=False)
+            self._s.cgroups.create(self._cgroup, Limits(pids=0), leaf=False)
             await self._s.runtime.create_sandbox(SandboxConfig(self.folder / "sandbox", self._hostname, host_network))
             if not host_network:
                 self.seen.address = self._address()

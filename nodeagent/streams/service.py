@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
@@ -76,7 +75,7 @@ class Streams:
             case "loadImage":
                 await self._load(opening, incoming, outgoing)
             case "listImages":
-                for image in self._images.list():
+                for image in self._images.all():
                     for frame in _image_frames(image):
                         await outgoing.put(frame)
             case other:
@@ -206,10 +205,15 @@ async def _exhaust(frames: AsyncIterator[Any]) -> None:
         pass
 
 
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def _readable(descriptor: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(descriptor, _settle, ready)
     try:
         await ready
     finally:
@@ -223,7 +227,7 @@ async def _write_all(descriptor: int, data: bytes) -> None:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:
             ready: asyncio.Future[None] = loop.create_future()
-            loop.add_writer(descriptor, lambda ready=ready: ready.done() or ready.set_result(None))
+            loop.add_writer(descriptor, _settle, ready)
             try:
                 await ready
             finally:
@@ -256,7 +260,7 @@ class _Session:
                     return
                 if not data:
                     return
-                await self._outgoing.put(Frame(**{stream: data}))
+                await self._outgoing.put(Frame(stdout=data) if stream == "stdout" else Frame(stderr=data))
         finally:
             os.close(descriptor)
 

@@ -24,4 +24,5 @@ class LeastAllocated:
         asked = np.maximum(np.array(pod.requests[:2], dtype=np.int64), _MINIMUM)
         with np.errstate(divide="ignore", invalid="ignore"):
             free = np.where(capacity > 0, (capacity - used - asked) / capacity, 0.0)
-        return np.clip(free, 0.0, 1.0).mean(axis=1) * 100.0
+        rated: NDArray[np.float64] = np.clip(free, 0.0, 1.0).mean(axis=1) * 100.0
+        return rated

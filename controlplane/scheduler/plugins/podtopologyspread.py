@@ -17,4 +17,5 @@ class PodTopologySpread:
         counts = table.groups.get(pod.group)
         if counts is None or not counts.any():
             return np.full(len(table), 100.0)
-        return 100.0 * (1 - counts / counts.max())
+        spread: NDArray[np.float64] = 100.0 * (1 - counts / counts.max())
+        return spread

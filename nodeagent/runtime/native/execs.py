@@ -4,6 +4,8 @@ The helper joins the cgroups and the namespaces of the container's init by pidfd
 and writes the exit code to a pipe. It belongs to the stream that asked for it and ends with it.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -13,10 +15,16 @@ from nodeagent.runtime.native import init
 from nodeagent.runtime.native import monitor as monitors
 from nodeagent.runtime.native import syscalls as sc
 
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 _ALL = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWNET | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc.CLONE_NEWCGROUP
 
 
-def run(bundle, request, descriptors, reply):
+def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
     """`descriptors` are stdin, stdout, stderr and the pipe for the exit code."""
     stdin, stdout, stderr, status = descriptors
     with open(f"{bundle}/config.json") as file:
@@ -51,7 +59,7 @@ def run(bundle, request, descriptors, reply):
     os.write(status, b"%d" % (128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code)))
 
 
-def _become(config, filter_, stdio, fail_write, *, tty):
+def _become(config: dict[str, Any], filter_: bytes, stdio: tuple[int, int, int], fail_write: int, *, tty: bool) -> None:
     try:
         sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()

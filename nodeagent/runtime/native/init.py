@@ -4,6 +4,8 @@ The order is the point of this file: join what needs the host's view (cgroups, n
 (mounts), then give up power (capabilities, user, seccomp), then become the program.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import resource
@@ -12,11 +14,16 @@ import signal
 from nodeagent.runtime.native import capabilities, rootfs
 from nodeagent.runtime.native import syscalls as sc
 
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = (("net", sc.CLONE_NEWNET), ("ipc", sc.CLONE_NEWIPC), ("uts", sc.CLONE_NEWUTS))
 
 
-def run(config, bundle):
+def run(config: dict[str, Any], bundle: str) -> None:
     """Become the program of `config`. Raises OSError; never returns."""
     # The monitor's end is the container's end. Set again below: the kernel clears it when credentials change.
     sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -35,26 +42,26 @@ def run(config, bundle):
     become(config, filter_)
 
 
-def join_cgroups(folders):
+def join_cgroups(folders: list[str]) -> None:
     for folder in folders:
         with open(f"{folder}/cgroup.procs", "w") as file:
             file.write("0")
 
 
-def read_filter(path):
+def read_filter(path: str) -> bytes:
     if not path:
         return b""
     with open(path, "rb") as file:
         return file.read()
 
 
-def _oom_score(value):
+def _oom_score(value: int) -> None:
     # Lowering needs CAP_SYS_RESOURCE, which some machines withhold; it is a hint to the kernel, not a promise to users.
     with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(value))
 
 
-def become(config, filter_):
+def become(config: dict[str, Any], filter_: bytes) -> None:
     """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container."""
     _enter_cwd(config["cwd"])
     os.umask(0o022)
@@ -70,7 +77,7 @@ def become(config, filter_):
     execute(config["args"], environment)
 
 
-def _enter_cwd(path):
+def _enter_cwd(path: str) -> None:
     if not os.path.isdir(path):
         os.makedirs(path, 0o755, exist_ok=True)
     os.chdir(path)
@@ -79,7 +86,7 @@ def _enter_cwd(path):
         raise OSError(f"the working directory {path} lies outside the container")
 
 
-def drop_privileges(config, filter_):
+def drop_privileges(config: dict[str, Any], filter_: bytes) -> None:
     wanted = capabilities.mask(config["capabilities"])
     for number in range(len(capabilities.NAMES)):
         if not wanted >> number & 1:
@@ -100,7 +107,7 @@ def drop_privileges(config, filter_):
         sc.capset(wanted)
 
 
-def execute(args, environment):
+def execute(args: list[str], environment: dict[str, str]) -> None:
     """execve along PATH as the container sees it. Raises FileNotFoundError, PermissionError, OSError."""
     program = args[0]
     if "/" in program:

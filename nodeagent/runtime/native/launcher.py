@@ -7,6 +7,8 @@ once and a slow start delays nobody.
 Requests: {"id", "op": "sandbox" | "unpin" | "start" | "exec", ...}. Answers: {"id", "ok": ...} or {"id", "error": text}.
 """
 
+from __future__ import annotations
+
 import array
 import contextlib
 import gc
@@ -20,13 +22,19 @@ import sys
 from nodeagent.runtime.native import execs, monitor, sandbox
 from nodeagent.runtime.native import syscalls as sc
 
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 MAX_MESSAGE = 64 << 10
 MAX_CLIENTS = 8
 
 
-def serve(path):
+def serve(path: str) -> None:
     listener = _listen(path)
-    clients = {}
+    clients: dict[int, socket.socket] = {}
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     # Forks share memory until they write; a collector that runs in each of them would write everywhere.
@@ -46,7 +54,7 @@ def serve(path):
                 _receive(listener, clients, poll, fd)
 
 
-def _listen(path):
+def _listen(path: str) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -56,7 +64,7 @@ def _listen(path):
     return listener
 
 
-def _accept(listener, clients, poll):
+def _accept(listener: socket.socket, clients: dict[int, socket.socket], poll: Any) -> None:
     client, _ = listener.accept()
     if len(clients) >= MAX_CLIENTS:
         client.close()
@@ -65,7 +73,7 @@ def _accept(listener, clients, poll):
     poll.register(client, select.POLLIN)
 
 
-def _receive(listener, clients, poll, fd):
+def _receive(listener: socket.socket, clients: dict[int, socket.socket], poll: Any, fd: int) -> None:
     client = clients[fd]
     data, ancillary, _, _ = client.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
     if not data:
@@ -86,11 +94,11 @@ def _receive(listener, clients, poll, fd):
         os.close(descriptor)
 
 
-def _work(client, data, descriptors):
+def _work(client: socket.socket, data: bytes, descriptors: list[int]) -> None:
     """In the fork: do one request, answer once, and end."""
     answered = False
 
-    def answer(value):
+    def answer(value: dict[str, Any]) -> None:
         nonlocal answered
         answered = True
         client.send(json.dumps({"id": request["id"], **value}).encode())
@@ -113,7 +121,7 @@ def _work(client, data, descriptors):
         os._exit(0)
 
 
-def _dispatch(request, descriptors, answer):
+def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[[dict[str, Any]], None]) -> None:
     match request["op"]:
         case "sandbox":
             sandbox.create(request["folder"], request["hostname"], request["host_network"])
@@ -127,7 +135,7 @@ def _dispatch(request, descriptors, answer):
             raise ValueError(f"unknown request {request['op']}")
 
 
-def main():
+def main() -> None:
     # The agent's death does not end the launcher, and its own end takes no container with it.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -4,6 +4,8 @@ It survives the launcher and the agent. What it knows it leaves in the bundle, e
 `state.json` once the program runs, `exit.json` when it has ended.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
@@ -16,12 +18,18 @@ from nodeagent.runtime.native import init
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.logfile import LogFile
 
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 CHUNK = 64 << 10
 # Seconds to go on reading output after the end: processes outside the pid namespace may hold the pipes open.
 DRAIN = 0.5
 
 
-def run(bundle, reply):
+def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
     """The monitor's whole life. `reply(answer)` is called once, when the program runs or has failed to."""
     with open(f"{bundle}/config.json") as file:
         config = json.load(file)
@@ -48,7 +56,7 @@ def run(bundle, reply):
     save(f"{bundle}/exit.json", _exit_record(status, oom=_oom_kills(config["cgroups"]) > ooms))
 
 
-def _start(config, bundle):
+def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], str]:
     """Fork init in a new pid namespace. Returns its pid, the output pipes, and what went wrong."""
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     err_read, err_write = os.pipe2(os.O_CLOEXEC)
@@ -75,7 +83,7 @@ def _start(config, bundle):
     return pid, {out_read: b"stdout", err_read: b"stderr"}, failure.decode(errors="replace")
 
 
-def _reason(error, args):
+def _reason(error: BaseException, args: list[str]) -> str:
     if isinstance(error, FileNotFoundError) and not error.filename2 and "$PATH" in str(error):
         return f'exec: "{args[0]}": executable file not found in $PATH'
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
@@ -83,13 +91,13 @@ def _reason(error, args):
     return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else error.strerror or str(error)
 
 
-def _tend(pid, pipes, log):
+def _tend(pid: int, pipes: dict[int, bytes], log: LogFile) -> int:
     """Copy output until the process has ended and its pipes are dry. Returns the wait status."""
     pidfd = os.pidfd_open(pid)
     poll = select.poll()
     for fd in (*pipes, pidfd):
         poll.register(fd, select.POLLIN)
-    deadline = None
+    deadline: float | None = None
     while pipes or deadline is None:
         timeout = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
         ready = poll.poll(timeout)
@@ -104,7 +112,7 @@ def _tend(pid, pipes, log):
     return os.waitpid(pid, 0)[1]
 
 
-def _drain(fd, pipes, poll, log):
+def _drain(fd: int, pipes: dict[int, bytes], poll: Any, log: LogFile) -> None:
     data = os.read(fd, CHUNK)
     if data:
         log.write(pipes[fd], data)
@@ -114,7 +122,7 @@ def _drain(fd, pipes, poll, log):
         del pipes[fd]
 
 
-def _exit_record(status, *, oom):
+def _exit_record(status: int, *, oom: bool) -> dict[str, Any]:
     record = {"finished_at": time.time(), "oom_killed": False, "signal": 0}
     if os.WIFSIGNALED(status):
         record["signal"] = os.WTERMSIG(status)
@@ -126,7 +134,7 @@ def _exit_record(status, *, oom):
     return record
 
 
-def _oom_kills(folders):
+def _oom_kills(folders: list[str]) -> int:
     for folder in folders:
         for name in ("memory.events", "memory.oom_control"):
             with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}") as file:
@@ -137,7 +145,7 @@ def _oom_kills(folders):
     return 0
 
 
-def save(path, value):
+def save(path: str, value: dict[str, Any]) -> None:
     temporary = f"{path}.new"
     with open(temporary, "w") as file:
         json.dump(value, file)
@@ -146,7 +154,7 @@ def save(path, value):
     os.replace(temporary, path)
 
 
-def start_time(pid):
+def start_time(pid: int) -> int:
     """Clock ticks since boot at which the process started: with its pid, its identity (proc_pid_stat(5))."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])

@@ -5,10 +5,17 @@ because the image's content is hostile: a symlink in it must lead nowhere but in
 descriptors (move_mount), so no path is looked up twice.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 
 from nodeagent.runtime.native import syscalls as sc
+
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 # The OCI runtime-spec's example and containerd's defaults.
@@ -22,7 +29,7 @@ _SAFE = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
-def build(config, bundle):
+def build(config: dict[str, Any], bundle: str) -> None:
     """Mount everything and make the container's root the root of this process."""
     sc.mount("", "/", "", sc.MS_REC | sc.MS_PRIVATE)
     null = _verified_null()
@@ -43,7 +50,7 @@ def build(config, bundle):
     _pivot(root)
 
 
-def _verified_null():
+def _verified_null() -> int:
     """The host's /dev/null by descriptor, checked to be the device (CVE-2025-31133)."""
     fd = os.open("/dev/null", sc.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     status = os.fstat(fd)
@@ -52,11 +59,11 @@ def _verified_null():
     return fd
 
 
-def _source(item):
+def _source(item: dict[str, Any]) -> int:
     return sc.open_tree(sc.AT_FDCWD, item["source"], recursive=True)
 
 
-def _overlay(config, bundle, target):
+def _overlay(config: dict[str, Any], bundle: str, target: str) -> None:
     """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead."""
     options = f"lowerdir={':'.join(config['layers'])},upperdir={bundle}/upper,workdir={bundle}/work"
     if len(options) >= 4095:
@@ -64,13 +71,13 @@ def _overlay(config, bundle, target):
     sc.mount("overlay", target, "overlay", sc.MS_NODEV, options)
 
 
-def _directory(root, path):
+def _directory(root: int, path: str) -> int:
     """A descriptor of a folder below root, made when missing."""
     _make_parents(root, path)
     return sc.openat2(root, path, _DIRECTORY)
 
 
-def _make_parents(root, path):
+def _make_parents(root: int, path: str) -> None:
     """mkdir -p below root, one component at a time, each opened inside the root."""
     current = os.dup(root)
     done = ""
@@ -88,7 +95,7 @@ def _make_parents(root, path):
         os.close(current)
 
 
-def _mount_at(root, path, fstype, flags, data=""):
+def _mount_at(root: int, path: str, fstype: str, flags: int, data: str = "") -> int:
     """Mount a fresh file system on a folder below root, by descriptor."""
     fd = _directory(root, path)
     sc.mount(fstype, f"/proc/self/fd/{fd}", fstype, flags, data)
@@ -96,18 +103,17 @@ def _mount_at(root, path, fstype, flags, data=""):
     return sc.openat2(root, path, _DIRECTORY)
 
 
-def _proc(root, null):
+def _proc(root: int, null: int) -> None:
     fd = _mount_at(root, "/proc", "proc", _SAFE)
     # A verified procfs: writes and masks below go to this descriptor, not to a path (CVE-2025-52881).
-    if os.fstatvfs(fd).f_fsid != 0 and not os.path.exists(f"/proc/self/fd/{fd}/self"):
+    if not os.path.islink(f"/proc/self/fd/{fd}/thread-self"):
         raise OSError("the container's /proc is not procfs")
-    empty = None
     for name in MASKED:
         target = _lookup(fd, name)
         if target is None:
             continue
         if stat.S_ISDIR(os.fstat(target).st_mode):
-            empty = _mask_directory(target)
+            _mask_directory(target)
         else:
             sc.move_mount(sc.open_tree(null), target)
         os.close(target)
@@ -117,29 +123,28 @@ def _proc(root, null):
             _read_only_copy(target)
             os.close(target)
     os.close(fd)
-    return empty
 
 
-def _lookup(fd, name):
+def _lookup(fd: int, name: str) -> int | None:
     try:
         return sc.openat2(fd, name, sc.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _mask_directory(target):
+def _mask_directory(target: int) -> None:
     path = f"/proc/self/fd/{target}"
     sc.mount("tmpfs", path, "tmpfs", sc.MS_RDONLY | _SAFE, "size=0,nr_inodes=1")
 
 
-def _read_only_copy(target):
+def _read_only_copy(target: int) -> None:
     tree = sc.open_tree(target, recursive=True)
     sc.mount_setattr(tree, sc.MOUNT_ATTR_RDONLY | sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV, recursive=True)
     sc.move_mount(tree, target)
     os.close(tree)
 
 
-def _dev(root, shm):
+def _dev(root: int, shm: int) -> None:
     """A fresh /dev: nothing of the image's is kept or followed (CVE-2026-41579)."""
     existing = os.path.join(f"/proc/self/fd/{root}", "dev")
     if os.path.islink(existing):
@@ -161,7 +166,7 @@ def _dev(root, shm):
     os.close(fd)
 
 
-def _sys(root, hierarchies):
+def _sys(root: int, hierarchies: list[str]) -> None:
     """sysfs of the pod's network namespace and its cgroups, all read-only."""
     os.close(_mount_at(root, "/sys", "sysfs", _SAFE | sc.MS_RDONLY))
     if hierarchies == ["cgroup2"]:
@@ -175,7 +180,7 @@ def _sys(root, hierarchies):
     os.close(fd)
 
 
-def _mask_sys(root):
+def _mask_sys(root: int) -> None:
     for name in MASKED_SYS:
         target = _lookup(root, "/sys/" + name)
         if target is not None:
@@ -183,13 +188,10 @@ def _mask_sys(root):
             os.close(target)
 
 
-def _bind(root, tree, item):
+def _bind(root: int, tree: int, item: dict[str, Any]) -> None:
     """Attach a volume. The target is made inside the root as what the source is: a folder or a file."""
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-    if directory:
-        target = _directory(root, item["target"])
-    else:
-        target = _file(root, item["target"])
+    target = _directory(root, item["target"]) if directory else _file(root, item["target"])
     attributes = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV | (sc.MOUNT_ATTR_RDONLY if item["read_only"] else 0)
     sc.mount_setattr(tree, attributes, recursive=True)
     sc.move_mount(tree, target)
@@ -197,8 +199,8 @@ def _bind(root, tree, item):
     os.close(tree)
 
 
-def _file(root, path):
-    parent, _, name = path.rpartition("/")
+def _file(root: int, path: str) -> int:
+    parent = path.rpartition("/")[0]
     _make_parents(root, parent)
     try:
         return sc.openat2(root, path, sc.O_PATH)
@@ -207,7 +209,7 @@ def _file(root, path):
         return sc.openat2(root, path, sc.O_PATH)
 
 
-def _pivot(root):
+def _pivot(root: int) -> None:
     """pivot_root with the old root on top of itself, then detached: no folder for it is needed in the image."""
     os.fchdir(root)
     sc.pivot_root(".", ".")

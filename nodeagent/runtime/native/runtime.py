@@ -154,7 +154,12 @@ class NativeRuntime:
     async def create_sandbox(self, config: SandboxConfig) -> None:
         config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._request(
-            {"op": "sandbox", "folder": str(config.folder), "hostname": config.hostname, "host_network": config.host_network}
+            {
+                "op": "sandbox",
+                "folder": str(config.folder),
+                "hostname": config.hostname,
+                "host_network": config.host_network,
+            }
         )
 
     async def remove_sandbox(self, folder: Path) -> None:
@@ -253,6 +258,11 @@ def open_process(pid: int, started: int) -> int | None:
     return descriptor
 
 
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def _ended(pid: int, started: int) -> None:
     """Wait until a process that is not our child has ended."""
     descriptor = open_process(pid, started)
@@ -260,7 +270,7 @@ async def _ended(pid: int, started: int) -> None:
         return
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: done.done() or done.set_result(None))
+    loop.add_reader(descriptor, _settle, done)
     try:
         await done
     finally:
@@ -274,7 +284,7 @@ async def _read_all(descriptor: int) -> bytes:
     data = b""
     while True:
         ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, lambda ready=ready: ready.done() or ready.set_result(None))
+        loop.add_reader(descriptor, _settle, ready)
         try:
             await ready
         finally:

@@ -1,5 +1,7 @@
 """A pod's shared namespaces, pinned by bind mounts so that they need no process to live."""
 
+from __future__ import annotations
+
 import array
 import contextlib
 import fcntl
@@ -13,7 +15,7 @@ _FLAGS = {"net": sc.CLONE_NEWNET, "ipc": sc.CLONE_NEWIPC, "uts": sc.CLONE_NEWUTS
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def create(folder, hostname, host_network):
+def create(folder: str, hostname: str, host_network: bool) -> None:
     """Runs in a forked child, which it leaves in the new namespaces."""
     names = ["ipc"] if host_network else ["net", "ipc", "uts"]
     os.makedirs(f"{folder}/ns", 0o700, exist_ok=True)
@@ -33,14 +35,14 @@ def create(folder, hostname, host_network):
         sc.mount(f"/proc/self/ns/{name}", f"{folder}/ns/{name}", "", sc.MS_BIND)
 
 
-def _pinned(path):
+def _pinned(path: str) -> bool:
     """Whether an nsfs file is mounted there."""
     with contextlib.suppress(FileNotFoundError):
         return os.stat(path).st_dev != os.stat(os.path.dirname(path)).st_dev
     return False
 
 
-def remove(folder):
+def remove(folder: str) -> None:
     for name in ("ns/net", "ns/ipc", "ns/uts", "shm"):
         path = f"{folder}/{name}"
         for _ in range(8):
@@ -52,7 +54,7 @@ def remove(folder):
             os.rmdir(path) if name == "shm" else os.unlink(path)
 
 
-def _loopback_up():
+def _loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = array.array("b", struct.pack("16sH14x", b"lo", 0))
         fcntl.ioctl(sock, _SIOCGIFFLAGS, request)

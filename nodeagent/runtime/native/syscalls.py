@@ -3,10 +3,17 @@
 Numbers from 424 on are the same on every architecture; source: the kernel's syscall tables.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import platform
 import struct
+
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -46,60 +53,60 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _check(result, name):
+def _check(result: int, name: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
     return result
 
 
-def _syscall(name, number, *arguments):
+def _syscall(name: str, number: int, *arguments: Any) -> int:
     return _check(_libc.syscall(ctypes.c_long(number), *arguments), name)
 
 
-def unshare(flags):
+def unshare(flags: int) -> None:
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
-def setns(fd, flags):
+def setns(fd: int, flags: int) -> None:
     _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
 
 
-def mount(source, target, fstype, flags=0, data=""):
+def mount(source: str, target: str | os.PathLike[str], fstype: str, flags: int = 0, data: str = "") -> None:
     result = _libc.mount(
         source.encode(), os.fsencode(target), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None
     )
     _check(result, f"mount {fstype or source} on {target}")
 
 
-def umount(target, flags=0):
+def umount(target: str | os.PathLike[str], flags: int = 0) -> None:
     _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
 
 
-def sethostname(name):
+def sethostname(name: str) -> None:
     raw = name.encode()
     _check(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
 
 
-def pivot_root(new, old):
+def pivot_root(new: str, old: str) -> None:
     _syscall("pivot_root", _NR_PIVOT_ROOT, ctypes.c_char_p(os.fsencode(new)), ctypes.c_char_p(os.fsencode(old)))
 
 
-def open_tree(fd, path="", *, recursive=False):
+def open_tree(fd: int, path: str = "", *, recursive: bool = False) -> int:
     """A detached copy of the mount at a descriptor or path."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
     raw = ctypes.c_char_p(os.fsencode(path))
     return _syscall("open_tree", _NR_OPEN_TREE, ctypes.c_int(fd), raw, ctypes.c_uint(flags))
 
 
-def move_mount(tree, target_fd):
+def move_mount(tree: int, target_fd: int) -> None:
     """Attach a detached mount on what a descriptor holds, whatever its path has become."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
     empty = ctypes.c_char_p(b"")
     _syscall("move_mount", _NR_MOVE_MOUNT, ctypes.c_int(tree), empty, ctypes.c_int(target_fd), empty, ctypes.c_uint(flags))
 
 
-def mount_setattr(fd, attributes, *, recursive=False):
+def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:
     raw = struct.pack("QQQQ", attributes, 0, 0, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     buffer = ctypes.create_string_buffer(raw, len(raw))
@@ -107,7 +114,7 @@ def mount_setattr(fd, attributes, *, recursive=False):
     _syscall("mount_setattr", number, ctypes.c_int(fd), empty, ctypes.c_uint(flags), buffer, ctypes.c_size_t(len(raw)))
 
 
-def openat2(fd, path, flags, *, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, mode=0):
+def openat2(fd: int, path: str, flags: int, *, resolve: int = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, mode: int = 0) -> int:
     """Open below `fd` as if it were the root: no symlink and no `..` leads out."""
     raw = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
     buffer = ctypes.create_string_buffer(raw, len(raw))
@@ -115,25 +122,25 @@ def openat2(fd, path, flags, *, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
     return _syscall(f"openat2 {path}", _NR_OPENAT2, ctypes.c_int(fd), name, buffer, ctypes.c_size_t(len(raw)))
 
 
-def close_range_cloexec(first):
+def close_range_cloexec(first: int) -> None:
     """Mark every descriptor from `first` on close-on-exec (CVE-2024-21626: none may reach the container)."""
     limit, flag = ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(CLOSE_RANGE_CLOEXEC)
     _syscall("close_range", _NR_CLOSE_RANGE, ctypes.c_uint(first), limit, flag)
 
 
-def prctl(option, *arguments):
+def prctl(option: int, *arguments: Any) -> int:
     padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
     return _check(_libc.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
 
 
-def load_seccomp(program):
+def load_seccomp(program: bytes) -> None:
     """Install a compiled BPF filter (struct sock_filter, 8 bytes each)."""
     body = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(body)))
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(header))
 
 
-def capset(mask):
+def capset(mask: int) -> None:
     """Permitted and effective become `mask`, inheritable empty (CVE-2022-24769)."""
     low, high = mask & 0xFFFFFFFF, mask >> 32
     header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0))

@@ -1,0 +1,53 @@
+# Everything a checkout can do. Each target does its own set-up; all but `check` need root.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc procps
+
+.PHONY: demo test check generate bench clean help
+
+help:
+	@echo "make demo      set up, make a lab of three nodes, run the example, and leave the lab up"
+	@echo "make test      set up and run the whole test suite (root)"
+	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code"
+	@echo "make generate  messages, stubs and field documentation from proto/"
+	@echo "make bench     the benchmarks, one JSON object each (root)"
+	@echo "make clean     take labs and build products away"
+
+demo: $(VENV)/.run
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" deploy/demo.sh
+
+test: $(VENV)/.dev
+	$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTHON) -m pinnace.codegen --check
+
+generate: $(VENV)/.dev
+	$(PYTHON) -m pinnace.codegen
+
+bench: $(VENV)/.dev
+	@for name in lab_up pod_start footprint; do $(PYTHON) -P benchmarks/$$name.py || exit 1; done
+
+clean:
+	@if [ -x $(VENV)/bin/kctl ]; then $(VENV)/bin/kctl lab down --all || true; fi
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.run: pyproject.toml
+	@deploy/packages.sh $(RUN_PACKAGES)
+	@echo "Python packages into $(VENV)"
+	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml
+	@deploy/packages.sh $(TEST_PACKAGES)
+	@echo "Python packages for development into $(VENV)"
+	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.run
