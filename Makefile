@@ -31,7 +31,7 @@ generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.codegen
 
 bench: $(VENV)/.dev
-	@for name in lab_up pod_start footprint; do $(PYTHON) -P benchmarks/$$name.py || exit 1; done
+	@for name in lab_up pod_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
 	@if [ -x $(VENV)/bin/kctl ]; then $(VENV)/bin/kctl lab down --all || true; fi

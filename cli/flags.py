@@ -14,17 +14,36 @@ if TYPE_CHECKING:
     from cli.client import Client
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse with kubectl's manners: errors in one line on stderr, exit code 1, flags anywhere."""
-
-    def __init__(self, command: str, description: str, **more: Any) -> None:
-        super().__init__(f"kctl {command}", description=description, allow_abbrev=False, **more)
-        self.add_argument("-n", "--namespace", default="", help="namespace (default: the context's)")
-        self.add_argument("--context", default="", help="name of the context to use")
-        self.add_argument("--config", default="", help="configuration file (default: ~/.pinnace/config)")
+class _Manners(argparse.ArgumentParser):
+    """Errors in one line on stderr, exit code 1, no abbreviated flags."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"error: {message}\nSee '{self.prog} --help' for usage.\n")
+
+
+class Parser(_Manners):
+    """argparse with kubectl's manners; the global flags may stand anywhere."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(f"kctl {command}", description=description, allow_abbrev=False)
+        _add_globals(self, default="")
+
+    def verbs(self) -> Any:
+        """For commands of commands, such as `lab up`."""
+        return self.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Verb)
+
+
+class _Verb(_Manners):
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more, allow_abbrev=False)
+        # Absent here must not undo what stood before the verb.
+        _add_globals(self, default=argparse.SUPPRESS)
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, default: str) -> None:
+    parser.add_argument("-n", "--namespace", default=default, help="namespace (default: the context's)")
+    parser.add_argument("--context", default=default, help="name of the context to use")
+    parser.add_argument("--config", default=default, help="configuration file (default: ~/.pinnace/config)")
 
 
 def client(args: Any) -> Client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from cli import contexts, flags, output, tables
@@ -11,7 +10,7 @@ from pinnace.errors import BadRequest
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("config", "Contexts: get-contexts, current-context, use-context, set-context, delete-context, view")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
+    verbs = parser.verbs()
     verbs.add_parser("get-contexts")
     verbs.add_parser("current-context")
     verbs.add_parser("view", help="the configuration, without keys")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import threading
@@ -20,7 +19,7 @@ CHUNK = 64 << 10
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("image", "Images on nodes: load ARCHIVE, list")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
+    verbs = parser.verbs()
     load = verbs.add_parser("load", help="OCI layout, docker archive, or a root filesystem, as tar or folder, to every node")
     load.add_argument("path", type=Path)
     load.add_argument("--name", default="", help="name of the image; needed for a root filesystem")

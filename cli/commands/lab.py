@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from cli.lab.layout import CONTROL, Lab
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("lab", "Clusters of several nodes on this machine")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
+    verbs = parser.verbs()
     up = verbs.add_parser("up", help="make a lab and wait until its nodes are Ready")
     up.add_argument("--nodes", type=int, default=3, help="default: %(default)s")
     up.add_argument("--control-arg", action="append", default=[], metavar="ARG", help="passed on to pinnace-controlplane")

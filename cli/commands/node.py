@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 from cli import flags
@@ -11,7 +10,7 @@ from pinnace import kinds
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("node", "Nodes: join-command, cordon NAME, uncordon NAME")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
+    verbs = parser.verbs()
     join = verbs.add_parser("join-command", help="print the line that makes a host a node")
     join.add_argument("--ttl", type=flags.seconds, default=3600.0, help="how long the token lasts (default: 1h)")
     for verb in ("cordon", "uncordon"):
