@@ -60,7 +60,17 @@ def to_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=10_000).rstrip("\n")
 
 
-def table(kind: Kind, items: list[Any], *, wide: bool, namespace: bool, header: bool = True, prefix: bool = False) -> str:
+def table(
+    kind: Kind,
+    items: list[Any],
+    *,
+    wide: bool,
+    namespace: bool,
+    header: bool = True,
+    prefix: bool = False,
+    widths: list[int] | None = None,
+) -> str:
+    """`widths` is the caller's memory of a table that is printed row by row; it only grows."""
     chosen = tables.columns(kind, wide=wide, namespace=namespace)
     now = time.time()
     rows = [[column.title for column in chosen]] if header else []
@@ -70,7 +80,9 @@ def table(kind: Kind, items: list[Any], *, wide: bool, namespace: bool, header: 
             at = next(index for index, column in enumerate(chosen) if column.title == "NAME")
             row[at] = f"{kind.singular}/{row[at]}"
         rows.append(row)
-    return tables.render(rows) if rows else ""
+    if widths is not None and rows:
+        widths[:] = [max(known, *(len(row[at]) for row in rows)) for at, known in enumerate(widths or [0] * len(chosen))]
+    return tables.render(rows, widths) if rows else ""
 
 
 class Progress:

@@ -38,6 +38,8 @@ def put(tx: Tx, event: Any, *, now: float) -> None:
         return
     if tx.get(kinds.NAMESPACE, "", namespace) is None:
         return
+    # Whoever reports an event has no say in finalizers, owners or labels.
+    event.ClearField("metadata")
     event.metadata.name, event.metadata.namespace = name, namespace
     # An event's identity is its content, so its uid can be too.
     event.metadata.uid = f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"

@@ -19,7 +19,6 @@ def run(arguments: list[str]) -> int:
     change = verbs.add_parser("set-context", help="set a context's default namespace")
     change.add_argument("name", nargs="?", default="")
     change.add_argument("--current", action="store_true")
-    change.add_argument("--namespace", dest="default", required=True)
     args = parser.parse_args(arguments)
     file = contexts.path(args.config)
     config = contexts.load(file)
@@ -43,9 +42,11 @@ def run(arguments: list[str]) -> int:
             contexts.save(file, config)
             print(f"deleted context {args.name} from {file}")
         case _:
+            if not args.namespace:
+                raise BadRequest("say what to set: --namespace NAME")
             name = args.name or config.get("current-context", "")
             context = contexts.entry(config, "contexts", name)
-            contexts.put(config, "contexts", name, "context", {**context, "namespace": args.default})
+            contexts.put(config, "contexts", name, "context", {**context, "namespace": args.namespace})
             contexts.save(file, config)
             print(f'Context "{name}" modified.')
     return 0

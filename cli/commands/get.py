@@ -97,13 +97,16 @@ def _watch(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: A
         raise BadRequest("you may only specify a single resource type, or a single object, to watch")
     kind, name = targets[0]
     header = not args.no_headers
+    widths: list[int] = []
     while True:
         try:
             for type_, item in client.watch(kind, namespace, name=name, labels=args.selector, fields=args.field_selector):
                 if item is None:
                     continue
                 if args.output in ("", "wide"):
-                    text = output.table(kind, [item], wide=args.output == "wide", namespace=args.all_namespaces, header=header)
+                    text = output.table(
+                        kind, [item], wide=args.output == "wide", namespace=args.all_namespaces, header=header, widths=widths
+                    )
                     header = False
                 elif args.output == "name":
                     text = f"{kind.singular}/{item.metadata.name}"

@@ -97,15 +97,16 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         matches = _matcher(kind, request)
         if request.resourceVersion:
             after = _revision(request.resourceVersion)
-            subscription = self._store.watch_from(kind, after)
+            subscription, first = self._store.watch_from(kind, after), []
         else:
             await self._store.sync()
             rows, subscription = self._store.view_and_watch(kind)
-            added = [_event(_EVENT.ADDED, kind, row) for row in sorted(rows, key=lambda r: r.key) if matches(row)]
-            added.append(_EVENT(type=_EVENT.BOOKMARK, resourceVersion=str(subscription.revision)))
-            for response in _batched(added):
-                yield response
+            first = [_event(_EVENT.ADDED, kind, row) for row in sorted(rows, key=lambda r: r.key) if matches(row)]
+            first.append(_EVENT(type=_EVENT.BOOKMARK, resourceVersion=str(subscription.revision)))
+        # Also a watcher that leaves before it has read the state gives its subscription back.
         try:
+            for response in _batched(first):
+                yield response
             async for events in subscription:
                 for response in _batched([e for event in events if (e := _translate(kind, event, matches))]):
                     yield response

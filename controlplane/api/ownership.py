@@ -92,8 +92,13 @@ def _record(
     times = {(e.manager, e.operation): e.time.seconds for e in old.metadata.managedFields} if old is not None else {}
     before = _owners(old) if old is not None else {}
     del new.metadata.managedFields[:]
-    for owner, paths in sorted(owners.items())[-MAX_MANAGERS:]:
-        if not paths:
+    updates = sorted(
+        (owner for owner in owners if owner[1] == UPDATE and owners[owner]),
+        key=lambda owner: (owner == changed, times.get(owner, 0), owner),
+    )
+    forgotten = set(updates[:-MAX_MANAGERS])
+    for owner, paths in sorted(owners.items()):
+        if not paths or owner in forgotten:
             continue
         fresh = owner == changed and before.get(owner) != paths
         entry = new.metadata.managedFields.add(

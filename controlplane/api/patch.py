@@ -62,10 +62,11 @@ def strategic(spec: Schema, value: dict[str, Any], change: dict[str, Any]) -> di
         found = spec.find(key)
         if item is None:
             out.pop(key, None)
-        elif found is None or key not in out:
+        elif found is None:
             out[key] = item
         else:
-            out[key] = _strategic_field(found[1], out[key], item)
+            # Also where there is nothing yet, so that directives and nulls below are understood.
+            out[key] = _strategic_field(found[1], out.get(key, [] if found[1].repeated else {}), item)
     return out
 
 
@@ -96,7 +97,7 @@ def _json_patch(value: Any, operations: Any) -> Any:
     for index, operation in enumerate(operations):
         try:
             value = _operate(value, operation)
-        except (KeyError, IndexError, ValueError, TypeError):
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             raise Invalid(f"operation {index} of the patch ({operation.get('op')}) does not apply") from None
     return value
 
@@ -132,7 +133,14 @@ def _pointer(text: str) -> list[str]:
 
 
 def _step(value: Any, part: str) -> Any:
-    return value[int(part)] if isinstance(value, list) else value[part]
+    return value[_index(part, len(value) - 1)] if isinstance(value, list) else value[part]
+
+
+def _index(part: str, last: int) -> int:
+    """RFC 6901: digits without a leading zero, and no further than `last`."""
+    if not (part.isascii() and part.isdigit()) or (part[0] == "0" and part != "0") or int(part) > last:
+        raise IndexError(part)
+    return int(part)
 
 
 def _at(value: Any, path: list[str]) -> Any:
@@ -150,13 +158,13 @@ def _put(value: Any, path: list[str], item: Any, *, insert: bool) -> Any:
     elif path[-1] == "-":
         parent.append(item)
     elif insert:
-        parent.insert(int(path[-1]), item)
+        parent.insert(_index(path[-1], len(parent)), item)
     else:
-        parent[int(path[-1])] = item
+        parent[_index(path[-1], len(parent) - 1)] = item
     return value
 
 
 def _drop(value: Any, path: list[str]) -> Any:
     parent = _at(value, path[:-1])
-    del parent[int(path[-1]) if isinstance(parent, list) else path[-1]]
+    del parent[_index(path[-1], len(parent) - 1) if isinstance(parent, list) else path[-1]]
     return value

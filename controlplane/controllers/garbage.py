@@ -14,7 +14,6 @@ from controlplane.controllers.runner import Requeue
 from controlplane.store import Event, Tx
 from pinnace import kinds
 from pinnace.clock import RandomIds
-from pinnace.errors import NotFound
 
 _KINDS = {kind.kind: kind for kind in kinds.ALL}
 
@@ -69,12 +68,7 @@ class Garbage:
             return None
         left = 0
         for key in sorted(self._dependents.get(message.metadata.uid, ())):
-            child_kind, namespace, name = key.split("/", 2)
-            try:
-                verbs.delete(tx, _KINDS[child_kind], namespace, name, call, propagation=verbs.FOREGROUND)
-                left += 1
-            except NotFound:
-                continue
+            left += _take_down(tx, key, message.metadata.uid, call)
         if left:
             return Requeue(1.0)
         message.metadata.finalizers.remove(verbs.FOREGROUND_FINALIZER)
@@ -83,6 +77,24 @@ class Garbage:
         else:
             tx.put(kind, message)
         return None
+
+
+def _take_down(tx: Tx, key: str, owner: str, call: verbs.Call) -> bool:
+    """Delete a dependent of `owner`; returns whether it is still there. One with another owner alive is let off."""
+    kind_name, namespace, name = key.split("/", 2)
+    kind = _KINDS[kind_name]
+    child = tx.get(kind, namespace, name)
+    if child is None:
+        return False
+    others = [ref for ref in child.metadata.ownerReferences if ref.uid != owner]
+    if any(_alive(tx, namespace, ref) for ref in others):
+        del child.metadata.ownerReferences[:]
+        child.metadata.ownerReferences.extend(others)
+        tx.put(kind, child)
+        return False
+    if not child.metadata.deletionTimestamp.seconds:
+        verbs.delete(tx, kind, namespace, name, call, propagation=verbs.FOREGROUND)
+    return True
 
 
 def _key(kind: str, stored: str) -> str:

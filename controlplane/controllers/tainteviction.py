@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from controlplane import events
+from controlplane import conditions, events
 from controlplane.controllers.runner import Requeue
 from controlplane.store import Event, Tx
-from pinnace import kinds
+from pinnace import codec, kinds
 
 
 class TaintEviction:
@@ -20,9 +20,9 @@ class TaintEviction:
     def keys(self, event: Event) -> Iterable[str]:
         if event.row.kind is kinds.NODE:
             yield event.row.key.rsplit("/", 1)[1]
-        elif event.row.kind is kinds.POD and event.old is None and event.new is not None:
+        elif event.row.kind is kinds.POD and event.new is not None:
             node = event.new.parse().spec.nodeName
-            if node:
+            if node and (event.old is None or event.old.parse().spec.nodeName != node):
                 yield node
 
     def reconcile(self, tx: Tx, key: str, now: float) -> Requeue | None:
@@ -30,6 +30,7 @@ class TaintEviction:
         taints = [taint for taint in node.spec.taints if taint.effect == "NoExecute"] if node else []
         if not taints:
             return None
+        self._stamp(tx, node, taints, now)
         soonest: float | None = None
         for row in tx.peek(kinds.POD):
             pod = row.parse()
@@ -42,6 +43,14 @@ class TaintEviction:
                 soonest = due if soonest is None else min(soonest, due)
         return None if soonest is None else Requeue(soonest - now)
 
+    def _stamp(self, tx: Tx, node: Any, taints: list[Any], now: float) -> None:
+        """People write taints without a time; tolerationSeconds count from when we saw them."""
+        unstamped = [taint for taint in taints if not taint.timeAdded.seconds]
+        for taint in unstamped:
+            taint.timeAdded.CopyFrom(codec.time_of(now))
+        if unstamped:
+            tx.put(kinds.NODE, node)
+
 
 def _due(pod: Any, taints: list[Any], now: float) -> float | None:
     """When the pod must go; None for never."""
@@ -52,8 +61,14 @@ def _due(pod: Any, taints: list[Any], now: float) -> float | None:
             return now
         limits = [item.tolerationSeconds for item in matching if item.HasField("tolerationSeconds")]
         if len(limits) == len(matching):
-            due.append(taint.timeAdded.seconds + max(min(limits), 0))
+            due.append(max(taint.timeAdded.seconds, _bound_at(pod)) + max(min(limits), 0))
     return min(due) if due else None
+
+
+def _bound_at(pod: Any) -> int:
+    """A pod that came to a tainted node later has its tolerationSeconds from then."""
+    scheduled = conditions.find(pod.status, "PodScheduled")
+    return int((scheduled.lastTransitionTime if scheduled else pod.metadata.creationTimestamp).seconds)
 
 
 def _tolerates(item: Any, taint: Any) -> bool:

@@ -35,7 +35,9 @@ class NodeAssignment:
         """The complete assignment."""
         changes: list[nodes_pb2.Change] = []
         for row in rows:
-            changes += self._take(row.kind, row.key, row)
+            # ConfigMaps and Secrets come with the pods that name them.
+            if row.kind in (kinds.POD, kinds.NODE):
+                changes += self._take(row.kind, row.key, row)
         return changes
 
     def step(self, events: Iterable[Event]) -> list[nodes_pb2.Change]:

@@ -64,15 +64,17 @@ class Scheduler:
             nodes.close()
 
     async def _wait(self, *subscriptions: Any) -> None:
-        """Take in what changed on any subscription; after RETRY_EVERY without change, try the refused again."""
+        """Take in what changed on any subscription; after RETRY_EVERY without change, try the refused again.
+
+        Does not wait while pods do: a commit failed, or there were more than one batch."""
         tasks = [asyncio.ensure_future(subscription.next()) for subscription in subscriptions]
-        tick = asyncio.ensure_future(self._clock.sleep(RETRY_EVERY))
+        tick = asyncio.ensure_future(self._clock.sleep(0.0 if self._waiting else RETRY_EVERY))
         try:
             done, _ = await asyncio.wait([*tasks, tick], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task in done:
                     self._note(task.result())
-            if tick in done:
+            if tick in done and not self._waiting:
                 self._retry()
         finally:
             for pending in (*tasks, tick):
@@ -108,9 +110,12 @@ class Scheduler:
         if info.node:
             self._placed[key] = info
             self._refused.pop(key, None)
-        elif pod.spec.schedulerName in ("", NAME) and not pod.metadata.deletionTimestamp.seconds:
-            if key not in self._refused:
-                self._waiting[key] = info
+        elif pod.spec.schedulerName not in ("", NAME) or pod.metadata.deletionTimestamp.seconds:
+            self._refused.pop(key, None)
+        elif self._refused.get(key) != info:
+            # New, or changed in what placement looks at; our own word on its status is no reason to try again.
+            self._refused.pop(key, None)
+            self._waiting[key] = info
 
     def _forget(self, key: str, event: Event) -> None:
         if event.new is None:

@@ -2,12 +2,16 @@
 
 etcd's compares see a key's present revision but not deletions inside a range. So every transaction also puts a *tick*
 for each table it writes, a key outside the watched prefix, and a transaction that listed a table compares that tick.
+Two things are therefore coarser than elsewhere: a listing of one namespace conflicts with writes to another, and with the
+deletion of an absent key that the transaction did not read.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
@@ -24,6 +28,8 @@ TIMEOUT = 5.0
 PAGE = 1000
 # etcd refuses transactions of more than 128 operations (--max-txn-ops).
 MAX_OPS = 120
+# A call whose deadline passes raises either the one or the other.
+_FAILURES = (EtcdError, grpc.aio.AioRpcError, TimeoutError)
 _TICKS = "/ticks"
 _TABLE = re.compile(r"/registry/(?:[^/]*\.[^/]*/)?[^/]+/")
 
@@ -31,9 +37,19 @@ _TABLE = re.compile(r"/registry/(?:[^/]*\.[^/]*/)?[^/]+/")
 class EtcdBackend:
     exclusive = False
 
-    def __init__(self, endpoints: Sequence[str], *, root: str = "/pinnace", tls: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        root: str = "/pinnace",
+        tls: Mapping[str, bytes] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
         self._root = root
+        self._timeout = timeout
         self._client = Etcd3Client(list(endpoints), **cast(Any, tls or {}))
+        # A page of items or of history may be any size; gRPC's default of 4 MiB would make it unreadable for ever.
+        self._client._manager.grpc_options.append(("grpc.max_receive_message_length", -1))
         self._closed = False
 
     async def _kv(self) -> KVService:
@@ -48,14 +64,14 @@ class EtcdBackend:
         items: list[Item] = []
         try:
             while True:
-                page = await kv.get(key, end, revision=revision, limit=PAGE, timeout=TIMEOUT)
+                page = await kv.get(key, end, revision=revision, limit=PAGE, timeout=self._timeout)
                 revision = revision or page.header.revision
                 items += [Item(self._strip(kv_.key), kv_.value, kv_.mod_revision) for kv_ in page.kvs]
                 if not page.more:
                     return Snapshot(tuple(items), revision)
                 key = page.kvs[-1].key.decode() + "\0"
-        except (EtcdError, grpc.aio.AioRpcError) as error:
-            raise Unavailable(f"etcd: {error}") from error
+        except _FAILURES as error:
+            raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
 
     def _strip(self, key: bytes) -> str:
         return key.decode()[len(self._root) :]
@@ -67,15 +83,17 @@ class EtcdBackend:
         kv = await self._kv()
         compares = [self._compare(key, revision) for key, revision in txn.reads.items()]
         compares += [self._unticked(prefix, revision) for prefix, revision in txn.ranges.items()]
-        operations = [self._operation(write) for write in txn.writes]
-        operations += [KVService.txn_op_put(self._tick(table), b"") for table in sorted(_tables(txn.writes))]
+        # Deleting what was read as absent writes nothing, so it must not tick either.
+        writes = [write for write in txn.writes if write.value is not None or txn.reads.get(write.key) != 0]
+        operations = [self._operation(write) for write in writes]
+        operations += [KVService.txn_op_put(self._tick(table), b"") for table in sorted(_tables(writes))]
         if len(operations) > MAX_OPS:
             raise Unavailable(f"a transaction of {len(operations)} writes is more than etcd takes ({MAX_OPS})")
         try:
             # One attempt: a repeated transaction would conflict with its own first try.
-            response = await kv.txn(compares, operations, timeout=TIMEOUT, max_attempts=1)
-        except (EtcdError, grpc.aio.AioRpcError) as error:
-            raise Unavailable(f"etcd: {error}") from error
+            response = await kv.txn(compares, operations, timeout=self._timeout, max_attempts=1)
+        except _FAILURES as error:
+            raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
         return int(response.header.revision) if response.succeeded else None
 
     def _compare(self, key: str, revision: int) -> Compare:
@@ -98,21 +116,50 @@ class EtcdBackend:
         return KVService.txn_op_delete(key) if write.value is None else KVService.txn_op_put(key, write.value)
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
-        await self._kv()
-        assert self._client.watch is not None
-        key = self._root + prefix
-        stream = self._client.watch.watch(key, prefix_range_end(key), start_revision=after + 1, progress_notify=True)
         try:
-            async for response in stream:
-                if response.compact_revision > after + 1:
-                    raise Compacted(f"revision {after} is compacted")
-                for batch in self._batches(response.events):
-                    if batch.revision > after:
+            while not self._closed:
+                async with aclosing(self._stream(prefix, after)) as batches:
+                    async for batch in batches:
                         after = batch.revision
                         yield batch
-        except grpc.aio.AioRpcError as error:
+        except _FAILURES as error:
             if not self._closed:
-                raise Unavailable(f"etcd: {error.details()}") from error
+                raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
+        except asyncio.CancelledError:
+            # Closing the channel ends its calls this way too.
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+
+    async def _stream(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
+        """Batches until the connection breaks. The client would resume after the revision of the last header, which is
+        the server's and may be ahead of the events that came; so its first message after that ends this."""
+        kv = await self._kv()
+        assert self._client.watch is not None
+        key, created = self._root + prefix, False
+        start = after + 1
+        stream = self._client.watch.watch(key, prefix_range_end(key), start_revision=start, progress_notify=True)
+        async with aclosing(cast("AsyncGenerator[Any, None]", stream)) as responses:
+            async for response in responses:
+                if response.compact_revision > start:
+                    raise Compacted(f"revision {after} is compacted")
+                if response.created:
+                    if created:
+                        return
+                    created = True
+                    await self._demand(kv, key, after)
+                for batch in self._batches(response.events):
+                    yield batch
+
+    async def _demand(self, kv: KVService, key: str, revision: int) -> None:
+        """Raises Compacted when `revision` is. etcd lets a watch start at the compacted revision, whose deletions may be
+        gone (etcd-io/etcd#19179), but refuses to read below it."""
+        try:
+            await kv.get(key, revision=revision, keys_only=True, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            if "compacted" not in str(error):
+                raise
+            raise Compacted(f"revision {revision} is compacted") from error
 
     def _batches(self, events: Iterable[Any]) -> list[Batch]:
         grouped: dict[int, list[Change]] = {}
@@ -124,11 +171,12 @@ class EtcdBackend:
     async def compact(self, before: int) -> None:
         kv = await self._kv()
         try:
-            await kv.compact(before, timeout=TIMEOUT, max_attempts=1)
-        except (EtcdError, grpc.aio.AioRpcError) as error:
+            # etcd forgets the deletions of the revision that it compacts at, too.
+            await kv.compact(before - 1, timeout=self._timeout, max_attempts=1)
+        except _FAILURES as error:
             # Another control plane compacted as far already.
             if "compacted" not in str(error):
-                raise Unavailable(f"etcd: {error}") from error
+                raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
 
     async def close(self) -> None:
         self._closed = True

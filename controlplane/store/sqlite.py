@@ -10,8 +10,9 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,19 +88,27 @@ class SQLiteBackend:
 
     def _commit(self, txns: Sequence[Txn], batches: list[Batch]) -> list[int | None]:
         before = self._revision
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            results = [self._apply(txn, batches) for txn in txns]
-            if batches:
-                self._db.execute("UPDATE meta SET number = ? WHERE name = 'revision'", (self._revision,))
-            self._db.execute("COMMIT")
+            with self._transaction():
+                results = [self._apply(txn, batches) for txn in txns]
+                if batches:
+                    self._db.execute("UPDATE meta SET number = ? WHERE name = 'revision'", (self._revision,))
         except BaseException:
             self._revision = before
             batches.clear()
+            raise
+        return results
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        return results
 
     def _apply(self, txn: Txn, batches: list[Batch]) -> int | None:
         if not self._holds(txn):
@@ -163,10 +172,9 @@ class SQLiteBackend:
         floor = min(before, self._revision)
         if floor <= self._compacted:
             return
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("DELETE FROM log WHERE revision < ?", (floor,))
-        self._db.execute("UPDATE meta SET number = ? WHERE name = 'compacted'", (floor,))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._db.execute("DELETE FROM log WHERE revision < ?", (floor,))
+            self._db.execute("UPDATE meta SET number = ? WHERE name = 'compacted'", (floor,))
         self._compacted = floor
 
     async def close(self) -> None:

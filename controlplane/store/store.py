@@ -75,18 +75,21 @@ class Event:
 class Subscription:
     """Events of one kind after a snapshot. Iterate over lists of events; slow readers get Expired."""
 
-    def __init__(self, store: Store, kind: Kind | None) -> None:
+    def __init__(self, store: Store, kind: Kind | None, *, after: int = 0) -> None:
         self._store = store
         self._kind = kind
+        self._after = after
         self._pending: list[Event] = []
         self._wake = asyncio.Event()
         self._lost = False
         self.revision = store.revision
 
     def offer(self, events: list[Event], revision: int) -> None:
-        wanted = events if self._kind is None else [event for event in events if event.row.kind is self._kind]
+        kind, after = self._kind, self._after
+        wanted = [event for event in events if event.revision > after and (kind is None or event.row.kind is kind)]
         self.revision = revision
-        if not wanted:
+        # Once something was left out, nothing that came after it may follow.
+        if not wanted or self._lost:
             return
         if len(self._pending) + len(wanted) > MAX_BEHIND:
             self._lost = True
@@ -170,10 +173,14 @@ class Tx:
         self._writes[kind.key(message.metadata.namespace, message.metadata.name)] = (kind, message)
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
+        """Deleting what is absent writes nothing, and is no error."""
         key = kind.key(namespace, name)
-        if key not in self._reads:
-            self.get(kind, namespace, name)
-        self._writes[key] = (kind, None)
+        row = self._store.row(kind, key)
+        self._reads[key] = row.revision if row else 0
+        if row is None:
+            self._writes.pop(key, None)
+        else:
+            self._writes[key] = (kind, None)
 
     def txn(self) -> Txn:
         writes = tuple(Write(key, _stored(message)) for key, (_, message) in self._writes.items())
@@ -262,11 +269,12 @@ class Store:
         return rows, subscription
 
     def watch_from(self, kind: Kind, after: int) -> Subscription:
-        """Events after revision `after`. Raises Expired when history does not reach back that far."""
+        """Events after revision `after`, which another control plane may have reached before this one. Raises Expired
+        when history does not reach back that far."""
         if after < self._oldest:
             raise Expired(f"too old resource version: {after} ({self._oldest})")
-        subscription = Subscription(self, kind)
-        subscription.offer([event for event in self._history if event.revision > after], self.revision)
+        subscription = Subscription(self, kind, after=after)
+        subscription.offer(list(self._history), self.revision)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -321,8 +329,12 @@ class Store:
     async def _compact(self) -> None:
         floor = self.revision - HISTORY
         if floor - self._compacted >= COMPACT_EVERY:
+            try:
+                await self.backend.compact(floor)
+            except Unavailable:
+                # After a later commit it is tried again.
+                return
             self._compacted = floor
-            await self.backend.compact(floor)
 
     async def _reached(self, revision: int) -> None:
         """Wait until the mirror is at `revision`. Raises Timeout."""
@@ -354,14 +366,17 @@ class Store:
         self._subscriptions.clear()
 
     async def _follow(self) -> None:
-        backoff = 0.1
+        backoff, lost = 0.1, False
         while True:
             try:
+                if lost:
+                    await self._reload()
+                    lost = False
                 async for batch in self.backend.watch(ROOT, after=self.revision):
                     self._take(batch)
                     backoff = 0.1
             except Compacted:
-                await self._reload()
+                lost = True
             except Unavailable:
                 pass
             await self._clock.sleep(backoff)

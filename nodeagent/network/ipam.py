@@ -24,8 +24,10 @@ class Ipam:
         return ipaddress.IPv4Address(address) in self._network
 
     def hold(self, pod: str, address: str) -> None:
-        """Book an address that a pod already has. Raises NetworkError when another pod has it."""
+        """Book an address that a pod already has. Raises NetworkError when another pod has it, or none could."""
         offset = int(ipaddress.IPv4Address(address)) - int(self._network.network_address)
+        if not 2 <= offset < self._network.num_addresses - 1:
+            raise NetworkError(f"{address} is no pod address of {self._network}")
         if self._taken.get(pod, offset) != offset or offset in {o for p, o in self._taken.items() if p != pod}:
             raise NetworkError(f"address {address} is taken")
         self._taken[pod] = offset

@@ -7,11 +7,18 @@ removals: while a peer moves, its old way works until the new one does.
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nodeagent.network.seam import Node, Peer
-from nodeagent.network.vxlan import vtep_of
+from nodeagent.network.vxlan import mac_of, vtep_of
+
+# As the kernel writes it, and unicast: the second digit is even.
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z", re.ASCII)
+# A VXLAN device floods to the entry of this address.
+_DEFAULT_MAC = "00:00:00:00:00:00"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,8 +63,12 @@ class Difference:
 
 
 def wanted(node: Node, peers: Iterable[Peer]) -> Table:
-    """The table of `node`. A peer whose range is ours, or outside the cluster's, is left out: it could only do harm."""
-    usable = [peer for peer in peers if _sane(node, peer)]
+    """The table of `node`. A peer whose range is ours or outside the cluster's, or whose addresses are ours, no host's
+    or another peer's, is left out: it could only do harm."""
+    sane = [peer for peer in peers if _sane(node, peer)]
+    claims = Counter(peer.mac for peer in sane)
+    # Of several that claim a MAC address, only the node that it was made for can be right.
+    usable = [peer for peer in sane if claims[peer.mac] == 1 or peer.mac == mac_of(peer.name)]
     return Table(
         routes=frozenset(Route(peer.pod_cidr, vtep_of(peer.pod_cidr)) for peer in usable)
         | frozenset(Route(cidr) for cidr in node.cluster_cidrs),
@@ -69,12 +80,14 @@ def wanted(node: Node, peers: Iterable[Peer]) -> Table:
 def _sane(node: Node, peer: Peer) -> bool:
     try:
         network = ipaddress.IPv4Network(peer.pod_cidr)
-        ipaddress.IPv4Address(peer.address)
+        address = ipaddress.IPv4Address(peer.address)
     except ValueError:
         return False
     ours = ipaddress.IPv4Network(node.pod_cidr)
     inside = any(network.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in node.cluster_cidrs)
-    return inside and not network.overlaps(ours) and peer.mac != node.mac
+    host = peer.address != node.address and not (address.is_multicast or address.is_unspecified)
+    mac = _MAC.match(peer.mac) is not None and peer.mac not in (node.mac, _DEFAULT_MAC)
+    return inside and not network.overlaps(ours) and host and mac
 
 
 def difference(want: Table, have: Table) -> Difference:

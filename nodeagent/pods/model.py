@@ -80,7 +80,14 @@ class Policy:
         """Before the next try after `failures` in a row: the first repeat is immediate."""
         return 0.0 if failures <= 0 else min(self.backoff * 2.0 ** min(failures - 1, 30), self.max_backoff)
 
+    def delay_after(self, attempt: Attempt) -> float:
+        """Before the run that follows `attempt`."""
+        return 0.0 if self._forgiven(attempt) else self.delay(attempt.streak)
+
     def streak_after(self, attempt: Attempt) -> int:
         """The streak of the run that follows `attempt`."""
+        return 0 if self._forgiven(attempt) else attempt.streak + 1
+
+    def _forgiven(self, attempt: Attempt) -> bool:
         ran = (attempt.finished_at or 0.0) - (attempt.started_at or attempt.finished_at or 0.0)
-        return 0 if ran >= self.backoff_reset else attempt.streak + 1
+        return ran >= self.backoff_reset

@@ -34,6 +34,13 @@ def pod_status(
     return status
 
 
+def overridden(stored: Any, own: Any) -> bool:
+    """Whether the stored status has lost our word on readiness: the control plane marks the pods of a silent node
+    unready, and only their agent can say that they are ready again."""
+    ready = {condition.type: condition.status for condition in own.conditions if condition.type == "Ready"}
+    return any(ready.get(item.type, item.status) != item.status for item in stored.conditions)
+
+
 def _phase(pod: Any, seen: Seen, status: pod_pb2.PodStatus, end: steps.Ending | None) -> None:
     outcome = steps.outcome(pod, seen)
     if end is not None and end.reason:
@@ -83,8 +90,8 @@ def _ended(pod: Any, container: Any, last: Attempt, seen: Seen, now: float, poli
         again = pod.spec.restartPolicy != "Never" and last.code != 0
     else:
         again = steps.restarts(pod, last)
-    ending = bool(pod.metadata.deletionTimestamp.seconds)
-    delay = policy.delay(last.streak)
+    ending = steps.ending(pod, gone=False, seen=seen, now=now) is not None
+    delay = policy.delay_after(last)
     problem = seen.problems.get(container.name)
     if again and not ending and problem is not None:
         status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message

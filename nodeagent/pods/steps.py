@@ -85,11 +85,22 @@ def ending(pod: Any, *, gone: bool, seen: Seen, now: float) -> Ending | None:
         return Ending(deadline=now + FORCED_GRACE, remove=True)
     if meta.deletionTimestamp.seconds:
         return Ending(deadline=float(meta.deletionTimestamp.seconds), remove=True)
-    if pod.spec.HasField("activeDeadlineSeconds") and now >= seen.started_at + pod.spec.activeDeadlineSeconds:
+    due = _due(pod, seen)
+    if due is not None and now >= due and not _over_before(pod, seen, due):
         grace = pod.spec.terminationGracePeriodSeconds
-        due = seen.started_at + pod.spec.activeDeadlineSeconds
         return Ending(deadline=due + grace, remove=False, reason="DeadlineExceeded")
     return None
+
+
+def _due(pod: Any, seen: Seen) -> float | None:
+    """When the pod's activeDeadlineSeconds are over."""
+    return seen.started_at + pod.spec.activeDeadlineSeconds if pod.spec.HasField("activeDeadlineSeconds") else None
+
+
+def _over_before(pod: Any, seen: Seen, due: float) -> bool:
+    """Whether the pod had ended by itself by then: a pod that has succeeded does not fail later."""
+    ends = [attempts[-1].finished_at for attempts in seen.attempts.values() if attempts]
+    return outcome(pod, seen) is not None and all(end is not None and end < due for end in ends)
 
 
 def next_step(pod: Any, *, gone: bool, seen: Seen, now: float, policy: Policy) -> Step:
@@ -98,15 +109,19 @@ def next_step(pod: Any, *, gone: bool, seen: Seen, now: float, policy: Policy) -
         return _end(pod, end, seen, now)
     if outcome(pod, seen) is not None:
         return _settle(pod, seen, now)
+    step = _forward(pod, seen, now, policy)
+    due = _due(pod, seen)
+    if isinstance(step, Wait) and due is not None:
+        return Wait(due if step.until is None else min(due, step.until))
+    return step
+
+
+def _forward(pod: Any, seen: Seen, now: float, policy: Policy) -> Step:
     if not seen.volumes:
         return _unless_waiting(seen, "", now) or MountVolumes()
     if not seen.sandbox:
         return _unless_waiting(seen, "", now) or CreateSandbox()
-    step = _run(pod, seen, now, policy)
-    if isinstance(step, Wait) and pod.spec.HasField("activeDeadlineSeconds"):
-        due = seen.started_at + pod.spec.activeDeadlineSeconds
-        return Wait(due if step.until is None else min(due, step.until))
-    return step
+    return _run(pod, seen, now, policy)
 
 
 def _end(pod: Any, end: Ending, seen: Seen, now: float) -> Step:
@@ -147,39 +162,52 @@ def _run(pod: Any, seen: Seen, now: float, policy: Policy) -> Step:
         if last is not None and last.finished_at is not None and last.code == 0:
             continue
         # Init containers restart unless the pod never restarts.
-        return _advance(container, last, seen, now, policy, restart=pod.spec.restartPolicy != "Never")
+        again = pod.spec.restartPolicy != "Never" or _replaced(container, seen)
+        return _advance(pod, container, seen, now, policy, restart=again)
     waits: list[float | None] = []
     for container in pod.spec.containers:
         last = seen.last(container.name)
-        step = _advance(container, last, seen, now, policy, restart=restarts(pod, last))
+        step = _advance(pod, container, seen, now, policy, restart=_again(pod, container, seen))
         if not isinstance(step, Wait):
             return step
         waits.append(step.until)
     return Wait(min((until for until in waits if until is not None), default=None))
 
 
-def _advance(container: Any, last: Attempt | None, seen: Seen, now: float, policy: Policy, *, restart: bool) -> Step:
+def _advance(pod: Any, container: Any, seen: Seen, now: float, policy: Policy, *, restart: bool) -> Step:
     held = _unless_waiting(seen, container.name, now)
+    last = seen.last(container.name)
     if last is None:
         return held or Start(container.name, 0, 0)
     if last.running:
-        return _replace(container, last, seen, now)
+        return _replace(pod, container, seen, now)
     if not restart:
         return Wait()
-    due = (last.finished_at or now) + policy.delay(last.streak)
+    due = (last.finished_at or now) + policy.delay_after(last)
     if due > now:
         return Wait(due)
     return held or Start(container.name, last.number + 1, policy.streak_after(last))
 
 
-def _replace(container: Any, last: Attempt, seen: Seen, now: float) -> Step:
+def _replace(pod: Any, container: Any, seen: Seen, now: float) -> Step:
     """A running container stays, unless its image was changed: then it is stopped, and restarts with the new one."""
-    if last.image == container.image:
+    last = seen.last(container.name)
+    if last is None or last.image == container.image:
         return Wait()
     told = seen.stopping.get(container.name)
     if told is None:
-        return Terminate(container.name, now + 30.0)
+        return Terminate(container.name, now + pod.spec.terminationGracePeriodSeconds)
     return Wait(None if told.killed else told.deadline) if told.killed or told.deadline > now else Kill(container.name)
+
+
+def _replaced(container: Any, seen: Seen) -> bool:
+    """Whether the container was stopped for a new image: then it starts again whatever the pod's policy."""
+    last = seen.last(container.name)
+    return last is not None and not last.running and container.name in seen.stopping and last.image != container.image
+
+
+def _again(pod: Any, container: Any, seen: Seen) -> bool:
+    return _replaced(container, seen) or restarts(pod, seen.last(container.name))
 
 
 def restarts(pod: Any, last: Attempt | None) -> bool:
@@ -194,9 +222,9 @@ def outcome(pod: Any, seen: Seen) -> str | None:
     if pod.spec.restartPolicy == "Never":
         for container in pod.spec.initContainers:
             last = seen.last(container.name)
-            if last is not None and not last.running and last.code != 0:
+            if last is not None and not last.running and last.code != 0 and not _replaced(container, seen):
                 return "Failed"
     ends = [seen.last(container.name) for container in pod.spec.containers]
-    if any(last is None or last.running or restarts(pod, last) for last in ends):
+    if any(last is None or last.running for last in ends) or any(_again(pod, c, seen) for c in pod.spec.containers):
         return None
     return "Failed" if any(last is not None and last.code != 0 for last in ends) else "Succeeded"

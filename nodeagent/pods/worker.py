@@ -88,6 +88,8 @@ class Worker:
 
     def update(self, pod: Any) -> None:
         """A newer version of the pod, or the same pod with its objects changed."""
+        if self._reported is not None and statuses.overridden(pod.status, self._reported):
+            self._s.report(pod, self._reported, False)
         self.pod = pod
         self._wake.set()
 
@@ -417,6 +419,7 @@ class Worker:
         await asyncio.to_thread(volumes.remove, self.folder / "volumes")
         if not self._s.cgroups.remove(self._cgroup):
             raise OSError("processes are left in the pod's cgroup")
+        self._s.cgroups.prune()
         await asyncio.to_thread(shutil.rmtree, self.logs, ignore_errors=True)
         await asyncio.to_thread(_remove_tree, self.folder)
 

@@ -105,6 +105,12 @@ class Cgroups:
                     empty = False
         return empty
 
+    def prune(self) -> None:
+        """Remove our own top folders while they are empty; the next pod makes them again."""
+        for folder in self.folders(""):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder.rstrip("/"))
+
     def list(self) -> set[str]:
         """The names directly below ours, in any hierarchy."""
         found: set[str] = set()

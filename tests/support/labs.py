@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -11,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from cli.lab import layout, processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE = 120.0
@@ -61,6 +66,60 @@ class LabUnderTest:
 
     def pid(self, host: str) -> int:
         return int(self.record["processes"][host]["pid"])
+
+    # Killing and bringing back what nothing restarts by itself in a lab
+
+    def kill(self, host: str, number: int = signal.SIGKILL) -> None:
+        """Signal the agent of a node, or the control plane; containers are not touched."""
+        os.kill(self.pid(host), number)
+        if number == signal.SIGKILL:
+            eventually(lambda: not processes.alive(layout.load(self.name).processes.get(host)), within=10, every=0.01)
+
+    def start_agent(self, node: str) -> None:
+        """The agent again, with the identity it has; its containers may be running."""
+        self._start(f"processes.start_agent(lab, {node!r}, [])")
+
+    def start_control(self) -> None:
+        """The control plane again; returns once it answers."""
+        self._start("processes.start_control(lab, None)")
+        eventually(lambda: self.run("get", "nodes").returncode == 0, every=0.05)
+
+    def _start(self, statement: str) -> None:
+        """From a process that ends at once, as kctl does: what it starts is not a child of the tests."""
+        program = f"from cli.lab import layout, processes\nlab = layout.load({self.name!r})\n{statement}\nlab.save()\n"
+        subprocess.run([sys.executable, "-P", "-c", program], cwd=ROOT, timeout=DEADLINE, check=True)
+
+    def launcher(self, node: str) -> int:
+        """The process that listens on the launcher's socket (unix(7), SO_PEERCRED)."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+            probe.connect(str(self.node_dir(node) / "launcher.sock"))
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            return int(struct.unpack("3i", credentials)[0])
+
+    def bundle(self, pod: dict[str, Any], container: str = "main", number: int = 0) -> Path:
+        """Where the agent of the pod's node keeps this run of a container."""
+        folder = self.node_dir(pod["spec"]["nodeName"]) / "pods" / pod["metadata"]["uid"]
+        return folder / "containers" / container / str(number)
+
+    def state(self, pod: dict[str, Any], container: str = "main", number: int = 0) -> dict[str, Any]:
+        """What the monitor of this run wrote once it ran: pid, monitor and their start times. Raises KeyError."""
+        path = self.bundle(pod, container, number) / "state.json"
+        if not path.exists():
+            raise KeyError(f"{container} of {pod['metadata']['name']} has not run")
+        return dict(json.loads(path.read_text()))
+
+    def pods(self, *arguments: str) -> dict[str, dict[str, Any]]:
+        """The pods of the default namespace by name."""
+        return {item["metadata"]["name"]: item for item in self.get("pods", *arguments)["items"]}
+
+    def all_running(self, names: list[str]) -> dict[str, dict[str, Any]]:
+        """The named pods; AssertionError while one of them is not Running with all its containers ready."""
+        found = self.pods()
+        for name in names:
+            status = found[name].get("status", {})
+            assert status.get("phase") == "Running", (name, status)
+            assert all(item["ready"] for item in status["containerStatuses"]), (name, status)
+        return {name: found[name] for name in names}
 
 
 def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float = 0.1) -> Any:

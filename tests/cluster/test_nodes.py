@@ -1,0 +1,189 @@
+"""Nodes that fall silent and come back, and what becomes of their pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane import conditions
+from controlplane.controllers.nodelifecycle import UNREACHABLE
+from controlplane.controllers.podgc import QUARANTINE
+from pinnace import kinds
+from tests.support.cluster import GRACE, Cluster
+from tests.support.objects import pod
+
+FORGIVING = {"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+
+
+def ready(cluster: Cluster, name: str = "n1") -> str:
+    return str(conditions.find(cluster.get(kinds.NODE, name).status, "Ready").status)
+
+
+def taints(cluster: Cluster, name: str = "n1") -> set[tuple[str, str]]:
+    return {(taint.key, taint.effect) for taint in cluster.get(kinds.NODE, name).spec.taints}
+
+
+def deleting(cluster: Cluster, name: str = "web") -> bool:
+    return bool(cluster.get(kinds.POD, name).metadata.deletionTimestamp.seconds)
+
+
+async def run(cluster: Cluster, subject: Any, node: str = "n1") -> Any:
+    """A pod that is bound and runs."""
+    made = await cluster.create(subject)
+    await cluster.report(node, made)
+    return made
+
+
+async def test_a_beating_node_stays_ready(cluster: Cluster) -> None:
+    """Also long after the grace."""
+    await cluster.join("n1")
+    await cluster.advance(10 * GRACE, beating=("n1",))
+    assert (ready(cluster), taints(cluster)) == ("True", set())
+
+
+async def test_a_silent_node_is_not_ready_after_the_grace_and_not_before(cluster: Cluster) -> None:
+    """Ready becomes Unknown, with the taints and an event; its pods are no longer ready."""
+    await cluster.join("n1")
+    await run(cluster, pod())
+    await cluster.advance(GRACE - 1)
+    assert (ready(cluster), taints(cluster)) == ("True", set())
+    await cluster.advance(2)
+    assert ready(cluster) == "Unknown"
+    assert taints(cluster) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
+    assert len(cluster.events("NodeNotReady")) == 1
+    found = cluster.get(kinds.POD, "web")
+    assert (found.status.phase, conditions.find(found.status, "Ready").status) == ("Running", "False")
+
+
+async def test_a_heartbeat_makes_a_lost_node_ready_again(cluster: Cluster) -> None:
+    """The taints go, pods stay and new ones come."""
+    await cluster.join("n1")
+    await run(cluster, pod())
+    await cluster.advance(3 * GRACE)
+    await cluster.beat("n1")
+    await cluster.advance(400, beating=("n1",))
+    assert (ready(cluster), taints(cluster)) == ("True", set())
+    assert not deleting(cluster)
+    await cluster.create(pod("next"))
+    assert cluster.get(kinds.POD, "next").spec.nodeName == "n1"
+
+
+async def test_a_node_can_be_lost_twice(cluster: Cluster) -> None:
+    """The watch over it does not end with the first time."""
+    await cluster.join("n1")
+    await cluster.advance(GRACE + 1)
+    await cluster.beat("n1")
+    assert ready(cluster) == "True"
+    await cluster.advance(GRACE + 1)
+    assert ready(cluster) == "Unknown"
+
+
+async def test_nothing_is_scheduled_to_a_lost_node(cluster: Cluster) -> None:
+    """Its taint refuses, in Kubernetes' words."""
+    await cluster.join("n1")
+    await cluster.advance(GRACE + 1)
+    await cluster.create(pod())
+    condition = conditions.find(cluster.get(kinds.POD, "web").status, "PodScheduled")
+    assert condition.message == f"0/1 nodes are available: 1 node(s) had untolerated taint {{{UNREACHABLE}: }}."
+
+
+async def test_users_taints_survive_loss_and_return(cluster: Cluster) -> None:
+    """Only the controller's own are taken away."""
+    await cluster.join("n1")
+    await cluster.change(kinds.NODE, "n1", lambda found: found.spec.taints.add(key="mine", effect="NoSchedule"))
+    await cluster.advance(GRACE + 1)
+    await cluster.beat("n1")
+    assert taints(cluster) == {("mine", "NoSchedule")}
+
+
+async def test_pods_are_evicted_after_their_toleration_seconds(cluster: Cluster) -> None:
+    """300 by default, or what the pod says; with the pod's own grace."""
+    await cluster.join("n1")
+    await run(cluster, pod())
+    await run(cluster, pod("short", tolerations=[FORGIVING]))
+    await cluster.advance(GRACE + 55)
+    assert not deleting(cluster, "short")
+    await cluster.advance(10)
+    assert deleting(cluster, "short")
+    await cluster.advance(220)
+    assert not deleting(cluster)
+    await cluster.advance(20)
+    assert deleting(cluster)
+    assert cluster.get(kinds.POD, "web").metadata.deletionGracePeriodSeconds == 30
+    assert len(cluster.events("TaintManagerEviction")) == 2
+
+
+async def test_a_pod_that_tolerates_for_ever_stays(cluster: Cluster) -> None:
+    """No tolerationSeconds means no end."""
+    await cluster.join("n1")
+    await run(cluster, pod("web", tolerations=[{"key": UNREACHABLE, "operator": "Exists"}]))
+    await cluster.advance(2000)
+    assert not deleting(cluster)
+
+
+async def taint(cluster: Cluster, name: str = "n1") -> None:
+    await cluster.change(kinds.NODE, name, lambda found: found.spec.taints.add(key="k", effect="NoExecute"))
+
+
+@pytest.mark.parametrize("tolerations", [[], [{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]])
+async def test_a_no_execute_taint_evicts_what_does_not_tolerate_it(cluster: Cluster, tolerations: list[Any]) -> None:
+    """At once; a toleration of another effect does not help."""
+    await cluster.join("n1")
+    await run(cluster, pod("web", tolerations=tolerations))
+    await taint(cluster)
+    assert deleting(cluster)
+
+
+async def test_a_users_taint_gives_toleration_seconds_from_when_it_was_set(cluster: Cluster) -> None:
+    """People write no timeAdded."""
+    await cluster.join("n1")
+    await run(cluster, pod("web", tolerations=[{**FORGIVING, "key": "k"}]))
+    await cluster.advance(500, beating=("n1",))
+    await taint(cluster)
+    await cluster.advance(55, beating=("n1",))
+    assert not deleting(cluster)
+    await cluster.advance(10, beating=("n1",))
+    assert deleting(cluster)
+
+
+async def test_a_pod_bound_to_a_tainted_node_has_its_seconds_from_then(cluster: Cluster) -> None:
+    """It may come, stays as long as it tolerates, and then goes."""
+    await cluster.join("n1")
+    await taint(cluster)
+    await cluster.advance(100, beating=("n1",))
+    await run(cluster, pod("web", tolerations=[{**FORGIVING, "key": "k"}]))
+    await cluster.advance(55, beating=("n1",))
+    assert not deleting(cluster)
+    await cluster.advance(10, beating=("n1",))
+    assert deleting(cluster)
+
+
+async def test_pods_of_a_deleted_node_are_removed_after_the_quarantine(cluster: Cluster) -> None:
+    """Nobody is left to say that they stopped."""
+    await cluster.join("n1")
+    await run(cluster, pod())
+    await cluster.delete(kinds.NODE, "n1")
+    await cluster.advance(QUARANTINE - 5)
+    assert cluster.get(kinds.POD, "web") is not None
+    await cluster.advance(10)
+    assert cluster.get(kinds.POD, "web") is None
+
+
+async def test_a_node_that_comes_back_in_time_keeps_its_pods(cluster: Cluster) -> None:
+    """It was deleted by mistake."""
+    await cluster.join("n1")
+    await run(cluster, pod())
+    await cluster.delete(kinds.NODE, "n1")
+    await cluster.advance(QUARANTINE / 2)
+    await cluster.join("n1")
+    await cluster.advance(3 * QUARANTINE, beating=("n1",))
+    assert cluster.get(kinds.POD, "web") is not None
+
+
+async def test_a_deleted_node_leaves_no_lease(cluster: Cluster) -> None:
+    """Nor does its name hold anything for the next node of that name."""
+    await cluster.join("n1")
+    assert cluster.get(kinds.LEASE, "n1", namespace="kube-node-lease") is not None
+    await cluster.delete(kinds.NODE, "n1")
+    assert cluster.get(kinds.LEASE, "n1", namespace="kube-node-lease") is None

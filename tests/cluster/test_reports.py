@@ -1,0 +1,184 @@
+"""What agents may say, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane import conditions
+from controlplane.dispatcher import reports
+from pinnace import kinds
+from pinnace.api.v1 import nodes_pb2
+from pinnace.errors import TooManyRequests
+from tests.support.cluster import Cluster
+from tests.support.objects import node, pod
+
+
+@pytest.fixture
+async def bound(cluster: Cluster) -> Any:
+    """A pod on n1; n2 is another node."""
+    await cluster.join("n1")
+    await cluster.join("n2")
+    return await cluster.create(pod(nodeName="n1"))
+
+
+def phase(cluster: Cluster) -> str:
+    return str(cluster.get(kinds.POD, "web").status.phase)
+
+
+async def test_an_agent_writes_the_status_of_its_pod(cluster: Cluster, bound: Any) -> None:
+    """Status only; spec and metadata are others'."""
+    await cluster.report("n1", bound)
+    found = cluster.get(kinds.POD, "web")
+    assert (found.status.phase, found.spec, found.metadata.generation) == ("Running", bound.spec, 1)
+
+
+async def test_an_agent_cannot_write_pods_of_another_node(cluster: Cluster, bound: Any) -> None:
+    """Its report is dropped, and so is its word that the pod is gone."""
+    await cluster.report("n2", bound)
+    assert phase(cluster) == "Pending"
+    await cluster.delete(kinds.POD, "web")
+    await cluster.report("n2", bound, removed=True)
+    assert cluster.get(kinds.POD, "web") is not None
+
+
+async def test_a_report_of_an_earlier_pod_of_the_name_is_dropped(cluster: Cluster, bound: Any) -> None:
+    """The uid decides."""
+    await cluster.delete(kinds.POD, "web", grace=0)
+    await cluster.create(pod(nodeName="n1"))
+    await cluster.report("n1", bound)
+    assert phase(cluster) == "Pending"
+
+
+async def test_a_deleted_pod_is_gone_once_its_agent_removed_it(cluster: Cluster, bound: Any) -> None:
+    """Not before: somebody might run the next one beside it."""
+    await cluster.report("n1", bound)
+    assert await cluster.delete(kinds.POD, "web") is False
+    await cluster.report("n1", bound, phase="Succeeded")
+    assert cluster.get(kinds.POD, "web") is not None
+    await cluster.report("n1", bound, phase="Succeeded", removed=True)
+    assert cluster.get(kinds.POD, "web") is None
+
+
+async def test_removed_alone_deletes_nothing(cluster: Cluster, bound: Any) -> None:
+    """Only the API decides that a pod is to go."""
+    await cluster.report("n1", bound, phase="Failed", removed=True)
+    assert phase(cluster) == "Failed"
+
+
+async def test_a_finalizer_holds_a_pod_that_was_removed(cluster: Cluster) -> None:
+    """Taking it off is then all that is left to do."""
+    await cluster.join("n1")
+    made = await cluster.create(pod("web", meta={"finalizers": ["example.com/hold"]}, nodeName="n1"))
+    await cluster.report("n1", made)
+    await cluster.delete(kinds.POD, "web")
+    await cluster.report("n1", made, phase="Succeeded", removed=True)
+    assert phase(cluster) == "Succeeded"
+    await cluster.change(kinds.POD, "web", lambda found: found.metadata.ClearField("finalizers"))
+    assert cluster.get(kinds.POD, "web") is None
+
+
+async def test_an_agent_leaves_the_schedulers_condition_and_the_class_alone(cluster: Cluster) -> None:
+    """One writer per field."""
+    await cluster.join("n1")
+    await cluster.create(pod())
+    made = cluster.get(kinds.POD, "web")
+    request = nodes_pb2.ReportStatusRequest()
+    item = request.pods.add(namespace="default", name="web", uid=made.metadata.uid)
+    item.status.qosClass = "Guaranteed"
+    item.status.conditions.add(type="PodScheduled", status="False")
+    item.status.conditions.add(type="Ready", status="True")
+    await cluster.store.update(lambda tx: reports.report(tx, "n1", request, now=cluster.clock.now()))
+    found = cluster.get(kinds.POD, "web")
+    assert found.status.qosClass == "BestEffort"
+    assert {item.type: item.status for item in found.status.conditions} == {"PodScheduled": "True", "Ready": "True"}
+
+
+async def test_the_same_status_again_is_no_write(cluster: Cluster, bound: Any) -> None:
+    """A re-sent report wakes nobody."""
+    await cluster.report("n1", bound)
+    version = cluster.get(kinds.POD, "web").metadata.resourceVersion
+    await cluster.report("n1", bound)
+    assert cluster.get(kinds.POD, "web").metadata.resourceVersion == version
+
+
+async def tell(cluster: Cluster, agent: str, **about: str) -> None:
+    request = nodes_pb2.ReportStatusRequest()
+    event = request.events.add(reason="Told", message="words")
+    for key, value in about.items():
+        setattr(event.involvedObject, key, value)
+    event.metadata.finalizers.append("example.com/hold")
+    event.source.host = "n9"
+    await cluster.store.update(lambda tx: reports.report(tx, agent, request, now=cluster.clock.now()))
+
+
+async def test_events_are_taken_about_own_pods_and_the_own_node(cluster: Cluster, bound: Any) -> None:
+    """With the reporter's name on them, whatever they claim."""
+    about = {"kind": "Pod", "namespace": "default", "name": "web"}
+    await tell(cluster, "n2", **about)
+    await tell(cluster, "n2", kind="Node", name="n1")
+    await tell(cluster, "n1", kind="Pod", namespace="default", name="none")
+    assert cluster.events("Told") == []
+    await tell(cluster, "n1", **about)
+    await tell(cluster, "n1", kind="Node", name="n1")
+    assert [event.source.host for event in cluster.events("Told")] == ["n1", "n1"]
+
+
+async def test_an_event_brings_no_metadata_of_its_own(cluster: Cluster, bound: Any) -> None:
+    """A finalizer in it would hold its namespace for ever."""
+    await tell(cluster, "n1", kind="Node", name="n1")
+    [event] = cluster.events("Told")
+    assert not event.metadata.finalizers
+
+
+async def test_a_node_registers_with_a_range_of_its_own_and_keeps_it(cluster: Cluster) -> None:
+    """Also across sessions; the next node gets the next one."""
+    first, second = await cluster.join("n1"), await cluster.join("n2")
+    assert (first.spec.podCIDR, second.spec.podCIDR) == ("10.244.0.0/24", "10.244.1.0/24")
+    again = await cluster.join("n1", cpu="8")
+    assert (again.spec.podCIDR, again.metadata.uid) == ("10.244.0.0/24", first.metadata.uid)
+    assert again.status.allocatable["cpu"].string == "8"
+    assert len(cluster.events("RegisteredNode")) == 2
+
+
+async def test_the_range_of_a_deleted_node_is_used_again(cluster: Cluster) -> None:
+    """The lowest free one."""
+    await cluster.join("n1")
+    await cluster.join("n2")
+    await cluster.delete(kinds.NODE, "n1")
+    assert (await cluster.join("n3")).spec.podCIDR == "10.244.0.0/24"
+
+
+async def test_a_full_cluster_takes_no_more_nodes(cluster: Cluster) -> None:
+    """The refusal names the range."""
+    def register(tx: Any, name: str) -> Any:
+        hello = nodes_pb2.Hello(node=node(name))
+        return reports.register(tx, name, hello, cluster="10.244.0.0/24", bits=25, ids=cluster.ids, now=0)
+
+    for name in ("n1", "n2"):
+        await cluster.store.update(lambda tx, name=name: register(tx, name))
+    with pytest.raises(TooManyRequests, match=r"10\.244\.0\.0/24"):
+        await cluster.store.update(lambda tx: register(tx, "n3"))
+
+
+async def test_a_node_may_not_label_or_taint_itself(cluster: Cluster) -> None:
+    """It would draw pods, and their Secrets, to itself."""
+    made = await cluster.join(
+        "n1", meta={"labels": {"kubernetes.io/hostname": "n1", "tier": "secret"}}, taints=[{"key": "k", "effect": "NoExecute"}]
+    )  # fmt: skip
+    assert dict(made.metadata.labels) == {"kubernetes.io/hostname": "n1"}
+    assert not made.spec.taints
+
+
+async def test_a_node_status_report_leaves_readiness_to_the_heartbeat(cluster: Cluster) -> None:
+    """A lost node cannot report itself ready, or another one anything."""
+    await cluster.join("n1")
+    await cluster.advance(20)
+    request = nodes_pb2.ReportStatusRequest()
+    request.node.conditions.add(type="Ready", status="True")
+    request.node.conditions.add(type="DiskPressure", status="True")
+    await cluster.store.update(lambda tx: reports.report(tx, "n1", request, now=cluster.clock.now()))
+    status = cluster.get(kinds.NODE, "n1").status
+    assert conditions.find(status, "Ready").status == "Unknown"
+    assert conditions.find(status, "DiskPressure").status == "True"

@@ -1,0 +1,96 @@
+"""The overlay: pods reach each other across hosts by their own addresses, and nothing leaks out of it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.labs import LabUnderTest, eventually, pod
+
+pytestmark = pytest.mark.root
+NODES = ("node-1", "node-2", "node-3")
+
+
+def on(lab: LabUnderTest, host: str, *command: str) -> str:
+    namespace = f"/run/pinnace/labs/{lab.name}/ns/{host}.net"
+    return subprocess.run(
+        ["nsenter", f"--net={namespace}", *command], capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def addresses(lab: LabUnderTest) -> Iterator[dict[str, str]]:
+    """A pod on each node, and its address."""
+    lab.apply(*(pod(f"at-{node}", nodeSelector={"kubernetes.io/hostname": node}) for node in NODES))
+    lab.kctl("wait", "pod", *(f"at-{node}" for node in NODES), "--for=condition=Ready")
+    yield {node: lab.get("pod", f"at-{node}")["status"]["podIP"] for node in NODES}
+    lab.kctl("delete", "pod", *(f"at-{node}" for node in NODES), "--now")
+
+
+def test_every_pod_reaches_every_other(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """Nine pairs, large packets included, which the MTU must carry."""
+    for source in NODES:
+        for target in NODES:
+            said = lab.kctl("exec", f"at-{source}", "--", "ping", "-c", "1", "-W", "5", "-s", "1400", addresses[target])
+            assert "1 packets received" in said, (source, target)
+
+
+def test_pods_see_each_others_own_address(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """No translation inside the cluster: the other end sees the pod's address."""
+    listen = "nc -l -p 9000 -e sh -c 'echo $NCAT_REMOTE_ADDR; netstat -tn | grep :9000'"
+    lab.run("exec", "at-node-1", "--", "sh", "-c", f"({listen}) >/tmp/out 2>&1 & sleep 0.1")
+    said = eventually(
+        lambda: lab.run("exec", "at-node-2", "--", "sh", "-c", f"nc {addresses['node-1']} 9000 </dev/null").stdout
+    )
+    assert addresses["node-2"].encode() in said
+
+
+def test_kernel_holds_one_entry_of_each_kind_for_a_peer(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """Two peers: two routes, two neighbours, two FDB entries, a blackhole, no learning."""
+    routes = on(lab, "node-1", "ip", "route")
+    assert routes.count("dev pinnace-vx proto") == 2
+    assert "blackhole 10.244.0.0/16" in routes
+    assert on(lab, "node-1", "ip", "neigh", "show", "dev", "pinnace-vx").count("PERMANENT") == 2
+    assert on(lab, "node-1", "bridge", "fdb", "show", "dev", "pinnace-vx").count("dst 198.51.100.") == 2
+    assert "nolearning" in on(lab, "node-1", "ip", "-d", "link", "show", "pinnace-vx")
+
+
+def test_entries_that_vanish_are_put_back(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """Flushed by hand, they return with the next look, which any change of the peers brings forward."""
+    on(lab, "node-1", "ip", "neigh", "flush", "dev", "pinnace-vx", "nud", "permanent")
+    on(lab, "node-1", "ip", "route", "flush", "dev", "pinnace-vx")
+    eventually(lambda: on(lab, "node-1", "ip", "route").count("dev pinnace-vx proto") == 2, within=60)
+    lab.kctl("exec", "at-node-1", "--", "ping", "-c", "1", "-W", "5", addresses["node-3"])
+
+
+def test_unassigned_cluster_addresses_go_nowhere(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """Refused on the node instead of leaving by a default route."""
+    result = lab.run("exec", "at-node-1", "--", "ping", "-c", "1", "-W", "2", "10.244.200.7")
+    assert result.returncode == 1
+    said = result.stdout + result.stderr
+    assert b"0 packets received" in said
+
+
+def test_cut_cable_separates_and_healing_rejoins(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """`lab node cut` and `heal` act on the underlay."""
+    lab.kctl("lab", "node", "cut", "node-3", "--name", lab.name)
+    try:
+        assert lab.run("exec", "at-node-1", "--", "ping", "-c", "1", "-W", "1", addresses["node-3"]).returncode == 1
+    finally:
+        lab.kctl("lab", "node", "heal", "node-3", "--name", lab.name)
+    eventually(lambda: lab.run("exec", "at-node-1", "--", "ping", "-c", "1", "-W", "1", addresses["node-3"]).returncode == 0)
+    lab.kctl("wait", "node/node-3", "--for=condition=Ready", "--timeout=30s")
+
+
+def test_node_of_a_stopped_host_leaves_ready_and_returns(lab: LabUnderTest) -> None:
+    """A node is added, stopped, seen NotReady, started, and removed; the peers follow."""
+    lab.kctl("lab", "node", "add", "--name", lab.name)
+    eventually(lambda: on(lab, "node-1", "ip", "route").count("dev pinnace-vx proto") == 3)
+    lab.kctl("lab", "node", "stop", "node-4", "--name", lab.name)
+    eventually(lambda: "NotReady" in lab.kctl("get", "node", "node-4"), within=40)
+    lab.kctl("lab", "node", "start", "node-4", "--name", lab.name)
+    assert "NotReady" not in lab.kctl("get", "node", "node-4")
+    lab.kctl("lab", "node", "remove", "node-4", "--name", lab.name)
+    eventually(lambda: on(lab, "node-1", "ip", "route").count("dev pinnace-vx proto") == 2)

@@ -1,0 +1,158 @@
+"""A control plane without a wire: store, scheduler and controllers over memory, on virtual time.
+
+Tests create objects through the verbs of the API, act as agents through the dispatcher's reports, and move the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from controlplane import bootstrap
+from controlplane.api import verbs
+from controlplane.api.objects import Objects
+from controlplane.controllers.eventttl import EventTTL
+from controlplane.controllers.garbage import Garbage
+from controlplane.controllers.namespaces import Namespaces
+from controlplane.controllers.nodelifecycle import NodeLifecycle
+from controlplane.controllers.podgc import PodGC
+from controlplane.controllers.runner import Runner
+from controlplane.controllers.tainteviction import TaintEviction
+from controlplane.dispatcher import reports
+from controlplane.scheduler.service import Scheduler
+from controlplane.store import Backend, Store, Tx
+from controlplane.store.memory import MemoryBackend
+from pinnace import kinds
+from pinnace.api.v1 import nodes_pb2
+from pinnace.clock import RandomIds, VirtualClock, settle
+from pinnace.errors import NotFound
+from pinnace.kinds import Kind
+from tests.support import objects
+
+# Seconds without a heartbeat until a node is NotReady.
+GRACE = 15.0
+# Turns of the event loop in which a chain of reconciliations comes to rest.
+TURNS = 100
+_KINDS = {kind.kind: kind for kind in kinds.ALL}
+
+
+class Cluster:
+    def __init__(self, store: Store, clock: VirtualClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.ids = RandomIds(seed=1)
+        self.scheduler = Scheduler(store, clock)
+        self.api = Objects(store, clock, self.ids)
+
+    def call(self, manager: str = "test") -> verbs.Call:
+        return verbs.Call(self.clock.now(), self.ids, manager)
+
+    # What users do
+
+    async def create(self, message: Any) -> Any:
+        kind = _KINDS[message.DESCRIPTOR.name]
+        return await self._done(lambda tx: verbs.create(tx, kind, _copy(message), self.call()))
+
+    async def change(self, kind: Kind, name: str, change: Callable[[Any], Any], *, namespace: str = "default") -> Any:
+        """Update an object by a function that edits it."""
+
+        def fn(tx: Tx) -> Any:
+            message = tx.require(kind, namespace if kind.namespaced else "", name)
+            change(message)
+            return verbs.update(tx, kind, message, self.call())
+
+        return await self._done(fn)
+
+    async def delete(self, kind: Kind, name: str, *, namespace: str = "default", **how: Any) -> bool:
+        """Returns whether the object was gone at once."""
+        where = namespace if kind.namespaced else ""
+        _, gone = await self._done(lambda tx: verbs.delete(tx, kind, where, name, self.call(), **how))
+        return bool(gone)
+
+    def get(self, kind: Kind, name: str, *, namespace: str = "default") -> Any | None:
+        try:
+            return self.store.get(kind, namespace if kind.namespaced else "", name)
+        except NotFound:
+            return None
+
+    def names(self, kind: Kind, *, namespace: str = "") -> list[str]:
+        return sorted(row.parse().metadata.name for row in self.store.rows(kind, namespace))
+
+    def events(self, reason: str) -> list[Any]:
+        every = [row.parse() for row in self.store.rows(kinds.EVENT)]
+        return [event for event in every if event.reason == reason]
+
+    # What agents do
+
+    async def join(self, name: str, **node: Any) -> Any:
+        """An agent's first session."""
+        hello = nodes_pb2.Hello(node=objects.node(name, **node), vtepMac="0a:00:00:00:00:01")
+
+        def fn(tx: Tx) -> Any:
+            made = reports.register(
+                tx, name, hello, cluster="10.244.0.0/16", bits=24, ids=self.ids, now=self.clock.now()
+            )
+            reports.renew(tx, [name], now=self.clock.now(), seconds=GRACE)
+            return made
+
+        return await self._done(fn)
+
+    async def beat(self, *names: str) -> None:
+        """A heartbeat of these nodes."""
+        await self._done(lambda tx: reports.renew(tx, names, now=self.clock.now(), seconds=GRACE))
+
+    async def report(self, node: str, pod: Any, *, phase: str = "Running", removed: bool = False, **status: Any) -> None:
+        """What the agent of `node` says of a pod."""
+        request = nodes_pb2.ReportStatusRequest()
+        item = request.pods.add(
+            namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid, removed=removed
+        )
+        item.status.phase = phase
+        item.status.conditions.add(type="Ready", status="True" if phase == "Running" else "False")
+        await self._done(lambda tx: reports.report(tx, node, request, now=self.clock.now()))
+
+    # Time
+
+    async def advance(self, seconds: float, *, beating: tuple[str, ...] = ()) -> None:
+        """Move time on in small steps, so that what comes due acts at its time; `beating` nodes stay alive."""
+        steps = max(20, int(seconds / 5)) if beating else 20
+        for _ in range(steps):
+            await self.clock.advance(seconds / steps)
+            if beating:
+                await self.beat(*beating)
+            await settle(TURNS)
+
+    async def _done(self, fn: Callable[[Tx], Any]) -> Any:
+        result = await self.store.update(fn)
+        await settle(TURNS)
+        return result
+
+
+def _copy(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
+@asynccontextmanager
+async def running(*, backend: Backend | None = None, clock: VirtualClock | None = None) -> AsyncIterator[Cluster]:
+    """A control plane with every controller. An error in any part of it fails the test."""
+    clock = clock or VirtualClock()
+    store = await Store.open(backend or MemoryBackend(), clock)
+    cluster = Cluster(store, clock)
+    controllers = (NodeLifecycle(GRACE), TaintEviction(), Namespaces(), Garbage(), PodGC(), EventTTL())
+    parts = [store.serve(), cluster.scheduler.run(), *(Runner(store, clock, item).run() for item in controllers)]
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    await store.update(lambda tx: bootstrap.namespaces(tx, cluster.call("bootstrap")))
+    try:
+        yield cluster
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        await store.close()
+    for end in ends:
+        if not isinstance(end, asyncio.CancelledError):
+            raise AssertionError("a part of the control plane ended by itself") from end

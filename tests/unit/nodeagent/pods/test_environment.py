@@ -1,0 +1,156 @@
+"""A container's environment: order, references, expansion, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nodeagent.pods.environment import ConfigError, environment, expand
+from pinnace import kinds
+from tests.support.objects import config_map, container, make, pod
+
+FACTS = {
+    "hostname": "web", "status.podIP": "10.244.1.2", "status.hostIP": "192.0.2.1",
+    "allocatable.cpu": "4", "allocatable.memory": "8Gi",
+}  # fmt: skip
+
+
+def variables(*env: Any, image_env: tuple[str, ...] = (), objects: tuple[Any, ...] = (), **rest: Any) -> dict[str, str]:
+    """The environment of a pod's only container."""
+    subject = pod("web", container(env=list(env), **rest), meta={"uid": "u1", "labels": {"app": "x"}}, nodeName="n1")
+    known = {(item.DESCRIPTOR.name, item.metadata.name): item for item in objects}
+    return environment(
+        subject, subject.spec.containers[0], list(image_env), lambda kind, name: known.get((kind, name)), FACTS
+    )
+
+
+def field(path: str) -> dict[str, Any]:
+    return {"name": "V", "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def resource(name: str, **rest: str) -> dict[str, Any]:
+    return {"name": "V", "valueFrom": {"resourceFieldRef": {"resource": name, **rest}}}
+
+
+def key_of(kind: str, name: str, key: str, **rest: Any) -> dict[str, Any]:
+    return {"name": "V", "valueFrom": {f"{kind}KeyRef": {"name": name, "key": key, **rest}}}
+
+
+def secret(**data: bytes) -> Any:
+    message = make(kinds.SECRET, "s")
+    for key, value in data.items():
+        message.data[key] = value
+    return message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$(A)-$(B)", "1-2"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(NONE)", "$(NONE)"),
+        ("$(A", "$(A"),
+        ("$A ${A} $", "$A ${A} $"),
+        ("$(C)", "$(A)"),
+    ],
+)
+def test_references_expand_once_and_unknown_ones_stay(text: str, expected: str) -> None:
+    """`$(NAME)`, `$$` for a dollar, nothing else; values are not expanded again."""
+    assert expand(text, {"A": "1", "B": "2", "C": "$(A)"}) == expected
+
+
+def test_later_sources_win() -> None:
+    """The image's, then envFrom in order, then env in order."""
+    found = variables(
+        {"name": "C", "value": "env"}, {"name": "C", "value": "last"}, image_env=("A=image", "B=image", "C=image"),
+        envFrom=[{"configMapRef": {"name": "one"}}, {"configMapRef": {"name": "two"}}],
+        objects=(config_map("one", {"B": "one", "D": "one"}), config_map("two", {"D": "two"})),
+    )  # fmt: skip
+    assert found == {"A": "image", "B": "one", "C": "last", "D": "two", "HOSTNAME": "web"}
+
+
+def test_a_variable_sees_those_before_it_only() -> None:
+    """References to later ones stay as written."""
+    found = variables(
+        {"name": "EARLY", "value": "$(LATE)"}, {"name": "LATE", "value": "1"}, {"name": "AGAIN", "value": "$(LATE)"}
+    )
+    assert (found["EARLY"], found["AGAIN"]) == ("$(LATE)", "1")
+
+
+def test_prefixes_are_prepended_and_unusable_keys_left_out() -> None:
+    """A key is taken when it makes a name with its prefix."""
+    source = {"prefix": "P_", "secretRef": {"name": "s"}}
+    found = variables(envFrom=[source, {"secretRef": {"name": "s"}}], objects=(secret(**{"1st": b"x"}),))
+    assert found == {"P_1st": "x", "HOSTNAME": "web"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("metadata.name", "web"),
+        ("metadata.namespace", "default"),
+        ("metadata.uid", "u1"),
+        ("metadata.labels['app']", "x"),
+        ("metadata.annotations['none']", ""),
+        ("spec.nodeName", "n1"),
+        ("status.podIP", "10.244.1.2"),
+        ("status.hostIP", "192.0.2.1"),
+    ],
+)
+def test_fields_of_the_pod(path: str, expected: str) -> None:
+    """The downward API."""
+    assert variables(field(path))["V"] == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        (resource("requests.cpu"), "1"),
+        (resource("requests.cpu", divisor="1m"), "250"),
+        (resource("limits.memory"), "134217728"),
+        (resource("limits.memory", divisor="1Mi"), "128"),
+        (resource("limits.cpu"), "4"),
+        (resource("requests.memory"), "0"),
+        (resource("limits.memory", divisor="100M"), "2"),
+    ],
+)
+def test_resources_are_divided_and_rounded_up(reference: Any, expected: str) -> None:
+    """An absent limit is what the node has; an absent request is nothing."""
+    found = variables(reference, resources={"requests": {"cpu": "250m"}, "limits": {"memory": "128Mi"}})
+    assert found["V"] == expected
+
+
+def test_keys_of_config_maps_and_secrets() -> None:
+    """Secrets are bytes and become text."""
+    assert variables(key_of("configMap", "settings", "a"), objects=(config_map(),))["V"] == "1"
+    assert variables(key_of("secret", "s", "k"), objects=(secret(k=b"x"),))["V"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"env": [key_of("configMap", "settings", "a")]}, 'configmap "settings" not found'),
+        ({"env": [key_of("secret", "s", "k")]}, 'secret "s" not found'),
+        ({"env": [key_of("configMap", "other", "b")]}, "couldn't find key b in ConfigMap default/other"),
+        ({"envFrom": [{"secretRef": {"name": "s"}}]}, 'secret "s" not found'),
+    ],
+)
+def test_what_is_missing_is_named(arguments: dict[str, Any], message: str) -> None:
+    """Kubelet's words, so that searching for them finds help."""
+    env = arguments.pop("env", [])
+    with pytest.raises(ConfigError) as caught:
+        variables(*env, objects=(config_map("other"),), **arguments)
+    assert str(caught.value) == message
+
+
+def test_what_is_optional_may_be_missing() -> None:
+    """The variable is then not there at all."""
+    references = [
+        key_of("configMap", "none", "a", optional=True),
+        key_of("configMap", "other", "none", optional=True),
+        key_of("secret", "none", "a", optional=True),
+    ]
+    source = {"configMapRef": {"name": "none", "optional": True}}
+    assert variables(*references, envFrom=[source], objects=(config_map("other"),)) == {"HOSTNAME": "web"}

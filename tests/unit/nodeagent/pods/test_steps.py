@@ -1,0 +1,270 @@
+"""next_step through a pod's whole life: each row of a table is one moment and what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodeagent.pods import steps
+from nodeagent.pods.model import Attempt, Policy, Problem, Seen, Stopping
+from nodeagent.pods.steps import (
+    CreateSandbox, Kill, MountVolumes, Release, Start, Step, Teardown, Terminate, Wait, next_step,
+)  # fmt: skip
+from pinnace import codec
+from tests.support.objects import pod
+from tests.support.seen import T0, ran, seen
+
+POLICY = Policy(backoff=10, max_backoff=300, backoff_reset=600)
+
+
+def step(subject: Any, view: Seen, now: float = T0, *, gone: bool = False) -> Step:
+    return next_step(subject, gone=gone, seen=view, now=now, policy=POLICY)
+
+
+def deleted(subject: Any, at: float) -> Any:
+    subject.metadata.deletionTimestamp.CopyFrom(codec.time_of(at))
+    return subject
+
+
+def problem(retry_at: float) -> Problem:
+    return Problem("FailedMount", "not there", retry_at)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(seen(ready=False), MountVolumes(), id="volumes come first"),
+        pytest.param(seen(ready=False, volumes=True), CreateSandbox(), id="then the sandbox"),
+        pytest.param(seen(), Start("main", 0, 0), id="then the container"),
+        pytest.param(seen(ran()), Wait(), id="then nothing"),
+        pytest.param(seen(ready=False, problems={"": problem(T0 + 5)}), Wait(T0 + 5), id="failed volumes wait"),
+        pytest.param(seen(ready=False, problems={"": problem(T0)}), MountVolumes(), id="failed volumes are retried"),
+        pytest.param(
+            seen(ready=False, volumes=True, problems={"": problem(T0 + 5)}), Wait(T0 + 5), id="a failed sandbox waits"
+        ),
+        pytest.param(seen(problems={"main": problem(T0 + 5)}), Wait(T0 + 5), id="a failed pull waits"),
+        pytest.param(seen(problems={"main": problem(T0)}), Start("main", 0, 0), id="a failed pull is retried"),
+    ],
+)
+def test_a_pod_comes_up_in_order(view: Seen, expected: Step) -> None:
+    """Volumes, sandbox, container; a step that failed waits for its retry."""
+    assert step(pod(), view) == expected
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (seen(), Start("first", 0, 0)),
+        (seen(ran("first")), Wait()),
+        (seen(ran("first", 0)), Start("second", 0, 0)),
+        (seen(ran("first", 0), ran("second")), Wait()),
+        (seen(ran("first", 0), ran("second", 0)), Start("main", 0, 0)),
+        (seen(ran("first", 1)), Start("first", 1, 1)),
+        (seen(ran("first", 1, number=1, streak=1)), Wait(T0 + 10)),
+    ],
+)
+def test_init_containers_run_one_by_one_until_each_succeeds(view: Seen, expected: Step) -> None:
+    """The next one starts after the one before it ended with 0; a failed one is tried again."""
+    assert step(pod("web", init=("first", "second")), view) == expected
+
+
+def test_a_failed_init_container_fails_a_pod_that_never_restarts() -> None:
+    """With restartPolicy Never nothing of the pod starts after that."""
+    subject = pod("web", init=("first",), restartPolicy="Never")
+    assert step(subject, seen(ran("first", 1))) == Release()
+    assert steps.outcome(subject, seen(ran("first", 1))) == "Failed"
+
+
+def test_containers_start_in_order_without_waiting_for_each_other() -> None:
+    """A held or finished container does not hold up its siblings."""
+    subject = pod("web", "a", "b", restartPolicy="Never")
+    assert step(subject, seen(ran("a"))) == Start("b", 0, 0)
+    assert step(subject, seen(ran("a", 1))) == Start("b", 0, 0)
+    assert step(subject, seen(problems={"a": problem(T0 + 9)})) == Start("b", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "expected"),
+    [
+        ("Always", 0, Start("main", 1, 1)),
+        ("Always", 1, Start("main", 1, 1)),
+        ("OnFailure", 0, Release()),
+        ("OnFailure", 1, Start("main", 1, 1)),
+        ("Never", 0, Release()),
+        ("Never", 1, Release()),
+    ],
+)
+def test_the_restart_policy_decides_by_exit_code(policy: str, code: int, expected: Step) -> None:
+    """Restarted or over, as Kubernetes' restartPolicy says."""
+    assert step(pod(restartPolicy=policy), seen(ran(code=code))) == expected
+
+
+@pytest.mark.parametrize(("policy", "codes", "expected"), [
+    ("Never", (0, 0), "Succeeded"), ("Never", (0, 3), "Failed"), ("Never", (None, 3), None),
+    ("OnFailure", (0, 0), "Succeeded"), ("OnFailure", (0, 3), None), ("Always", (0, 0), None),
+])  # fmt: skip
+def test_a_pod_is_over_when_no_container_will_run_again(policy: str, codes: tuple[Any, Any], expected: Any) -> None:
+    """Failed when one of them failed, else Succeeded."""
+    view = seen(ran("a", codes[0]), ran("b", codes[1]))
+    assert steps.outcome(pod("web", "a", "b", restartPolicy=policy), view) == expected
+
+
+@pytest.mark.parametrize(("streak", "delay"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (400, 300)])
+def test_restarts_back_off_exponentially_up_to_the_limit(streak: int, delay: float) -> None:
+    """10 s, doubling, at most 5 minutes; not a moment sooner."""
+    view = seen(ran(code=1, number=streak, streak=streak))
+    assert step(pod(), view, T0 + delay - 1) == Wait(T0 + delay)
+    assert step(pod(), view, T0 + delay) == Start("main", streak + 1, streak + 1)
+
+
+def test_a_long_run_forgives_earlier_failures() -> None:
+    """After ten minutes the next restart is immediate, and the streak begins again."""
+    view = seen(ran(code=1, number=7, streak=7, ended=T0 + 600))
+    assert step(pod(), view, T0 + 600) == Start("main", 8, 0)
+
+
+def test_a_start_that_failed_backs_off_like_a_crash() -> None:
+    """It has no start time, yet counts."""
+    failed = Attempt("main", 2, "busybox", streak=2, finished_at=T0, code=127, start_error="no such file")
+    assert step(pod(), seen(failed), T0 + 1) == Wait(T0 + 20)
+
+
+@pytest.mark.parametrize(
+    ("view", "now", "expected"),
+    [
+        pytest.param(seen(ran()), T0, Terminate("main", T0 + 30), id="told first"),
+        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 30)}), T0 + 1, Wait(T0 + 30), id="grace"),
+        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 30)}), T0 + 30, Kill("main"), id="then killed"),
+        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 99)}), T0 + 30, Kill("main"), id="grace shortened"),
+        pytest.param(seen(ran(), stopping={"main": Stopping(0, killed=True)}), T0 + 31, Wait(), id="killed once"),
+        pytest.param(seen(ran()), T0 + 30, Kill("main"), id="too late to ask"),
+        pytest.param(seen(ran(code=0)), T0, Teardown(), id="ended"),
+        pytest.param(seen(ran(code=1, streak=3)), T0 + 29, Teardown(), id="not restarted"),
+        pytest.param(seen(ready=False), T0, Teardown(), id="never began"),
+        pytest.param(seen(problems={"main": problem(T0 + 99)}), T0, Teardown(), id="still pulling"),
+    ],
+)
+def test_a_deleted_pod_is_asked_then_killed_then_removed(view: Seen, now: float, expected: Step) -> None:
+    """SIGTERM, grace until the deletion timestamp, SIGKILL, teardown; never a start."""
+    assert step(deleted(pod(), T0 + 30), view, now) == expected
+
+
+def test_every_container_is_told_before_any_is_waited_for() -> None:
+    """The grace period of all containers runs at the same time."""
+    subject = deleted(pod("web", "a", "b"), T0 + 30)
+    view = seen(ran("a"), ran("b"), stopping={"a": Stopping(T0 + 30)})
+    assert step(subject, view) == Terminate("b", T0 + 30)
+
+
+def test_deletion_also_stops_a_running_init_container() -> None:
+    """Init containers get the same grace."""
+    assert step(deleted(pod("web", init=("first",)), T0 + 30), seen(ran("first"))) == Terminate("first", T0 + 30)
+
+
+def test_a_pod_taken_off_the_node_is_killed_and_removed() -> None:
+    """Forced deletion: nobody waits for it."""
+    assert step(pod(), seen(ran()), gone=True) == Kill("main")
+    assert step(pod(), seen(ran(), stopping={"main": Stopping(T0 + 30)}), gone=True) == Kill("main")
+    assert step(pod(), seen(ran(code=137)), gone=True) == Teardown()
+
+
+@pytest.mark.parametrize(
+    ("view", "now", "expected"),
+    [
+        pytest.param(seen(ran()), T0 + 59, Wait(T0 + 60), id="runs until then"),
+        pytest.param(seen(ran()), T0 + 60, Terminate("main", T0 + 90), id="told at the deadline"),
+        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 90)}), T0 + 90, Kill("main"), id="killed after grace"),
+        pytest.param(seen(ran(code=137, ended=T0 + 90)), T0 + 90, Release(), id="over"),
+        pytest.param(seen(ran(code=137, ended=T0 + 90), released=True), T0 + 99, Wait(), id="stays over"),
+        pytest.param(seen(ready=False), T0 + 60, Release(), id="never began"),
+        pytest.param(seen(ready=False, problems={"": problem(T0 + 200)}), T0, Wait(T0 + 60), id="before a late retry"),
+        pytest.param(seen(problems={"main": problem(T0 + 200)}), T0, Wait(T0 + 60), id="before a late pull"),
+    ],
+)
+def test_the_active_deadline_ends_a_pod(view: Seen, now: float, expected: Step) -> None:
+    """After activeDeadlineSeconds the containers get their grace, and nothing starts again."""
+    assert step(pod(activeDeadlineSeconds=60), view, now) == expected
+
+
+def test_a_pod_that_ended_in_time_is_not_failed_by_its_deadline() -> None:
+    """States never go backward: Succeeded stays."""
+    subject = pod(activeDeadlineSeconds=60, restartPolicy="Never")
+    assert steps.ending(subject, gone=False, seen=seen(ran(code=0, ended=T0 + 9)), now=T0 + 100) is None
+    late = seen(ran(code=0, ended=T0 + 61))
+    assert steps.ending(subject, gone=False, seen=late, now=T0 + 100) is not None
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_a_new_image_replaces_the_container_whatever_the_policy(policy: str) -> None:
+    """Asked with the pod's grace, killed after it, and started again: the exit was ours."""
+    subject = pod(restartPolicy=policy, terminationGracePeriodSeconds=5)
+    old = {"image": "busybox:old"}
+    assert step(subject, seen(ran(**old))) == Terminate("main", T0 + 5)
+    assert step(subject, seen(ran(**old), stopping={"main": Stopping(T0 + 5)})) == Wait(T0 + 5)
+    assert step(subject, seen(ran(**old), stopping={"main": Stopping(T0 + 5)}), T0 + 5) == Kill("main")
+    assert step(subject, seen(ran(**old), stopping={"main": Stopping(0, killed=True)}), T0 + 6) == Wait()
+    assert step(subject, seen(ran(code=0, **old), stopping={"main": Stopping(T0 + 5)})) == Start("main", 1, 1)
+
+
+def test_a_container_that_ended_by_itself_is_not_revived_by_a_new_image() -> None:
+    """Only one that we stopped for the image starts again."""
+    assert step(pod(restartPolicy="Never"), seen(ran(code=0, image="busybox:old"))) == Release()
+
+
+def test_a_finished_pod_is_released_once() -> None:
+    """Its network goes back; then nothing is left to do."""
+    subject = pod(restartPolicy="Never")
+    assert step(subject, seen(ran(code=0))) == Release()
+    assert step(subject, seen(ran(code=0), released=True)) == Wait()
+
+
+def attempts(name: str) -> st.SearchStrategy[tuple[Attempt, ...]]:
+    one = st.builds(
+        Attempt, st.just(name), st.integers(0, 5), st.sampled_from(["busybox", "other"]),
+        streak=st.integers(0, 9), started_at=st.none() | st.floats(T0, T0 + 700),
+        finished_at=st.none() | st.floats(T0, T0 + 1400), code=st.sampled_from([0, 1, 137]),
+    )  # fmt: skip
+    return st.lists(one, max_size=2).map(tuple)
+
+
+NAMES = ("first", "second", "a", "b")
+VIEWS = st.builds(
+    Seen, st.just(T0), sandbox=st.booleans(), released=st.booleans(), volumes=st.booleans(),
+    attempts=st.fixed_dictionaries({}, optional={name: attempts(name) for name in NAMES}),
+    problems=st.dictionaries(st.sampled_from(["", *NAMES]), st.floats(T0, T0 + 1500).map(problem)),
+    stopping=st.dictionaries(
+        st.sampled_from(NAMES), st.builds(Stopping, st.floats(T0, T0 + 1500), killed=st.booleans())
+    ),
+)  # fmt: skip
+PODS = st.builds(
+    lambda policy, limit, end: deleted(_made(policy, limit), end) if end else _made(policy, limit),
+    st.sampled_from(["Always", "OnFailure", "Never"]), st.none() | st.integers(1, 900),
+    st.none() | st.integers(1000, 2500),
+)  # fmt: skip
+
+
+def _made(policy: str, limit: int | None) -> Any:
+    extra = {} if limit is None else {"activeDeadlineSeconds": limit}
+    return pod("web", "a", "b", init=("first", "second"), restartPolicy=policy, **extra)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PODS, VIEWS, st.floats(T0, T0 + 1500), st.booleans())
+def test_whatever_was_seen_no_step_breaks_the_order(subject: Any, view: Seen, now: float, gone: bool) -> None:
+    """Nothing starts while the pod ends, no main before its inits, no waiting for the past, no second copy."""
+    taken = step(subject, view, now, gone=gone)
+    if steps.ending(subject, gone=gone, seen=view, now=now) is not None:
+        assert isinstance(taken, Terminate | Kill | Release | Teardown | Wait)
+    if isinstance(taken, Wait) and taken.until is not None:
+        assert taken.until > now
+    if isinstance(taken, Start):
+        last = view.last(taken.name)
+        assert view.volumes
+        assert view.sandbox
+        assert last is None or not last.running
+        assert taken.number == (0 if last is None else last.number + 1)
+        before = ("first", "second") if taken.name in ("a", "b") else NAMES[: NAMES.index(taken.name)]
+        assert all((end := view.last(name)) is not None and not end.running and end.code == 0 for name in before)
