@@ -42,12 +42,12 @@ $(VENV)/.run: pyproject.toml
 	@deploy/packages.sh $(RUN_PACKAGES)
 	@echo "Python packages into $(VENV)"
 	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e .
+	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml
 	@deploy/packages.sh $(TEST_PACKAGES)
 	@echo "Python packages for development into $(VENV)"
 	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.run

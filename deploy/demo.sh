@@ -48,7 +48,7 @@ done_
 
 address=$(kctl get pod web -o jsonpath='{.status.podIP}')
 step "A page from pod to pod, across the overlay"
-page=$(kctl exec client -- wget -q -T 5 -O - "http://$address:8080/index.html") || { echo failed >&2; exit 1; }
+page=$(kctl exec client -- timeout 5 wget -q -O - "http://$address:8080/index.html") || { echo failed >&2; exit 1; }
 done_
 
 total=$((($(now) - begun) / 1000000))

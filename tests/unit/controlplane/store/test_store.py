@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.store import Batch, Event, Row, Snapshot, Store, Subscription, Tx, Txn, Write
+from controlplane.store import Batch, Event, Row, Snapshot, Store, Tx, Txn, Write
 from controlplane.store import store as mirror
 from controlplane.store.backend import Compacted
 from controlplane.store.memory import MemoryBackend
@@ -104,13 +104,6 @@ async def caught_up(store: Store) -> None:
     revision = (await store.backend.load("/")).revision
     while store.revision < revision:
         await asyncio.sleep(0)
-
-
-async def pending(subscription: Subscription, store: Store) -> list[Event]:
-    """What a watcher has to read now."""
-    await store.update(creating(NODE, f"mark-{store.revision}"))
-    events = await subscription.next()
-    return [event for event in events if "mark-" not in event.row.key]
 
 
 class Rival(MemoryBackend):
