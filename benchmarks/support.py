@@ -20,7 +20,9 @@ DEADLINE = 180.0
 def percentiles(values: list[float]) -> dict[str, float]:
     """p50 and p99 by nearest rank."""
     ordered = sorted(values)
-    return {name: round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3) for name, share in (("p50", 0.5), ("p99", 0.99))}
+    return {
+        name: round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3) for name, share in (("p50", 0.5), ("p99", 0.99))
+    }
 
 
 def kctl(config: Path, *arguments: str) -> str:

@@ -18,8 +18,9 @@ from pinnace.core.v1 import event_pb2
 log = logging.getLogger("pinnace.reporter")
 # Events that wait while there is no control plane; the oldest are forgotten.
 MAX_EVENTS = 500
-MAX_PODS_PER_REPORT = 200
-MAX_EVENTS_PER_REPORT = 100
+# A report is one transaction of the control plane, and etcd takes 128 operations in one.
+MAX_PODS_PER_REPORT = 40
+MAX_EVENTS_PER_REPORT = 20
 RETRY = 1.0
 
 Send = Callable[[nodes_pb2.ReportStatusRequest], Awaitable[None]]

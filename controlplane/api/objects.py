@@ -61,7 +61,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
     async def List(self, request: objects_pb2.ListRequest, context: Any) -> objects_pb2.ListResponse:
         kind = _kind(request.ref)
         if request.continueToken:
-            rows, revision = self._resume(request.continueToken)
+            rows, revision = self._resume(kind, request.continueToken)
         else:
             await self._store.sync()
             rows, revision = self._select(kind, request), self._store.revision
@@ -87,9 +87,11 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
             self._pages.popitem(last=False)
         return token
 
-    def _resume(self, token: str) -> tuple[list[Row], int]:
+    def _resume(self, kind: Kind, token: str) -> tuple[list[Row], int]:
         if token not in self._pages:
             raise Expired("the continue token is too old: list again")
+        if self._pages[token][0][0].kind is not kind:
+            raise BadRequest("the continue token is of a list of another kind")
         return self._pages.pop(token)
 
     async def Watch(self, request: objects_pb2.WatchRequest, context: Any) -> AsyncIterator[objects_pb2.WatchResponse]:
@@ -129,7 +131,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         return seal_message(kind, await self._update(fn, dry_run=request.dryRun))
 
     async def UpdateStatus(self, request: objects_pb2.WriteRequest, context: Any) -> objects_pb2.Object:
-        kind, message = _open(request)
+        kind, message = _open(request, status=True)
         call = self._call(request.fieldManager)
         fn = lambda tx: verbs.update_status(tx, kind, _clone(message), call)  # noqa: E731
         return seal_message(kind, await self._update(fn, dry_run=request.dryRun))
@@ -199,12 +201,12 @@ def _clone(message: Any) -> Any:
     return copy
 
 
-def _open(request: objects_pb2.WriteRequest) -> tuple[Kind, Any]:
-    """The object of a write. Raises Invalid and BadRequest."""
+def _open(request: objects_pb2.WriteRequest, *, status: bool = False) -> tuple[Kind, Any]:
+    """The object of a write, with or without the status of its JSON. Raises Invalid and BadRequest."""
     kind = kinds.find(request.object.apiVersion, request.object.kind)
     if request.object.WhichOneof("body") == "json":
         try:
-            return kind, codec.decode(kind.cls, _manifest(kind, request.object, request.namespace))
+            return kind, codec.decode(kind.cls, _manifest(kind, request.object, request.namespace, status=status))
         except codec.FieldError as error:
             raise error.invalid(kind.kind) from None
     try:
@@ -216,8 +218,8 @@ def _open(request: objects_pb2.WriteRequest) -> tuple[Kind, Any]:
     return kind, message
 
 
-def _manifest(kind: Kind, item: objects_pb2.Object, namespace: str) -> dict[str, Any]:
-    """The JSON of a sealed object, its namespace filled in. Raises BadRequest, Invalid."""
+def _manifest(kind: Kind, item: objects_pb2.Object, namespace: str, *, status: bool = False) -> dict[str, Any]:
+    """The JSON of a sealed object, its namespace filled in; its status only when asked for. Raises BadRequest, Invalid."""
     try:
         value = json.loads(item.json)
     except (ValueError, RecursionError) as error:
@@ -225,7 +227,8 @@ def _manifest(kind: Kind, item: objects_pb2.Object, namespace: str) -> dict[str,
     if not isinstance(value, dict):
         raise codec.FieldError(f"expected an object, got {codec.describe(value)}").invalid(kind.kind)
     meta = value.get("metadata")
-    value = {key: entry for key, entry in value.items() if key not in ("apiVersion", "kind", "status")}
+    dropped = ("apiVersion", "kind") if status else ("apiVersion", "kind", "status")
+    value = {key: entry for key, entry in value.items() if key not in dropped}
     if isinstance(meta, dict) and kind.namespaced and not meta.get("namespace"):
         value["metadata"] = {**meta, "namespace": namespace or "default"}
     elif isinstance(meta, dict) and not kind.namespaced:

@@ -17,6 +17,8 @@ NAMESPACE = "kube-node-lease"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
 SOURCE = "node-controller"
+# Pods in one transaction: etcd takes 128 operations.
+BATCH = 50
 
 
 class NodeLifecycle:
@@ -45,6 +47,8 @@ class NodeLifecycle:
         ready = conditions.find(node.status, "Ready")
         if left <= 0:
             self._lose(tx, node, now)
+            if self._unready(tx, key, now):
+                return Requeue(0.0)
         elif ready is not None and ready.status == "True":
             _set_taint(tx, node, UNREACHABLE, wanted=False, now=now)
         return Requeue(max(left, 0.0) + 0.05 if left > 0 else self._grace)
@@ -55,18 +59,24 @@ class NodeLifecycle:
             tx.put(kinds.NODE, node)
             text = f"Node {node.metadata.name} status is now: NodeNotReady"
             events.record(tx, node, "NodeNotReady", text, source=SOURCE, now=now)
-            for row in tx.peek(kinds.POD):
-                self._unready(tx, row.parse(), node.metadata.name, now)
         _set_taint(tx, node, UNREACHABLE, wanted=True, now=now)
 
-    def _unready(self, tx: Tx, pod: Any, node: str, now: float) -> None:
-        if pod.spec.nodeName != node:
-            return
-        pod = tx.get(kinds.POD, pod.metadata.namespace, pod.metadata.name)
-        ready = conditions.find(pod.status, "Ready") if pod else None
-        if ready is not None and ready.status == "True":
-            conditions.put(pod.status, "Ready", "False", now=now, reason="NodeNotReady")
-            tx.put(kinds.POD, pod)
+    def _unready(self, tx: Tx, node: str, now: float) -> bool:
+        """Nobody vouches for the node's pods any more. Marks up to BATCH of them; returns whether there may be more."""
+        marked = 0
+        for row in tx.peek(kinds.POD):
+            pod = row.parse()
+            ready = conditions.find(pod.status, "Ready")
+            if pod.spec.nodeName != node or ready is None or ready.status != "True":
+                continue
+            pod = tx.get(kinds.POD, pod.metadata.namespace, pod.metadata.name)
+            if pod is not None:
+                conditions.put(pod.status, "Ready", "False", now=now, reason="NodeNotReady")
+                tx.put(kinds.POD, pod)
+                marked += 1
+            if marked == BATCH:
+                return True
+        return False
 
 
 def _set_taint(tx: Tx, node: Any, key: str, *, wanted: bool, now: float) -> None:

@@ -13,6 +13,8 @@ from pinnace import kinds
 
 # A node that was deleted by mistake has this long to come back, in seconds.
 QUARANTINE = 40.0
+# Pods in one transaction: etcd takes 128 operations.
+BATCH = 50
 
 
 class PodGC:
@@ -40,8 +42,12 @@ class PodGC:
         since = self._missing.setdefault(key, now)
         if now - since < QUARANTINE:
             return Requeue(QUARANTINE - (now - since))
+        removed = 0
         for row in tx.peek(kinds.POD):
             pod = row.parse()
             if pod.spec.nodeName == key and not pod.metadata.finalizers:
                 tx.delete(kinds.POD, pod.metadata.namespace, pod.metadata.name)
+                removed += 1
+            if removed == BATCH:
+                return Requeue(0.0)
         return None

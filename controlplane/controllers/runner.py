@@ -20,8 +20,8 @@ from pinnace.errors import ApiError, Expired
 log = logging.getLogger("pinnace.controllers")
 FIRST_BACKOFF = 0.05
 MAX_BACKOFF = 30.0
-# Every key is looked at this often even when nothing says that it changed, in seconds.
-RESYNC = 300.0
+# How long an idle worker sleeps when nothing is due, in seconds; a change wakes it.
+IDLE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Runner:
 
     async def _idle(self) -> None:
         self._wake.clear()
-        delay = self._due[0][0] - self._clock.monotonic() if self._due else RESYNC
+        delay = self._due[0][0] - self._clock.monotonic() if self._due else IDLE
         waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(self._clock.sleep(max(delay, 0)))]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

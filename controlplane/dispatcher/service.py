@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ log = logging.getLogger("pinnace.dispatcher")
 # Changes in one message, so that none nears gRPC's 4 MiB: a Secret or ConfigMap may be 1 MiB.
 MAX_CHANGE_BYTES = 2 << 20
 MAX_OFFERS = 100
+# Nodes in one transaction: each is up to three writes and four reads, and etcd takes 128 of either.
+MAX_RENEWALS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,11 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
     async def _renew(self, names: list[str]) -> None:
         if not names:
             return
+        now, grace = self._clock.now(), self._settings.grace
         try:
-            now = self._clock.now()
-            await self._store.update(lambda tx: reports.renew(tx, names, now=now, seconds=self._settings.grace))
+            for start in range(0, len(names), MAX_RENEWALS):
+                part = names[start : start + MAX_RENEWALS]
+                await self._store.update(functools.partial(reports.renew, names=part, now=now, seconds=grace))
         except ApiError as error:
             log.warning("lease_renewal_failed nodes=%d error=%s", len(names), error)
 

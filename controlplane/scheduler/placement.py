@@ -70,5 +70,6 @@ def summary(refusals: dict[str, tuple[str, ...]], nodes: int) -> str:
     if nodes == 0:
         return "no nodes available to schedule pods"
     counts = Counter(reason for reasons in refusals.values() for reason in reasons)
-    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    # Sorted as text, as Kubernetes does.
+    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
     return f"0/{nodes} nodes are available: {listed}."

@@ -6,6 +6,7 @@ Only this file of the scheduler awaits. What it decided last for each pod stays 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import Any
 
@@ -21,6 +22,8 @@ from pinnace.errors import ApiError, Expired
 log = logging.getLogger("pinnace.scheduler")
 NAME = "default-scheduler"
 MAX_BATCH = 500
+# Decisions in one transaction: each is two writes and three reads, and etcd takes 128 of either.
+MAX_COMMIT = 40
 # Unschedulable pods are tried again when something changes, and this often in any case, in seconds.
 RETRY_EVERY = 30.0
 
@@ -137,7 +140,9 @@ class Scheduler:
             self.decisions[keys[decision.pod.key]] = decision
             self._attempts[decision.pod.uid] = self._attempts.get(decision.pod.uid, 0) + 1
         try:
-            await self._store.update(lambda tx: self._commit(tx, decisions))
+            for start in range(0, len(decisions), MAX_COMMIT):
+                part = decisions[start : start + MAX_COMMIT]
+                await self._store.update(functools.partial(self._commit, decisions=part))
         except ApiError as error:
             log.warning("scheduling_failed pods=%d error=%s", len(batch), error)
             await self._clock.sleep(0.2)

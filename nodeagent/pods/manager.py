@@ -42,6 +42,10 @@ class PodManager:
         """Take up what is on disk."""
         self._services = services
         self._on_peers = on_peers
+        for folder in ("objects", "peers"):
+            # Half-written by an agent that was killed (pki.write_private).
+            for path in (self._folder / folder).glob(".*"):
+                path.unlink()
         for path in sorted((self._folder / "objects").iterdir()):
             key = path.name.replace("%", "/")
             self._objects[key] = _KINDS[key.partition("/")[0]].cls.FromString(path.read_bytes())

@@ -13,7 +13,7 @@ from typing import Any
 
 from nodeagent.pods.model import Attempt, Policy, Seen
 
-# A forced deletion still lets the kernel deliver SIGTERM first, in seconds.
+# A pod that is no longer assigned was deleted by force: nobody waits for it, so its containers are killed at once.
 FORCED_GRACE = 0.0
 
 

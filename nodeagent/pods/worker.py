@@ -29,7 +29,7 @@ from nodeagent.pods.environment import ConfigError
 from nodeagent.pods.model import Attempt, Policy, Problem, Seen, Stopping
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.runtime import discard, open_process
-from nodeagent.runtime.seam import Exit, Handle, Runtime, SandboxConfig, StartError
+from nodeagent.runtime.seam import Exit, Handle, Runtime, RuntimeLost, SandboxConfig, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.manager import VolumeError
@@ -190,6 +190,7 @@ class Worker:
 
     async def _create_sandbox(self) -> None:
         host_network = self.pod.spec.hostNetwork
+        self._sandbox_made.unlink(missing_ok=True)
         try:
             self._s.cgroups.create(self._cgroup, Limits(pids=0), leaf=False)
             await self._s.runtime.create_sandbox(SandboxConfig(self.folder / "sandbox", self._hostname, host_network))
@@ -200,11 +201,18 @@ class Worker:
             else:
                 self._save_sandbox()
             self._write_etc()
+            self._sandbox_made.touch()
         except (StartError, NetworkError, OSError) as error:
             self._fail("", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             return
         self.seen.problems.pop("", None)
         self.seen.sandbox = True
+
+    @property
+    def _sandbox_made(self) -> Path:
+        """A file that is there once nothing of the sandbox is missing: network, address and files too."""
+        marker: Path = self.folder / "sandbox-made"
+        return marker
 
     @property
     def _hostname(self) -> str:
@@ -255,6 +263,11 @@ class Worker:
         self.seen.stopping.pop(step.name, None)
         try:
             handle = await self._s.runtime.start(bundle)
+        except RuntimeLost as error:
+            # No run of the container: it does not count for its policy, and the same attempt is made again.
+            self._fail(step.name, "RunContainerError", str(error))
+            await asyncio.to_thread(discard, bundle)
+            return
         except StartError as error:
             self._note_start_error(bundle, attempt, str(error))
             return
@@ -434,8 +447,9 @@ class Worker:
         if ipam is not None and seen.address and not seen.released:
             with contextlib.suppress(NetworkError):
                 ipam.hold(self.uid, seen.address)
-        # After a reboot the pins are gone and the sandbox is made again; the address stays.
-        seen.sandbox = os.path.ismount(self.folder / "sandbox/shm")
+        # After a reboot the pins are gone and the sandbox is made again; the address stays. So it is when it was half
+        # made: every step of making it can be repeated.
+        seen.sandbox = self._sandbox_made.exists() and os.path.ismount(self.folder / "sandbox/shm")
         self.seen = seen
         for folder in sorted((self.folder / "containers").glob("*")):
             numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())

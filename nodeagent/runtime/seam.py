@@ -95,6 +95,10 @@ class StartError(Exception):
     """The container could not be started; the text is for people."""
 
 
+class RuntimeLost(StartError):
+    """The runtime itself failed. After `start` nothing runs, and nothing will: it may be asked again."""
+
+
 class Runtime(Protocol):
     async def create_sandbox(self, config: SandboxConfig) -> None:
         """Make the sandbox; what is there already stays. Raises StartError."""
@@ -103,7 +107,7 @@ class Runtime(Protocol):
         """Unpin everything. Not having one is no error."""
 
     async def start(self, bundle: Path) -> Handle:
-        """Start the container of `bundle`. Raises StartError."""
+        """Start the container of `bundle`. Raises StartError, RuntimeLost."""
 
     async def wait(self, handle: Handle) -> Exit:
         """The container's end, also when it came before the call."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.api import Api
 from tests.support.cluster import Cluster, running
 
 
@@ -12,3 +13,8 @@ async def cluster() -> AsyncIterator[Cluster]:
     """A control plane on virtual time, with no node yet."""
     async with running() as made:
         yield made
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> Api:
+    return Api(cluster)

@@ -80,6 +80,12 @@ def test_a_node_sees_only_its_pods_and_what_they_name() -> None:
     assert told(world.start()) == ["ConfigMap/default/settings", "Secret/default/password", "Pod/default/mine"]
 
 
+def test_an_object_is_told_once_wherever_it_stands() -> None:
+    """Also when its row comes after that of the pod: a Secret may be a megabyte."""
+    world = World(reading("web"), config_map(), secret())
+    assert told(world.start()) == ["ConfigMap/default/settings", "Secret/default/password", "Pod/default/web"]
+
+
 def test_the_same_name_in_another_namespace_is_another_object() -> None:
     """A pod reads from its own namespace only."""
     world = World(secret(), make(kinds.SECRET, "password", namespace="other"), reading("mine"))
@@ -134,6 +140,7 @@ def test_a_pod_recreated_under_its_name_is_read_anew() -> None:
 
 def test_every_way_to_name_an_object_counts() -> None:
     """Volumes, env, envFrom, in all containers, and pull secrets."""
+
     def env(kind: str, name: str) -> dict[str, Any]:
         return {"name": name.upper(), "valueFrom": {f"{kind}KeyRef": {"name": name, "key": "k"}}}
 
@@ -153,9 +160,7 @@ def test_peers_are_the_other_nodes_that_are_complete() -> None:
     """With a range, an address and a VTEP; never the node itself."""
     world = World(peer("n1"), peer("n2"), node("n3"))
     [change] = world.start()
-    assert change.peer == nodes_pb2.Peer(
-        node="n2", podCIDR="10.244.2.0/24", address="192.0.2.2", vtepMac="0a:00:00:00:00:02"
-    )
+    assert change.peer == nodes_pb2.Peer(node="n2", podCIDR="10.244.2.0/24", address="192.0.2.2", vtepMac="0a:00:00:00:00:02")
     assert told(world.put(peer("n3"))) == ["Peer//n3"]
     assert told(world.drop(peer("n3"))) == ["-Peer//n3"]
     assert told(world.drop(peer("n1"))) == []

@@ -20,9 +20,7 @@ async def test_a_namespace_takes_its_content_with_it(cluster: Cluster) -> None:
     await cluster.create(make(kinds.NAMESPACE, "shop"))
     for number in range(60):
         await cluster.store.update(
-            lambda tx, name=f"c{number}": verbs.create(
-                tx, kinds.CONFIG_MAP, config_map(name, namespace="shop"), cluster.call()
-            )
+            lambda tx, name=f"c{number}": verbs.create(tx, kinds.CONFIG_MAP, config_map(name, namespace="shop"), cluster.call())
         )
     await cluster.create(config_map("c0"))
     assert await cluster.delete(kinds.NAMESPACE, "shop") is False
@@ -55,9 +53,7 @@ async def test_a_finalizer_in_the_content_holds_the_namespace(cluster: Cluster) 
     await cluster.delete(kinds.NAMESPACE, "shop")
     await cluster.advance(30)
     assert cluster.get(kinds.NAMESPACE, "shop") is not None
-    await cluster.change(
-        kinds.CONFIG_MAP, "settings", lambda found: found.metadata.ClearField("finalizers"), namespace="shop"
-    )
+    await cluster.change(kinds.CONFIG_MAP, "settings", lambda found: found.metadata.ClearField("finalizers"), namespace="shop")
     await cluster.advance(6)
     assert cluster.get(kinds.NAMESPACE, "shop") is None
 
@@ -144,9 +140,7 @@ async def test_events_are_forgotten_an_hour_after_they_last_happened(cluster: Cl
 
     async def happen(reason: str) -> None:
         about = cluster.get(kinds.CONFIG_MAP, "settings")
-        await cluster.store.update(
-            lambda tx: events.record(tx, about, reason, "words", source="test", now=cluster.clock.now())
-        )
+        await cluster.store.update(lambda tx: events.record(tx, about, reason, "words", source="test", now=cluster.clock.now()))
 
     await happen("Once")
     await happen("Again")

@@ -152,6 +152,7 @@ async def test_the_range_of_a_deleted_node_is_used_again(cluster: Cluster) -> No
 
 async def test_a_full_cluster_takes_no_more_nodes(cluster: Cluster) -> None:
     """The refusal names the range."""
+
     def register(tx: Any, name: str) -> Any:
         hello = nodes_pb2.Hello(node=node(name))
         return reports.register(tx, name, hello, cluster="10.244.0.0/24", bits=25, ids=cluster.ids, now=0)

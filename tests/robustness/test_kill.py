@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,7 +59,7 @@ def strike(lab: LabUnderTest, target: str) -> Callable[[], None]:
         launcher = lab.launcher(node)
         if agents:
             lab.kill(node)
-        if launchers:
+        if launchers and launcher:
             os.kill(launcher, signal.SIGKILL)
     return lambda: [lab.start_agent(node) for node in NODES if agents] and None
 
@@ -149,7 +148,7 @@ def test_a_lost_monitor_takes_its_container_with_it_and_no_other(lab: LabUnderTe
     for name in ("struck-always", "struck-onfailure"):
         last = found[name]["status"]["containerStatuses"][0]["lastState"]["terminated"]
         assert (last["exitCode"], last["reason"]) == (137, "Error")
-        assert processes.start_time(at_first[name][0]) != at_first[name][1], "the first run still runs"
+        assert not processes.alive(processes.Process(*at_first[name])), "the first run still runs"
         assert lab.state(found[name], number=1)["pid"] != at_first[name][0]
         goes_on(lab, name)
     ended = found["struck-never"]["status"]["containerStatuses"][0]["state"]["terminated"]
@@ -169,7 +168,7 @@ def test_a_monitor_lost_while_the_agent_is_away_is_noticed(lab: LabUnderTest, be
     state = lab.state(items["struck"])
     lab.kill(node)
     os.kill(state["monitor"], signal.SIGKILL)
-    eventually(lambda: processes.start_time(state["pid"]) != state["pid_start"])
+    eventually(lambda: not processes.alive(processes.Process(state["pid"], state["pid_start"])))
     lab.start_agent(node)
     eventually(lambda: restarts(lab.all_running(["struck"])["struck"]) == 1)
     assert pids(lab, [lab.pods()["spared"]]) == spared
@@ -290,13 +289,14 @@ def test_only_one_launcher_is_ever_left(lab: LabUnderTest, before: Traces) -> No
     found = layout.load(lab.name)
     moments = Moments("launchers")
     for _ in range(4):
-        launcher = lab.launcher(node)
         lab.kill(node)
-        os.kill(launcher, signal.SIGKILL)
-        eventually(lambda pid=launcher: processes.start_time(pid) == 0 or pid not in processes.of_host(found, node))
+        os.kill(lab.launcher(node), signal.SIGKILL)
+        eventually(lambda: not processes.of_host(found, node))
         lab.start_agent(node)
         eventually(lambda: len(processes.of_host(found, node)) > 1, every=0.002)
         moments.wait(0.1)
         lab.kill(node)
         lab.start_agent(node)
-        eventually(lambda: lab.launcher(node) in processes.of_host(found, node))
+        eventually(lambda: lab.launcher(node))
+    # The agent, its launcher, and nothing that an earlier agent started.
+    assert len(processes.of_host(found, node)) == 2

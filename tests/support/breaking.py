@@ -87,6 +87,8 @@ def nothing_left(lab: LabUnderTest, before: Traces) -> None:
     """Every pod deleted, the nodes are as they were."""
     lab.kctl("delete", "pods", "--all", "--timeout", "60s", "--ignore-not-found")
     assert lab.pods() == {}
+    # A launcher that was killed comes back with the next pod.
+    settle_in(lab)
 
     def equal() -> bool:
         left = difference(before, traces(lab))

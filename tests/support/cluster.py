@@ -91,9 +91,7 @@ class Cluster:
         hello = nodes_pb2.Hello(node=objects.node(name, **node), vtepMac="0a:00:00:00:00:01")
 
         def fn(tx: Tx) -> Any:
-            made = reports.register(
-                tx, name, hello, cluster="10.244.0.0/16", bits=24, ids=self.ids, now=self.clock.now()
-            )
+            made = reports.register(tx, name, hello, cluster="10.244.0.0/16", bits=24, ids=self.ids, now=self.clock.now())
             reports.renew(tx, [name], now=self.clock.now(), seconds=GRACE)
             return made
 
@@ -106,9 +104,7 @@ class Cluster:
     async def report(self, node: str, pod: Any, *, phase: str = "Running", removed: bool = False, **status: Any) -> None:
         """What the agent of `node` says of a pod."""
         request = nodes_pb2.ReportStatusRequest()
-        item = request.pods.add(
-            namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid, removed=removed
-        )
+        item = request.pods.add(namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid, removed=removed)
         item.status.phase = phase
         item.status.conditions.add(type="Ready", status="True" if phase == "Running" else "False")
         await self._done(lambda tx: reports.report(tx, node, request, now=self.clock.now()))

@@ -90,9 +90,12 @@ class LabUnderTest:
         subprocess.run([sys.executable, "-P", "-c", program], cwd=ROOT, timeout=DEADLINE, check=True)
 
     def launcher(self, node: str) -> int:
-        """The process that listens on the launcher's socket (unix(7), SO_PEERCRED)."""
+        """The process that listens on the launcher's socket (unix(7), SO_PEERCRED); 0 for none."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-            probe.connect(str(self.node_dir(node) / "launcher.sock"))
+            try:
+                probe.connect(str(self.node_dir(node) / "launcher.sock"))
+            except (ConnectionRefusedError, FileNotFoundError):
+                return 0
             credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             return int(struct.unpack("3i", credentials)[0])
 

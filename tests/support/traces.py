@@ -17,7 +17,7 @@ from tests.support.labs import LabUnderTest
 Traces = dict[str, list[str]]
 CGROUPS = Path("/sys/fs/cgroup")
 # Of the lab itself, made once; images are loaded by name and stay.
-KEPT = ("images", "launcher.log", "launcher.sock")
+KEPT = ("images", "launcher.log", "launcher.sock", "launcher.sock.lock")
 
 
 def traces(lab: LabUnderTest) -> Traces:

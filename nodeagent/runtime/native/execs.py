@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import termios
 
@@ -44,6 +45,7 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
+        os.close(fail_read)
         _become(config, filter_, (stdin, stdout, stderr), fail_write, tty=request["tty"])
     for fd in (fail_write, stdin, stdout, stderr):
         os.close(fd)
@@ -54,14 +56,24 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
         os.waitpid(pid, 0)
         raise OSError(failure.decode(errors="replace"))
     reply({"pid": pid})
-    # When the agent goes, the other end of the pipe does: SIGHUP-like, the process is not left behind.
+    _end_with_reader(pid, status)
     code = os.waitpid(pid, 0)[1]
     os.write(status, b"%d" % (128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code)))
 
 
+def _end_with_reader(pid: int, status: int) -> None:
+    """Wait for the end of the process. When the stream goes, or the agent, the pipe has no reader: it is killed."""
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(status, 0)
+    if status in (fd for fd, _ in poll.poll()):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
+
+
 def _become(config: dict[str, Any], filter_: bytes, stdio: tuple[int, int, int], fail_write: int, *, tty: bool) -> None:
     try:
-        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         for source, target in zip(stdio, (0, 1, 2), strict=True):
             os.dup2(source, target)
@@ -69,7 +81,7 @@ def _become(config: dict[str, Any], filter_: bytes, stdio: tuple[int, int, int],
             import fcntl
 
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        init.become(config, filter_)
+        init.become(config, filter_, fail_write)
     except BaseException as error:
         os.write(fail_write, monitors._reason(error, config["args"]).encode()[:4000])
     finally:

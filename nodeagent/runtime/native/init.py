@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 
 from nodeagent.runtime.native import capabilities, rootfs
@@ -23,10 +24,10 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = (("net", sc.CLONE_NEWNET), ("ipc", sc.CLONE_NEWIPC), ("uts", sc.CLONE_NEWUTS))
 
 
-def run(config: dict[str, Any], bundle: str) -> None:
-    """Become the program of `config`. Raises OSError; never returns."""
+def run(config: dict[str, Any], bundle: str, parent: int) -> None:
+    """Become the program of `config`. Raises OSError; never returns. For `parent` see `end_with`."""
     # The monitor's end is the container's end. Set again below: the kernel clears it when credentials change.
-    sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with(parent)
     join_cgroups(config["cgroups"])
     _oom_score(config["oom_score_adj"])
     # The filter is read while the host's files can still be seen.
@@ -39,7 +40,16 @@ def run(config: dict[str, Any], bundle: str) -> None:
             os.close(fd)
     sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
     rootfs.build(config, bundle)
-    become(config, filter_)
+    become(config, filter_, parent)
+
+
+def end_with(parent: int) -> None:
+    """End when the parent does, also when it has already: `parent` is a pipe that it reads. Raises OSError then."""
+    sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(parent, 0)
+    if poll.poll(0):
+        raise OSError("the process that starts this one was killed")
 
 
 def join_cgroups(folders: list[str]) -> None:
@@ -61,13 +71,13 @@ def _oom_score(value: int) -> None:
         file.write(str(value))
 
 
-def become(config: dict[str, Any], filter_: bytes) -> None:
+def become(config: dict[str, Any], filter_: bytes, parent: int) -> None:
     """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container."""
     _enter_cwd(config["cwd"])
     os.umask(0o022)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     drop_privileges(config, filter_)
-    sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with(parent)
     # Python ignores these; a program expects the defaults.
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

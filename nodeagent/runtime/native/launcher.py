@@ -4,13 +4,15 @@ It must never import gRPC, protobuf, asyncio or anything of the agent. It listen
 request a message) and forks for every request; the fork does the work and answers, so that the launcher is free at
 once and a slow start delays nobody.
 
-Requests: {"id", "op": "sandbox" | "unpin" | "start" | "exec", ...}. Answers: {"id", "ok": ...} or {"id", "error": text}.
+Requests: {"id", "op": "sandbox" | "unpin" | "start" | "exec", ...}. Answers: {"id", "ok": ...}, {"id", "error": text}, or
+{"id", "lost": text} for a fork that was killed; after an answer of its own that one means nothing.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -32,26 +34,100 @@ MAX_MESSAGE = 64 << 10
 MAX_CLIENTS = 8
 
 
-def serve(path: str) -> None:
-    listener = _listen(path)
-    clients: dict[int, socket.socket] = {}
-    poll = select.poll()
-    poll.register(listener, select.POLLIN)
-    # Forks share memory until they write; a collector that runs in each of them would write everywhere.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
-        for fd, events in poll.poll():
-            if fd == listener.fileno():
-                _accept(listener, clients, poll)
-            elif events & (select.POLLHUP | select.POLLERR):
-                # Requests of an agent that has gone are not begun: it will look at what is there and ask again.
-                poll.unregister(fd)
-                clients.pop(fd).close()
-            else:
-                _receive(listener, clients, poll, fd)
+class Server:
+    """The listening process. `_working` has the client and the request's id, by the pid of the fork that works on it."""
+
+    def __init__(self, path: str) -> None:
+        _lock(f"{path}.lock")
+        self._listener = _listen(path)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._clients: dict[int, socket.socket] = {}
+        self._working: dict[int, tuple[socket.socket, int]] = {}
+        self._poll = select.poll()
+        for fd in (self._listener.fileno(), self._wake_read):
+            self._poll.register(fd, select.POLLIN)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        # Forks share memory until they write; a collector that runs in each of them would write everywhere.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        while True:
+            for fd, events in self._poll.poll():
+                if fd == self._wake_read:
+                    os.read(fd, 4096)
+                    self._reap()
+                elif fd == self._listener.fileno():
+                    self._accept()
+                elif events & (select.POLLHUP | select.POLLERR):
+                    # Requests of an agent that has gone are not begun: it will look at what is there and ask again.
+                    self._forget(fd)
+                else:
+                    self._receive(fd)
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        if len(self._clients) >= MAX_CLIENTS:
+            client.close()
+            return
+        self._clients[client.fileno()] = client
+        self._poll.register(client, select.POLLIN)
+
+    def _forget(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._clients.pop(fd).close()
+
+    def _receive(self, fd: int) -> None:
+        client = self._clients[fd]
+        data, ancillary, _, _ = client.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            self._forget(fd)
+            return
+        descriptors = array.array("i")
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
+        request = json.loads(data)
+        pid = os.fork()
+        if pid == 0:
+            self._leave(client)
+            _work(client, request, list(descriptors))
+        self._working[pid] = client, request["id"]
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _leave(self, mine: socket.socket) -> None:
+        """In a fork: let go of what is the launcher's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for fd in (self._wake_read, self._wake_write):
+            os.close(fd)
+        for other in (*self._clients.values(), self._listener):
+            if other is not mine:
+                other.close()
+
+    def _reap(self) -> None:
+        """Forks that have ended. One that was killed could not answer, so it is answered for."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                client, number = self._working.pop(ended[0])
+                if ended[1] and client in self._clients.values():
+                    text = f"the process that worked on it was killed (wait status {ended[1]})"
+                    with contextlib.suppress(OSError):
+                        # The agent may be stopped; the launcher waits for nobody.
+                        client.send(json.dumps({"id": number, "lost": text}).encode(), socket.MSG_DONTWAIT)
+
+
+def _lock(path: str) -> None:
+    """One launcher a node: an agent that was killed while it started one starts another. Exits when there is one.
+
+    A POSIX lock: forks do not inherit it, and it ends with this process."""
+    try:
+        fcntl.lockf(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("another launcher serves here")
 
 
 def _listen(path: str) -> socket.socket:
@@ -64,59 +140,27 @@ def _listen(path: str) -> socket.socket:
     return listener
 
 
-def _accept(listener: socket.socket, clients: dict[int, socket.socket], poll: Any) -> None:
-    client, _ = listener.accept()
-    if len(clients) >= MAX_CLIENTS:
-        client.close()
-        return
-    clients[client.fileno()] = client
-    poll.register(client, select.POLLIN)
-
-
-def _receive(listener: socket.socket, clients: dict[int, socket.socket], poll: Any, fd: int) -> None:
-    client = clients[fd]
-    data, ancillary, _, _ = client.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
-    if not data:
-        poll.unregister(fd)
-        clients.pop(fd).close()
-        return
-    descriptors = array.array("i")
-    for level, kind, payload in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
-    pid = os.fork()
-    if pid == 0:
-        for other in (*clients.values(), listener):
-            if other is not client:
-                other.close()
-        _work(client, data, list(descriptors))
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _work(client: socket.socket, data: bytes, descriptors: list[int]) -> None:
+def _work(client: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
     """In the fork: do one request, answer once, and end."""
     answered = False
 
     def answer(value: dict[str, Any]) -> None:
         nonlocal answered
         answered = True
-        client.send(json.dumps({"id": request["id"], **value}).encode())
+        # The agent may be gone. What has begun goes on: the next agent finds it.
+        with contextlib.suppress(OSError):
+            client.send(json.dumps({"id": request["id"], **value}).encode())
         client.close()
 
-    request = {"id": 0}
     try:
         os.setsid()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        request = json.loads(data)
         _dispatch(request, descriptors, answer)
         if not answered:
             answer({"ok": {}})
     except BaseException as error:
         if not answered:
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            with contextlib.suppress(OSError):
-                answer({"error": text or type(error).__name__})
+            answer({"error": text or type(error).__name__})
     finally:
         os._exit(0)
 
@@ -140,7 +184,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sc.prctl(sc.PR_SET_PDEATHSIG, 0)
-    serve(sys.argv[1])
+    Server(sys.argv[1]).serve()
 
 
 if __name__ == "__main__":

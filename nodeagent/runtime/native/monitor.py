@@ -36,6 +36,9 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.path.exists(f"{bundle}/cancelled"):
             raise OSError("the start was cancelled")
+        if os.path.exists(f"{bundle}/state.json"):
+            # Asked again by an agent that took the first request for lost.
+            raise OSError("the container has been started already")
         log = LogFile(config["log"], config["log_max_bytes"], config["log_max_files"])
         ooms = _oom_kills(config["cgroups"])
         pid, pipes, failure = _start(config, bundle)
@@ -66,10 +69,11 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
     if pid == 0:
         try:
             os.setsid()
+            os.close(fail_read)
             null = os.open("/dev/null", os.O_RDONLY)
             for source, target in ((null, 0), (out_write, 1), (err_write, 2)):
                 os.dup2(source, target)
-            init.run(config, bundle)
+            init.run(config, bundle, fail_write)
         except BaseException as error:
             os.write(fail_write, _reason(error, config["args"]).encode()[:4000])
         finally:

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig, StartError
+from nodeagent.runtime.seam import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig, StartError
 from pinnace.clock import Clock
 
 # Seconds: to get the launcher up, and for one request (an image on a slow disk, a busy machine).
@@ -52,7 +52,7 @@ class NativeRuntime:
     # Requests to the launcher
 
     async def _request(self, fields: dict[str, Any], descriptors: tuple[int, ...] = ()) -> dict[str, Any]:
-        """One request, answered. Raises StartError."""
+        """One request, answered. Raises StartError, RuntimeLost when there was no answer to get."""
         number = next(self._ids)
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         payload = json.dumps({"id": number, **fields}).encode()
@@ -63,9 +63,11 @@ class NativeRuntime:
             await self._send(payload, descriptors)
             result = await asyncio.wait_for(answer, ANSWER_WITHIN)
         except TimeoutError:
-            raise StartError(f"the launcher did not answer within {ANSWER_WITHIN:.0f} s") from None
+            raise RuntimeLost(f"the launcher did not answer within {ANSWER_WITHIN:.0f} s") from None
         finally:
             self._answers.pop(number, None)
+        if "lost" in result:
+            raise RuntimeLost(result["lost"])
         if "error" in result:
             raise StartError(result["error"])
         ok: dict[str, Any] = result["ok"]
@@ -84,14 +86,14 @@ class NativeRuntime:
             except OSError:
                 self._disconnect()
                 if attempt == 2:
-                    raise StartError("the launcher cannot be reached") from None
+                    raise RuntimeLost("the launcher cannot be reached") from None
         for _ in range(500):
             try:
                 (await self._connected()).sendmsg([payload], rights)
                 return
             except BlockingIOError:
                 await self._clock.sleep(0.01)
-        raise StartError("the launcher is too busy")
+        raise RuntimeLost("the launcher is too busy")
 
     async def _connected(self) -> socket.socket:
         async with self._connecting:
@@ -112,7 +114,7 @@ class NativeRuntime:
             if self._launcher is None or self._launcher.poll() is not None:
                 self._spawn()
             if self._clock.monotonic() > deadline:
-                raise StartError(f"the launcher did not start; see {self._log_path}")
+                raise RuntimeLost(f"the launcher did not start; see {self._log_path}")
             await self._clock.sleep(0.005)
 
     def _spawn(self) -> None:
@@ -147,7 +149,7 @@ class NativeRuntime:
         # Monitors answer on the connection they inherited, so what was under way is now unknown.
         for waiting in self._answers.values():
             if not waiting.done():
-                waiting.set_result({"error": "the launcher ended"})
+                waiting.set_result({"lost": "the launcher ended"})
 
     # The Runtime protocol
 
@@ -172,11 +174,10 @@ class NativeRuntime:
         try:
             state = await self._request({"op": "start", "bundle": str(bundle)})
         except StartError:
-            # It may have begun all the same (the launcher was killed after the fork).
-            found = await asyncio.to_thread(self.recover, bundle)
-            if isinstance(found, Handle):
-                return found
-            raise
+            # It may have begun all the same (the launcher was killed after the fork), and even ended.
+            if await asyncio.to_thread(self.recover, bundle) is None:
+                raise
+            state = json.loads((bundle / "state.json").read_text())
         return _handle(bundle, state)
 
     async def wait(self, handle: Handle) -> Exit:

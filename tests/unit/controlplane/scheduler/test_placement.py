@@ -47,7 +47,7 @@ def test_reasons_are_counted_over_nodes() -> None:
     """Each reason with the number of nodes that gave it."""
     nodes = [node("a", memory="1Gi"), node("b", memory="1Gi"), node("c", taints=[TAINT])]
     message = refusal(asking(memory="2Gi"), *nodes)
-    assert message == "0/3 nodes are available: 2 Insufficient memory, 1 node(s) had untolerated taint {k: v}."
+    assert message == "0/3 nodes are available: 1 node(s) had untolerated taint {k: v}, 2 Insufficient memory."
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,7 @@ def test_a_prefer_no_schedule_taint_is_a_last_resort() -> None:
 
 def test_priority_goes_before_age_and_age_before_name() -> None:
     """The order in which pods get what there is."""
+
     def aged(name: str, seconds: int, priority: int = 0) -> Any:
         subject = pod(name, container(requests={"cpu": "1"}), priority=priority)
         subject.metadata.creationTimestamp.seconds = seconds
@@ -189,7 +190,7 @@ def test_every_attempt_can_be_read_back() -> None:
 def test_a_summary_counts_every_reason() -> None:
     """More reasons than nodes are possible."""
     told = summary({"a": ("Insufficient cpu", "Too many pods"), "b": ("Insufficient cpu",)}, 5)
-    assert told == "0/5 nodes are available: 2 Insufficient cpu, 1 Too many pods."
+    assert told == "0/5 nodes are available: 1 Too many pods, 2 Insufficient cpu."
 
 
 CORES = st.integers(1, 8)
@@ -200,8 +201,7 @@ def test_no_node_is_ever_overcommitted(sizes: list[int], asked: list[tuple[int, 
     """Whatever the pods and nodes; and a refused pod would not have fitted where the batch left off."""
     nodes = [node(f"n{i}", cpu=str(size)) for i, size in enumerate(sizes)]
     pods = [
-        pod(f"p{i}", container(requests={"cpu": str(cores)}), priority=priority)
-        for i, (cores, priority) in enumerate(asked)
+        pod(f"p{i}", container(requests={"cpu": str(cores)}), priority=priority) for i, (cores, priority) in enumerate(asked)
     ]
     decisions = decide(pods, nodes)
     free = dict(zip((item.metadata.name for item in nodes), sizes, strict=True))

@@ -20,9 +20,7 @@ def variables(*env: Any, image_env: tuple[str, ...] = (), objects: tuple[Any, ..
     """The environment of a pod's only container."""
     subject = pod("web", container(env=list(env), **rest), meta={"uid": "u1", "labels": {"app": "x"}}, nodeName="n1")
     known = {(item.DESCRIPTOR.name, item.metadata.name): item for item in objects}
-    return environment(
-        subject, subject.spec.containers[0], list(image_env), lambda kind, name: known.get((kind, name)), FACTS
-    )
+    return environment(subject, subject.spec.containers[0], list(image_env), lambda kind, name: known.get((kind, name)), FACTS)
 
 
 def field(path: str) -> dict[str, Any]:

@@ -16,9 +16,7 @@ POLICY = Policy(backoff=10, max_backoff=300, backoff_reset=600)
 
 
 def status(subject: Any, view: Seen, now: float = T0, *, gone: bool = False, previous: Any = None) -> Any:
-    return statuses.pod_status(
-        subject, gone=gone, seen=view, now=now, host_ip="192.0.2.1", policy=POLICY, previous=previous
-    )
+    return statuses.pod_status(subject, gone=gone, seen=view, now=now, host_ip="192.0.2.1", policy=POLICY, previous=previous)
 
 
 def main_of(found: Any) -> Any:

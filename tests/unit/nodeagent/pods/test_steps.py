@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from nodeagent.pods import steps
 from nodeagent.pods.model import Attempt, Policy, Problem, Seen, Stopping
 from nodeagent.pods.steps import (
-    CreateSandbox, Kill, MountVolumes, Release, Start, Step, Teardown, Terminate, Wait, next_step,
+    CreateSandbox,
+    Kill,
+    MountVolumes,
+    Release,
+    Start,
+    Step,
+    Teardown,
+    Terminate,
+    Wait,
+    next_step,
 )  # fmt: skip
 from pinnace import codec
 from tests.support.objects import pod
