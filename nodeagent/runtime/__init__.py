@@ -1,1 +1,1 @@
-"""Containers out of namespaces. `seam` is the interface, `native` ours, `fake` for tests without a kernel."""
+"""Containers out of namespaces. `seam` is the interface, `native` the implementation."""

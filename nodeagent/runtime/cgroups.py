@@ -159,5 +159,12 @@ def _write_v1(controller: str, folder: Path, limits: Limits) -> None:
 
 def _put(folder: Path, name: str, value: str) -> None:
     # A file is missing when its controller is off (swap accounting, a v2 tree without delegation): no limit then.
-    with contextlib.suppress(FileNotFoundError):
-        (folder / name).write_text(value)
+    # Not to be created: cgroupfs answers that with EACCES instead of ENOENT.
+    try:
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)

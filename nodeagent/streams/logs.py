@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,27 +88,28 @@ async def read(path: Path, options: Any, clock: Clock, ended: Callable[[], bool]
         listed = files(path)
         index, offset = max(len(listed) - 1, 0), listed[-1].stat().st_size if listed else 0
     left = options.limitBytes or None
-    async for line in _lines(path, index, offset, clock, ended, follow=options.follow):
-        chunk = b"".join(formatter.format(item) for item in line)
-        if left is not None:
-            chunk = chunk[:left]
-            left -= len(chunk)
-        if chunk:
-            yield chunk
-        if left == 0:
-            return
+    async with aclosing(_lines(path, index, offset, clock, ended, follow=options.follow)) as lists:
+        async for lines in lists:
+            chunk = b"".join(formatter.format(line) for line in lines)
+            if left is not None:
+                chunk = chunk[:left]
+                left -= len(chunk)
+            if chunk:
+                yield chunk
+            if left == 0:
+                return
 
 
 async def _lines(
     path: Path, index: int, offset: int, clock: Clock, ended: Callable[[], bool], *, follow: bool
-) -> AsyncIterator[list[bytes]]:
+) -> AsyncGenerator[list[bytes], None]:
     """Whole lines, in lists. Files are held open while read, so that a rotation in between loses nothing."""
     opened = [open(item, "rb") for item in files(path)[index:]]
+    current: Any = None
     try:
         if opened:
             opened[0].seek(offset)
         partial = b""
-        current: Any = None
         while True:
             if current is None:
                 current = opened.pop(0) if opened else None
@@ -133,7 +135,7 @@ async def _lines(
             else:
                 await clock.sleep(POLL)
     finally:
-        for file in opened:
+        for file in (*opened, *([current] if current is not None else [])):
             file.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ def test_pods_being_started_and_deleted_all_arrive(lab: LabUnderTest, before: Tr
     """Each container is started exactly once, and a deleted pod goes, wherever in its life it was struck."""
     moments = Moments("churn " + target)
     kept: list[str] = []
-    for turn in range(ROUNDS):
+    for turn in range(ROUNDS - 1):
         names = [f"churn-{turn}-{n}" for n in range(BATCH)]
         lab.apply(*(script(name, IDLE) for name in names))
         moments.wait(0.6)
@@ -300,3 +301,49 @@ def test_only_one_launcher_is_ever_left(lab: LabUnderTest, before: Traces) -> No
         eventually(lambda: lab.launcher(node))
     # The agent, its launcher, and nothing that an earlier agent started.
     assert len(processes.of_host(found, node)) == 2
+
+
+def held_restart(lab: LabUnderTest, name: str) -> tuple[dict[str, Any], int]:
+    """A pod whose container has ended and is asked for again, of a launcher that is stopped: the pod, the launcher."""
+    lab.apply(gated(name, restartPolicy="OnFailure"))
+    item = eventually(lambda: lab.all_running([name]))[name]
+    launcher = lab.launcher(item["spec"]["nodeName"])
+    os.kill(launcher, signal.SIGSTOP)
+    open_gate(lab, item)
+    eventually(lambda: (lab.bundle(item, number=1) / "attempt.json").exists(), every=0.01)
+    # So that the next run does not end too.
+    (lab.bundle(item).parents[2] / "volumes/gate/open").unlink()
+    return item, launcher
+
+
+def restarted_once(lab: LabUnderTest, name: str) -> dict[str, Any]:
+    """The pod once its container's second run is reported; that there is no third."""
+    eventually(lambda: restarts(lab.pods()[name]) > 0)
+    found = eventually(lambda: lab.all_running([name]))[name]
+    assert restarts(found) == 1
+    return found
+
+
+def test_an_agent_killed_before_it_is_answered_finds_the_container_running(lab: LabUnderTest, before: Traces) -> None:
+    """The monitor that cannot tell the agent of the start goes on all the same."""
+    item, launcher = held_restart(lab, "unheard")
+    with open(lab.bundle(item, number=1) / "config.json") as file:
+        # A monitor waits for this lock before it starts the container.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        known = forks(launcher)
+        os.kill(launcher, signal.SIGCONT)
+        eventually(lambda: set(forks(launcher)) - set(known), every=0.01)
+        lab.kill(item["spec"]["nodeName"])
+    state = eventually(lambda: lab.state(item, number=1), every=0.01)
+    lab.start_agent(item["spec"]["nodeName"])
+    found = restarted_once(lab, "unheard")
+    assert lab.state(found, number=1) == state
+    assert processes.alive(processes.Process(state["pid"], state["pid_start"]))
+
+
+def test_a_launcher_killed_with_a_start_in_its_queue_costs_no_restart(lab: LabUnderTest, before: Traces) -> None:
+    """What was never begun is begun by the next launcher, and counts as one run, not as two."""
+    item, launcher = held_restart(lab, "queued")
+    os.kill(launcher, signal.SIGKILL)
+    restarted_once(lab, "queued")
+    assert lab.launcher(item["spec"]["nodeName"]) != launcher

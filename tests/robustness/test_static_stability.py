@@ -1,0 +1,145 @@
+"""Without a control plane the nodes do everything that they were told before, and agree with it when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.breaking import (
+    COUNT,
+    IDLE,
+    counted,
+    gated,
+    goes_on,
+    nothing_left,
+    open_gate,
+    pids,
+    restarts,
+    script,
+    settle_in,
+)
+from tests.support.labs import LabUnderTest, eventually, running
+from tests.support.traces import Traces, traces
+
+pytestmark = pytest.mark.root
+NODES = ("node-1", "node-2")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    with running("t-rob-static", tmp_path_factory.mktemp("static"), nodes=len(NODES)) as found:
+        settle_in(found)
+        yield found
+
+
+@pytest.fixture
+def before(lab: LabUnderTest) -> Iterator[Traces]:
+    found = traces(lab)
+    yield found
+    nothing_left(lab, found)
+
+
+def ready(lab: LabUnderTest) -> bool:
+    """Every node is Ready by what its agent of now said."""
+    for item in lab.get("nodes")["items"]:
+        condition = next(c for c in item["status"]["conditions"] if c["type"] == "Ready")
+        assert condition["status"] == "True", item["metadata"]["name"]
+    return True
+
+
+def test_a_crashing_container_is_restarted_without_a_control_plane(lab: LabUnderTest, before: Traces) -> None:
+    """The node knows the policy; the control plane learns of it afterwards."""
+    lab.apply(gated("crash"), script("calm", COUNT))
+    items = eventually(lambda: lab.all_running(["crash", "calm"]))
+    calm = pids(lab, [items["calm"]])
+    lab.kill("control")
+    open_gate(lab, items["crash"])
+    eventually(lambda: lab.state(items["crash"], number=1))
+    lab.start_control()
+    eventually(lambda: restarts(lab.pods()["crash"]) >= 1)
+    last = lab.pods()["crash"]["status"]["containerStatuses"][0]["lastState"]["terminated"]
+    assert last["exitCode"] == 7
+    found = lab.all_running(["calm"])
+    assert pids(lab, found.values()) == calm
+    goes_on(lab, "calm")
+
+
+def test_an_agent_started_without_a_control_plane_takes_up_its_pods(lab: LabUnderTest, before: Traces) -> None:
+    """It restarts what crashes, leaves alone what runs, and the control plane that returns changes neither."""
+    names = ["calm-1", "calm-2", "calm-3", "crash"]
+    lab.apply(*(script(name, COUNT) for name in names[:3]), gated("crash", terminationGracePeriodSeconds=1))
+    items = eventually(lambda: lab.all_running(names))
+    at_first = pids(lab, items.values())
+    lab.kill("control")
+    for node in NODES:
+        lab.kill(node)
+    open_gate(lab, items["crash"])
+    eventually(lambda: (lab.bundle(items["crash"]) / "exit.json").exists())
+    for node in NODES:
+        lab.start_agent(node)
+    # Nobody but the agent can have started this one.
+    eventually(lambda: lab.state(items["crash"], number=1))
+    lab.start_control()
+    eventually(lambda: ready(lab))
+    eventually(lambda: restarts(lab.pods()["crash"]) >= 1)
+    for name in names[:3]:
+        goes_on(lab, name)
+    found = lab.all_running(names[:3])
+    assert pids(lab, found.values()) == {name: at_first[name] for name in names[:3]}
+    assert [restarts(item) for item in found.values()] == [0, 0, 0]
+
+
+def test_pods_on_two_nodes_reach_each_other_without_a_control_plane(lab: LabUnderTest, before: Traces) -> None:
+    """An agent that starts alone programs the overlay from what it kept."""
+    probe = "while :; do wget -q -T 2 -O /dev/null http://$TARGET:8080/ && echo reached; sleep 0.2; done"
+    lab.apply(script("server", "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp", nodeName=NODES[0]))
+    server = eventually(lambda: lab.all_running(["server"]))["server"]
+    env = [{"name": "TARGET", "value": server["status"]["podIP"]}]
+    lab.apply(script("client", probe, nodeName=NODES[1], container={"env": env}))
+    client = eventually(lambda: lab.all_running(["client"]))["client"]
+    log = lab.node_dir(NODES[1]) / "logs" / f"default_client_{client['metadata']['uid']}" / "main/0.log"
+    eventually(lambda: log.read_text().count("reached"))
+    lab.kill("control")
+    for node in NODES:
+        lab.kill(node)
+        lab.start_agent(node)
+    reached = log.read_text().count("reached")
+    eventually(lambda: log.read_text().count("reached") > reached + 3)
+    lab.start_control()
+    eventually(lambda: ready(lab))
+
+
+def test_pods_deleted_while_their_agent_is_away_go_when_it_is_back(lab: LabUnderTest, before: Traces) -> None:
+    """Also those that were forgotten by force, and those of a control plane that was away meanwhile."""
+    names = ["stays", "asked", "forced"]
+    lab.apply(*(script(name, IDLE, nodeName=NODES[0]) for name in names))
+    items = eventually(lambda: lab.all_running(names))
+    at_first = pids(lab, items.values())
+    lab.kill(NODES[0])
+    lab.kctl("delete", "pod", "asked", "--wait=false")
+    lab.kctl("delete", "pod", "forced", "--force")
+    lab.kill("control")
+    lab.start_agent(NODES[0])
+    lab.start_control()
+    eventually(lambda: set(lab.pods()) == {"stays"})
+    folders = {item["metadata"]["uid"] for item in items.values()}
+    pods = lab.node_dir(NODES[0]) / "pods"
+    eventually(lambda: {path.name for path in pods.iterdir()} & folders == {items["stays"]["metadata"]["uid"]})
+    assert pids(lab, [lab.pods()["stays"]]) == {"stays": at_first["stays"]}
+
+
+def test_what_is_written_meanwhile_is_in_the_log(lab: LabUnderTest, before: Traces) -> None:
+    """Neither agent nor control plane is needed to keep a container's output."""
+    lab.apply(script("count", COUNT))
+    item = eventually(lambda: lab.all_running(["count"]))["count"]
+    node = item["spec"]["nodeName"]
+    lab.kill("control")
+    lab.kill(node)
+    log = lab.node_dir(node) / "logs" / f"default_count_{item['metadata']['uid']}" / "main/0.log"
+    size = log.stat().st_size
+    eventually(lambda: log.stat().st_size > size + 2000)
+    lab.start_agent(node)
+    lab.start_control()
+    goes_on(lab, "count")
+    assert counted(lab, "count") > 30
