@@ -50,8 +50,12 @@ class Archive:
         self._path = path
         try:
             self._tar = tarfile.open(path, "r:*")
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise BadImage(f"not an image archive: {error}") from None
+        try:
             self._members = {_clean(member.name): member for member in self._tar if member.isfile()}
         except (tarfile.TarError, EOFError, OSError) as error:
+            self._tar.close()
             raise BadImage(f"not an image archive: {error}") from None
 
     def close(self) -> None:
