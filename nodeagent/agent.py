@@ -53,6 +53,8 @@ class Agent:
         self._clock = clock
         self._ipam: Ipam | None = None
         self._network = OverlayNetwork()
+        # What the network could not be set up for; tried again until it can.
+        self._unset: nodes_pb2.Welcome | None = None
         self._resync = asyncio.Event()
         self._pods = PodManager(config.state_dir / "assignment")
         self._address = config.address
@@ -114,6 +116,7 @@ class Agent:
     async def _welcomed(self, welcome: nodes_pb2.Welcome) -> None:
         pki.write_private(self._config.state_dir / "welcome.pb", welcome.SerializeToString())
         await self._setup_network(welcome)
+        self._resync.set()
 
     async def _setup_network(self, welcome: nodes_pb2.Welcome) -> None:
         node = Node(
@@ -124,22 +127,25 @@ class Agent:
             await self._network.setup(node)
         except NetworkError as error:
             log.error("network_setup_failed error=%s", error)
+            self._unset = welcome
             return
+        self._unset = None
         if self._ipam is None or not self._ipam.contains(str(welcome.podCIDR).partition("/")[0]):
             self._ipam = Ipam(welcome.podCIDR)
             for uid, address in self._pods.addresses():
                 if self._ipam.contains(address):
                     self._ipam.hold(uid, address)
             self._pods.nudge()
-        self._resync.set()
 
     async def _keep_network(self) -> None:
         while True:
+            if self._unset is not None:
+                await self._setup_network(self._unset)
             try:
                 wrong = await self._network.sync(list(self._pods.peers.values()))
                 if wrong:
                     log.info("overlay_programmed entries=%d peers=%d", wrong, len(self._pods.peers))
-                delay = RESYNC_NETWORK
+                delay = RESYNC_NETWORK if self._unset is None else RETRY_NETWORK
             except NetworkError as error:
                 log.error("overlay_failed error=%s", error)
                 delay = RETRY_NETWORK

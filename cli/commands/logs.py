@@ -47,7 +47,9 @@ def run(arguments: list[str]) -> int:
             sys.stdout.buffer.flush()
         elif kind == "exit":
             raise_exit(frame.exit)
-    return 0
+            return 0
+    print("error: the stream ended before the log did", file=sys.stderr)
+    return 1
 
 
 def pod_name(word: str) -> str:

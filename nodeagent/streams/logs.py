@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -83,12 +84,9 @@ async def read(path: Path, options: Any, clock: Clock, ended: Callable[[], bool]
     """Chunks of formatted log. With `follow`, until `ended()` and all is read."""
     formatter = Formatter(options)
     tail = options.tailLines if options.HasField("tailLines") else None
-    index, offset = start_of_tail(path, tail) if tail is not None else (0, 0)
-    if tail == 0:
-        listed = files(path)
-        index, offset = max(len(listed) - 1, 0), listed[-1].stat().st_size if listed else 0
+    opened = _opened(path, tail)
     left = options.limitBytes or None
-    async with aclosing(_lines(path, index, offset, clock, ended, follow=options.follow)) as lists:
+    async with aclosing(_lines(path, opened, clock, ended, follow=options.follow)) as lists:
         async for lines in lists:
             chunk = b"".join(formatter.format(line) for line in lines)
             if left is not None:
@@ -101,14 +99,11 @@ async def read(path: Path, options: Any, clock: Clock, ended: Callable[[], bool]
 
 
 async def _lines(
-    path: Path, index: int, offset: int, clock: Clock, ended: Callable[[], bool], *, follow: bool
+    path: Path, opened: list[Any], clock: Clock, ended: Callable[[], bool], *, follow: bool
 ) -> AsyncGenerator[list[bytes], None]:
     """Whole lines, in lists. Files are held open while read, so that a rotation in between loses nothing."""
-    opened = [open(item, "rb") for item in files(path)[index:]]
     current: Any = None
     try:
-        if opened:
-            opened[0].seek(offset)
         partial = b""
         while True:
             if current is None:
@@ -117,15 +112,16 @@ async def _lines(
                 if not follow or ended():
                     return
                 await clock.sleep(POLL)
-                opened += [open(item, "rb") for item in files(path)[-1:]]
+                opened = _opened(path)
                 continue
-            last_look = ended()
+            # Before the read: what was written until then is all there will ever be in this file.
+            last_look, rotated = ended(), bool(opened) or (follow and _rotated(path, current))
             data = current.read(CHUNK)
             if data:
                 lines = (partial + data).split(b"\n")
                 partial = lines.pop()
                 yield lines
-            elif opened or (follow and _rotated(path, current)):
+            elif rotated:
                 opened = opened or _after(path, current)
                 current.close()
                 current = None
@@ -136,6 +132,29 @@ async def _lines(
                 await clock.sleep(POLL)
     finally:
         for file in (*opened, *([current] if current is not None else [])):
+            file.close()
+
+
+def _opened(path: Path, tail: int | None = None) -> list[Any]:
+    """The log and what was rotated away, open, oldest first, from where the last `tail` lines begin.
+
+    Looked at again when a rotation came in between: names move from file to file."""
+    while True:
+        opened: list[Any] = []
+        listed = files(path)
+        before = [_inode(item) for item in listed]
+        with contextlib.suppress(FileNotFoundError):
+            index, offset = start_of_tail(path, tail) if tail else (0, 0)
+            opened += [open(item, "rb") for item in listed]
+            if before == [os.fstat(file.fileno()).st_ino for file in opened] and before == [*map(_inode, files(path))]:
+                if tail == 0 and opened:
+                    index, offset = len(opened) - 1, os.fstat(opened[-1].fileno()).st_size
+                for file in opened[:index]:
+                    file.close()
+                for file in opened[index : index + 1]:
+                    file.seek(offset)
+                return opened[index:]
+        for file in opened:
             file.close()
 
 
@@ -154,8 +173,8 @@ def _rotated(path: Path, current: Any) -> bool:
 def _after(path: Path, current: Any) -> list[Any]:
     """The files that came after the one being read, oldest first."""
     mine = os.fstat(current.fileno()).st_ino
-    listed = files(path)
-    for position, item in enumerate(listed):
-        if _inode(item) == mine:
-            return [open(later, "rb") for later in listed[position + 1 :]]
-    return [open(item, "rb") for item in listed]
+    opened = _opened(path)
+    position = next((i for i, file in enumerate(opened) if os.fstat(file.fileno()).st_ino == mine), -1)
+    for file in opened[: position + 1]:
+        file.close()
+    return opened[position + 1 :]

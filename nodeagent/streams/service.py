@@ -54,12 +54,13 @@ class Streams:
                 exit_ = streams_pb2.Exit(code=1, message=error.message, reason=error.reason)
             except _Ended as ended:
                 exit_ = streams_pb2.Exit(code=ended.code)
-            await outgoing.put(Frame(exit=exit_))
-            await outgoing.put(None)
-            # The control plane closes when it has the last frame; until then nothing that it sends matters.
-            async with asyncio.timeout(10):
-                async for _ in _drain(incoming):
-                    pass
+            last = asyncio.ensure_future(_say(outgoing, Frame(exit=exit_), None))
+            try:
+                # The control plane ends the call once the client has the last frame, or has gone. A client that reads
+                # slowly (a pager) may take its time.
+                await _exhaust(_drain(incoming))
+            finally:
+                last.cancel()
         except Exception as error:
             log.info("stream_ended id=%s error=%s", offer.id, error)
         finally:
@@ -200,6 +201,11 @@ async def _pump(call: Any, queue: asyncio.Queue[Any]) -> None:
         queue.put_nowait(None)
 
 
+async def _say(queue: asyncio.Queue[Any], *frames: Any) -> None:
+    for frame in frames:
+        await queue.put(frame)
+
+
 async def _exhaust(frames: AsyncIterator[Any]) -> None:
     async for _ in frames:
         pass
@@ -243,6 +249,8 @@ class _Session:
         self.child: tuple[int, int, int] = (-1, -1, -1)
         self._input = -1
         self.hung_up = False
+        # Readers that wait for the client to take what they have.
+        self._held_up = 0
 
     def _read(self, descriptor: int, stream: str) -> None:
         os.set_blocking(descriptor, False)
@@ -260,7 +268,9 @@ class _Session:
                     return
                 if not data:
                     return
+                self._held_up += 1
                 await self._outgoing.put(Frame(stdout=data) if stream == "stdout" else Frame(stderr=data))
+                self._held_up -= 1
         finally:
             os.close(descriptor)
 
@@ -292,9 +302,13 @@ class _Session:
         self.child = (-1, -1, -1)
 
     async def drained(self) -> None:
-        """What the process wrote has been sent; a child of its that keeps the pipe open is not waited for long."""
-        if self._readers:
-            await asyncio.wait(self._readers, timeout=1.0)
+        """What the process wrote has been sent, however slow the client; a child of its that keeps the pipe open is not
+        waited for long."""
+        pending: set[Any] = set(self._readers)
+        while pending and not self.hung_up:
+            _, pending = await asyncio.wait(pending, timeout=1.0)
+            if not self._held_up:
+                return
 
     def close(self) -> None:
         for task in self._readers:

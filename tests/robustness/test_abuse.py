@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.lab import processes
+from cli.lab import hosts, layout, processes
 from tests.support.breaking import COUNT, IDLE, goes_on, nothing_left, pids, restarts, script, settle_in
 from tests.support.labs import DEADLINE, LabUnderTest, eventually, running
 from tests.support.traces import Traces, traces
@@ -40,7 +41,7 @@ def before(lab: LabUnderTest) -> Iterator[Traces]:
 def started(lab: LabUnderTest, *arguments: str) -> subprocess.Popen[bytes]:
     """kctl, running."""
     command = [sys.executable, "-P", "-m", "cli.main", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lab.environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lab.environment, bufsize=0)
 
 
 def node_is(lab: LabUnderTest, node: str, value: str) -> bool:
@@ -183,45 +184,34 @@ def test_an_exec_ends_with_its_caller_and_with_the_agent(lab: LabUnderTest, befo
     item = eventually(lambda: lab.all_running(["host"]))["host"]
     first = pids(lab, [item])
     for number in (4711, 4712):
-        call = started(lab, "exec", "host", "--", "sleep", str(number))
-        eventually(lambda number=number: in_container(lab, "host", str(number)))
-        if number == 4711:
-            call.kill()
-        else:
-            lab.kill(item["spec"]["nodeName"])
-        call.communicate(timeout=DEADLINE)
+        with started(lab, "exec", "host", "--", "sleep", str(number)) as call:
+            eventually(lambda number=number: in_container(lab, "host", str(number)))
+            if number == 4711:
+                call.kill()
+            else:
+                lab.kill(item["spec"]["nodeName"])
         eventually(lambda number=number: not in_container(lab, "host", str(number)))
     lab.start_agent(item["spec"]["nodeName"])
     eventually(lambda: lab.run("exec", "host", "--", "true").returncode == 0)
     assert pids(lab, [lab.pods()["host"]]) == first
 
 
-@pytest.mark.parametrize("verb", ["logs", "exec"])
-def test_a_slow_reader_gets_everything(lab: LabUnderTest, before: Traces, verb: str) -> None:
+def test_a_slow_reader_gets_everything(lab: LabUnderTest, before: Traces) -> None:
     """Output waits for who reads it, also when the process that wrote it has ended long before."""
-    lines = 8 * MEBIBYTE // 64
-    flood = NUMBERED % lines
-    lab.apply(script("source", f"{flood}; touch /tmp/done; {IDLE}"))
-    item = eventually(lambda: lab.all_running(["source"]))["source"]
-    eventually(lambda: lab.run("exec", "source", "--", "test", "-e", "/tmp/done").returncode == 0)
-    lab.kctl("exec", "source", "--", "sh", "-c", f"{flood} > /tmp/flood")
-    if verb == "logs":
-        call = started(lab, "logs", "source")
-    else:
-        call = started(lab, "exec", "source", "--", "sh", "-c", "cat /tmp/flood; touch /tmp/read")
-    assert call.stdout is not None
-    head = call.stdout.read(64)
-    if verb == "exec":
-        # Read only as far as it takes for the process in the container to end.
-        while lab.run("exec", "source", "--", "test", "-e", "/tmp/read").returncode:
-            head += call.stdout.read(MEBIBYTE // 2)
-        # Another call, much later than any buffer of the first could need.
-        for _ in range(8):
-            lab.kctl("exec", "source", "--", "usleep", "200000")
-    rest, _ = call.communicate(timeout=DEADLINE)
-    assert [int(line) for line in (head + rest).split()] == list(range(lines))
-    assert call.returncode == 0
-    assert item["metadata"]["name"] == "source"
+    lines = 7 * MEBIBYTE // 64
+    lab.apply(script("source", f"{NUMBERED % lines} > /tmp/flood; cat /tmp/flood; touch /tmp/ready; {IDLE}"))
+    eventually(lambda: lab.all_running(["source"]))
+    eventually(lambda: lab.run("exec", "source", "--", "test", "-e", "/tmp/ready").returncode == 0)
+    with started(lab, "logs", "source") as logs, started(lab, "exec", "source", "--", "cat", "/tmp/flood") as cat:
+        outputs = [call.stdout for call in (logs, cat) if call.stdout is not None]
+        received = [output.read(64) for output in outputs]
+        # An agent that gives up on a reader which does not read has done so by then.
+        lab.kctl("exec", "source", "--", "sleep", "12")
+        for number, output in enumerate(outputs):
+            while chunk := output.read(MEBIBYTE):
+                received[number] += chunk
+            assert [int(line) for line in received[number].split()] == list(range(lines))
+    assert (logs.returncode, cat.returncode) == (0, 0)
 
 
 def test_a_huge_environment_is_refused_or_arrives_whole(lab: LabUnderTest, before: Traces) -> None:
@@ -245,7 +235,24 @@ def test_a_pod_too_large_to_send_harms_no_other(lab: LabUnderTest, before: Trace
     """Refused, or run: the node's other pods are told of their changes either way."""
     env = [{"name": f"V{n}", "value": "x" * 100_000} for n in range(39)]
     manifest = script("large", IDLE, container={"env": env}, nodeName="node-1")
-    lab.run("apply", "-f", "-", stdin=__import__("json").dumps(manifest))
+    lab.run("apply", "-f", "-", stdin=json.dumps(manifest))
     lab.apply(script("small", IDLE, nodeName="node-1"))
     eventually(lambda: lab.all_running(["small"]))
     eventually(lambda: node_is(lab, "node-1", "True"))
+
+
+def inside(lab: LabUnderTest, node: str, *command: str) -> None:
+    subprocess.run([*hosts.inside(layout.load(lab.name), node), *command], check=True, timeout=DEADLINE)
+
+
+def test_a_network_that_cannot_be_set_up_is_tried_again(lab: LabUnderTest, before: Traces) -> None:
+    """Another VXLAN device in the way holds pods back; once it is gone they start, without anybody's help."""
+    lab.kill("node-1")
+    inside(lab, "node-1", "ip", "link", "del", "pinnace-vx")
+    inside(lab, "node-1", "ip", "link", "add", "other", "type", "vxlan", "id", "42", "dstport", "4789", "dev", "eth0")
+    lab.start_agent("node-1")
+    eventually(lambda: node_is(lab, "node-1", "True"))
+    lab.apply(script("held", IDLE, nodeName="node-1"))
+    eventually(lambda: "FailedCreatePodSandBox" in lab.kctl("events"))
+    inside(lab, "node-1", "ip", "link", "del", "other")
+    eventually(lambda: lab.all_running(["held"]))

@@ -77,8 +77,8 @@ def test_two_hundred_pods_leave_nothing(lab: LabUnderTest) -> None:
 
     def closed() -> bool:
         for node, pid in agents.items():
-            assert descriptors(pid) == opened[node]
-            assert descriptors(launchers[node]) == opened_by_launchers[node]
+            assert not descriptors(pid) - opened[node]
+            assert not descriptors(launchers[node]) - opened_by_launchers[node]
         return True
 
     eventually(closed)

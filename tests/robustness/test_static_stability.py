@@ -92,8 +92,8 @@ def test_an_agent_started_without_a_control_plane_takes_up_its_pods(lab: LabUnde
 
 def test_pods_on_two_nodes_reach_each_other_without_a_control_plane(lab: LabUnderTest, before: Traces) -> None:
     """An agent that starts alone programs the overlay from what it kept."""
-    probe = "while :; do wget -q -T 2 -O /dev/null http://$TARGET:8080/ && echo reached; sleep 0.2; done"
-    lab.apply(script("server", "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp", nodeName=NODES[0]))
+    probe = "trap 'exit 0' TERM; while :; do ping -c 1 -W 1 $TARGET > /dev/null && echo reached; usleep 100000; done"
+    lab.apply(script("server", IDLE, nodeName=NODES[0]))
     server = eventually(lambda: lab.all_running(["server"]))["server"]
     env = [{"name": "TARGET", "value": server["status"]["podIP"]}]
     lab.apply(script("client", probe, nodeName=NODES[1], container={"env": env}))

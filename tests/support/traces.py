@@ -101,12 +101,12 @@ def _read(path: Path) -> str:
         return ""
 
 
-def descriptors(pid: int) -> list[str]:
-    """What a process has open, by sort."""
-    found = []
+def descriptors(pid: int) -> collections.Counter[str]:
+    """What a process has open: how many of each sort."""
+    found: collections.Counter[str] = collections.Counter()
     for entry in os.listdir(f"/proc/{pid}/fd"):
         try:
-            found.append(re.sub(r"\d+", "N", os.readlink(f"/proc/{pid}/fd/{entry}")))
+            found[re.sub(r"\d+", "N", os.readlink(f"/proc/{pid}/fd/{entry}"))] += 1
         except FileNotFoundError:
             continue
-    return sorted(found)
+    return found
