@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cli.lab import hosts, layout, processes
+from cli.lab.layout import Process
 from tests.support.breaking import COUNT, IDLE, goes_on, nothing_left, pids, restarts, script, settle_in
 from tests.support.labs import DEADLINE, LabUnderTest, eventually, running
 from tests.support.traces import Traces, traces
@@ -46,7 +48,7 @@ def started(lab: LabUnderTest, *arguments: str) -> subprocess.Popen[bytes]:
 
 def node_is(lab: LabUnderTest, node: str, value: str) -> bool:
     conditions = lab.get("node", node)["status"]["conditions"]
-    return next(c["status"] for c in conditions if c["type"] == "Ready") == value
+    return any((c["type"], c["status"]) == ("Ready", value) for c in conditions)
 
 
 def in_container(lab: LabUnderTest, name: str, word: str) -> list[int]:
@@ -61,6 +63,10 @@ def in_container(lab: LabUnderTest, name: str, word: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def ended(lab: LabUnderTest, name: str, word: str) -> bool:
+    return not in_container(lab, name, word)
 
 
 def test_a_stopped_agent_is_lost_and_found_again(lab: LabUnderTest, before: Traces) -> None:
@@ -107,8 +113,8 @@ def test_a_container_that_ignores_sigterm_is_killed(lab: LabUnderTest, before: T
     item = eventually(lambda: lab.all_running(["stubborn"]))["stubborn"]
     state = lab.state(item)
     lab.kctl("delete", "pod", "stubborn", "--timeout", "30s")
-    assert not processes.alive(processes.Process(state["pid"], state["pid_start"]))
-    assert not processes.alive(processes.Process(state["monitor"], state["monitor_start"]))
+    assert not processes.alive(Process(state["pid"], state["pid_start"]))
+    assert not processes.alive(Process(state["monitor"], state["monitor_start"]))
 
 
 def test_a_fork_bomb_ends_at_its_own_limit(lab: LabUnderTest, before: Traces) -> None:
@@ -183,14 +189,14 @@ def test_an_exec_ends_with_its_caller_and_with_the_agent(lab: LabUnderTest, befo
     lab.apply(script("host", IDLE))
     item = eventually(lambda: lab.all_running(["host"]))["host"]
     first = pids(lab, [item])
-    for number in (4711, 4712):
-        with started(lab, "exec", "host", "--", "sleep", str(number)) as call:
-            eventually(lambda number=number: in_container(lab, "host", str(number)))
-            if number == 4711:
-                call.kill()
-            else:
+    for word, agent in (("4711", False), ("4712", True)):
+        with started(lab, "exec", "host", "--", "sleep", word) as call:
+            eventually(partial(in_container, lab, "host", word))
+            if agent:
                 lab.kill(item["spec"]["nodeName"])
-        eventually(lambda number=number: not in_container(lab, "host", str(number)))
+            else:
+                call.kill()
+        eventually(partial(ended, lab, "host", word))
     lab.start_agent(item["spec"]["nodeName"])
     eventually(lambda: lab.run("exec", "host", "--", "true").returncode == 0)
     assert pids(lab, [lab.pods()["host"]]) == first

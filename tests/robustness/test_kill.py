@@ -6,12 +6,14 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.lab import layout, processes
+from cli.lab.layout import Process
 from tests.support.breaking import (
     COUNT,
     IDLE,
@@ -63,24 +65,27 @@ def strike(lab: LabUnderTest, target: str) -> Callable[[], None]:
             lab.kill(node)
         if launchers and launcher:
             os.kill(launcher, signal.SIGKILL)
-    return lambda: [lab.start_agent(node) for node in NODES if agents] and None
+
+    def restore() -> None:
+        for node in NODES if agents else ():
+            lab.start_agent(node)
+
+    return restore
 
 
 def begun(lab: LabUnderTest, names: list[str]) -> dict[str, tuple[int, int]]:
-    """Pid and start time of those of the named containers that run by now, from the nodes' own files."""
-    found = {}
-    for node in NODES:
-        for path in (lab.node_dir(node) / "assignment/objects").glob("Pod%default%*"):
-            name = path.name.rpartition("%")[2]
-            if name in names:
-                found[name] = path
+    """Pid and start time of those of the named containers that run by now."""
     ran = {}
-    for item in (pod for pod in lab.pods().values() if pod["metadata"]["name"] in found):
+    for name, item in lab.pods().items():
         try:
-            ran |= pids(lab, [item])
+            ran |= pids(lab, [item] if name in names else [])
         except KeyError:
             continue
     return ran
+
+
+def gone(lab: LabUnderTest, names: list[str]) -> bool:
+    return not set(names) & set(lab.pods())
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -112,21 +117,25 @@ def test_pods_being_started_and_deleted_all_arrive(lab: LabUnderTest, before: Tr
         moments.wait(0.6)
         restore = strike(lab, target)
         if target == "control plane":
+            # Nothing can be asked without it.
             restore()
         ran = begun(lab, names)
         doomed, staying = names[::2], names[1::2]
         lab.kctl("delete", "pods", *doomed, "--wait=false")
         moments.wait(0.6)
-        restore() if target != "control plane" else strike(lab, target)()
-        eventually(lambda staying=staying: lab.all_running(staying))
+        if target == "control plane":
+            strike(lab, target)()
+        else:
+            restore()
+        eventually(partial(lab.all_running, staying))
         moments.wait(0.3)
         strike(lab, target)()
         kept += staying
-        items = eventually(lambda: lab.all_running(kept))
+        items = eventually(partial(lab.all_running, kept))
         assert {name: restarts(items[name]) for name in kept} == dict.fromkeys(kept, 0)
         now = pids(lab, items.values())
-        assert {name: now[name] for name in ran if name in kept} == {n: p for n, p in ran.items() if n in kept}
-        eventually(lambda doomed=doomed: not set(doomed) & set(lab.pods()))
+        assert {name: now[name] for name in staying if name in ran} == {n: ran[n] for n in staying if n in ran}
+        eventually(partial(gone, lab, doomed))
 
 
 def test_a_lost_monitor_takes_its_container_with_it_and_no_other(lab: LabUnderTest, before: Traces) -> None:
@@ -150,7 +159,7 @@ def test_a_lost_monitor_takes_its_container_with_it_and_no_other(lab: LabUnderTe
     for name in ("struck-always", "struck-onfailure"):
         last = found[name]["status"]["containerStatuses"][0]["lastState"]["terminated"]
         assert (last["exitCode"], last["reason"]) == (137, "Error")
-        assert not processes.alive(processes.Process(*at_first[name])), "the first run still runs"
+        assert not processes.alive(Process(*at_first[name])), "the first run still runs"
         assert lab.state(found[name], number=1)["pid"] != at_first[name][0]
         goes_on(lab, name)
     ended = found["struck-never"]["status"]["containerStatuses"][0]["state"]["terminated"]
@@ -170,7 +179,7 @@ def test_a_monitor_lost_while_the_agent_is_away_is_noticed(lab: LabUnderTest, be
     state = lab.state(items["struck"])
     lab.kill(node)
     os.kill(state["monitor"], signal.SIGKILL)
-    eventually(lambda: not processes.alive(processes.Process(state["pid"], state["pid_start"])))
+    eventually(lambda: not processes.alive(Process(state["pid"], state["pid_start"])))
     lab.start_agent(node)
     eventually(lambda: restarts(lab.all_running(["struck"])["struck"]) == 1)
     assert pids(lab, [lab.pods()["spared"]]) == spared
@@ -285,23 +294,27 @@ def test_a_pod_whose_sandbox_was_half_made_gets_its_network(lab: LabUnderTest, b
         assert address in lab.kctl("exec", name, "--", "cat", "/etc/hosts")
 
 
+def launching(node: str, found: layout.Lab) -> list[int]:
+    """Processes of the node that are launchers or will be."""
+    return [pid for pid in processes.of_host(found, node) if b".launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def test_only_one_launcher_is_ever_left(lab: LabUnderTest, before: Traces) -> None:
-    """An agent killed right after it started a launcher does not leave a second one behind."""
-    node = NODES[0]
-    found = layout.load(lab.name)
-    moments = Moments("launchers")
-    for _ in range(4):
-        lab.kill(node)
-        os.kill(lab.launcher(node), signal.SIGKILL)
-        eventually(lambda: not processes.of_host(found, node))
-        lab.start_agent(node)
-        eventually(lambda: len(processes.of_host(found, node)) > 1, every=0.002)
-        moments.wait(0.1)
-        lab.kill(node)
-        lab.start_agent(node)
-        eventually(lambda: lab.launcher(node))
-    # The agent, its launcher, and nothing that an earlier agent started.
-    assert len(processes.of_host(found, node)) == 2
+    """A launcher whose agent was killed before it listened finds that of the next agent, and leaves it alone."""
+    node, found = NODES[0], layout.load(lab.name)
+    lab.kill(node)
+    os.kill(lab.launcher(node), signal.SIGKILL)
+    eventually(lambda: not processes.of_host(found, node))
+    lab.start_agent(node)
+    late = eventually(lambda: launching(node, found), every=0.001)[0]
+    os.kill(late, signal.SIGSTOP)
+    lab.kill(node)
+    lab.start_agent(node)
+    serving = eventually(lambda: lab.launcher(node))
+    assert serving != late
+    os.kill(late, signal.SIGCONT)
+    eventually(lambda: launching(node, found) == [serving])
+    assert lab.launcher(node) == serving
 
 
 def held_restart(lab: LabUnderTest, name: str) -> tuple[dict[str, Any], int]:
@@ -320,7 +333,7 @@ def held_restart(lab: LabUnderTest, name: str) -> tuple[dict[str, Any], int]:
 def restarted_once(lab: LabUnderTest, name: str) -> dict[str, Any]:
     """The pod once its container's second run is reported; that there is no third."""
     eventually(lambda: restarts(lab.pods()[name]) > 0)
-    found = eventually(lambda: lab.all_running([name]))[name]
+    found: dict[str, Any] = eventually(lambda: lab.all_running([name]))[name]
     assert restarts(found) == 1
     return found
 
@@ -339,7 +352,7 @@ def test_an_agent_killed_before_it_is_answered_finds_the_container_running(lab: 
     lab.start_agent(item["spec"]["nodeName"])
     found = restarted_once(lab, "unheard")
     assert lab.state(found, number=1) == state
-    assert processes.alive(processes.Process(state["pid"], state["pid_start"]))
+    assert processes.alive(Process(state["pid"], state["pid_start"]))
 
 
 def test_a_launcher_killed_with_a_start_in_its_queue_costs_no_restart(lab: LabUnderTest, before: Traces) -> None:

@@ -146,6 +146,8 @@ def running(
     name: str, folder: Path, *, nodes: int = 3, image: bool = True, arguments: tuple[str, ...] = ()
 ) -> Iterator[LabUnderTest]:
     """A lab with busybox on every node, taken away at the end; leftovers fail the test."""
+    # A name of this run's own, so that two runs on one machine do not take each other's labs down.
+    name = f"{name}-{os.getpid() % 1000:03}"
     lab = LabUnderTest(name, folder)
     subprocess.run(
         [sys.executable, "-P", "-m", "cli.main", "lab", "down", "--name", name],
