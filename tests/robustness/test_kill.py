@@ -75,7 +75,7 @@ def strike(lab: LabUnderTest, target: str) -> Callable[[], None]:
 
 def begun(lab: LabUnderTest, names: list[str]) -> dict[str, tuple[int, int]]:
     """Pid and start time of those of the named containers that run by now."""
-    ran = {}
+    ran: dict[str, tuple[int, int]] = {}
     for name, item in lab.pods().items():
         try:
             ran |= pids(lab, [item] if name in names else [])

@@ -101,7 +101,7 @@ class LabUnderTest:
 
     def bundle(self, pod: dict[str, Any], container: str = "main", number: int = 0) -> Path:
         """Where the agent of the pod's node keeps this run of a container."""
-        folder = self.node_dir(pod["spec"]["nodeName"]) / "pods" / pod["metadata"]["uid"]
+        folder = self.node_dir(pod["spec"]["nodeName"]) / "pods" / str(pod["metadata"]["uid"])
         return folder / "containers" / container / str(number)
 
     def state(self, pod: dict[str, Any], container: str = "main", number: int = 0) -> dict[str, Any]:
