@@ -34,7 +34,7 @@ bench: $(VENV)/.dev
 	@for name in lab_up pod_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
-	@if [ -x $(VENV)/bin/kctl ]; then $(VENV)/bin/kctl lab down --all || true; fi
+	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down; fi
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -142,11 +142,12 @@ def down(lab: Lab, *, config: Path, keep_logs: bool = False) -> list[str]:
     if any(item.get("name") == lab.context for item in merged.get("contexts") or []):
         contexts.drop(merged, lab.context)
         contexts.save(config, merged)
-    for entry in lab.state_dir.iterdir():
+    # The record goes last: while it is there, `lab down` can be asked again.
+    for entry in sorted(lab.state_dir.iterdir(), key=lambda path: path.name == "lab.json"):
         if not (keep_logs and entry.name == "logs"):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     if not keep_logs:
-        lab.state_dir.rmdir()
+        shutil.rmtree(lab.state_dir)
     return leftovers(lab)
 
 
