@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class Item:
     @property
     def name(self) -> str:
         meta = self.value.get("metadata")
-        return str(meta.get("name", "")) if isinstance(meta, dict) else ""
+        name = meta.get("name") if isinstance(meta, dict) else None
+        return "" if name is None else str(name)
 
     @property
     def namespace(self) -> str:
@@ -60,7 +62,7 @@ def _expand(names: list[str], *, recursive: bool) -> list[str]:
     found: list[str] = []
     for name in names:
         path = Path(name)
-        if name != "-" and path.is_dir():
+        if name != "-" and os.path.isdir(path):
             inside = path.rglob("*") if recursive else path.iterdir()
             found += sorted(str(item) for item in inside if item.suffix in SUFFIXES and item.is_file())
         else:

@@ -72,7 +72,7 @@ def targets(words: list[str]) -> list[tuple[Kind, str]]:
         pairs = []
         for word in words:
             kind, slash, name = word.partition("/")
-            if not slash or not name:
+            if not slash or not name or "/" in name:
                 raise BadRequest(f'"{word}" is not kind/name; kind/name and plain names cannot be mixed')
             pairs.append((kinds.by_word(kind), name))
         return pairs
@@ -84,6 +84,8 @@ def seconds(text: str) -> float:
     """`90`, `90s`, `5m`, `1h30m`. Raises argparse.ArgumentTypeError."""
     import re
 
+    if len(text) > 20:
+        raise argparse.ArgumentTypeError(f'"{text[:20]}..." is not a duration such as 30s or 5m')
     if re.fullmatch(r"-?\d+(\.\d+)?", text):
         return float(text)
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)

@@ -71,7 +71,7 @@ def _block(tokens: list[tuple[str, str]], index: int, root: Any, current: Any, *
             for item in _select(body[5:].strip(), root, current):
                 out.append(_block(tokens, index, root, item, inner=True)[0])
             index = after
-        elif body[:1] in "\"'":
+        elif body.startswith(("'", '"')):
             out.append(_unquote(body))
         else:
             out.append(" ".join(_show(item) for item in _select(body, root, current)))
@@ -171,7 +171,10 @@ def _holds(inside: str, item: Any, root: Any) -> bool:
     if match["op"] is None:
         return bool(found)
     raw = match["value"].strip()
-    wanted = raw[1:-1] if raw[:1] in "\"'" else json.loads(raw)
+    try:
+        wanted = raw[1:-1] if raw[:1] in "\"'" else json.loads(raw)
+    except ValueError:
+        raise BadRequest(f"jsonpath: cannot read {raw}: texts need quotes") from None
     return any(_compare(value, match["op"], wanted) for value in found)
 
 

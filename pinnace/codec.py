@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -23,7 +24,13 @@ from pinnace.schema import Field, Schema
 
 M = TypeVar("M", bound=Message)
 _UTC = UTC
+_EPOCH = datetime(1970, 1, 1, tzinfo=_UTC)
+# The seconds that RFC 3339 can write, years 1 to 9999; a protobuf body may hold any.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 MAX_DEPTH = 64
+# Longest key that a path shows.
+MAX_SEGMENT = 80
 
 
 class FieldError(Exception):
@@ -46,7 +53,11 @@ class FieldError(Exception):
 def segment(key: str | int) -> str:
     if isinstance(key, int):
         return f"[{key}]"
-    return key if key.replace("-", "").replace("_", "").isalnum() else f"[{key[:80]}]"
+    if len(key) <= MAX_SEGMENT and key.replace("-", "").replace("_", "").isalnum():
+        return key
+    # A lone surrogate is no text that the wire could carry.
+    shown = key[:MAX_SEGMENT].encode("utf-8", "backslashreplace").decode()
+    return f"[{shown}]"
 
 
 def join(parent: str, child: str) -> str:
@@ -71,7 +82,7 @@ def describe(value: Any) -> str:
     if isinstance(value, list):
         return "a list"
     text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + '..."'
+    return text if len(text) <= 60 else text[:57] + ('..."' if text[0] == '"' else "...")
 
 
 def _wrong(expected: str, value: Any) -> FieldError:
@@ -118,7 +129,7 @@ def _decode_field(item: Field, value: Any, depth: int) -> Any:
 def _key(key: Any) -> str:
     if type(key) is not str:
         raise FieldError(f"keys must be strings, got {describe(key)}")
-    return key
+    return _string(key)
 
 
 def _indexed(item: Field, value: Any, key: str | int, depth: int) -> Any:
@@ -187,14 +198,17 @@ def _microtime(value: Any) -> scalars_pb2.MicroTime:
 
 
 def _instant(value: Any) -> tuple[int, int]:
+    wrong = _wrong("a time with a zone, such as 2026-01-31T12:00:00Z", value)
+    if not _RFC3339.match(_string(value)):
+        raise wrong
     try:
-        moment = datetime.fromisoformat(_string(value))
+        delta = datetime.fromisoformat(value) - _EPOCH
     except ValueError:
-        raise _wrong("a time such as 2026-01-31T12:00:00Z", value) from None
-    if moment.tzinfo is None:
-        raise _wrong("a time with a zone, such as 2026-01-31T12:00:00Z", value)
-    delta = moment - datetime(1970, 1, 1, tzinfo=_UTC)
-    return delta.days * 86400 + delta.seconds, delta.microseconds * 1000
+        raise wrong from None
+    seconds = delta.days * 86400 + delta.seconds
+    if not _FIRST <= seconds <= _LAST:
+        raise wrong
+    return seconds, delta.microseconds * 1000
 
 
 def _quantity(value: Any) -> scalars_pb2.Quantity:
@@ -262,12 +276,15 @@ def _encode_value(item: Field, value: Any) -> Any:
 
 
 def format_time(seconds: int) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return (datetime(1970, 1, 1, tzinfo=_UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """RFC 3339 in UTC, whole seconds; what no year of four digits holds becomes the nearest that does."""
+    moment = _EPOCH + timedelta(seconds=min(max(seconds, _FIRST), _LAST))
+    # Not strftime, whose %Y drops the zeros of early years.
+    return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
 def _encode_microtime(value: scalars_pb2.MicroTime) -> str:
-    return f"{format_time(value.seconds)[:-1]}.{value.nanos // 1000:06d}Z"
+    micros = min(max(value.nanos // 1000, 0), 999_999)
+    return f"{format_time(value.seconds)[:-1]}.{micros:06d}Z"
 
 
 _ENCODERS: dict[str, Callable[[Any], Any]] = {

@@ -6,6 +6,7 @@ depth, values after aliases. Scalars resolve as they do in Kubernetes (YAML 1.1 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from pinnace.errors import Cause, Invalid
 
 MAX_BYTES = 16 << 20
 MAX_VALUES = 1_000_000
+# Longer paths have no line of their own: a million of them would be gigabytes.
+MAX_PATH = 1_000
+# JSON writes a character beyond U+FFFF as two escapes, which YAML does not know.
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+|\d+)\Z", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?\Z", re.ASCII)
@@ -41,7 +46,9 @@ class Document:
         while path:
             if path in self.lines:
                 return self.lines[path]
-            path = re.sub(r"(\.[^.\[\]]*|\[[^\]]*\]|^[^.\[]*)\Z", "", path)
+            parent = re.sub(r"(\.[^.\[\]]*|\[[^\]]*\]|^[^.\[]*)\Z", "", path)
+            # A path with brackets in its keys, or cut off on its way, has no such end.
+            path = parent if len(parent) < len(path) else path[:-1]
         return self.line
 
     def locate(self, cause: Cause) -> str:
@@ -57,13 +64,16 @@ def load(data: bytes, source: str) -> list[Document]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _fault(source, data[: error.start].count(b"\n") + 1, "not valid UTF-8") from None
+    if text.lstrip()[:1] in ("{", "["):
+        text = _PAIR.sub(lambda match: match[1] + json.loads(f'"{match[2]}"'), text)
     try:
         return [item for item in _Builder(source, text).documents() if item.value is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _fault(source, mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise _fault(source, 1, f"not valid YAML: {str(error).splitlines()[0]}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise _fault(source, line, f"not valid YAML: {str(error).splitlines()[0]}") from None
 
 
 def _fault(source: str, line: int, message: str) -> Invalid:
@@ -123,6 +133,8 @@ class _Builder:
             self._place(value, event)
             return
         self._count(event, 1)
+        if event.tag not in (None, "!") and not event.tag.startswith("tag:yaml.org,2002:"):
+            raise self._fail(event, f"tag {event.tag} is not supported")
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event)
             self._place(value, event)
@@ -151,7 +163,8 @@ class _Builder:
             here = join(path, segment(key[0]))
             container[key[0]] = value
             top[2] = None
-        self._lines.setdefault(here, _line(event))
+        if len(here) <= MAX_PATH:
+            self._lines.setdefault(here, _line(event))
         return here
 
     def _open_key(self, top: list[Any], key: Any, event: yaml.Event) -> None:
@@ -165,7 +178,8 @@ class _Builder:
         here = join(top[1], segment(key))
         if key in top[0]:
             raise self._fail(event, f"{here}: duplicate key (first on line {self._lines.get(here, 0)})")
-        self._lines[here] = _line(event)
+        if len(here) <= MAX_PATH:
+            self._lines[here] = _line(event)
         top[0][key] = None
         top[2] = (key,)
 
@@ -175,8 +189,6 @@ class _Builder:
             self._anchors[anchor] = (container, self._values - before + 1)
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
-        if event.tag not in (None, "!", "tag:yaml.org,2002:str") and not event.tag.startswith("tag:yaml.org,2002:"):
-            raise self._fail(event, f"tag {event.tag} is not supported")
         if event.style or event.tag in ("!", "tag:yaml.org,2002:str"):
             return event.value
         return resolve(event.value)

@@ -81,7 +81,8 @@ def _is_host_path(text: str) -> str | None:
 
 
 def _is_relative(text: str) -> str | None:
-    if text.startswith("/") or ".." in text.split("/") or "\0" in text:
+    # A name that begins with two dots is the atomic writer's own.
+    if text.startswith(("/", "..")) or ".." in text.split("/") or "\0" in text or not text.strip("./"):
         return "must be a relative path without '..'"
     return None
 

@@ -15,7 +15,10 @@ from pinnace.errors import BadRequest
 _SET = re.compile(r"\s*(?P<key>[^\s!=,()]+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)\s*\Z")
 _EQUAL = re.compile(r"\s*(?P<key>[^\s!=,()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s!=,()]*)\s*\Z")
 _EXISTS = re.compile(r"\s*(?P<bang>!?)\s*(?P<key>[^\s!=,()]+)\s*\Z")
-_SPLIT = re.compile(r",(?![^()]*\))")
+# Possessive, so that a long selector costs one pass.
+_PART = re.compile(r"(?:\([^()]*\)|[^,])++")
+# Longest selector that is looked at, in characters.
+MAX_TEXT = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,13 @@ def _compare(operator: str, value: str, bounds: tuple[str, ...]) -> bool:
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:
     """The requirements of `a=b,c in (d,e),!f`. Raises BadRequest."""
-    return tuple(_requirement(part) for part in _SPLIT.split(text) if part.strip()) if text.strip() else ()
+    _check_length(text)
+    return tuple(_requirement(part.strip()) for part in _PART.findall(text) if part.strip())
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise BadRequest(f"the selector is longer than {MAX_TEXT} characters")
 
 
 def _requirement(part: str) -> Requirement:
@@ -61,7 +70,7 @@ def _requirement(part: str) -> Requirement:
         return Requirement(match["key"], "NotIn" if match["op"] == "!=" else "In", (match["value"],))
     if match := _EXISTS.match(part):
         return Requirement(match["key"], "DoesNotExist" if match["bang"] else "Exists")
-    raise BadRequest(f'cannot parse the label selector at "{part.strip()[:80]}"')
+    raise BadRequest(f'cannot parse the label selector at "{part[:80]}"')
 
 
 def matches_labels(requirements: tuple[Requirement, ...], labels: Mapping[str, str]) -> bool:
@@ -96,6 +105,7 @@ _KIND_FIELDS: dict[str, dict[str, Callable[[Any], str]]] = {
 
 def parse_fields(kind: str, text: str) -> Callable[[Any], bool]:
     """A test of an object for `status.phase=Running,metadata.name!=x`. Raises BadRequest on a field without index."""
+    _check_length(text)
     tests: list[Callable[[Any], bool]] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = _EQUAL.match(part)

@@ -14,18 +14,33 @@ from pinnace import errors
 from pinnace.meta.v1 import meta_pb2
 
 STATUS_KEY = "pinnace-status-bin"
-# gRPC refuses metadata above 8 KiB in all; a status with very many causes is cut, its message says the first ones.
-MAX_CAUSES = 20
+# gRPC refuses metadata above 8 KiB in all, and writes each byte of a message that is not ASCII as three. So a status
+# is cut by its size in bytes; its message says the first causes.
+MAX_STATUS = 5000
 MAX_MESSAGE = 2000
+MAX_DETAILS = 700
 
 
 def to_status(error: errors.ApiError) -> meta_pb2.Status:
-    details = meta_pb2.StatusDetails(name=error.name[:253], kind=error.kind)
-    for cause in error.causes[:MAX_CAUSES]:
-        details.causes.add(reason=cause.reason, message=cause.message[:200], field=cause.field[:200])
-    return meta_pb2.Status(
-        status="Failure", message=error.message[:MAX_MESSAGE], reason=error.reason, code=error.http, details=details
+    details = meta_pb2.StatusDetails(name=_cut(error.name, 253), kind=_cut(error.kind, 253))
+    status = meta_pb2.Status(
+        status="Failure", message=_cut(error.message, MAX_MESSAGE), reason=error.reason, code=error.http, details=details
     )
+    room = MAX_STATUS - status.ByteSize()
+    for cause in error.causes:
+        item = meta_pb2.StatusCause(reason=cause.reason, message=_cut(cause.message, 200), field=_cut(cause.field, 200))
+        # Two bytes of tag and two of length around it, and the same for the list's own growth.
+        room -= item.ByteSize() + 4
+        if room < 0:
+            break
+        status.details.causes.append(item)
+    return status
+
+
+def _cut(text: str, most: int) -> str:
+    """At most `most` bytes of UTF-8. A lone surrogate, which JSON can smuggle in, becomes a question mark."""
+    data = text[:most].encode("utf-8", "replace")
+    return data[:most].decode("utf-8", "ignore")
 
 
 def from_status(status: meta_pb2.Status) -> errors.ApiError:
@@ -42,7 +57,7 @@ def grpc_code(error: errors.ApiError) -> grpc.StatusCode:
 async def abort(context: Any, error: errors.ApiError) -> None:
     """End a server call with `error`. Raises: gRPC's own abort exception, always."""
     metadata = ((STATUS_KEY, to_status(error).SerializeToString()),)
-    await context.abort(grpc_code(error), error.message[:MAX_MESSAGE], metadata)
+    await context.abort(grpc_code(error), _cut(error.message, MAX_DETAILS), metadata)
 
 
 def from_rpc_error(error: grpc.RpcError) -> errors.ApiError:

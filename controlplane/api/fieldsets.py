@@ -65,7 +65,8 @@ def item_key(item: Field, element: dict[str, Any]) -> str:
     for name in item.rules.listMapKeys:
         found = item.message.find(name)
         default = manifest.resolve(found[1].rules.default) if found and found[1].rules.default else ""
-        key[name] = element.get(name, default)
+        given = element.get(name)
+        key[name] = default if given is None else given
     return "k:" + _dump(key)
 
 
@@ -114,7 +115,9 @@ def merge(spec: Schema, live: dict[str, Any], applied: dict[str, Any]) -> dict[s
     out = dict(live)
     for key, value in applied.items():
         found = spec.find(key)
-        if found is None or value is None or key not in live:
+        if value is None:
+            continue
+        if found is None or key not in live:
             out[key] = value
         else:
             out[key] = _merge_field(found[1], live[key], value)

@@ -24,6 +24,9 @@ def apply(kind: Kind, live: Any, applied: dict[str, Any], *, manager: str, force
     current = codec.encode(live)
     current.get("metadata", {}).pop("managedFields", None)
     wanted = fieldsets.leaves(spec, applied)
+    # Compared as the server writes it: `cpu: 1` is no other opinion than `cpu: "1"`.
+    canonical = fieldsets.leaves(spec, codec.encode(codec.decode(kind.cls, applied)))
+    wanted |= {path: value for path, value in canonical.items() if path in wanted}
     owners = _owners(live)
     mine = owners.pop((manager, APPLY), set())
     _settle_conflicts(kind, wanted, fieldsets.leaves(spec, current), owners, force=force)
@@ -46,7 +49,8 @@ def _settle_conflicts(
 ) -> None:
     causes = []
     for (manager, operation), paths in owners.items():
-        disputed = {path for path in paths & wanted.keys() if current.get(path) != wanted[path]}
+        # What is zero is absent from the live object, though somebody may own it.
+        disputed = {path for path in paths & wanted.keys() if (current.get(path) or None) != (wanted[path] or None)}
         if force:
             paths -= disputed
         for path in sorted(disputed):
@@ -61,6 +65,8 @@ def _settle_conflicts(
 def record_update(kind: Kind, old: Any | None, new: Any, *, manager: str, now: float) -> None:
     """Book what a create or an update changed to `manager`."""
     spec = schema.of(kind.cls)
+    # Never the caller's to say, and in a protobuf body perhaps not even JSON.
+    del new.metadata.managedFields[:]
     before = fieldsets.leaves(spec, codec.encode(old)) if old is not None else {}
     after = fieldsets.leaves(spec, codec.encode(new))
     changed = {path for path, value in after.items() if path not in before or before[path] != value}

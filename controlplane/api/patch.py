@@ -13,13 +13,22 @@ from pinnace.kinds import Kind
 from pinnace.schema import Field, Schema
 
 _TYPES = objects_pb2.PatchRequest
+# Characters of JSON that the copies of one patch may add up to, else thirty of them would fill the memory.
+MAX_COPIED = 3 << 20
 
 
 def patched(kind: Kind, old: Any, type_: int, patch: bytes) -> Any:
     """A new message: `old` with the patch. Raises BadRequest and Invalid."""
     try:
+        return _patched(kind, old, type_, patch)
+    except RecursionError:
+        raise BadRequest("the patch is nested too deep") from None
+
+
+def _patched(kind: Kind, old: Any, type_: int, patch: bytes) -> Any:
+    try:
         change = json.loads(patch)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadRequest(f"the patch is not JSON: {str(error)[:200]}") from None
     current = codec.encode(old)
     if type_ == _TYPES.JSON:
@@ -94,8 +103,13 @@ def _strategic_field(item: Field, value: Any, change: Any) -> Any:
 def _json_patch(value: Any, operations: Any) -> Any:
     if not isinstance(operations, list) or not all(isinstance(item, dict) for item in operations):
         raise BadRequest("a JSON patch must be a list of operations")
+    copied = 0
     for index, operation in enumerate(operations):
         try:
+            if operation["op"] == "copy":
+                copied += len(json.dumps(_at(value, _pointer(operation["from"]))))
+                if copied > MAX_COPIED:
+                    raise BadRequest(f"the patch copies more than {MAX_COPIED >> 20} MiB")
             value = _operate(value, operation)
         except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             raise Invalid(f"operation {index} of the patch ({operation.get('op')}) does not apply") from None

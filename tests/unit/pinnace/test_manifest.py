@@ -74,7 +74,8 @@ HOSTILE = {
     "duplicate key": (b"a: 1\nb:\n  c: 1\n  c: 2\n", "f:4: b.c: duplicate key (first on line 3)"),
     "duplicate after quoting": (b"a: 1\n'a': 2\n", "f:2: a: duplicate key (first on line 1)"),
     "alias bomb": (bomb(), "values once aliases are expanded"),
-    "deep flow": (b"[" * (10 << 20), "nested deeper than 64 levels"),
+    # libyaml has a bound of its own since 0.2.6, and looks ahead to the end of a flow.
+    "deep flow": (b"[" * (10 << 20), "nest"),
     "deep block": (b"".join(b" " * n + b"a:\n" for n in range(200)), "nested deeper than 64 levels"),
     "self reference": (b"a: &a [*a]\n", "names no finished anchor"),
     "unknown alias": (b"a: *b\n", "f:1:"),
