@@ -24,6 +24,9 @@ from nodeagent.reporter import Reporter
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.session import Session
+from nodeagent.streams.images import ImageStreams
+from nodeagent.streams.logstreams import LogStreams
+from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
 from pinnace import pki
 from pinnace.api.v1 import nodes_pb2
@@ -72,7 +75,11 @@ class Agent:
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(runtime.warm())
         self._pods.start(services, self._resync.set)
-        streams = Streams(self._pods, images, runtime, self._clock)
+        streams = Streams(
+            ImageStreams(images, self._pods.nudge).handlers()
+            | ProcessStreams(self._pods, runtime).handlers()
+            | LogStreams(self._pods, self._clock).handlers()
+        )
         session = Session(config.server, config.state_dir / "pki", self._clock)
         hello = nodes_pb2.Hello(node=node, vtepMac=mac_of(config.node))
         try:

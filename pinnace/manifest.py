@@ -133,8 +133,9 @@ class _Builder:
             self._place(value, event)
             return
         self._count(event, 1)
-        if event.tag not in (None, "!") and not event.tag.startswith("tag:yaml.org,2002:"):
-            raise self._fail(event, f"tag {event.tag} is not supported")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!") and not tag.startswith("tag:yaml.org,2002:"):
+            raise self._fail(event, f"tag {tag} is not supported")
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event)
             self._place(value, event)

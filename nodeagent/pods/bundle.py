@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from nodeagent.pods.environment import ConfigError, environment, expand
 from nodeagent.runtime import seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS
+from nodeagent.runtime.seam import ContainerConfig, Mount
 from nodeagent.volumes.manager import Lookup
 from pinnace import pki, quantity
 
@@ -59,30 +60,28 @@ def write(
     security = container.securityContext
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
-    value = {
-        "args": _args(container, config, env),
-        "env": [f"{key}={text}" for key, text in env.items()],
-        "cwd": container.workingDir or config.get("WorkingDir") or "/",
-        "layers": images.lower_dirs(image),
-        "sandbox": str(sandbox_of(place)),
-        "log": str(log),
-        "user": user,
-        "group": group,
-        "groups": groups,
-        "mounts": _mounts(bundle, container, place),
-        "cgroups": cgroups.create(path, limits(container), leaf=True),
-        "cgroup_hierarchies": cgroups.hierarchies,
-        "capabilities": capabilities,
-        "no_new_privileges": security.HasField("allowPrivilegeEscalation") and not security.allowPrivilegeEscalation,
-        "read_only_root": security.readOnlyRootFilesystem,
-        "seccomp": "" if _unconfined(pod, container) else str(seccomp.compiled(seccomp_folder, capabilities)),
-        "oom_score_adj": _oom_score(pod, container, place),
-        "log_max_bytes": 10 << 20,
-        "log_max_files": 5,
-    }
+    value = ContainerConfig(
+        args=tuple(_args(container, config, env)),
+        env=tuple(f"{key}={text}" for key, text in env.items()),
+        cwd=container.workingDir or config.get("WorkingDir") or "/",
+        layers=images.lower_dirs(image),
+        sandbox=str(sandbox_of(place)),
+        log=str(log),
+        user=user,
+        group=group,
+        groups=tuple(groups),
+        mounts=tuple(_mounts(bundle, container, place)),
+        cgroups=cgroups.create(path, limits(container), leaf=True),
+        hierarchies=tuple(cgroups.hierarchies),
+        capabilities=capabilities,
+        no_new_privileges=security.HasField("allowPrivilegeEscalation") and not security.allowPrivilegeEscalation,
+        read_only_root=security.readOnlyRootFilesystem,
+        seccomp="" if _unconfined(pod, container) else str(seccomp.compiled(seccomp_folder, capabilities)),
+        oom_score_adj=_oom_score(pod, container, place),
+    )
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     # It may hold secrets (env).
-    pki.write_private(bundle / "config.json", json.dumps(value).encode())
+    pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode())
 
 
 def _args(container: Any, config: dict[str, Any], env: dict[str, str]) -> list[str]:
@@ -97,20 +96,20 @@ def _args(container: Any, config: dict[str, Any], env: dict[str, str]) -> list[s
     return [*entry, *rest]
 
 
-def _mounts(bundle: Path, container: Any, place: Place) -> list[dict[str, Any]]:
+def _mounts(bundle: Path, container: Any, place: Place) -> list[Mount]:
     message = bundle / TERMINATION_LOG
     message.touch(mode=0o666)
     os.chmod(message, 0o666)
     files = [("etc-hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")]
-    mounts = [{"source": str(place.folder / name), "target": target, "read_only": False} for name, target in files]
+    mounts = [Mount(str(place.folder / name), target) for name, target in files]
     # Shallow before deep, so that a mount below another one's target is not hidden by it.
     for item in sorted(container.volumeMounts, key=lambda mount: mount.mountPath.count("/")):
         target = item.mountPath if item.mountPath.startswith("/") else "/" + item.mountPath
-        mounts.append({"source": place.volumes[item.name], "target": target, "read_only": item.readOnly})
+        mounts.append(Mount(place.volumes[item.name], target, item.readOnly))
     taken = {item.mountPath.rstrip("/") for item in container.volumeMounts}
     path = container.terminationMessagePath or "/dev/termination-log"
-    mounts = [mount for mount in mounts if mount["target"] not in taken or mount["source"] in place.volumes.values()]
-    return [*mounts, {"source": str(message), "target": path, "read_only": False}]
+    mounts = [mount for mount in mounts if mount.target not in taken or mount.source in place.volumes.values()]
+    return [*mounts, Mount(str(message), path)]
 
 
 def _capabilities(container: Any) -> tuple[str, ...]:

@@ -14,30 +14,65 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """A user namespace's ids: 0 to `size - 1` inside are `first` onwards on the host, for users and groups alike."""
+
+    first: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """`folder` gets `ns/net`, `ns/ipc`, `ns/uts` and `shm`. Host networking leaves out `ns/net` and `ns/uts`."""
+    """`folder` gets `ns/net`, `ns/ipc`, `ns/uts` and `shm`. Host networking leaves out `ns/net` and `ns/uts`, host IPC
+    `ns/ipc`; `ids` adds `ns/user`, which owns the others, and `shared_pid` adds `ns/pid` with a reaper as its process 1.
+    """
 
     folder: Path
     hostname: str
     host_network: bool = False
+    host_ipc: bool = False
+    shared_pid: bool = False
+    ids: IdRange | None = None
+    # Kernel parameters of the sandbox's namespaces, by dotted name.
+    sysctls: tuple[tuple[str, str], ...] = ()
+    # Cgroup folders that the reaper of a shared pid namespace joins.
+    cgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A bind of `source` on the host to `target` in the container."""
+    """A bind of `source` on the host to `target` in the container.
+
+    `sub_path` is resolved below `source`, never out of it, and made as a folder when it is missing. `propagation` is
+    Kubernetes' None, HostToContainer or Bidirectional. `idmap`: in a user namespace, files show the ids they have on disk.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    sub_path: str = ""
+    recursive_read_only: bool = False
+    propagation: str = "None"
+    idmap: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Standard input and terminal of a container, as the manifest's stdin, stdinOnce and tty."""
+
+    stdin: bool = False
+    once: bool = False
+    tty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
-    """All a container is. `layers` from the top down; `cgroups` are folders on the host to join."""
+    """All a container is; as JSON it is a bundle's `config.json`. `layers` from the top down; `cgroups` are folders on
+    the host to join; `hierarchies` what to mount below /sys/fs/cgroup."""
 
     args: tuple[str, ...]
     env: tuple[str, ...]
@@ -50,13 +85,27 @@ class ContainerConfig:
     groups: tuple[int, ...] = ()
     mounts: tuple[Mount, ...] = ()
     cgroups: tuple[str, ...] = ()
+    hierarchies: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
+    # All devices and a writable /sys, nothing masked; seccomp, AppArmor and capabilities are said apart.
+    privileged: bool = False
     no_new_privileges: bool = False
     read_only_root: bool = False
+    # False: procMount Unmasked.
+    masked: bool = True
     # A compiled BPF filter; empty: unconfined.
     seccomp: str = ""
+    # An AppArmor profile that is loaded on the node; empty: none.
+    apparmor: str = ""
     oom_score_adj: int = 0
+    # Whose processes it sees: its own, the pod's (the sandbox's ns/pid), the host's, or those of another container.
+    pid_namespace: Literal["own", "pod", "host", "container"] = "own"
+    # With pid_namespace "container": that container's init and its start time.
+    pid_target: tuple[int, int] = (0, 0)
     host_network: bool = False
+    host_ipc: bool = False
+    ids: IdRange | None = None
+    terminal: Terminal = Terminal()
     # Log rotation: bytes a file, files kept.
     log_max_bytes: int = 10 << 20
     log_max_files: int = 5

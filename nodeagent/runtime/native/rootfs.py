@@ -41,7 +41,7 @@ def build(config: dict[str, Any], bundle: str) -> None:
     root = os.open(root_path, _DIRECTORY | os.O_CLOEXEC)
     _proc(root, null)
     _dev(root, shm)
-    _sys(root, config["cgroup_hierarchies"])
+    _sys(root, config["hierarchies"])
     for source, item in binds:
         _bind(root, source, item)
     _mask_sys(root)
