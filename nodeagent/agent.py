@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -19,13 +20,14 @@ from nodeagent.network.seam import NetworkError, Node
 from nodeagent.network.vxlan import mac_of
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import Policy
-from nodeagent.pods.worker import Services
+from nodeagent.pods.services import Services
 from nodeagent.reporter import Reporter
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.session import Session
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
+from nodeagent.streams.oneshot import run_in
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
 from pinnace import pki
@@ -106,7 +108,7 @@ class Agent:
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
         facts |= {"hostname": socket.gethostname(), "capacity.memory": str(description.memory_total())}
         return Services(
-            runtime=runtime, network=self._network, images=images, cgroups=Cgroups(self._config.cgroup),
+            runtime=runtime, execute=functools.partial(run_in, runtime), network=self._network, images=images, cgroups=Cgroups(self._config.cgroup),
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
             node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
             report=reporter.pod,

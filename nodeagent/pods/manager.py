@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.network.seam import Peer
-from nodeagent.pods.worker import Services, Worker
+from nodeagent.pods.services import Services
+from nodeagent.pods.worker import Worker
 from pinnace import kinds, pki
 from pinnace.api.v1 import nodes_pb2
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Hook = Literal["", "running", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,8 @@ class Attempt:
     image: str
     image_id: str = ""
     streak: int = 0
+    # The signal that asks it to end.
+    stop_signal: int = 15
     # Set once the program ran.
     started_at: float | None = None
     # Set once it ended; `code` is then valid.
@@ -42,10 +47,45 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """A container that was told to stop."""
+    """A container that was told to stop. `hook` is its preStop's; `signalled`: the stop signal was sent."""
 
     deadline: float
+    # When the pod's own time was to be over as it was told: an earlier end since then counts for it too.
+    asked: float
+    hook: Hook = ""
+    signalled: bool = False
     killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a running container must go: a probe or its postStart hook failed. `grace` in seconds, None: the pod's."""
+
+    message: str
+    grace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What became of the present run of a container beyond its processes. Kept on disk, so that an agent that starts
+    again neither repeats a hook nor forgets that a container was ready."""
+
+    post_start: Hook = ""
+    # Its startup probe has passed, or it has none.
+    started: bool = False
+    # Its readiness probe has passed, or it has none.
+    ready: bool = False
+    fault: Fault | None = None
+    stopping: Stopping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """The node's decision to end the pod. `deadline`: when its time is over; 0: everything is killed at once."""
+
+    reason: str
+    message: str
+    deadline: float
 
 
 @dataclass(slots=True)
@@ -59,12 +99,25 @@ class Seen:
     address: str = ""
     volumes: bool = False
     attempts: dict[str, tuple[Attempt, ...]] = field(default_factory=dict)
+    lives: dict[str, Life] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
-    stopping: dict[str, Stopping] = field(default_factory=dict)
+    eviction: Eviction | None = None
 
     def last(self, name: str) -> Attempt | None:
         attempts = self.attempts.get(name)
         return attempts[-1] if attempts else None
+
+    def life(self, name: str) -> Life:
+        return self.lives.get(name) or Life()
+
+    def running(self) -> list[Attempt]:
+        """The runs that have not ended."""
+        return [attempts[-1] for attempts in self.attempts.values() if attempts and attempts[-1].running]
+
+    def change(self, name: str, **fields: Any) -> Life:
+        """Change what is known of a container's present run."""
+        self.lives[name] = replace(self.life(name), **fields)
+        return self.lives[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
 """A pod's status as Kubernetes would show it, from what was seen. Pure.
 
-Source: the pod lifecycle page of Kubernetes: phases, conditions, container states and their reasons.
+Source: the pod lifecycle page of Kubernetes: phases, container states and their reasons. Conditions: `conditions`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.pods import steps
+from nodeagent.pods import conditions
+from nodeagent.pods.endings import Ending, ending
 from nodeagent.pods.model import Attempt, Policy, Seen
+from nodeagent.pods.restarts import initialized, outcome, runs_again
 from pinnace import codec
 from pinnace.core.v1 import containerstatus_pb2, pod_pb2
+from pinnace.podspec import ephemeral, is_sidecar
 
 
 def pod_status(
@@ -24,13 +27,13 @@ def pod_status(
     if address:
         status.podIP = address
         status.podIPs.add(ip=address)
-    for container in pod.spec.initContainers:
-        status.initContainerStatuses.append(_container(pod, container, seen, now, policy, init=True))
-    for container in pod.spec.containers:
-        status.containerStatuses.append(_container(pod, container, seen, now, policy, init=False))
-    end = steps.ending(pod, gone=gone, seen=seen, now=now)
+    end = ending(pod, gone=gone, seen=seen, now=now)
+    show = _Shown(pod, seen, now, policy, ends=end is not None or outcome(pod, seen) is not None)
+    status.initContainerStatuses.extend(show.init(container) for container in pod.spec.initContainers)
+    status.containerStatuses.extend(show.main(container) for container in pod.spec.containers)
+    status.ephemeralContainerStatuses.extend(show.ephemeral(container) for container in ephemeral(pod))
     _phase(pod, seen, status, end)
-    _conditions(pod, seen, status, previous, now, ending=end is not None)
+    conditions.put(pod, seen, status, previous, now)
     return status
 
 
@@ -41,85 +44,95 @@ def overridden(stored: Any, own: Any) -> bool:
     return any(ready.get(item.type, item.status) != item.status for item in stored.conditions)
 
 
-def _phase(pod: Any, seen: Seen, status: pod_pb2.PodStatus, end: steps.Ending | None) -> None:
-    outcome = steps.outcome(pod, seen)
+def _phase(pod: Any, seen: Seen, status: pod_pb2.PodStatus, end: Ending | None) -> None:
+    """Failed and Succeeded come once nothing runs any more: whoever counts the pod's resources may rely on it."""
+    result = outcome(pod, seen)
     if end is not None and end.reason:
-        status.phase, status.reason = "Failed", end.reason
-        status.message = "Pod was active on the node longer than the specified deadline"
-    elif end is not None and seen.released and outcome is None:
+        status.reason, status.message = end.reason, end.message
+        result = "Failed"
+    elif end is not None and seen.released and result is None:
         # Deleted and stopped: what its containers' codes say.
         ends = [seen.last(container.name) for container in pod.spec.containers]
-        status.phase = "Failed" if any(last is None or last.code for last in ends) else "Succeeded"
-    elif outcome is not None:
-        status.phase = outcome
-    else:
-        started = all(seen.last(container.name) is not None for container in pod.spec.containers)
-        ran = any((last := seen.last(container.name)) is not None and last.started_at for container in pod.spec.containers)
-        status.phase = "Running" if started and ran else "Pending"
+        result = "Failed" if any(last is None or last.code for last in ends) else "Succeeded"
+    if result is not None and not seen.running():
+        status.phase = result
+        return
+    started = all(seen.last(container.name) is not None for container in pod.spec.containers)
+    ran = any((last := seen.last(container.name)) is not None and last.started_at for container in pod.spec.containers)
+    status.phase = "Running" if started and ran else "Pending"
 
 
-def _container(
-    pod: Any, container: Any, seen: Seen, now: float, policy: Policy, *, init: bool
-) -> containerstatus_pb2.ContainerStatus:
-    status = containerstatus_pb2.ContainerStatus(name=container.name, image=container.image, started=False)
-    attempts = seen.attempts.get(container.name, ())
-    last = attempts[-1] if attempts else None
-    if last is None:
-        _waiting(pod, container, seen, status, init=init)
+class _Shown:
+    """The statuses of a pod's containers. `ends`: none of them starts again."""
+
+    def __init__(self, pod: Any, seen: Seen, now: float, policy: Policy, *, ends: bool) -> None:
+        self._pod, self._seen, self._now, self._policy, self._ends = pod, seen, now, policy, ends
+
+    def main(self, container: Any) -> containerstatus_pb2.ContainerStatus:
+        waits = "ContainerCreating" if initialized(self._pod, self._seen) else "PodInitializing"
+        return self._container(container, waits=waits, again=runs_again(self._pod, container, self._seen))
+
+    def init(self, container: Any) -> containerstatus_pb2.ContainerStatus:
+        waits = "PodInitializing" if self._seen.sandbox else "ContainerCreating"
+        again = runs_again(self._pod, container, self._seen, init=True)
+        status = self._container(container, waits=waits, again=again)
+        if not is_sidecar(container):
+            last = self._seen.last(container.name)
+            status.ready = last is not None and last.finished_at is not None and last.code == 0
         return status
-    status.restartCount = last.number
-    status.imageID = last.image_id
-    status.containerID = container_id(pod, last)
-    if last.running and last.started_at is not None:
-        status.state.running.startedAt.CopyFrom(codec.time_of(last.started_at))
-        status.started = True
-        status.ready = not init
-    elif last.running:
-        status.state.waiting.reason = "ContainerCreating"
-    else:
-        _ended(pod, container, last, seen, now, policy, status, init=init)
-    if len(attempts) > 1 and not status.lastState.ListFields():
-        _terminated(pod, attempts[-2], status.lastState)
-    if init and last.finished_at is not None and last.code == 0:
-        status.ready = True
-    return status
 
+    def ephemeral(self, container: Any) -> containerstatus_pb2.ContainerStatus:
+        status = self._container(container, waits="ContainerCreating", again=False)
+        status.ready = False
+        return status
 
-def _ended(pod: Any, container: Any, last: Attempt, seen: Seen, now: float, policy: Policy, status: Any, *, init: bool) -> None:
-    if init:
-        again = pod.spec.restartPolicy != "Never" and last.code != 0
-    else:
-        again = steps.restarts(pod, last)
-    ending = steps.ending(pod, gone=False, seen=seen, now=now) is not None
-    delay = policy.delay_after(last)
-    problem = seen.problems.get(container.name)
-    if again and not ending and problem is not None:
-        status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message
-        _terminated(pod, last, status.lastState)
-    elif again and not ending and (last.finished_at or now) + delay > now:
-        status.state.waiting.reason = "CrashLoopBackOff"
-        status.state.waiting.message = (
-            f"back-off {_seconds(delay)} restarting failed container={container.name} "
-            f"pod={pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
-        )
-        _terminated(pod, last, status.lastState)
-    else:
-        _terminated(pod, last, status.state)
+    def _container(self, container: Any, *, waits: str, again: bool) -> containerstatus_pb2.ContainerStatus:
+        status = containerstatus_pb2.ContainerStatus(name=container.name, image=container.image, started=False)
+        attempts = self._seen.attempts.get(container.name, ())
+        if not attempts:
+            self._waiting(container.name, waits, status)
+            return status
+        last = attempts[-1]
+        status.restartCount, status.imageID, status.containerID = last.number, last.image_id, container_id(self._pod, last)
+        if last.running and last.started_at is not None:
+            life = self._seen.life(container.name)
+            status.state.running.startedAt.CopyFrom(codec.time_of(last.started_at))
+            status.started, status.ready = life.started, life.started and life.ready
+        elif last.running:
+            status.state.waiting.reason = waits
+        else:
+            self._ended(container, last, status, again=again and not self._ends)
+        if len(attempts) > 1 and not status.lastState.ListFields():
+            _terminated(self._pod, attempts[-2], status.lastState)
+        return status
+
+    def _waiting(self, name: str, waits: str, status: Any) -> None:
+        problem = self._seen.problems.get(name)
+        status.state.waiting.reason = waits
+        if problem is not None:
+            status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message
+
+    def _ended(self, container: Any, last: Attempt, status: Any, *, again: bool) -> None:
+        delay = self._policy.delay_after(last)
+        problem = self._seen.problems.get(container.name)
+        if again and problem is not None:
+            status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message
+        elif again and (last.finished_at or self._now) + delay > self._now:
+            meta = self._pod.metadata
+            status.state.waiting.reason = "CrashLoopBackOff"
+            status.state.waiting.message = (
+                f"back-off {_seconds(delay)} restarting failed container={container.name} "
+                f"pod={meta.name}_{meta.namespace}({meta.uid})"
+            )
+        else:
+            _terminated(self._pod, last, status.state)
+            return
+        _terminated(self._pod, last, status.lastState)
 
 
 def _seconds(delay: float) -> str:
     minutes, seconds = divmod(int(delay), 60)
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
-
-
-def _waiting(pod: Any, container: Any, seen: Seen, status: Any, *, init: bool) -> None:
-    problem = seen.problems.get(container.name)
-    if problem is not None:
-        status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message
-    elif not init and pod.spec.initContainers and not _initialized(pod, seen):
-        status.state.waiting.reason = "PodInitializing"
-    else:
-        status.state.waiting.reason = "ContainerCreating"
 
 
 def _terminated(pod: Any, attempt: Attempt, state: Any) -> None:
@@ -141,33 +154,3 @@ def _terminated(pod: Any, attempt: Attempt, state: Any) -> None:
 
 def container_id(pod: Any, attempt: Attempt) -> str:
     return f"pinnace://{pod.metadata.uid}/{attempt.name}/{attempt.number}"
-
-
-def _initialized(pod: Any, seen: Seen) -> bool:
-    ends = [seen.last(container.name) for container in pod.spec.initContainers]
-    return all(last is not None and last.finished_at is not None and last.code == 0 for last in ends)
-
-
-def _conditions(pod: Any, seen: Seen, status: Any, previous: Any | None, now: float, *, ending: bool) -> None:
-    unready = [item.name for item in status.containerStatuses if not item.ready]
-    listed = f"containers with unready status: [{' '.join(unready)}]" if unready else ""
-    finished = status.phase in ("Succeeded", "Failed")
-    reason = (
-        "PodCompleted" if status.phase == "Succeeded" else "PodFailed" if finished else "ContainersNotReady" if unready else ""
-    )
-    ready = not unready and not finished
-    initialized = _initialized(pod, seen)
-    incomplete = [c.name for c in status.initContainerStatuses if not c.ready]
-    for type_, value, why, message in (
-        ("PodReadyToStartContainers", seen.sandbox and not seen.released, "", ""),
-        ("Initialized", initialized, "" if initialized else "ContainersNotInitialized",
-         "" if initialized else f"containers with incomplete status: [{' '.join(incomplete)}]"),
-        ("ContainersReady", ready, reason, "" if ready or finished else listed),
-        ("Ready", ready, reason, "" if ready or finished else listed),
-    ):  # fmt: skip
-        condition = status.conditions.add(type=type_, status="True" if value else "False", reason=why, message=message)
-        before = next((c for c in previous.conditions if c.type == type_), None) if previous is not None else None
-        if before is not None and before.status == condition.status:
-            condition.lastTransitionTime.CopyFrom(before.lastTransitionTime)
-        else:
-            condition.lastTransitionTime.CopyFrom(codec.time_of(now))

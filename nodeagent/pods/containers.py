@@ -1,0 +1,220 @@
+"""The containers of one pod: started from an image and a bundle, followed to their end, forgotten when they are old."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nodeagent.images.reference import familiar
+from nodeagent.images.store import Image, ImageNotFound
+from nodeagent.pods import bundle as bundles
+from nodeagent.pods import restarts, stopsignal
+from nodeagent.pods.environment import ConfigError
+from nodeagent.pods.hosted import HostedPod
+from nodeagent.pods.journal import load
+from nodeagent.pods.lives import Lives
+from nodeagent.pods.model import Attempt
+from nodeagent.pods.steps import Start
+from nodeagent.runtime.native.runtime import discard
+from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
+from nodeagent.runtime.seccomp import SeccompUnavailable
+from nodeagent.volumes import manager as volumes
+
+# Attempts of a container whose bundles and logs are kept: the present one and `kctl logs --previous`.
+KEPT = 2
+
+
+class Containers:
+    def __init__(self, hosted: HostedPod) -> None:
+        self._hosted = hosted
+        self.lives = Lives(hosted)
+        self._waits: dict[str, asyncio.Task[None]] = {}
+
+    def close(self) -> None:
+        """Stop watching. The containers go on."""
+        self.lives.close()
+        for task in self._waits.values():
+            task.cancel()
+
+    # Starting
+
+    async def start(self, step: Start) -> None:
+        """One attempt to start a container. Books what fails."""
+        hosted = self._hosted
+        container = hosted.container(step.name)
+        image = self._image(container)
+        if image is None:
+            return
+        bundle = hosted.journal.bundle(step.name, step.number)
+        attempt = Attempt(
+            step.name, step.number, container.image, image.id, step.streak, stopsignal.of(container, image.config)
+        )
+        try:
+            # Left by an agent that was killed before the runtime was asked.
+            await asyncio.to_thread(discard, bundle)
+            self._write_bundle(bundle, container, image)
+            hosted.journal.save_attempt(attempt)
+        except (ConfigError, SeccompUnavailable, OSError) as error:
+            hosted.fail(step.name, "CreateContainerConfigError", str(error))
+            await asyncio.to_thread(discard, bundle)
+            return
+        hosted.seen.problems.pop(step.name, None)
+        await self._launch(bundle, attempt)
+
+    async def _launch(self, bundle: Path, attempt: Attempt) -> None:
+        hosted = self._hosted
+        try:
+            handle = await hosted.s.runtime.start(bundle)
+        except RuntimeLost as error:
+            # No run of the container: it does not count for its policy, and the same attempt is made again.
+            hosted.fail(attempt.name, "RunContainerError", str(error))
+            await asyncio.to_thread(discard, bundle)
+            return
+        except StartError as error:
+            self._note_start_error(attempt, str(error))
+            return
+        hosted.event("Started", f"Started container {attempt.name}")
+        self._append(replace(attempt, started_at=handle.started_at))
+        self.lives.begin(attempt.name, handle)
+        self._follow(handle, attempt.name)
+
+    def _image(self, container: Any) -> Image | None:
+        hosted = self._hosted
+        try:
+            image = hosted.s.images.find(container.image)
+        except ImageNotFound:
+            hint = f'image "{familiar(container.image)}" is not on this node: load it with `kctl image load`'
+            reason = "ErrImageNeverPull" if container.imagePullPolicy == "Never" else "ErrImagePull"
+            hosted.fail(container.name, reason, hint)
+            return None
+        if container.name not in hosted.seen.attempts:
+            hosted.event("Pulled", f'Container image "{container.image}" already present on machine')
+        return image
+
+    def _write_bundle(self, bundle: Path, container: Any, image: Image) -> None:
+        hosted = self._hosted
+        if not hosted.volumes:
+            hosted.volumes = volumes.prepare(hosted.folder / "volumes", hosted.pod, hosted.lookup)
+        place = bundles.Place(hosted.folder, hosted.logs, hosted.volumes, hosted.facts(), hosted.cgroup)
+        bundles.write(
+            bundle, hosted.pod, container, image, place, images=hosted.s.images, cgroups=hosted.s.cgroups,
+            lookup=hosted.lookup, seccomp_folder=hosted.s.state / "seccomp",
+            log=hosted.log_of(container.name, int(bundle.name)),
+        )  # fmt: skip
+
+    def _note_start_error(self, attempt: Attempt, text: str) -> None:
+        """A start that failed counts as a run that ended at once, with the code that shells give."""
+        hosted = self._hosted
+        code = 127 if "not found" in text or "no such file" in text else 128
+        ended = replace(attempt, finished_at=hosted.s.clock.now(), code=code, start_error=text)
+        with contextlib.suppress(OSError):
+            hosted.journal.save_attempt(ended)
+        hosted.event("Failed", f"Error: failed to start container {attempt.name}: {text}", warning=True)
+        self._append(ended)
+
+    def _append(self, attempt: Attempt) -> None:
+        seen = self._hosted.seen
+        kept = (*seen.attempts.get(attempt.name, ()), attempt)
+        seen.attempts[attempt.name] = kept[-KEPT:]
+        for old in kept[:-KEPT]:
+            self._forget(old)
+
+    def _forget(self, attempt: Attempt) -> None:
+        hosted = self._hosted
+        discard(hosted.journal.bundle(attempt.name, attempt.number))
+        for path in hosted.logs.glob(f"{attempt.name}/{attempt.number}.log*"):
+            path.unlink(missing_ok=True)
+        hosted.s.cgroups.remove(f"{hosted.cgroup}/{attempt.name}-{attempt.number}")
+
+    # Ending
+
+    def _follow(self, handle: Handle, name: str) -> None:
+        self._waits[name] = asyncio.ensure_future(self._await_end(handle, name))
+
+    async def _await_end(self, handle: Handle, name: str) -> None:
+        hosted = self._hosted
+        exit_ = await hosted.s.runtime.wait(handle)
+        # Whatever the container left behind in its cgroup ends with it.
+        path = f"{hosted.cgroup}/{name}-{handle.bundle.name}"
+        hosted.s.cgroups.kill(path)
+        self.lives.end(name)
+        self._note_end(name, int(handle.bundle.name), exit_)
+        hosted.s.cgroups.remove(path)
+        hosted.changed.set()
+
+    def _note_end(self, name: str, number: int, exit_: Exit) -> None:
+        hosted = self._hosted
+        bundle = hosted.journal.bundle(name, number)
+        hosted.seen.attempts[name] = tuple(
+            _ended(attempt, exit_, self._message(bundle, name, exit_)) if attempt.number == number else attempt
+            for attempt in hosted.seen.attempts[name]
+        )
+        with contextlib.suppress(OSError):
+            hosted.journal.save_attempt(hosted.seen.attempts[name][-1])
+        # The writable layer is of no use any more; what logs and status need stays.
+        for part in ("upper", "work", "rootfs"):
+            shutil.rmtree(bundle / part, ignore_errors=True)
+        self._say_back_off(name, exit_)
+
+    def _say_back_off(self, name: str, exit_: Exit) -> None:
+        hosted = self._hosted
+        stopped = hosted.seen.life(name).stopping is not None
+        if exit_.code and not stopped and restarts.restarts(hosted.pod, hosted.container(name), hosted.seen.last(name)):
+            text = f"Back-off restarting failed container {name} in pod {hosted.pod.metadata.name}"
+            hosted.event("BackOff", text, warning=True)
+
+    def _message(self, bundle: Path, name: str, exit_: Exit) -> str:
+        """The termination message: the file, or the end of the log where the policy says so."""
+        container = self._hosted.container(name)
+        with contextlib.suppress(OSError), open(bundle / bundles.TERMINATION_LOG, "rb") as file:
+            data = file.read(bundles.MAX_TERMINATION_MESSAGE)
+            if data:
+                return data.decode(errors="replace")
+        if exit_.code and container.terminationMessagePolicy == "FallbackToLogsOnError":
+            with contextlib.suppress(OSError), open(self._hosted.log_of(name, int(bundle.name)), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 2048))
+                lines = file.read(2048).decode(errors="replace").splitlines()
+                return "\n".join(line.split(" ", 3)[-1] for line in lines)
+        return exit_.message
+
+    # After a restart of the agent
+
+    def recover(self) -> None:
+        """Take up every attempt that is on disk."""
+        for bundle in self._hosted.journal.bundles():
+            self._recover(bundle)
+
+    def _recover(self, bundle: Path) -> None:
+        attempt = self._hosted.journal.load_attempt(bundle)
+        if attempt is None:
+            discard(bundle)
+            return
+        life = self._hosted.journal.load_life(bundle)
+        if attempt.finished_at is not None:
+            self._append(attempt)
+            self._hosted.seen.lives[attempt.name] = life
+            return
+        found = self._hosted.s.runtime.recover(bundle)
+        if found is None:
+            discard(bundle)
+            return
+        state = load(bundle / "state.json") or {}
+        self._append(replace(attempt, started_at=state.get("started_at")))
+        if isinstance(found, Handle):
+            self.lives.resume(attempt.name, found, life)
+            self._follow(found, attempt.name)
+            return
+        self._hosted.seen.lives[attempt.name] = life
+        self._note_end(attempt.name, attempt.number, found)
+
+
+def _ended(attempt: Attempt, exit_: Exit, message: str) -> Attempt:
+    return replace(
+        attempt, finished_at=exit_.finished_at, code=exit_.code, signal=exit_.signal, oom_killed=exit_.oom_killed,
+        message=message,
+    )  # fmt: skip

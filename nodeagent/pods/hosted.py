@@ -1,0 +1,90 @@
+"""A pod as this node hosts it: what the parts of its worker (sandbox, containers, loop) share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nodeagent.pods.journal import Journal
+from nodeagent.pods.model import Problem, Seen
+from nodeagent.pods.services import Services
+from pinnace import podspec
+
+log = logging.getLogger("pinnace.pods")
+# Seconds before a failed step (sandbox, volume, image, configuration) is tried again, doubling up to the policy's bound.
+RETRY = 2.0
+# Reasons that events give by another name.
+_EVENT_REASONS = dict.fromkeys(
+    ("ErrImagePull", "ErrImageNeverPull", "CreateContainerConfigError", "RunContainerError"), "Failed"
+)
+
+
+class HostedPod:
+    def __init__(self, services: Services, pod: Any) -> None:
+        self.s = services
+        self.pod = pod
+        meta = pod.metadata
+        self.uid = meta.uid
+        self.journal = Journal(services.state / "pods" / self.uid)
+        self.logs = services.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
+        self.cgroup = f"pod{self.uid}"
+        self.seen = Seen(started_at=services.clock.now())
+        # Host paths of the volumes, by name.
+        self.volumes: dict[str, str] = {}
+        self.changed = asyncio.Event()
+
+    @property
+    def folder(self) -> Path:
+        return self.journal.folder
+
+    @property
+    def hostname(self) -> str:
+        if self.pod.spec.hostNetwork:
+            return self.s.node_facts["hostname"]
+        return str(self.pod.spec.hostname or self.pod.metadata.name[:63].rstrip("-."))
+
+    @property
+    def address(self) -> str:
+        """Where the pod's ports are."""
+        return self.s.host_ip if self.pod.spec.hostNetwork else self.seen.address
+
+    def facts(self) -> dict[str, str]:
+        """What the downward API and the bundle need to know besides the pod."""
+        return {
+            **self.s.node_facts, "hostname": self.hostname, "status.hostIP": self.s.host_ip,
+            "status.hostIPs": self.s.host_ip, "status.podIP": self.address, "status.podIPs": self.address,
+        }  # fmt: skip
+
+    def log_of(self, container: str, number: int) -> Path:
+        return self.logs / container / f"{number}.log"
+
+    def container(self, name: str) -> Any:
+        """Raises KeyError for a name that the pod does not have."""
+        found = podspec.find(self.pod, name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def lookup(self, kind: str, name: str) -> Any | None:
+        """A ConfigMap or Secret of the pod's namespace."""
+        return self.s.lookup(kind, self.pod.metadata.namespace, name)
+
+    def event(self, reason: str, message: str, *, warning: bool = False) -> None:
+        self.s.event(self.pod, reason, message, warning)
+
+    def fail(self, name: str, reason: str, message: str) -> None:
+        """Book a failed step. Its event comes once for each different message."""
+        before = self.seen.problems.get(name)
+        failures = before.failures + 1 if before is not None else 1
+        delay = min(RETRY * 2.0 ** min(failures - 1, 20), self.s.policy.max_backoff)
+        self.seen.problems[name] = Problem(reason, message, self.s.clock.now() + delay, failures)
+        if before is None or before.message != message:
+            self.event(_EVENT_REASONS.get(reason, reason), message, warning=True)
+
+    def forget_waits(self) -> None:
+        """Something that a problem may have waited for has come: an image, a ConfigMap, the node's range."""
+        self.seen.problems = {key: replace(problem, retry_at=0.0) for key, problem in self.seen.problems.items()}
+        self.changed.set()

@@ -1,0 +1,80 @@
+"""A pod's sandbox on this node: cgroup, namespaces, network and the files of /etc, made and given back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nodeagent.network.seam import NetworkError
+from nodeagent.pods import bundle as bundles
+from nodeagent.pods.hosted import HostedPod, log
+from nodeagent.runtime.cgroups import Limits
+from nodeagent.runtime.seam import SandboxConfig, StartError
+
+
+class Sandbox:
+    def __init__(self, hosted: HostedPod) -> None:
+        self._hosted = hosted
+        self._folder = hosted.folder / "sandbox"
+
+    async def create(self) -> None:
+        """Make all of it; every step can be repeated, so a half made one is completed. Books what fails."""
+        hosted = self._hosted
+        hosted.journal.sandbox_made.unlink(missing_ok=True)
+        try:
+            config = self._config()
+            await hosted.s.runtime.create_sandbox(config)
+            if not config.host_network:
+                hosted.seen.address = self._address()
+            hosted.journal.save_sandbox(hosted.seen)
+            if not config.host_network:
+                await hosted.s.network.attach(hosted.uid, self._folder / "ns/net", hosted.seen.address)
+            self._write_etc()
+            hosted.journal.sandbox_made.touch()
+        except (StartError, NetworkError, OSError) as error:
+            hosted.fail("", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            return
+        hosted.seen.problems.pop("", None)
+        hosted.seen.sandbox = True
+
+    def _config(self) -> SandboxConfig:
+        hosted = self._hosted
+        spec = hosted.pod.spec
+        folders = hosted.s.cgroups.create(hosted.cgroup, Limits(pids=0), leaf=False)
+        return SandboxConfig(
+            self._folder, hosted.hostname, host_network=spec.hostNetwork, host_ipc=spec.hostIPC,
+            shared_pid=spec.shareProcessNamespace and not spec.hostPID,
+            sysctls=tuple((item.name, item.value) for item in spec.securityContext.sysctls), cgroups=folders,
+        )  # fmt: skip
+
+    def whole(self) -> bool:
+        """Whether nothing of it is missing. After a reboot the pins are gone and it is made again; the address stays."""
+        return self._hosted.journal.sandbox_made.exists() and os.path.ismount(self._folder / "shm")
+
+    def _address(self) -> str:
+        ipam = self._hosted.s.ipam()
+        if ipam is None:
+            raise NetworkError("the node has no pod range yet: its agent has not reached the control plane")
+        return ipam.allocate(self._hosted.uid)
+
+    def _write_etc(self) -> None:
+        hosted = self._hosted
+        try:
+            resolv = Path("/etc/resolv.conf").read_text()
+        except OSError:
+            resolv = ""
+        for name, text in bundles.etc_files(hosted.pod, hosted.hostname, hosted.seen.address, resolv).items():
+            (hosted.folder / name).write_text(text)
+            os.chmod(hosted.folder / name, 0o644)
+
+    async def release(self) -> None:
+        """Give back network, address and namespaces. Having none is no error."""
+        hosted = self._hosted
+        try:
+            await hosted.s.network.detach(hosted.uid)
+            await hosted.s.runtime.remove_sandbox(self._folder)
+        except (NetworkError, StartError) as error:
+            log.warning("release_failed pod=%s error=%s", hosted.uid, error)
+        ipam = hosted.s.ipam()
+        if ipam is not None:
+            ipam.release(hosted.uid)

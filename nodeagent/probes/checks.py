@@ -1,0 +1,169 @@
+"""One check of a container, as probes and hooks do it: a command in it, an HTTP request, a TCP connection, a gRPC call.
+
+Each returns a result and raises nothing but cancellation; how long it may take is said by whoever asks.
+Source: kubelet's probes: what counts as success, and the words for failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import h11
+
+from pinnace import __version__
+
+# Bytes of an answer's body or a command's output that are read; more is of no use in a message.
+MAX_BODY = 10 << 10
+MAX_REDIRECTS = 10
+USER_AGENT = f"kube-probe/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`message` is for people, and said only of a failure."""
+
+    ok: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is checked. `run` executes a command in the container within some seconds: its exit code and output;
+    it raises TimeoutError and RuntimeError."""
+
+    address: str
+    container: Any
+    run: Callable[[list[str], float], Awaitable[tuple[int, str]]]
+
+
+class BadPort(Exception):
+    """The manifest names a port that the container does not have."""
+
+
+async def check(handler: Any, target: Target, within: float) -> Result:
+    """Do what a ProbeHandler or a LifecycleHandler says; `within` in seconds."""
+    kind = next((field.name for field, _ in handler.ListFields()), "")
+    try:
+        if kind == "exec":
+            return await _command(list(handler.exec.command), target, within)
+        if kind == "sleep":
+            await asyncio.sleep(handler.sleep.seconds)
+            return Result(True)
+        return await asyncio.wait_for(_CHECKS[kind](getattr(handler, kind), target), within)
+    except TimeoutError:
+        return Result(False, f"{_WORDS[kind]}: no answer within {within:g} s")
+    except (OSError, h11.ProtocolError, BadPort, RuntimeError) as error:
+        return Result(False, f"{_WORDS[kind]}: {error.strerror if isinstance(error, OSError) and error.strerror else error}")
+
+
+async def _command(command: list[str], target: Target, within: float) -> Result:
+    code, output = await target.run(command, within)
+    return Result(code == 0, output.strip() or f"the command ended with {code}")
+
+
+async def _http(action: Any, target: Target) -> Result:
+    host = action.host or target.address
+    url = f"{action.scheme.lower() or 'http'}://{_bracketed(host)}:{_port(action.port, target.container)}"
+    url += action.path if action.path.startswith("/") else "/" + action.path
+    headers = [(header.name, header.value) for header in action.httpHeaders]
+    for _ in range(MAX_REDIRECTS):
+        code, location, body = await _get(url, headers)
+        following = urljoin(url, location)
+        # To another host it is not followed, and counts as the answer that it is.
+        if not (300 <= code < 400 and location) or urlsplit(following).hostname != urlsplit(url).hostname:
+            return Result(200 <= code < 400, f"HTTP probe failed with statuscode: {code}" + (f", {body}" if body else ""))
+        url = following
+    return Result(False, f"stopped after {MAX_REDIRECTS} redirects")
+
+
+async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]:
+    """Status code, Location, and the beginning of the body."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=_unverified() if secure else None)
+    try:
+        machine = h11.Connection(h11.CLIENT)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        named = {name.lower() for name, _ in headers}
+        common = [("Host", parts.netloc), ("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Connection", "close")]
+        sent = [*headers, *((name, value) for name, value in common if name.lower() not in named)]
+        writer.write(machine.send(h11.Request(method="GET", target=target, headers=sent)) or b"")
+        writer.write(machine.send(h11.EndOfMessage()) or b"")
+        await writer.drain()
+        return await _answer(machine, reader)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), 1.0)
+
+
+async def _answer(machine: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str, str]:
+    code, location, body = 0, "", b""
+    while len(body) < MAX_BODY:
+        event = machine.next_event()
+        if event is h11.NEED_DATA:
+            machine.receive_data(await reader.read(MAX_BODY))
+        elif isinstance(event, h11.Response):
+            code = event.status_code
+            location = next((value.decode("latin-1") for name, value in event.headers if name == b"location"), "")
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
+            break
+    return code, location, body[:200].decode(errors="replace").strip()
+
+
+def _unverified() -> ssl.SSLContext:
+    """As kubelet: the probe asks whether it answers, not who answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _tcp(action: Any, target: Target) -> Result:
+    host = action.host or target.address
+    _, writer = await asyncio.open_connection(host, _port(action.port, target.container))
+    writer.close()
+    return Result(True)
+
+
+async def _grpc(action: Any, target: Target) -> Result:
+    # Heavy, and few pods ask for it.
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    async with grpc.aio.insecure_channel(f"{_bracketed(target.address)}:{action.port}") as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=action.service))
+        except grpc.aio.AioRpcError as error:
+            return Result(False, f"gRPC probe failed: {error.code().name}: {error.details()}")
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return Result(name == "SERVING", f'service unhealthy (responded with "{name}")')
+
+
+def _port(port: Any, container: Any) -> int:
+    """A number, a number in words, or the name of one of the container's ports."""
+    if port.type == 0:
+        return int(port.intVal)
+    for item in container.ports:
+        if item.name == port.strVal:
+            return int(item.containerPort)
+    if port.strVal.isdigit():
+        return int(port.strVal)
+    raise BadPort(f'the container has no port named "{port.strVal}"')
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+_CHECKS: dict[str, Callable[[Any, Target], Awaitable[Result]]] = {"httpGet": _http, "tcpSocket": _tcp, "grpc": _grpc}
+_WORDS = {"exec": "command", "httpGet": "HTTP request", "tcpSocket": "TCP connection", "grpc": "gRPC call", "": "no handler"}
