@@ -12,6 +12,7 @@ no process. A *bundle* is a folder with a `config.json` (`ContainerConfig`) that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -136,8 +137,11 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class ExecConfig:
+    """A command beside the container's own, as its user and with its environment; `env` comes on top."""
+
     args: tuple[str, ...]
     tty: bool = False
+    env: tuple[str, ...] = ()
 
 
 class StartError(Exception):
@@ -168,7 +172,15 @@ class Runtime(Protocol):
 class Execs(Protocol):
     """Optional: run further processes in a container."""
 
-    async def exec(self, handle: Handle, config: ExecConfig, stdio: tuple[int, int, int]) -> int:
-        """Run a process on the given descriptors (a terminal: all three the same). Returns its exit code.
+    async def exec(
+        self,
+        handle: Handle,
+        config: ExecConfig,
+        stdio: tuple[int, int, int] | None,
+        terminal: Callable[[int], None] | None = None,
+    ) -> int:
+        """Run a process to its end and return its exit code. Cancelling kills it and what it started.
 
+        Its standard streams are `stdio`, which stays the caller's; with `config.tty` there is none, and `terminal` is
+        called once with the master of a terminal of the container's own, which is then the caller's.
         Raises StartError when it cannot be started."""

@@ -23,26 +23,36 @@ class Streams:
         # One reader of the call: a generator that is cancelled while it runs cannot be read again.
         incoming: asyncio.Queue[Any] = asyncio.Queue(DEPTH)
         reader = asyncio.ensure_future(pump(call, incoming))
+        # Apart from the frames: a handler that is held up by a process does not read them.
+        handler = asyncio.ensure_future(self._exit_of(offer.open, drain(incoming), outgoing))
+        call.add_done_callback(lambda _: handler.cancel())
         try:
-            exit_ = streams_pb2.Exit()
-            try:
-                await self._handle(offer.open, drain(incoming), outgoing)
-            except ApiError as error:
-                exit_ = streams_pb2.Exit(code=1, message=error.message, reason=error.reason)
-            except Ended as ended:
-                exit_ = streams_pb2.Exit(code=ended.code)
-            last = asyncio.ensure_future(say(outgoing, Frame(exit=exit_), None))
+            last = asyncio.ensure_future(say(outgoing, Frame(exit=await handler), None))
             try:
                 # The control plane ends the call once the client has the last frame, or has gone. A client that reads
                 # slowly (a pager) may take its time.
                 await exhaust(drain(incoming))
             finally:
                 last.cancel()
+        except asyncio.CancelledError:
+            if not handler.cancelled():
+                raise
         except Exception as error:
             log.info("stream_ended id=%s error=%s", offer.id, error)
         finally:
+            handler.cancel()
             reader.cancel()
             call.cancel()
+
+    async def _exit_of(self, opening: Any, incoming: Any, outgoing: asyncio.Queue[Any]) -> streams_pb2.Exit:
+        """Handle the stream to its end."""
+        try:
+            await self._handle(opening, incoming, outgoing)
+        except ApiError as error:
+            return streams_pb2.Exit(code=1, message=error.message, reason=error.reason)
+        except Ended as ended:
+            return streams_pb2.Exit(code=ended.code)
+        return streams_pb2.Exit()
 
     async def _handle(self, opening: Any, incoming: Any, outgoing: asyncio.Queue[Any]) -> None:
         kind = opening.WhichOneof("kind")

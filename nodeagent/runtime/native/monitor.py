@@ -75,7 +75,7 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
                 os.dup2(source, target)
             init.run(config, bundle, fail_write)
         except BaseException as error:
-            os.write(fail_write, _reason(error, config["args"]).encode()[:4000])
+            os.write(fail_write, reason(error, config["args"]).encode()[:4000])
         finally:
             os._exit(127)
     for fd in (out_write, err_write, fail_write):
@@ -87,7 +87,7 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
     return pid, {out_read: b"stdout", err_read: b"stderr"}, failure.decode(errors="replace")
 
 
-def _reason(error: BaseException, args: list[str]) -> str:
+def reason(error: BaseException, args: list[str]) -> str:
     if isinstance(error, FileNotFoundError) and not error.filename2 and "$PATH" in str(error):
         return f'exec: "{args[0]}": executable file not found in $PATH'
     if isinstance(error, OSError) and error.strerror and error.filename is not None:

@@ -16,9 +16,11 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nodeagent.runtime.native import terminals
 from nodeagent.runtime.seam import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig, StartError
 from pinnace.clock import Clock
 
@@ -200,18 +202,23 @@ class NativeRuntime:
             return None
         return _handle(bundle, json.loads((bundle / "state.json").read_text()))
 
-    async def exec(self, handle: Handle, config: ExecConfig, stdio: tuple[int, int, int]) -> int:
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            request = {"op": "exec", "bundle": str(handle.bundle), "args": list(config.args), "tty": config.tty}
-            await self._request(request, (*stdio, write))
-            os.close(write)
-            write = -1
-            return int((await _read_all(read)) or b"137")
-        finally:
-            os.close(read)
-            if write >= 0:
-                os.close(write)
+    async def exec(
+        self,
+        handle: Handle,
+        config: ExecConfig,
+        stdio: tuple[int, int, int] | None,
+        terminal: Callable[[int], None] | None = None,
+    ) -> int:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        # Closing ours ends the command and all that it started, also when we are killed.
+        with ours:
+            with theirs:
+                request = {"op": "exec", "bundle": str(handle.bundle), "args": list(config.args), "env": list(config.env)}
+                await self._request(request | {"tty": config.tty}, (*(stdio or ()), theirs.fileno()))
+            if terminal is not None and config.tty:
+                terminal((await _message(ours))[1][0])
+            return int((await _message(ours))[0] or b"137")
 
 
 def _cancel(bundle: Path) -> bool:
@@ -279,21 +286,16 @@ async def _ended(pid: int, started: int) -> None:
         os.close(descriptor)
 
 
-async def _read_all(descriptor: int) -> bytes:
-    """What a pipe yields until its writers are gone; at most a few bytes here."""
+async def _message(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """One message of an exec's helper and its descriptors; empty when it was killed."""
     loop = asyncio.get_running_loop()
-    data = b""
-    while True:
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, _settle, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_reader(descriptor)
-        chunk = os.read(descriptor, 64)
-        if not chunk:
-            return data
-        data += chunk
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(channel, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(channel)
+    return terminals.receive(channel)
 
 
 def discard(bundle: Path) -> None:
