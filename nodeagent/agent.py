@@ -24,6 +24,7 @@ from nodeagent.pods.services import Services
 from nodeagent.reporter import Reporter
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
+from nodeagent.runtime.seam import Handle
 from nodeagent.session import Session
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
@@ -108,7 +109,8 @@ class Agent:
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
         facts |= {"hostname": socket.gethostname(), "capacity.memory": str(description.memory_total())}
         return Services(
-            runtime=runtime, execute=functools.partial(run_in, runtime), network=self._network, images=images, cgroups=Cgroups(self._config.cgroup),
+            runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
+            cgroups=Cgroups(self._config.cgroup),
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
             node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
             report=reporter.pod,
@@ -163,6 +165,13 @@ class Agent:
             except TimeoutError:
                 pass
             self._resync.clear()
+
+
+async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], within: float) -> tuple[int, str]:
+    done = await run_in(runtime, handle, tuple(command), timeout=within)
+    if done.timed_out:
+        raise TimeoutError
+    return done.code, done.output
 
 
 def load_identity(state_dir: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from nodeagent.pods.model import Attempt, Fault, Life, Stopping
 from nodeagent.probes.checks import Target, check
 from nodeagent.probes.prober import Prober
 from nodeagent.runtime.native.runtime import open_process
-from nodeagent.runtime.seam import Handle
+from nodeagent.runtime.seam import Handle, StartError
 
 # Seconds for a postStart hook, which kubelet gives no end at all.
 POST_START_WITHIN = 3600.0
@@ -145,7 +145,10 @@ class Lives:
             handle = self.handles.get(name)
             if handle is None:
                 raise RuntimeError("the container is not running")
-            return await self._hosted.s.execute(handle, command, within)
+            try:
+                return await self._hosted.s.execute(handle, command, within)
+            except StartError as error:
+                raise RuntimeError(str(error)) from error
 
         return Target(self._hosted.address, self._hosted.container(name), run)
 

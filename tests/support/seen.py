@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.pods.model import Attempt, Problem, Seen, Stopping
+from nodeagent.pods.model import Attempt, Life, Problem, Seen
 
 T0 = 1000.0
 
@@ -21,12 +21,14 @@ def seen(
     *attempts: Attempt,
     ready: bool = True,
     problems: dict[str, Problem] | None = None,
-    stopping: dict[str, Stopping] | None = None,
+    lives: dict[str, Life] | None = None,
     **rest: Any,
 ) -> Seen:
     """A pod that came to the node at T0; `ready`: its volumes and sandbox are made."""
     values = {"volumes": ready, "sandbox": ready, "address": "10.244.1.2" if ready else "", **rest}
-    view = Seen(T0, problems=problems or {}, stopping=stopping or {}, **values)
+    view = Seen(T0, problems=problems or {}, lives=dict(lives or {}), **values)
     for attempt in attempts:
+        # Without probes and hooks, what runs has started and is ready.
+        view.lives.setdefault(attempt.name, Life(started=True, ready=True))
         view.attempts[attempt.name] = (*view.attempts.get(attempt.name, ()), attempt)[-2:]
     return view

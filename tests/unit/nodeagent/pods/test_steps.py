@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeagent.pods import steps
-from nodeagent.pods.model import Attempt, Policy, Problem, Seen, Stopping
+from nodeagent.pods.model import Attempt, Eviction, Fault, Life, Policy, Problem, Seen, Stopping
 from nodeagent.pods.steps import (
     CreateSandbox,
     Kill,
     MountVolumes,
+    PostStart,
     Release,
+    Signal,
     Start,
     Step,
     Teardown,
@@ -35,7 +37,13 @@ def step(subject: Any, view: Seen, now: float = T0, *, gone: bool = False) -> St
 
 def deleted(subject: Any, at: float) -> Any:
     subject.metadata.deletionTimestamp.CopyFrom(codec.time_of(at))
+    subject.metadata.deletionGracePeriodSeconds = 30
     return subject
+
+
+def told(deadline: float, **more: Any) -> dict[str, Life]:
+    """`main` has its stop signal and until `deadline`."""
+    return {"main": Life(started=True, ready=True, stopping=Stopping(deadline, deadline, **{"signalled": True, **more}))}
 
 
 def problem(retry_at: float) -> Problem:
@@ -144,12 +152,12 @@ def test_a_start_that_failed_backs_off_like_a_crash() -> None:
 @pytest.mark.parametrize(
     ("view", "now", "expected"),
     [
-        pytest.param(seen(ran()), T0, Terminate("main", T0 + 30), id="told first"),
-        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 30)}), T0 + 1, Wait(T0 + 30), id="grace"),
-        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 30)}), T0 + 30, Kill("main"), id="then killed"),
-        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 99)}), T0 + 30, Kill("main"), id="grace shortened"),
-        pytest.param(seen(ran(), stopping={"main": Stopping(0, killed=True)}), T0 + 31, Wait(), id="killed once"),
-        pytest.param(seen(ran()), T0 + 30, Kill("main"), id="too late to ask"),
+        pytest.param(seen(ran()), T0, Terminate("main", Stopping(T0 + 30, T0 + 30)), id="told first"),
+        pytest.param(seen(ran(), lives=told(T0 + 30)), T0 + 1, Wait(T0 + 30), id="grace"),
+        pytest.param(seen(ran(), lives=told(T0 + 30)), T0 + 30, Kill("main"), id="then killed"),
+        pytest.param(seen(ran(), lives=told(T0 + 99)), T0 + 30, Kill("main"), id="grace shortened"),
+        pytest.param(seen(ran(), lives=told(0, killed=True)), T0 + 31, Wait(), id="killed once"),
+        pytest.param(seen(ran()), T0 + 30, Terminate("main", Stopping(T0 + 32, T0 + 30)), id="late, a moment is left"),
         pytest.param(seen(ran(code=0)), T0, Teardown(), id="ended"),
         pytest.param(seen(ran(code=1, streak=3)), T0 + 29, Teardown(), id="not restarted"),
         pytest.param(seen(ready=False), T0, Teardown(), id="never began"),
@@ -164,19 +172,21 @@ def test_a_deleted_pod_is_asked_then_killed_then_removed(view: Seen, now: float,
 def test_every_container_is_told_before_any_is_waited_for() -> None:
     """The grace period of all containers runs at the same time."""
     subject = deleted(pod("web", "a", "b"), T0 + 30)
-    view = seen(ran("a"), ran("b"), stopping={"a": Stopping(T0 + 30)})
-    assert step(subject, view) == Terminate("b", T0 + 30)
+    view = seen(ran("a"), ran("b"), lives={"a": told(T0 + 30)["main"]})
+    assert step(subject, view) == Terminate("b", Stopping(T0 + 30, T0 + 30))
 
 
 def test_deletion_also_stops_a_running_init_container() -> None:
     """Init containers get the same grace."""
-    assert step(deleted(pod("web", init=("first",)), T0 + 30), seen(ran("first"))) == Terminate("first", T0 + 30)
+    assert step(deleted(pod("web", init=("first",)), T0 + 30), seen(ran("first"))) == Terminate(
+        "first", Stopping(T0 + 30, T0 + 30)
+    )
 
 
 def test_a_pod_taken_off_the_node_is_killed_and_removed() -> None:
     """Forced deletion: nobody waits for it."""
     assert step(pod(), seen(ran()), gone=True) == Kill("main")
-    assert step(pod(), seen(ran(), stopping={"main": Stopping(T0 + 30)}), gone=True) == Kill("main")
+    assert step(pod(), seen(ran(), lives=told(T0 + 30)), gone=True) == Kill("main")
     assert step(pod(), seen(ran(code=137)), gone=True) == Teardown()
 
 
@@ -184,8 +194,8 @@ def test_a_pod_taken_off_the_node_is_killed_and_removed() -> None:
     ("view", "now", "expected"),
     [
         pytest.param(seen(ran()), T0 + 59, Wait(T0 + 60), id="runs until then"),
-        pytest.param(seen(ran()), T0 + 60, Terminate("main", T0 + 90), id="told at the deadline"),
-        pytest.param(seen(ran(), stopping={"main": Stopping(T0 + 90)}), T0 + 90, Kill("main"), id="killed after grace"),
+        pytest.param(seen(ran()), T0 + 60, Terminate("main", Stopping(T0 + 90, T0 + 90)), id="told at the deadline"),
+        pytest.param(seen(ran(), lives=told(T0 + 90)), T0 + 90, Kill("main"), id="killed after grace"),
         pytest.param(seen(ran(code=137, ended=T0 + 90)), T0 + 90, Release(), id="over"),
         pytest.param(seen(ran(code=137, ended=T0 + 90), released=True), T0 + 99, Wait(), id="stays over"),
         pytest.param(seen(ready=False), T0 + 60, Release(), id="never began"),
@@ -211,11 +221,13 @@ def test_a_new_image_replaces_the_container_whatever_the_policy(policy: str) -> 
     """Asked with the pod's grace, killed after it, and started again: the exit was ours."""
     subject = pod(restartPolicy=policy, terminationGracePeriodSeconds=5)
     old = {"image": "busybox:old"}
-    assert step(subject, seen(ran(**old))) == Terminate("main", T0 + 5)
-    assert step(subject, seen(ran(**old), stopping={"main": Stopping(T0 + 5)})) == Wait(T0 + 5)
-    assert step(subject, seen(ran(**old), stopping={"main": Stopping(T0 + 5)}), T0 + 5) == Kill("main")
-    assert step(subject, seen(ran(**old), stopping={"main": Stopping(0, killed=True)}), T0 + 6) == Wait()
-    assert step(subject, seen(ran(code=0, **old), stopping={"main": Stopping(T0 + 5)})) == Start("main", 1, 1)
+    asked = step(subject, seen(ran(**old)))
+    assert isinstance(asked, Terminate)
+    assert asked.told == Stopping(T0 + 5, T0 + 5)
+    assert step(subject, seen(ran(**old), lives=told(T0 + 5))) == Wait(T0 + 5)
+    assert step(subject, seen(ran(**old), lives=told(T0 + 5)), T0 + 5) == Kill("main")
+    assert step(subject, seen(ran(**old), lives=told(0, killed=True)), T0 + 6) == Wait()
+    assert step(subject, seen(ran(code=0, **old), lives=told(T0 + 5))) == Start("main", 1, 1)
 
 
 def test_a_container_that_ended_by_itself_is_not_revived_by_a_new_image() -> None:
@@ -240,13 +252,18 @@ def attempts(name: str) -> st.SearchStrategy[tuple[Attempt, ...]]:
 
 
 NAMES = ("first", "second", "a", "b")
+HOOKS = st.sampled_from(["", "running", "done"])
+MOMENTS = st.floats(T0, T0 + 1500)
+LIVES = st.builds(
+    Life, post_start=HOOKS, started=st.booleans(), ready=st.booleans(),
+    fault=st.none() | st.builds(Fault, st.just("unwell"), st.none() | st.integers(1, 60)),
+    stopping=st.none() | st.builds(Stopping, MOMENTS, MOMENTS, HOOKS, st.booleans(), st.booleans()),
+)  # fmt: skip
 VIEWS = st.builds(
     Seen, st.just(T0), sandbox=st.booleans(), released=st.booleans(), volumes=st.booleans(),
     attempts=st.fixed_dictionaries({}, optional={name: attempts(name) for name in NAMES}),
     problems=st.dictionaries(st.sampled_from(["", *NAMES]), st.floats(T0, T0 + 1500).map(problem)),
-    stopping=st.dictionaries(
-        st.sampled_from(NAMES), st.builds(Stopping, st.floats(T0, T0 + 1500), killed=st.booleans())
-    ),
+    lives=st.dictionaries(st.sampled_from(NAMES), LIVES),
 )  # fmt: skip
 PODS = st.builds(
     lambda policy, limit, end: deleted(_made(policy, limit), end) if end else _made(policy, limit),
@@ -266,7 +283,7 @@ def test_whatever_was_seen_no_step_breaks_the_order(subject: Any, view: Seen, no
     """Nothing starts while the pod ends, no main before its inits, no waiting for the past, no second copy."""
     taken = step(subject, view, now, gone=gone)
     if steps.ending(subject, gone=gone, seen=view, now=now) is not None:
-        assert isinstance(taken, Terminate | Kill | Release | Teardown | Wait)
+        assert isinstance(taken, Terminate | Signal | Kill | Release | Teardown | Wait)
     if isinstance(taken, Wait) and taken.until is not None:
         assert taken.until > now
     if isinstance(taken, Start):
@@ -276,4 +293,156 @@ def test_whatever_was_seen_no_step_breaks_the_order(subject: Any, view: Seen, no
         assert last is None or not last.running
         assert taken.number == (0 if last is None else last.number + 1)
         before = ("first", "second") if taken.name in ("a", "b") else NAMES[: NAMES.index(taken.name)]
+        if view.last("a") or view.last("b"):
+            # The init containers are behind the pod for good.
+            assert taken.name in ("a", "b")
+            return
         assert all((end := view.last(name)) is not None and not end.running and end.code == 0 for name in before)
+
+
+# Sidecars, hooks, faults, ephemeral containers, evictions
+
+
+def sidecar(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "image": "busybox", "restartPolicy": "Always", **more}
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(seen(), Start("log", 0, 0), id="the sidecar first"),
+        pytest.param(seen(ran("log"), lives={"log": Life()}), Wait(), id="not started yet"),
+        pytest.param(seen(ran("log")), Start("setup", 0, 0), id="started: on to the next"),
+        pytest.param(seen(ran("log"), ran("setup")), Wait(), id="an init container beside it"),
+        pytest.param(seen(ran("log", 1), ran("setup")), Start("log", 1, 1), id="it restarts while others initialise"),
+        pytest.param(seen(ran("log"), ran("setup", 0)), Start("main", 0, 0), id="then the main container"),
+        pytest.param(seen(ran("log", 0), ran("setup", 0), ran()), Start("log", 1, 1), id="it restarts whatever its code"),
+        pytest.param(seen(ran("log", 1, streak=1), ran("setup", 0), ran()), Wait(T0 + 10), id="with back-off"),
+        pytest.param(seen(ran("log", 1, streak=1), ran("setup", 0), ran(code=1)), Start("main", 1, 1), id="holding up nobody"),
+    ],
+)
+def test_sidecars_start_in_order_and_stay(view: Seen, expected: Step) -> None:
+    """The next container waits until a sidecar has started, not until it has ended."""
+    assert step(pod("web", init=(sidecar("log"), "setup")), view) == expected
+
+
+def test_a_sidecar_restarts_in_a_pod_that_never_restarts() -> None:
+    """Its own policy counts."""
+    subject = pod("web", init=(sidecar("log"),), restartPolicy="Never")
+    assert step(subject, seen(ran("log", 1), ran())) == Start("log", 1, 1)
+
+
+def test_sidecars_stop_after_the_main_containers_the_last_one_first() -> None:
+    """In a deletion, and when the pod has ended by itself."""
+    subject = pod("web", init=(sidecar("one"), sidecar("two")), restartPolicy="Never")
+    for view in (seen(ran("one"), ran("two"), ran(code=0)), seen(ran("one"), ran("two"), ran(code=1))):
+        assert step(subject, view) == Terminate("two", Stopping(T0 + 30, T0 + 30))
+        assert steps.outcome(subject, view) is not None
+    assert step(subject, seen(ran("one"), ran("two", 143), ran(code=0))) == Terminate("one", Stopping(T0 + 30, T0 + 30))
+    assert step(subject, seen(ran("one", 143), ran("two", 143), ran(code=0))) == Release()
+    ending = deleted(subject, T0 + 10)
+    assert step(ending, seen(ran("one"), ran("two"), ran())) == Terminate("main", Stopping(T0 + 10, T0 + 10))
+    late = seen(ran("one"), ran("two"), ran(code=137))
+    assert step(ending, late, T0 + 11) == Terminate("two", Stopping(T0 + 13, T0 + 10))
+
+
+def test_sidecars_do_not_decide_how_a_pod_ended() -> None:
+    """A failed one does not fail the pod."""
+    subject = pod("web", init=(sidecar("log"),), restartPolicy="Never")
+    assert steps.outcome(subject, seen(ran("log", 1), ran(code=0))) == "Succeeded"
+
+
+def hooked(**lifecycle: Any) -> Any:
+    return pod("web", {"name": "main", "image": "busybox", "lifecycle": lifecycle})
+
+
+def test_the_post_start_hook_runs_once_after_the_start() -> None:
+    """Begun once; while it runs, and after it, there is nothing to do."""
+    subject = hooked(postStart={"exec": {"command": ["true"]}})
+    assert step(subject, seen(ran(), lives={"main": Life()})) == PostStart("main")
+    assert step(subject, seen(ran(), lives={"main": Life(post_start="running")})) == Wait()
+    assert step(subject, seen(ran(), lives={"main": Life(post_start="done")})) == Wait()
+
+
+@pytest.mark.parametrize(
+    ("told_", "now", "expected"),
+    [
+        (Stopping(T0 + 30, T0 + 30, hook="running"), T0 + 1, Wait(T0 + 30)),
+        (Stopping(T0 + 30, T0 + 30, hook="done"), T0 + 1, Signal("main", T0 + 30)),
+        (Stopping(T0 + 30, T0 + 30, hook="running"), T0 + 30, Signal("main", T0 + 32)),
+        (Stopping(T0 + 32, T0 + 30, hook="done", signalled=True), T0 + 31, Wait(T0 + 32)),
+        (Stopping(T0 + 32, T0 + 30, hook="done", signalled=True), T0 + 32, Kill("main")),
+        (Stopping(T0 + 30, T0 + 30), T0, Signal("main", T0 + 30)),
+    ],
+)
+def test_the_pre_stop_hook_comes_before_the_signal_within_the_grace(told_: Stopping, now: float, expected: Step) -> None:
+    """Hook, signal, kill; a hook that takes all of the time leaves two seconds."""
+    view = seen(ran(), lives={"main": Life(started=True, stopping=told_)})
+    assert step(deleted(pod(), T0 + 30), view, now) == expected
+
+
+@pytest.mark.parametrize(("grace", "expected"), [(None, 30), (5, 5)])
+def test_a_failed_probe_stops_the_container_with_its_own_grace(grace: int | None, expected: int) -> None:
+    """terminationGracePeriodSeconds of the probe, else of the pod."""
+    view = seen(ran(), lives={"main": Life(started=True, fault=Fault("unwell", grace))})
+    assert step(pod(), view) == Terminate("main", Stopping(T0 + expected, T0 + expected), "unwell")
+
+
+def test_an_earlier_end_of_the_pod_shortens_a_stop_that_is_under_way() -> None:
+    """And a later one does not prolong it."""
+    view = seen(ran(), lives=told(T0 + 60))
+    assert step(deleted(pod(), T0 + 10), view) == Wait(T0 + 10)
+    assert step(deleted(pod(), T0 + 90), view) == Wait(T0 + 60)
+
+
+def debugged(*names: str) -> Any:
+    subject = pod("web", init=("first",))
+    for name in names:
+        subject.spec.ephemeralContainers.add().ephemeralContainerCommon.name = name
+    return subject
+
+
+def test_ephemeral_containers_start_once_whatever_the_others_do() -> None:
+    """Beside a hanging init container, never again, and of no weight for the pod's end."""
+    assert step(debugged("debug"), seen(ran("first"))) == Start("debug", 0, 0)
+    assert step(debugged("debug"), seen(ran("first"), ran("debug", 1, image=""))) == Wait()
+    subject = debugged("debug")
+    subject.spec.restartPolicy = "Never"
+    over = seen(ran("first", 0), ran(code=0), ran("debug", image=""))
+    assert step(subject, over) == Terminate("debug", Stopping(T0 + 30, T0 + 30))
+    assert steps.outcome(subject, over) == "Succeeded"
+
+
+def test_an_evicted_pod_is_stopped_and_never_restarted() -> None:
+    """With its grace, or at once; it stays on the node as Failed."""
+    soft = seen(ran(), eviction=Eviction("Evicted", "low on memory", T0 + 5))
+    assert step(pod(), soft) == Terminate("main", Stopping(T0 + 5, T0 + 5))
+    assert step(pod(), seen(ran(), eviction=Eviction("Evicted", "low on memory", 0.0))) == Kill("main")
+    assert step(pod(), seen(ran(code=137), eviction=Eviction("Evicted", "low on memory", 0.0))) == Release()
+
+
+ON_42 = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+
+
+@pytest.mark.parametrize(
+    ("own", "code", "again"),
+    [
+        ({"restartPolicy": "Never"}, 1, False),
+        ({"restartPolicy": "OnFailure"}, 0, False),
+        ({"restartPolicy": "OnFailure"}, 3, True),
+        (
+            {
+                "restartPolicy": "Never",
+                "restartPolicyRules": [ON_42],
+            },
+            42,
+            True,
+        ),
+        ({"restartPolicy": "Never", "restartPolicyRules": [ON_42]}, 43, False),
+    ],
+)
+def test_a_containers_own_policy_and_rules_come_before_the_pods(own: dict[str, Any], code: int, again: bool) -> None:
+    """restartPolicy and restartPolicyRules of the container."""
+    subject = pod("web", {"name": "main", "image": "busybox", **own}, "other")
+    taken = step(subject, seen(ran(code=code), ran("other")))
+    assert taken == (Start("main", 1, 1) if again else Wait())
