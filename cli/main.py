@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Document a kind and its fields"),
     "apply": ("apply", "Make objects what files say (server-side apply)"),
     "create": ("create", "Create objects from files or arguments"),
+    "patch": ("patch", "Change some fields of objects"),
     "delete": ("delete", "Delete objects, and wait until they are gone"),
     "logs": ("logs", "Print the logs of a container"),
     "exec": ("exec", "Run a command in a container"),

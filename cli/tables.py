@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinnace.kinds import Kind
+from pinnace.podspec import is_sidecar
 
 Cell = Callable[[Any, float], str]
 
@@ -45,23 +46,31 @@ def age(item: Any, now: float) -> str:
 def pod_status(pod: Any) -> str:
     """The STATUS word of a pod: the most telling reason of its containers."""
     status = pod.status.reason or pod.status.phase or "Unknown"
-    total = len(pod.spec.initContainers)
+    sidecars = {container.name for container in pod.spec.initContainers if is_sidecar(container)}
     for index, item in enumerate(pod.status.initContainerStatuses):
-        state = item.state
-        if state.HasField("terminated") and state.terminated.exitCode == 0:
+        if item.name in sidecars and item.started:
             continue
-        if state.HasField("terminated"):
-            status = f"Init:{state.terminated.reason or 'ExitCode:' + str(state.terminated.exitCode)}"
-        elif state.waiting.reason not in ("", "PodInitializing", "ContainerCreating"):
-            status = f"Init:{state.waiting.reason}"
-        else:
-            status = f"Init:{index}/{total}"
-        break
+        word = _init_status(item, index, len(pod.spec.initContainers))
+        if word is not None:
+            status = word
+            break
     else:
         status = _main_status(pod, status)
     if pod.metadata.deletionTimestamp.seconds:
         return "Unknown" if pod.status.reason == "NodeLost" else "Terminating"
     return status
+
+
+def _init_status(item: Any, index: int, total: int) -> str | None:
+    """What an init container that holds the pod up says; None for one that does not."""
+    state = item.state
+    if state.HasField("terminated"):
+        if state.terminated.exitCode == 0:
+            return None
+        return f"Init:{state.terminated.reason or 'ExitCode:' + str(state.terminated.exitCode)}"
+    if state.waiting.reason not in ("", "PodInitializing", "ContainerCreating"):
+        return f"Init:{state.waiting.reason}"
+    return f"Init:{index}/{total}"
 
 
 def _main_status(pod: Any, status: str) -> str:
@@ -74,16 +83,25 @@ def _main_status(pod: Any, status: str) -> str:
             status = state.terminated.reason or f"ExitCode:{state.terminated.exitCode}"
         elif item.ready and state.HasField("running"):
             running = True
+    if pod.status.reason == "Evicted":
+        return "Evicted"
     return "Running" if status == "Completed" and running else status
 
 
+def _counted(pod: Any) -> list[Any]:
+    """The statuses of containers that are to run for as long as the pod does: sidecars too."""
+    sidecars = {container.name for container in pod.spec.initContainers if is_sidecar(container)}
+    return [*(s for s in pod.status.initContainerStatuses if s.name in sidecars), *pod.status.containerStatuses]
+
+
 def _ready(pod: Any, now: float) -> str:
-    return f"{sum(1 for item in pod.status.containerStatuses if item.ready)}/{len(pod.spec.containers)}"
+    total = len(pod.spec.containers) + sum(1 for container in pod.spec.initContainers if is_sidecar(container))
+    return f"{sum(1 for item in _counted(pod) if item.ready)}/{total}"
 
 
 def _restarts(pod: Any, now: float) -> str:
-    count = sum(item.restartCount for item in pod.status.containerStatuses)
-    ends = [item.lastState.terminated.finishedAt.seconds for item in pod.status.containerStatuses]
+    count = sum(item.restartCount for item in _counted(pod))
+    ends = [item.lastState.terminated.finishedAt.seconds for item in _counted(pod)]
     last = max(ends, default=0)
     return f"{count} ({duration(now - last)} ago)" if count and last else str(count)
 

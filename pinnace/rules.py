@@ -47,7 +47,7 @@ def is_label_value(text: str) -> str | None:
     return "must be empty or at most 63 of a-z, A-Z, 0-9, '-', '_' and '.', beginning and ending with a letter or digit"
 
 
-def _is_port_name(text: str) -> str | None:
+def is_port_name(text: str) -> str | None:
     return None if _PORT_NAME.match(text) else "must be at most 15 of a-z, 0-9 and '-', with a letter, no '--'"
 
 
@@ -89,7 +89,7 @@ def _is_relative(text: str) -> str | None:
 
 FORMATS: dict[str, Callable[[str], str | None]] = {
     "dns-label": is_label, "dns-subdomain": is_subdomain, "qualified-name": is_qualified_name,
-    "port-name": _is_port_name, "env-name": _is_env_name, "ip": _is_ip, "absolute-path": _is_absolute,
+    "port-name": is_port_name, "env-name": _is_env_name, "ip": _is_ip, "absolute-path": _is_absolute,
     "container-path": _is_container_path, "host-path": _is_host_path, "relative-path": _is_relative,
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from controlplane.store import Store
-from pinnace import kinds
+from pinnace import kinds, podspec
 from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 from pinnace.errors import BadRequest, NotFound
 
@@ -50,7 +50,7 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         """The pod's node, and the container filled in. Raises NotFound and BadRequest."""
         pod = self._store.get(kinds.POD, opening.namespace or "default", opening.pod)
         opening.namespace = pod.metadata.namespace
-        names = [container.name for container in (*pod.spec.containers, *pod.spec.initContainers)]
+        names = podspec.names(pod)
         if not opening.container:
             default = pod.metadata.annotations.get("kubectl.kubernetes.io/default-container", "")
             opening.container = default if default in names else names[0]

@@ -12,7 +12,7 @@ from controlplane.api import ownership
 from controlplane.api.admission import admit
 from controlplane.api.admission.namespaces import FINALIZER
 from controlplane.store import Tx
-from pinnace import codec, kinds
+from pinnace import codec, kinds, quantity
 from pinnace.clock import Ids
 from pinnace.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from pinnace.kinds import Kind
@@ -293,7 +293,7 @@ def qos_class(pod: Any) -> str:
     for container in every:
         for name in ("cpu", "memory"):
             limits, requests = container.resources.limits, container.resources.requests
-            if name not in limits or requests[name].string != limits[name].string:
+            if name not in limits or quantity.parse(requests[name].string) != quantity.parse(limits[name].string):
                 return "Burstable"
     return "Guaranteed"
 

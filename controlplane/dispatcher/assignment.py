@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from controlplane.store import Event, Row
-from pinnace import kinds
+from pinnace import kinds, podspec
 from pinnace.api.v1 import nodes_pb2, objects_pb2
 from pinnace.kinds import Kind
 
@@ -62,12 +62,11 @@ class NodeAssignment:
             if key not in self._pods:
                 return []
             return [_change(kinds.POD, key, None), *self._unname(self._pods.pop(key))]
-        changes = []
-        if key not in self._pods:
-            names = self._pods[key] = config_keys(pod)
-            # First what the pod needs, so that the agent never sees a pod whose objects are yet to come.
-            changes = self._name(names)
-        return [*changes, _change(kinds.POD, key, row)]
+        # An ephemeral container that was added may name more than the pod did.
+        before, names = self._pods.get(key, frozenset()), config_keys(pod)
+        self._pods[key] = names
+        # First what the pod needs, so that the agent never sees a pod whose objects are yet to come.
+        return [*self._name(names - before), _change(kinds.POD, key, row), *self._unname(before - names)]
 
     def _name(self, names: Iterable[str]) -> list[nodes_pb2.Change]:
         changes = []
@@ -132,7 +131,7 @@ def config_keys(pod: Any) -> frozenset[str]:
             found.add(("ConfigMap", source.configMap.localObjectReference.name))
         if source.HasField("secret"):
             found.add(("Secret", source.secret.secretName))
-    for container in (*pod.spec.initContainers, *pod.spec.containers):
+    for _, container in podspec.containers(pod):
         for env in container.env:
             found.add(("ConfigMap", env.valueFrom.configMapKeyRef.localObjectReference.name))
             found.add(("Secret", env.valueFrom.secretKeyRef.localObjectReference.name))

@@ -19,8 +19,8 @@ from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Ids
 
 LEASES = "kube-node-lease"
-# Conditions of a pod that its agent does not own.
-_FOREIGN_CONDITIONS = ("PodScheduled", "DisruptionTarget")
+# Conditions of a pod that its agent owns; all others (the scheduler's, readiness gates) are kept as they are.
+_AGENT_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
 # Labels and annotations that a node may set on itself (Kubernetes' NodeRestriction, simplified).
 _OWN_LABELS = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
 
@@ -100,17 +100,23 @@ def _pod(tx: Tx, node: str, item: nodes_pb2.PodReport, now: float) -> None:
         if verbs.settled(kinds.POD, pod):
             tx.delete(kinds.POD, item.namespace, item.name)
             return
-    foreign = [c for c in pod.status.conditions if c.type in _FOREIGN_CONDITIONS]
+    own = [c for c in item.status.conditions if c.type in _AGENT_CONDITIONS or _evicted(c)]
+    named = {*_AGENT_CONDITIONS, *(c.type for c in own)}
+    foreign = [c for c in pod.status.conditions if c.type not in named]
     before = type(pod.status)()
     before.CopyFrom(pod.status)
     qos = pod.status.qosClass
     pod.status.CopyFrom(item.status)
-    own = [c for c in item.status.conditions if c.type not in _FOREIGN_CONDITIONS]
     del pod.status.conditions[:]
     pod.status.conditions.extend([*foreign, *own])
     pod.status.qosClass = qos
     if pod.status != before or item.removed:
         tx.put(kinds.POD, pod)
+
+
+def _evicted(condition: Any) -> bool:
+    """DisruptionTarget belongs to whoever disrupts the pod; of an eviction by its node, to the agent."""
+    return bool(condition.type == "DisruptionTarget" and condition.reason == "TerminationByKubelet")
 
 
 def _node(tx: Tx, name: str, status: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pinnace import quantity
+from pinnace.podspec import is_sidecar
 
 # Columns of every resource array, in this order. Units: millicores, bytes, bytes, pods.
 RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
@@ -44,13 +46,28 @@ def read(pod: Any) -> PodInfo:
 
 
 def requests(spec: Any) -> tuple[int, int, int]:
-    """Containers together, or the largest init container when that is more (init containers run one at a time)."""
-    together = [_of(container) for container in spec.containers]
-    alone = [_of(container) for container in spec.initContainers]
-    sums = [sum(column) for column in zip(*together, strict=True)] if together else [0, 0, 0]
-    peak = [max(column) for column in zip(*alone, strict=True)] if alone else [0, 0, 0]
-    cpu, memory, disk = (max(pair) for pair in zip(sums, peak, strict=True))
+    """What the pod needs at its fullest: its containers beside its sidecars, or an init container beside the sidecars
+    that started before it. Source: KEP-753."""
+    total = _sum(_of(container) for container in spec.containers)
+    sidecars, peak = (0, 0, 0), (0, 0, 0)
+    for container in spec.initContainers:
+        if is_sidecar(container):
+            sidecars = _sum((sidecars, _of(container)))
+            peak = _most(peak, sidecars)
+        else:
+            peak = _most(peak, _sum((sidecars, _of(container))))
+    return _most(_sum((total, sidecars)), peak)
+
+
+def _sum(items: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:
+    cpu = memory = disk = 0
+    for item in items:
+        cpu, memory, disk = cpu + item[0], memory + item[1], disk + item[2]
     return cpu, memory, disk
+
+
+def _most(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2])
 
 
 def _of(container: Any) -> tuple[int, int, int]:

@@ -6,14 +6,14 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nodeagent.images.store import Image, ImageStore
 from nodeagent.pods.environment import ConfigError, environment, expand
 from nodeagent.runtime import seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS
-from nodeagent.runtime.seam import ContainerConfig, Mount
+from nodeagent.runtime.seam import ContainerConfig, Mount, Terminal
 from nodeagent.volumes.manager import Lookup
 from pinnace import pki, quantity
 
@@ -30,6 +30,8 @@ class Place:
     volumes: dict[str, str]
     facts: dict[str, str]
     cgroup: str
+    # The init and its start time of the container whose processes this one is to see (targetContainerName).
+    target: tuple[int, int] = (0, 0)
 
 
 def sandbox_of(place: Place) -> Path:
@@ -78,10 +80,23 @@ def write(
         read_only_root=security.readOnlyRootFilesystem,
         seccomp="" if _unconfined(pod, container) else str(seccomp.compiled(seccomp_folder, capabilities)),
         oom_score_adj=_oom_score(pod, container, place),
+        host_network=pod.spec.hostNetwork,
+        host_ipc=pod.spec.hostIPC,
+        pid_namespace=_pid_namespace(pod, place),
+        pid_target=place.target,
+        terminal=Terminal(container.stdin, container.stdinOnce, container.tty),
     )
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     # It may hold secrets (env).
     pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode())
+
+
+def _pid_namespace(pod: Any, place: Place) -> Literal["own", "pod", "host", "container"]:
+    if pod.spec.hostPID:
+        return "host"
+    if pod.spec.shareProcessNamespace:
+        return "pod"
+    return "container" if place.target[0] else "own"
 
 
 def _args(container: Any, config: dict[str, Any], env: dict[str, str]) -> list[str]:

@@ -100,12 +100,24 @@ class Containers:
         hosted = self._hosted
         if not hosted.volumes:
             hosted.volumes = volumes.prepare(hosted.folder / "volumes", hosted.pod, hosted.lookup)
-        place = bundles.Place(hosted.folder, hosted.logs, hosted.volumes, hosted.facts(), hosted.cgroup)
+        place = bundles.Place(
+            hosted.folder, hosted.logs, hosted.volumes, hosted.facts(), hosted.cgroup, self._target(container.name)
+        )
         bundles.write(
             bundle, hosted.pod, container, image, place, images=hosted.s.images, cgroups=hosted.s.cgroups,
             lookup=hosted.lookup, seccomp_folder=hosted.s.state / "seccomp",
             log=hosted.log_of(container.name, int(bundle.name)),
         )  # fmt: skip
+
+    def _target(self, name: str) -> tuple[int, int]:
+        """The process that an ephemeral container wants to be beside. Raises ConfigError while it does not run."""
+        wanted = next((e.targetContainerName for e in self._hosted.pod.spec.ephemeralContainers if _name(e) == name), "")
+        if not wanted:
+            return 0, 0
+        handle = self.lives.handles.get(wanted)
+        if handle is None:
+            raise ConfigError(f'target container "{wanted}" is not running')
+        return handle.pid, handle.pid_start
 
     def _note_start_error(self, attempt: Attempt, text: str) -> None:
         """A start that failed counts as a run that ended at once, with the code that shells give."""
@@ -211,6 +223,10 @@ class Containers:
             return
         self._hosted.seen.lives[attempt.name] = life
         self._note_end(attempt.name, attempt.number, found)
+
+
+def _name(item: Any) -> str:
+    return str(item.ephemeralContainerCommon.name)
 
 
 def _ended(attempt: Attempt, exit_: Exit, message: str) -> Attempt:

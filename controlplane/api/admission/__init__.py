@@ -11,6 +11,7 @@ from pinnace.kinds import Kind
 
 _DEFAULTS = {"Pod": pods.default}
 _VALIDATE = {"Pod": pods.validate, "Node": nodes.validate, "ConfigMap": config.validate, "Secret": config.validate}
+_CREATES = {"Pod": pods.validate_create}
 _UPDATES = {"Pod": pods.validate_update, "ConfigMap": config.validate_update, "Secret": config.validate_update}
 _PREPARE = {"Secret": config.prepare, "Namespace": namespaces.prepare}
 
@@ -25,6 +26,8 @@ def admit(kind: Kind, message: Any, *, old: Any | None = None) -> None:
     faults = meta.validate(kind, message) + rules.validate(message)
     if kind.kind in _VALIDATE:
         faults += _VALIDATE[kind.kind](message)
+    if old is None and kind.kind in _CREATES:
+        faults += _CREATES[kind.kind](message)
     if old is not None:
         faults += rules.changed_immutable(old, message)
         if kind.kind in _UPDATES:

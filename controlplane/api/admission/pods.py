@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
 from typing import Any
 
-from controlplane.api.admission import meta
-from pinnace import quantity
+from controlplane.api.admission import lifecycle, meta
+from pinnace import podspec, quantity
 from pinnace.errors import Cause
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -34,7 +33,7 @@ def default(pod: Any) -> None:
         spec.securityContext.SetInParent()
     # Two names of one field; the older one is kept in step, as in Kubernetes.
     spec.serviceAccount = spec.serviceAccountName
-    for _, container in containers(pod):
+    for _, container in podspec.containers(pod):
         if not container.imagePullPolicy:
             tag = container.image.rpartition("/")[2]
             latest = "@" not in tag and (":" not in tag or tag.endswith(":latest"))
@@ -50,18 +49,11 @@ def default(pod: Any) -> None:
             spec.tolerations.add(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_SECONDS)
 
 
-def containers(pod: Any) -> Iterator[tuple[str, Any]]:
-    """Every container with its path."""
-    for field in ("initContainers", "containers"):
-        for index, container in enumerate(getattr(pod.spec, field)):
-            yield f"spec.{field}[{index}]", container
-
-
 def validate(pod: Any) -> list[Cause]:
     faults = _volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod) + _dns(pod)
     volumes = {volume.name for volume in pod.spec.volumes}
     names: set[str] = set()
-    for path, container in containers(pod):
+    for path, container in podspec.containers(pod):
         if container.name in names:
             faults.append(Cause(f"{path}.name", f'Duplicate value: "{container.name}"', "FieldValueDuplicate"))
         names.add(container.name)
@@ -69,7 +61,7 @@ def validate(pod: Any) -> list[Cause]:
             faults.append(Cause(f"{path}.image", "Invalid value: not an image reference"))
         faults += _mounts(path, container, volumes) + _env(path, container) + _ports(path, container)
         faults += _resources(path, container)
-    return faults
+    return faults + lifecycle.validate(pod)
 
 
 def _volumes(pod: Any) -> list[Cause]:
@@ -177,6 +169,11 @@ def _dns(pod: Any) -> list[Cause]:
     return []
 
 
+def validate_create(pod: Any) -> list[Cause]:
+    """Rules that hold only for a pod that is new."""
+    return lifecycle.validate_create(pod)
+
+
 def validate_update(old: Any, new: Any) -> list[Cause]:
     """A pod is replaced rather than updated: little of its spec may change."""
     allowed = type(new)()
@@ -185,18 +182,21 @@ def validate_update(old: Any, new: Any) -> list[Cause]:
         before, after = getattr(allowed.spec, field), getattr(new.spec, field)
         for was, now in zip(before, after, strict=False):
             was.image = now.image
-    for field in ("activeDeadlineSeconds",):
-        allowed.spec.ClearField(field)
-        if new.spec.HasField(field):
-            setattr(allowed.spec, field, getattr(new.spec, field))
+    allowed.spec.ClearField("activeDeadlineSeconds")
+    if new.spec.HasField("activeDeadlineSeconds"):
+        allowed.spec.activeDeadlineSeconds = new.spec.activeDeadlineSeconds
+    faults = lifecycle.ephemeral_faults(old.spec.ephemeralContainers, new.spec.ephemeralContainers)
+    del allowed.spec.ephemeralContainers[:]
+    allowed.spec.ephemeralContainers.extend(new.spec.ephemeralContainers)
     kept = list(old.spec.tolerations)
     if all(item in new.spec.tolerations for item in kept):
         del allowed.spec.tolerations[:]
         allowed.spec.tolerations.extend(new.spec.tolerations)
     if allowed.spec == new.spec:
-        return []
+        return faults
     message = (
         "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, "
-        "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions)"
+        "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions) or "
+        "`spec.ephemeralContainers` (only additions)"
     )
-    return [Cause("spec", message, "FieldValueForbidden")]
+    return [*faults, Cause("spec", message, "FieldValueForbidden")]

@@ -1,0 +1,66 @@
+"""The pieces of a description: a name and its value, a map, conditions, events."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from cli import tables
+from pinnace import kinds
+from pinnace.kinds import Kind
+
+
+def line(name: str, value: str, depth: int = 0) -> str:
+    return f"{'  ' * depth}{name + ':':<{18 - 2 * depth}}{value}"
+
+
+def map_lines(name: str, items: Any, depth: int = 0, sign: str = "=") -> list[str]:
+    pairs = [f"{key}{sign}{value}" for key, value in sorted(items.items())]
+    rest = [" " * 18 + pair for pair in pairs[1:]]
+    return [line(name, pairs[0] if pairs else "<none>", depth), *rest]
+
+
+def when(moment: Any) -> str:
+    if not moment.seconds:
+        return "<unset>"
+    return datetime.fromtimestamp(moment.seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S %z")
+
+
+def head(kind: Kind, item: Any) -> list[str]:
+    meta = item.metadata
+    lines = [line("Name", meta.name)]
+    if kind.namespaced:
+        lines.append(line("Namespace", meta.namespace))
+    return lines
+
+
+def labels(item: Any) -> list[str]:
+    return [*map_lines("Labels", item.metadata.labels), *map_lines("Annotations", item.metadata.annotations, sign=": ")]
+
+
+def conditions(item: Any) -> list[str]:
+    rows = [["Type", "Status", "Since", "Reason", "Message"]]
+    now = time.time()
+    for c in item.status.conditions:
+        since = tables.duration(now - c.lastTransitionTime.seconds) if c.lastTransitionTime.seconds else ""
+        rows.append([c.type, c.status, since, c.reason, c.message])
+    return ["  " + line for line in tables.render(rows).splitlines()]
+
+
+def events(client: Any, kind: Kind, item: Any) -> list[str]:
+    fields = f"involvedObject.kind={kind.kind},involvedObject.name={item.metadata.name}"
+    found = client.list(kinds.EVENT, item.metadata.namespace if kind.namespaced else "", fields=fields)
+    found = [event for event in found if event.involvedObject.uid in ("", item.metadata.uid)]
+    if not found:
+        return [line("Events", "<none>")]
+    found.sort(key=lambda event: (event.lastTimestamp.seconds, event.firstTimestamp.seconds))
+    now = time.time()
+    rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "---", "----", "-------"]]
+    for event in found:
+        age = tables.duration(now - event.lastTimestamp.seconds)
+        if event.count > 1:
+            age += f" (x{event.count} over {tables.duration(now - event.firstTimestamp.seconds)})"
+        source = event.source.component + (f", {event.source.host}" if event.source.host else "")
+        rows.append([event.type, event.reason, age, source, event.message.strip()])
+    return ["Events:", *("  " + line for line in tables.render(rows).splitlines())]

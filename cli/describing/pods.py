@@ -1,0 +1,69 @@
+"""A pod in detail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cli import tables
+from cli.describing.containers import container_lines
+from cli.describing.lines import conditions, head, labels, line, map_lines, when
+from pinnace import podspec
+from pinnace.kinds import Kind
+
+
+def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
+    status = pod.status
+    lines = [
+        *head(kind, pod), line("Node", f"{pod.spec.nodeName}/{status.hostIP}" if pod.spec.nodeName else "<none>"),
+        line("Start Time", when(status.startTime)), *labels(pod), line("Status", tables.pod_status(pod)),
+    ]  # fmt: skip
+    if status.reason or status.message:
+        lines += [line("Reason", status.reason), line("Message", status.message)]
+    lines.append(line("IP", status.podIP or "<none>"))
+    for ref in pod.metadata.ownerReferences:
+        if ref.controller:
+            lines.append(line("Controlled By", f"{ref.kind}/{ref.name}"))
+    for title, containers, statuses in (
+        ("Init Containers", pod.spec.initContainers, status.initContainerStatuses),
+        ("Containers", pod.spec.containers, status.containerStatuses),
+        ("Ephemeral Containers", podspec.ephemeral(pod), status.ephemeralContainerStatuses),
+    ):
+        if containers:
+            known = {item.name: item for item in statuses}
+            lines.append(f"{title}:")
+            for container in containers:
+                lines += container_lines(container, known.get(container.name))
+    if pod.spec.readinessGates:
+        kept = {item.type: item.status for item in status.conditions}
+        gates = [f"  {gate.conditionType}  {kept.get(gate.conditionType, '<none>')}" for gate in pod.spec.readinessGates]
+        lines += ["Readiness Gates:", *gates]
+    lines += ["Conditions:", *conditions(pod), "Volumes:" + ("" if pod.spec.volumes else "          <none>")]
+    for volume in pod.spec.volumes:
+        source = [field.name for field, _ in volume.volumeSource.ListFields()]
+        lines.append(line(volume.name, _volume(volume.volumeSource, source[0] if source else ""), 1))
+    lines.append(line("QoS Class", status.qosClass))
+    lines += map_lines("Node-Selectors", pod.spec.nodeSelector)
+    tolerations = [_toleration(item) for item in pod.spec.tolerations]
+    lines.append(line("Tolerations", tolerations[0] if tolerations else "<none>"))
+    return [*lines, *(" " * 18 + text for text in tolerations[1:])]
+
+
+def _volume(source: Any, kind: str) -> str:
+    match kind:
+        case "configMap":
+            name = source.configMap.localObjectReference.name
+        case "secret":
+            name = source.secret.secretName
+        case "hostPath":
+            name = source.hostPath.path
+        case "emptyDir":
+            name = source.emptyDir.medium or "on disk"
+        case _:
+            return kind
+    return f"{kind} ({name})"
+
+
+def _toleration(item: Any) -> str:
+    text = str(item.key) + (f"={item.value}" if item.value else "") + (f":{item.effect}" if item.effect else "")
+    text += " op=Exists" if item.operator == "Exists" else ""
+    return text + (f" for {item.tolerationSeconds}s" if item.HasField("tolerationSeconds") else "")
