@@ -26,10 +26,14 @@ USER_AGENT = f"kube-probe/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`message` is for people, and said only of a failure."""
+    """`message` is for people, and empty for what passed."""
 
     ok: bool
     message: str = ""
+
+    @classmethod
+    def of(cls, ok: bool, otherwise: str) -> Result:
+        return cls(ok, "" if ok else otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ async def check(handler: Any, target: Target, within: float) -> Result:
 
 async def _command(command: list[str], target: Target, within: float) -> Result:
     code, output = await target.run(command, within)
-    return Result(code == 0, output.strip() or f"the command ended with {code}")
+    return Result.of(code == 0, output.strip() or f"the command ended with {code}")
 
 
 async def _http(action: Any, target: Target) -> Result:
@@ -77,7 +81,7 @@ async def _http(action: Any, target: Target) -> Result:
         following = urljoin(url, location)
         # To another host it is not followed, and counts as the answer that it is.
         if not (300 <= code < 400 and location) or urlsplit(following).hostname != urlsplit(url).hostname:
-            return Result(200 <= code < 400, f"HTTP probe failed with statuscode: {code}" + (f", {body}" if body else ""))
+            return Result.of(200 <= code < 400, f"HTTP probe failed with statuscode: {code}" + (f", {body}" if body else ""))
         url = following
     return Result(False, f"stopped after {MAX_REDIRECTS} redirects")
 
@@ -146,7 +150,7 @@ async def _grpc(action: Any, target: Target) -> Result:
         except grpc.aio.AioRpcError as error:
             return Result(False, f"gRPC probe failed: {error.code().name}: {error.details()}")
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-    return Result(name == "SERVING", f'service unhealthy (responded with "{name}")')
+    return Result.of(name == "SERVING", f'service unhealthy (responded with "{name}")')
 
 
 def _port(port: Any, container: Any) -> int:
