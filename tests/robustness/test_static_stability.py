@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from cli.lab import layout, processes
 from tests.support.breaking import (
     COUNT,
+    GATE,
     IDLE,
     counted,
     gated,
@@ -24,6 +30,7 @@ from tests.support.traces import Traces, traces
 
 pytestmark = pytest.mark.root
 NODES = ("node-1", "node-2")
+GATE_MOUNTS = [{"name": "gate", "mountPath": "/gate"}]
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +150,53 @@ def test_what_is_written_meanwhile_is_in_the_log(lab: LabUnderTest, before: Trac
     lab.start_control()
     goes_on(lab, "count")
     assert counted(lab, "count") > 30
+
+
+def test_probes_go_on_without_a_control_plane(lab: LabUnderTest, before: Traces) -> None:
+    """A container that is no longer alive is restarted, and the control plane learns of it afterwards."""
+    probe = {"exec": {"command": ["test", "!", "-e", "/gate/open"]}, "periodSeconds": 1, "failureThreshold": 1}
+    item = script("probed", IDLE, container={"livenessProbe": probe, "volumeMounts": GATE_MOUNTS}, **GATE)
+    lab.apply(item)
+    found = eventually(lambda: lab.all_running(["probed"]))["probed"]
+    lab.kill("control")
+    open_gate(lab, found)
+    eventually(lambda: lab.state(found, number=1))
+    lab.start_control()
+    eventually(lambda: restarts(lab.pods()["probed"]) >= 1)
+
+
+def reboot(lab: LabUnderTest, node: str) -> None:
+    """What a machine has after a reboot: its disk, and neither processes nor mounts, devices or cgroups of ours."""
+    record = layout.load(lab.name)
+    processes.end(record, node, gently=False)
+    record.save()
+    enter = ["nsenter", f"--net={record.namespace(node, 'net')}", f"--mount={record.namespace(node, 'mnt')}"]
+    listed = subprocess.run([*enter, "cat", "/proc/self/mounts"], capture_output=True, text=True, check=True).stdout
+    mounts = [line.split()[1] for line in listed.splitlines() if f"{lab.node_dir(node)}/" in line]
+    for path in reversed(mounts):
+        subprocess.run([*enter, "umount", "--lazy", path], check=True)
+    links = subprocess.run([*enter, "ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    for name in re.findall(r"^\d+: (pn[^@:]*)", links, re.MULTILINE):
+        subprocess.run([*enter, "ip", "link", "delete", name], check=False, capture_output=True)
+    subprocess.run([*enter, "nft", "delete", "table", "ip", "pinnace"], check=True)
+    for root in Path("/sys/fs/cgroup").iterdir():
+        for base, _, _ in os.walk(root / record.cgroup(node), topdown=False):
+            os.rmdir(base)
+
+
+def test_a_machine_that_reboots_without_a_control_plane_takes_up_its_pods(lab: LabUnderTest, before: Traces) -> None:
+    """From disk alone: the same pods, the same addresses, their volumes' content; restarted once, as after a crash."""
+    text = "echo run >> /gate/runs; trap 'exit 0' TERM; sleep 100000 & wait"
+    lab.apply(*(script(name, text, nodeName=NODES[0], container={"volumeMounts": GATE_MOUNTS}, **GATE) for name in ("a", "b")))
+    items = eventually(lambda: lab.all_running(["a", "b"]))
+    lab.kill("control")
+    reboot(lab, NODES[0])
+    lab.start_agent(NODES[0])
+    for item in items.values():
+        eventually(lambda item=item: lab.state(item, number=1))
+    lab.start_control()
+    eventually(lambda: all(restarts(item) == 1 for item in lab.pods().values()))
+    found = eventually(lambda: lab.all_running(["a", "b"]))
+    for name, item in found.items():
+        assert item["status"]["podIP"] == items[name]["status"]["podIP"]
+        eventually(lambda name=name: lab.kctl("exec", name, "--", "cat", "/gate/runs") == "run\nrun\n")
