@@ -42,8 +42,10 @@ async def nothing_to_reclaim(wanted: int) -> int:
 class Evictable(Protocol):
     """A pod of this node, as its worker."""
 
-    pod: Any
     uid: str
+
+    @property
+    def pod(self) -> Any: ...
 
     def place(self) -> Place: ...
 
@@ -76,8 +78,8 @@ class EvictionManager:
         self._s = around
         self._state = State()
         self._since = dict.fromkeys(CONDITIONS, around.clock.now())
-        # What was said last, so that a node that stays short of something says so once.
-        self._said = ""
+        # What was said since the conditions changed, so that a node that stays short of something says so once.
+        self._said: set[str] = set()
         self.pressure: frozenset[str] = frozenset()
 
     def conditions(self) -> list[node_pb2.NodeCondition]:
@@ -185,12 +187,12 @@ class EvictionManager:
             holds = type_ in conditions
             self._s.event(words.condition_event(type_, holds=holds), words.condition(type_, holds=holds)[1], False)
         if changed:
-            self._said = ""
+            self._said.clear()
             self._s.changed()
 
     def _say(self, reason: str, message: str) -> None:
-        if message != self._said:
-            self._said = message
+        if message not in self._said:
+            self._said.add(message)
             log.warning("%s", message)
             self._s.event(reason, message, True)
 
