@@ -46,6 +46,9 @@ def age(item: Any, now: float) -> str:
 def pod_status(pod: Any) -> str:
     """The STATUS word of a pod: the most telling reason of its containers."""
     status = pod.status.reason or pod.status.phase or "Unknown"
+    if pod.status.phase == "Failed" and pod.status.reason and not pod.metadata.deletionTimestamp.seconds:
+        # Evicted, DeadlineExceeded: the pod was ended as a whole; what its containers then did says less.
+        return str(status)
     sidecars = {container.name for container in pod.spec.initContainers if is_sidecar(container)}
     for index, item in enumerate(pod.status.initContainerStatuses):
         if item.name in sidecars and item.started:

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from nodeagent import agent
+from nodeagent import agent, flags
 from nodeagent.pods.model import Policy
 from pinnace.clock import SystemClock, pause
 from pinnace.errors import ApiError, Unavailable
@@ -51,6 +51,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             "--backoff", type=float, default=10.0, help="seconds of the first crash-loop delay (default: %(default)s)"
         )
         verb.add_argument("--max-backoff", type=float, default=300.0, help="seconds it grows to (default: %(default)s)")
+        flags.add(verb)
     return parser.parse_args(arguments)
 
 
@@ -84,7 +85,11 @@ def _run(args: argparse.Namespace) -> None:
         sys.exit("pinnace-nodeagent: the agent makes namespaces and mounts, which needs root")
     record = agent.load_identity(args.state_dir)
     policy = Policy(backoff=args.backoff, max_backoff=args.max_backoff)
-    config = agent.Config(args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy)
+    config = agent.Config(
+        args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy,
+        resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
+        status_every=args.node_status_report_frequency,
+    )  # fmt: skip
     asyncio.run(_serve(config))
 
 

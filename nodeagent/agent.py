@@ -8,20 +8,25 @@ import json
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nodeagent import description
+from nodeagent.eviction import admission, thresholds
+from nodeagent.eviction.manager import EvictionManager, Surroundings, nothing_to_reclaim
 from nodeagent.images.store import ImageStore
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.seam import NetworkError, Node
 from nodeagent.network.vxlan import mac_of
+from nodeagent.nodestatus import NodeStatus
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import Policy
 from nodeagent.pods.services import Services
 from nodeagent.reporter import Reporter
+from nodeagent.resources import NodeResources
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import Handle
@@ -31,7 +36,7 @@ from nodeagent.streams.logstreams import LogStreams
 from nodeagent.streams.oneshot import run_in
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
-from pinnace import pki
+from pinnace import pki, podresources
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock
 
@@ -51,6 +56,12 @@ class Config:
     cgroup: str = "pinnace"
     address: str = ""
     policy: Policy = field(default_factory=Policy)
+    resources: NodeResources = field(default_factory=NodeResources)
+    eviction: thresholds.Config = field(default_factory=thresholds.Config)
+    # Where static pods are; None: there are none.
+    manifests: Path | None = None
+    # Seconds between reports of a node status that does not change.
+    status_every: float = 300.0
 
 
 class Agent:
@@ -72,8 +83,10 @@ class Agent:
         runtime = NativeRuntime(config.state_dir, self._clock)
         images = ImageStore(config.state_dir / "images")
         reporter = Reporter(self._clock)
-        node = description.describe(config.node, self._address, config.state_dir)
+        node = description.describe(config.node, self._address, config.state_dir, config.resources)
+        status = NodeStatus(node, reporter.node, config.status_every)
         services = self._services(runtime, images, reporter, node)
+        eviction = self._eviction(services, reporter, status)
         await self._restore_network()
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(runtime.warm())
@@ -84,12 +97,15 @@ class Agent:
             | LogStreams(self._pods, self._clock).handlers()
         )
         session = Session(config.server, config.state_dir / "pki", self._clock)
-        hello = nodes_pb2.Hello(node=node, vtepMac=mac_of(config.node))
+        mac = mac_of(config.node)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(reporter.run(session.report))
+                group.create_task(status.run())
+                group.create_task(eviction.run())
                 group.create_task(self._keep_network())
-                group.create_task(session.run(lambda: hello, self._welcomed, self._pods.apply, streams))
+                hello = functools.partial(_hello, status, mac)
+                group.create_task(session.run(hello, self._welcomed, self._pods.apply, streams))
         finally:
             warm.cancel()
             await self._pods.close()
@@ -104,16 +120,40 @@ class Agent:
                 log.warning("no_route server=%s error=%s", self._config.server, error)
                 await self._clock.sleep(RETRY_NETWORK)
 
+    def _eviction(self, services: Services, reporter: Reporter, status: NodeStatus) -> EvictionManager:
+        config = self._config
+        eviction = EvictionManager(
+            config.eviction,
+            Surroundings(
+                pods=lambda: list(self._pods.workers.values()), cgroups=services.cgroups, clock=self._clock,
+                state=config.state_dir, images=config.state_dir / "images", capacity=config.resources.capacity,
+                event=status.event(reporter.event), changed=status.changed, reclaim=nothing_to_reclaim,
+            ),
+        )  # fmt: skip
+        status.add(lambda found: found.conditions.extend(eviction.conditions()))
+        allocatable = config.resources.allocatable(description.machine(config.state_dir))
+        allocatable[admission.PODS] = config.resources.max_pods
+        labels = dict(status.current().metadata.labels)
+
+        def refuse(pod: Any, others: Iterable[Any]) -> admission.Refusal | None:
+            return admission.refuse(pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure)
+
+        self._pods.refuse = refuse
+        return eviction
+
     def _services(self, runtime: NativeRuntime, images: ImageStore, reporter: Reporter, node: Any) -> Services:
         state = self._config.state_dir
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
-        facts |= {"hostname": socket.gethostname(), "capacity.memory": str(description.memory_total())}
+        machine = description.machine(state)
+        memory = self._config.resources.capacity_of(machine)[podresources.MEMORY]
+        facts |= {"hostname": socket.gethostname(), "capacity.memory": str(memory)}
+        cgroups = Cgroups(self._config.cgroup, node=self._config.resources.node_limits(machine))
         return Services(
             runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
-            cgroups=Cgroups(self._config.cgroup),
+            cgroups=cgroups,
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
             node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
-            report=reporter.pod,
+            report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
 
     # Network
@@ -172,6 +212,10 @@ async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], w
     if done.timed_out:
         raise TimeoutError
     return done.code, done.output
+
+
+def _hello(status: NodeStatus, mac: str) -> nodes_pb2.Hello:
+    return nodes_pb2.Hello(node=status.current(), vtepMac=mac)
 
 
 def load_identity(state_dir: Path) -> dict[str, str]:

@@ -8,26 +8,30 @@ import shutil
 import socket
 from pathlib import Path
 
-from pinnace import __version__
+from nodeagent.eviction.signals import max_processes
+from nodeagent.resources import PIDS, NodeResources
+from pinnace import __version__, quantity
 from pinnace.core.v1 import node_pb2
+from pinnace.podresources import CPU, MEMORY, STORAGE, Amounts
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-# Of memory, kept for the system and the agent itself; of pods, what one /24 comfortably holds.
-RESERVED_MEMORY = 256 << 20
-MAX_PODS = 110
 
 
-def describe(name: str, address: str, state: Path) -> node_pb2.Node:
+def describe(name: str, address: str, state: Path, resources: NodeResources) -> node_pb2.Node:
+    """The node as it is while nothing is wrong with it: conditions are reported apart."""
     node = node_pb2.Node()
     arch = ARCHITECTURES.get(platform.machine(), platform.machine())
     node.metadata.name = name
     node.metadata.labels.update({"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch})
-    memory, disk = memory_total(), shutil.disk_usage(state).total
-    for field, reserved in ((node.status.capacity, 0), (node.status.allocatable, RESERVED_MEMORY)):
-        field["cpu"].string = str(os.cpu_count() or 1)
-        field["memory"].string = f"{(memory - reserved) >> 10}Ki"
-        field["ephemeral-storage"].string = f"{disk >> 10}Ki"
-        field["pods"].string = str(MAX_PODS)
+    has = machine(state)
+    for field, amounts in (
+        (node.status.capacity, resources.capacity_of(has)),
+        (node.status.allocatable, resources.allocatable(has)),
+    ):
+        field["cpu"].string = quantity.format_milli(amounts[CPU])
+        field["memory"].string = f"{amounts[MEMORY] >> 10}Ki"
+        field["ephemeral-storage"].string = f"{amounts[STORAGE] >> 10}Ki"
+        field["pods"].string = str(resources.max_pods)
     node.status.addresses.add(type="InternalIP", address=address)
     node.status.addresses.add(type="Hostname", address=name)
     info = node.status.nodeInfo
@@ -38,6 +42,13 @@ def describe(name: str, address: str, state: Path) -> node_pb2.Node:
     info.containerRuntimeVersion = f"pinnace://{__version__}"
     info.kubeletVersion = f"v{__version__}"
     return node
+
+
+def machine(state: Path) -> Amounts:
+    """What this machine has, by resource; `state` lies on the disk that pods write to."""
+    cores = os.cpu_count() or 1
+    amounts = {CPU: cores * 1000, MEMORY: memory_total(), STORAGE: shutil.disk_usage(state).total}
+    return amounts | {PIDS: max_processes()}
 
 
 def memory_total() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock
-from pinnace.core.v1 import event_pb2
+from pinnace.core.v1 import event_pb2, node_pb2
 
 log = logging.getLogger("pinnace.reporter")
 # Events that wait while there is no control plane; the oldest are forgotten.
@@ -31,7 +31,13 @@ class Reporter:
         self._clock = clock
         self._pods: dict[str, nodes_pb2.PodReport] = {}
         self._events: deque[event_pb2.Event] = deque(maxlen=MAX_EVENTS)
+        self._node: node_pb2.NodeStatus | None = None
         self._wake = asyncio.Event()
+
+    def node(self, status: node_pb2.NodeStatus) -> None:
+        """The node's own status; only the latest is ever sent."""
+        self._node = status
+        self._wake.set()
 
     def pod(self, pod: Any, status: Any, removed: bool) -> None:
         meta = pod.metadata
@@ -40,10 +46,11 @@ class Reporter:
         )
         self._wake.set()
 
-    def event(self, pod: Any, reason: str, message: str, warning: bool) -> None:
-        meta = pod.metadata
+    def event(self, about: Any, reason: str, message: str, warning: bool) -> None:
+        """An event about a pod of this node, or about the node."""
+        meta = about.metadata
         event = event_pb2.Event(reason=reason, message=message[:1024], type="Warning" if warning else "Normal")
-        event.involvedObject.kind, event.involvedObject.apiVersion = "Pod", "v1"
+        event.involvedObject.kind, event.involvedObject.apiVersion = about.DESCRIPTOR.name, "v1"
         event.involvedObject.namespace, event.involvedObject.name, event.involvedObject.uid = (
             meta.namespace,
             meta.name,
@@ -58,7 +65,7 @@ class Reporter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pods or self._events:
+            while self._pods or self._events or self._node is not None:
                 await self._send_some(send)
 
     async def _send_some(self, send: Send) -> None:
@@ -67,6 +74,9 @@ class Reporter:
         events = [self._events[i] for i in range(min(len(self._events), MAX_EVENTS_PER_REPORT))]
         request.pods.extend(taken.values())
         request.events.extend(events)
+        node = self._node
+        if node is not None:
+            request.node.CopyFrom(node)
         try:
             await send(request)
         except Exception as error:
@@ -77,6 +87,8 @@ class Reporter:
             # One that was replaced meanwhile is still to be sent.
             if self._pods.get(uid) is report:
                 del self._pods[uid]
+        if self._node is node:
+            self._node = None
         for event in events:
             if self._events and self._events[0] is event:
                 self._events.popleft()

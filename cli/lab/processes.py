@@ -18,6 +18,8 @@ from cli.lab.layout import API_PORT, CONTROL, WEB_PORT, Lab, Process
 from pinnace.errors import Timeout
 
 ENDED_WITHIN = 15.0
+# Nodes of a lab share the machine's disk with everything else on it: how full that is says nothing about their pods.
+EVICTION = "memory.available<100Mi"
 
 
 def start_time(pid: int) -> int:
@@ -63,6 +65,7 @@ def start_agent(lab: Lab, node: str, joining: list[str]) -> None:
     """`joining` are the words of a join; without them the node uses the identity it has."""
     own = [
         "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", lab.address(node),
+        "--eviction-hard", EVICTION, *lab.agent_args,
     ]  # fmt: skip
     lab.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
     if joining:

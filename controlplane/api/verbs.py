@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane.api import ownership
-from controlplane.api.admission import admit
-from controlplane.api.admission.namespaces import FINALIZER
 from controlplane.store import Tx
-from pinnace import codec, kinds, quantity
+from pinnace import codec, kinds, podresources
+from pinnace.admission import admit
+from pinnace.admission.namespaces import FINALIZER
 from pinnace.clock import Ids
 from pinnace.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from pinnace.kinds import Kind
@@ -48,7 +48,7 @@ def create(tx: Tx, kind: Kind, message: Any, call: Call) -> Any:
         meta.generation = 1
     if kind is kinds.POD:
         message.status.phase = "Pending"
-        message.status.qosClass = qos_class(message)
+        message.status.qosClass = podresources.qos_class(message.spec)
     ownership.record_update(kind, None, message, manager=call.manager, now=call.now)
     tx.create(kind, message)
     return message
@@ -282,20 +282,6 @@ def _orphan(tx: Tx, owner: Any) -> None:
                 del child.metadata.ownerReferences[:]
                 child.metadata.ownerReferences.extend(kept)
                 tx.put(kind, child)
-
-
-def qos_class(pod: Any) -> str:
-    """Guaranteed, Burstable or BestEffort. Source: the QoS concept page of Kubernetes."""
-    every = [*pod.spec.initContainers, *pod.spec.containers]
-    stated = [c for c in every if set(c.resources.limits) & {"cpu", "memory"} or set(c.resources.requests) & {"cpu", "memory"}]
-    if not stated:
-        return "BestEffort"
-    for container in every:
-        for name in ("cpu", "memory"):
-            limits, requests = container.resources.limits, container.resources.requests
-            if name not in limits or quantity.parse(requests[name].string) != quantity.parse(limits[name].string):
-                return "Burstable"
-    return "Guaranteed"
 
 
 def find(tx: Tx, kind: Kind, namespace: str, name: str) -> Any:

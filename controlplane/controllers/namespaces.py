@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controlplane.api import verbs
-from controlplane.api.admission.namespaces import FINALIZER
 from controlplane.controllers.runner import Requeue
 from controlplane.store import Event, Tx
 from pinnace import kinds
+from pinnace.admission.namespaces import FINALIZER
 from pinnace.clock import RandomIds
 
 # Objects marked in one transaction; the next reconciliation takes the next ones.

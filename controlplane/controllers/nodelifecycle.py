@@ -16,6 +16,13 @@ from pinnace import codec, kinds
 NAMESPACE = "kube-node-lease"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 NOT_READY = "node.kubernetes.io/not-ready"
+# Which taint keeps new pods away while the node has a condition (Kubernetes' TaintNodesByCondition).
+PRESSURE = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+}
+LOST = ("NoSchedule", "NoExecute")
 SOURCE = "node-controller"
 # Pods in one transaction: etcd takes 128 operations.
 BATCH = 50
@@ -44,13 +51,14 @@ class NodeLifecycle:
         lease = tx.get(kinds.LEASE, NAMESPACE, key)
         seen = codec.seconds_of(lease.spec.renewTime) if lease else float(node.metadata.creationTimestamp.seconds)
         left = seen + self._grace - now
+        self._taint_pressure(tx, node, now)
         ready = conditions.find(node.status, "Ready")
         if left <= 0:
             self._lose(tx, node, now)
             if self._unready(tx, key, now):
                 return Requeue(0.0)
         elif ready is not None and ready.status == "True":
-            _set_taint(tx, node, UNREACHABLE, wanted=False, now=now)
+            _set_taint(tx, node, UNREACHABLE, LOST, wanted=False, now=now)
         return Requeue(max(left, 0.0) + 0.05 if left > 0 else self._grace)
 
     def _lose(self, tx: Tx, node: Any, now: float) -> None:
@@ -59,7 +67,14 @@ class NodeLifecycle:
             tx.put(kinds.NODE, node)
             text = f"Node {node.metadata.name} status is now: NodeNotReady"
             events.record(tx, node, "NodeNotReady", text, source=SOURCE, now=now)
-        _set_taint(tx, node, UNREACHABLE, wanted=True, now=now)
+        _set_taint(tx, node, UNREACHABLE, LOST, wanted=True, now=now)
+
+    def _taint_pressure(self, tx: Tx, node: Any, now: float) -> None:
+        for type_, key in PRESSURE.items():
+            found = conditions.find(node.status, type_)
+            # Of a node that is silent nothing new is known: its taints stay as they are.
+            if found is not None and found.status != "Unknown":
+                _set_taint(tx, node, key, ("NoSchedule",), wanted=found.status == "True", now=now)
 
     def _unready(self, tx: Tx, node: str, now: float) -> bool:
         """Nobody vouches for the node's pods any more. Marks up to BATCH of them; returns whether there may be more."""
@@ -79,7 +94,7 @@ class NodeLifecycle:
         return False
 
 
-def _set_taint(tx: Tx, node: Any, key: str, *, wanted: bool, now: float) -> None:
+def _set_taint(tx: Tx, node: Any, key: str, effects: tuple[str, ...], *, wanted: bool, now: float) -> None:
     present = [taint for taint in node.spec.taints if taint.key == key]
     if bool(present) == wanted:
         return
@@ -87,7 +102,7 @@ def _set_taint(tx: Tx, node: Any, key: str, *, wanted: bool, now: float) -> None
     del node.spec.taints[:]
     node.spec.taints.extend(kept)
     if wanted:
-        for effect in ("NoSchedule", "NoExecute"):
+        for effect in effects:
             taint = node.spec.taints.add(key=key, effect=effect)
             taint.timeAdded.CopyFrom(codec.time_of(now))
     tx.put(kinds.NODE, node)

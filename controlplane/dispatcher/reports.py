@@ -41,10 +41,7 @@ def register(tx: Tx, name: str, hello: nodes_pb2.Hello, *, cluster: str, bits: i
         if key in hello.node.metadata.labels:
             node.metadata.labels[key] = hello.node.metadata.labels[key]
     node.metadata.annotations[VTEP_ANNOTATION] = hello.vtepMac
-    kept = list(node.status.conditions)
-    node.status.CopyFrom(hello.node.status)
-    del node.status.conditions[:]
-    node.status.conditions.extend(kept)
+    _take_status(node, hello.node.status)
     _ready(node, now)
     tx.put(kinds.NODE, node)
     if fresh:
@@ -125,10 +122,15 @@ def _node(tx: Tx, name: str, status: Any) -> None:
         return
     before = type(node.status)()
     before.CopyFrom(node.status)
+    _take_status(node, status)
+    if node.status != before:
+        tx.put(kinds.NODE, node)
+
+
+def _take_status(node: Any, status: Any) -> None:
+    """All of it but Ready, which heartbeats say."""
     ready = [c for c in node.status.conditions if c.type == "Ready"]
     node.status.CopyFrom(status)
     own = [c for c in status.conditions if c.type != "Ready"]
     del node.status.conditions[:]
-    node.status.conditions.extend([*ready, *own])
-    if node.status != before:
-        tx.put(kinds.NODE, node)
+    node.status.conditions.extend([*own, *ready])

@@ -21,7 +21,7 @@ def put(pod: Any, seen: Seen, status: Any, previous: Any | None, now: float) -> 
         "Ready": _ready(pod, containers),
     }.items():
         _add(status, previous, now, type_, "True" if value else "False", reason, message)
-    if seen.eviction is not None and seen.eviction.reason == "Evicted":
+    if seen.eviction is not None and seen.eviction.disruption:
         _add(status, previous, now, "DisruptionTarget", "True", "TerminationByKubelet", seen.eviction.message)
 
 

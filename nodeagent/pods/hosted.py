@@ -30,7 +30,6 @@ class HostedPod:
         self.uid = meta.uid
         self.journal = Journal(services.state / "pods" / self.uid)
         self.logs = services.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
-        self.cgroup = f"pod{self.uid}"
         self.seen = Seen(started_at=services.clock.now())
         # Host paths of the volumes, by name.
         self.volumes: dict[str, str] = {}
@@ -39,6 +38,10 @@ class HostedPod:
     @property
     def folder(self) -> Path:
         return self.journal.folder
+
+    @property
+    def cgroup(self) -> str:
+        return self.s.cgroups.pod_path(self.uid, self.pod.status.qosClass)
 
     @property
     def hostname(self) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from nodeagent.eviction.admission import Refusal
 from nodeagent.network.seam import Peer
 from nodeagent.pods.services import Services
 from nodeagent.pods.worker import Worker
@@ -32,6 +33,8 @@ class PodManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._services: Services | None = None
         self._on_peers: Callable[[], None] = lambda: None
+        # Why the node does not take a new pod beside those that it has.
+        self.refuse: Callable[[Any, list[Any]], Refusal | None] = lambda pod, others: None
         for name in ("objects", "peers"):
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -144,8 +147,14 @@ class PodManager:
         if pod.status.phase in ("Succeeded", "Failed") and not (self._services.state / "pods" / pod.metadata.uid).exists():
             if not pod.metadata.deletionTimestamp.seconds:
                 return
+        # A pod that has a folder was let in before; what is already deleted is only to be removed.
+        known = (self._services.state / "pods" / pod.metadata.uid / "pod.pb").exists()
+        fresh = not known and not pod.metadata.deletionTimestamp.seconds
+        refusal = self.refuse(pod, [w.pod for w in self.workers.values() if not w.over()]) if fresh else None
         worker = Worker(self._services, pod)
         pki.write_private(worker.folder / "pod.pb", pod.SerializeToString())
+        if refusal is not None:
+            worker.reject(reason=refusal.reason, message=refusal.message)
         self.workers[worker.uid] = worker
         task = asyncio.ensure_future(worker.run())
         self._tasks[worker.uid] = task

@@ -81,11 +81,13 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Eviction:
-    """The node's decision to end the pod. `deadline`: when its time is over; 0: everything is killed at once."""
+    """The node's decision to end the pod, or never to begin it. `deadline`: when its time is over; 0: everything is
+    killed at once. `disruption`: nothing that the pod did itself is the cause."""
 
     reason: str
     message: str
     deadline: float
+    disruption: bool = False
 
 
 @dataclass(slots=True)

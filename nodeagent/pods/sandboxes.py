@@ -8,6 +8,7 @@ from pathlib import Path
 from nodeagent.network.seam import NetworkError
 from nodeagent.pods import bundle as bundles
 from nodeagent.pods.hosted import HostedPod, log
+from nodeagent.resources import pod_limits
 from nodeagent.runtime.cgroups import Limits
 from nodeagent.runtime.seam import SandboxConfig, StartError
 
@@ -40,7 +41,12 @@ class Sandbox:
     def _config(self) -> SandboxConfig:
         hosted = self._hosted
         spec = hosted.pod.spec
-        folders = hosted.s.cgroups.create(hosted.cgroup, Limits(pids=0), leaf=False)
+        cgroup = hosted.cgroup
+        limits = pod_limits(spec, hosted.pod.status.qosClass, hosted.s.pod_max_pids)
+        folders = hosted.s.cgroups.create(cgroup, limits, leaf=False)
+        if spec.shareProcessNamespace:
+            # The reaper's own: on v2 a cgroup that has others below it takes no process.
+            folders = hosted.s.cgroups.create(f"{cgroup}/sandbox", Limits(), leaf=True)
         return SandboxConfig(
             self._folder, hosted.hostname, host_network=spec.hostNetwork, host_ipc=spec.hostIPC,
             shared_pid=spec.shareProcessNamespace and not spec.hostPID,

@@ -36,6 +36,8 @@ class Services:
     logs: Path
     host_ip: str
     node_facts: dict[str, str]
+    # Processes that one pod may have; zero for no limit.
+    pod_max_pids: int
     # The node's addresses, once the control plane has said which range is its own.
     ipam: Callable[[], Ipam | None]
     lookup: Callable[[str, str, str], Any | None]

@@ -33,6 +33,10 @@ def pod_status(
     status.containerStatuses.extend(show.main(container) for container in pod.spec.containers)
     status.ephemeralContainerStatuses.extend(show.ephemeral(container) for container in ephemeral(pod))
     _phase(pod, seen, status, end)
+    if seen.eviction is not None and not seen.attempts:
+        # Nothing of it ever ran, and nothing is waited for.
+        status.ClearField("initContainerStatuses")
+        status.ClearField("containerStatuses")
     conditions.put(pod, seen, status, previous, now)
     return status
 

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nodeagent.eviction.usage import Place
 from nodeagent.network.seam import NetworkError
 from nodeagent.pods import status as statuses
 from nodeagent.pods import steps
@@ -69,14 +70,36 @@ class Worker:
         self.gone = True
         self._hosted.changed.set()
 
-    def evict(self, *, reason: str, message: str, grace: float) -> None:
+    def mirrored(self, mirror: Any) -> None:
+        """The API's picture of this static pod, as it is there now: what it lacks is said again."""
+        own = self._reported
+        if own is not None and (mirror.status.phase != own.phase or statuses.overridden(mirror.status, own)):
+            self._s.report(self.pod, own, False)
+
+    def evict(self, *, reason: str, message: str, grace: float, disruption: bool = True) -> None:
         """End the pod as Failed, whatever its policy; `grace` in seconds, 0 kills at once. The first word counts."""
-        if self.seen.eviction is None:
-            deadline = self._s.clock.now() + grace if grace > 0 else 0.0
-            self.seen.eviction = Eviction(reason, message, deadline)
-            self._hosted.journal.save_eviction(self.seen.eviction)
-            self._hosted.event(reason, message, warning=True)
+        deadline = self._s.clock.now() + grace if grace > 0 else 0.0
+        self._end(Eviction(reason, message, deadline, disruption), message)
+
+    def reject(self, *, reason: str, message: str) -> None:
+        """Never begin the pod: the node cannot have it."""
+        self._end(Eviction(reason, f"Pod was rejected: {message}", 0.0), message)
+
+    def _end(self, eviction: Eviction, message: str) -> None:
+        if self.seen.eviction is None and not self.over():
+            self.seen.eviction = eviction
+            self._hosted.journal.save_eviction(eviction)
+            self._hosted.event(eviction.reason, message, warning=True)
             self._hosted.changed.set()
+
+    def over(self) -> bool:
+        """Whether nothing of the pod runs any more, and nothing will."""
+        return self.seen.released and not self.handles
+
+    def place(self) -> Place:
+        """Where what the pod uses can be measured."""
+        runs = tuple((name, item.number) for name, attempts in self.seen.attempts.items() for item in attempts)
+        return Place(self.folder, self._hosted.logs, self._hosted.cgroup, runs)
 
     def nudge(self) -> None:
         self._hosted.forget_waits()
@@ -157,8 +180,14 @@ class Worker:
         hosted.seen.volumes = True
 
     async def _release(self) -> None:
-        """The pod has ended: its network goes, its logs and bundles stay until it is deleted."""
+        """The pod has ended: its network, cgroup and volumes go (in memory or on disk, they are what an eviction wants
+        back); its logs and bundles stay until it is deleted."""
         await self._sandbox.release()
+        self._s.cgroups.remove(self._hosted.cgroup)
+        try:
+            await asyncio.to_thread(volumes.remove, self.folder / "volumes")
+        except OSError as error:
+            log.warning("volumes_left pod=%s error=%s", self.uid, error)
         self.seen.released = True
         self._hosted.journal.save_sandbox(self.seen)
 

@@ -1,7 +1,14 @@
 """Cgroups of pods and containers, on v1, v2 and hybrid machines, from what is mounted; nothing is remounted.
 
-A pod's cgroup holds one for each container. Limits are set before any process joins; removal kills first.
-Source of the conversions: the kernel's cgroup-v1 and cgroup-v2 documentation, and kubelet's for cpu shares to weight.
+    NAME                    the node: memory up to what is allocatable, so that pods cannot starve the machine
+    NAME/podUID             Guaranteed pods, each with the sum of its containers' limits
+    NAME/burstable/podUID   share the cpu by their requests; the folder weighs what they weigh together
+    NAME/besteffort/podUID  get what is left over
+    .../podUID/NAME-NUMBER  one run of a container
+
+Limits are set before any process joins; removal kills first.
+Source: kubelet's cgroup hierarchy and its conversion of cpu shares to weight; the kernel's cgroup-v1 and cgroup-v2
+documentation.
 """
 
 from __future__ import annotations
@@ -12,33 +19,32 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodeagent.runtime import cgroupfiles as files
+from nodeagent.runtime.cgroupfiles import Limits as Limits
+
 # v1 controllers that a container gets when they are mounted.
 V1 = ("cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio")
 V2_CONTROLLERS = ("cpu", "memory", "pids", "io")
-PERIOD = 100_000
-# Devices of a container on v1: the ones in its /dev, terminals, and mknod (without access) of any.
-_DEVICES = (
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
-    "c 136:* rwm",
-)  # fmt: skip
-DEFAULT_PIDS = 4096
+MAX_WEIGHT, MAX_SHARES = 10_000, 1 << 18
+BURSTABLE, BEST_EFFORT = "burstable", "besteffort"
+_PARENTS = {"Guaranteed": "", "Burstable": BURSTABLE, "BestEffort": BEST_EFFORT}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Millicores, bytes, processes; zero: no limit (for `cpu_request`: the least weight)."""
+class Usage:
+    """What a cgroup and those below hold now: `memory` is the working set in bytes (without file pages that the kernel
+    may drop at once), `pids` the number of tasks."""
 
-    cpu_request: int = 0
-    cpu_limit: int = 0
-    memory_limit: int = 0
-    pids: int = DEFAULT_PIDS
+    memory: int = 0
+    pids: int = 0
 
 
 class Cgroups:
-    """All cgroups below one name, `pinnace` or `pinnace-NODE`, in every hierarchy."""
+    """All cgroups below one name, `pinnace` or `pinnace-NODE`, in every hierarchy; `node` bounds them together."""
 
-    def __init__(self, name: str, root: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(self, name: str, root: Path = Path("/sys/fs/cgroup"), node: Limits | None = None) -> None:
         self._name = name
+        self._node = node or Limits()
         self._root = root
         self.unified = (root / "cgroup.controllers").exists()
         self._v1 = {} if self.unified else {c: root / c for c in V1 if (root / c / "cgroup.procs").exists()}
@@ -62,17 +68,57 @@ class Cgroups:
         found = [str(root / self._name / path) for _, root in roots]
         return (*found, *([str(self._v2 / self._name / path)] if self._v2 else []))
 
+    def pod_path(self, uid: str, qos: str) -> str:
+        """Where a pod's cgroup is, or is to be: one that exists stays, whatever its class is said to be now."""
+        name = f"pod{uid}"
+        for parent in _PARENTS.values():
+            path = f"{parent}/{name}".lstrip("/")
+            if any(os.path.isdir(folder) for folder in self.folders(path)):
+                return path
+        return f"{_PARENTS.get(qos, '')}/{name}".lstrip("/")
+
     def create(self, path: str, limits: Limits, *, leaf: bool) -> tuple[str, ...]:
         """Make the cgroup with its limits; `leaf` says that processes will join. Raises OSError."""
+        self._make_parents(path)
+        folders = self._make(path, limits, leaf=leaf)
+        if path.startswith(f"{BURSTABLE}/") and not leaf:
+            self._weigh_burstable()
+        return folders
+
+    def _make_parents(self, path: str) -> None:
+        """The node's folder and the class's, with their own limits, when this is the first pod in them."""
+        parents = ["", path.partition("/")[0]] if path.startswith((f"{BURSTABLE}/", f"{BEST_EFFORT}/")) else [""]
+        for parent in parents:
+            if not all(os.path.isdir(folder) for folder in self.folders(parent)):
+                self._make(parent, Limits() if parent else self._node, leaf=False)
+
+    def _make(self, path: str, limits: Limits, *, leaf: bool) -> tuple[str, ...]:
         folders = self.folders(path)
         for folder in folders:
             os.makedirs(folder, exist_ok=True)
         if self.unified and self._v2 is not None:
             self._delegate(path if not leaf else path.rpartition("/")[0])
-            _write_v2(self._v2 / self._name / path, limits)
+            files.write_v2(self._v2 / self._name / path, limits, leaf=leaf)
         for controller, root in self._v1.items():
-            _write_v1(controller, root / self._name / path, limits)
+            files.write_v1(controller, root / self._name / path, limits, leaf=leaf)
         return folders
+
+    def _weigh_burstable(self) -> None:
+        """Burstable pods together weigh the sum of them, read back from the kernel: no agent has to remember it."""
+        name, most = ("cpu.weight", MAX_WEIGHT) if self.unified else ("cpu.shares", MAX_SHARES)
+        root = self._v2 if self.unified else self._v1.get("cpu")
+        if root is not None:
+            folder = root / self._name / BURSTABLE
+            weights = [int(files.read(path) or 0) for path in folder.glob(f"pod*/{name}")]
+            files.put(folder, name, str(min(max(sum(weights), 1 if self.unified else files.MIN_SHARES), most)))
+
+    def usage(self, path: str) -> Usage:
+        """What is used at `path` and below; zeros when it is not there."""
+        folders = {controller: root / self._name / path for controller, root in self._v1.items()}
+        if self.unified and self._v2 is not None:
+            folders = dict.fromkeys(("memory", "pids"), self._v2 / self._name / path)
+        memory, pids = folders.get("memory"), folders.get("pids")
+        return Usage(files.working_set(memory) if memory else 0, int(files.read(pids / "pids.current") or 0) if pids else 0)
 
     def _delegate(self, path: str) -> None:
         """Hand the controllers down from the root to the children of `path`."""
@@ -103,20 +149,25 @@ class Cgroups:
                     continue
                 except OSError:
                     empty = False
+        if path.startswith(f"{BURSTABLE}/") and path.count("/") == 1:
+            self._weigh_burstable()
         return empty
 
     def prune(self) -> None:
-        """Remove our own top folders while they are empty; the next pod makes them again."""
-        for folder in self.folders(""):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder.rstrip("/"))
+        """Remove the folders of classes and of the node while they are empty; the next pod makes them again."""
+        for path in (BURSTABLE, BEST_EFFORT, ""):
+            for folder in self.folders(path):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder.rstrip("/"))
 
     def list(self) -> set[str]:
-        """The names directly below ours, in any hierarchy."""
+        """The paths of pods below ours, in any hierarchy."""
         found: set[str] = set()
-        for folder in self.folders(""):
-            with contextlib.suppress(FileNotFoundError):
-                found |= {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+        for parent in _PARENTS.values():
+            for folder in self.folders(parent):
+                with contextlib.suppress(FileNotFoundError):
+                    names = {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+                    found |= {f"{parent}/{name}".lstrip("/") for name in names - {BURSTABLE, BEST_EFFORT}}
         return found
 
 
@@ -125,46 +176,3 @@ def _pids(folder: Path) -> list[int]:
         return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
     except OSError:
         return []
-
-
-def _write_v2(folder: Path, limits: Limits) -> None:
-    # 2..262144 shares map onto weights 1..10000, as in kubelet.
-    shares = max(2, limits.cpu_request * 1024 // 1000)
-    _put(folder, "cpu.weight", str(1 + (shares - 2) * 9999 // 262142))
-    if limits.cpu_limit:
-        _put(folder, "cpu.max", f"{limits.cpu_limit * PERIOD // 1000} {PERIOD}")
-    if limits.memory_limit:
-        _put(folder, "memory.max", str(limits.memory_limit))
-        _put(folder, "memory.swap.max", "0")
-    if limits.pids:
-        _put(folder, "pids.max", str(limits.pids))
-
-
-def _write_v1(controller: str, folder: Path, limits: Limits) -> None:
-    if controller == "cpu":
-        _put(folder, "cpu.shares", str(max(2, limits.cpu_request * 1024 // 1000)))
-        if limits.cpu_limit:
-            _put(folder, "cpu.cfs_period_us", str(PERIOD))
-            _put(folder, "cpu.cfs_quota_us", str(limits.cpu_limit * PERIOD // 1000))
-    elif controller == "memory" and limits.memory_limit:
-        _put(folder, "memory.limit_in_bytes", str(limits.memory_limit))
-        _put(folder, "memory.memsw.limit_in_bytes", str(limits.memory_limit))
-    elif controller == "pids" and limits.pids:
-        _put(folder, "pids.max", str(limits.pids))
-    elif controller == "devices" and (folder / "devices.deny").exists():
-        _put(folder, "devices.deny", "a")
-        for rule in _DEVICES:
-            _put(folder, "devices.allow", rule)
-
-
-def _put(folder: Path, name: str, value: str) -> None:
-    # A file is missing when its controller is off (swap accounting, a v2 tree without delegation): no limit then.
-    # Not to be created: cgroupfs answers that with EACCES instead of ENOENT.
-    try:
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)

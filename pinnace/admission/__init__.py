@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane.api.admission import config, meta, namespaces, nodes, pods
 from pinnace import rules
+from pinnace.admission import config, meta, namespaces, nodes, pods
 from pinnace.errors import Cause, Invalid
 from pinnace.kinds import Kind
 

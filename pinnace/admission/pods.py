@@ -9,8 +9,8 @@ import posixpath
 import re
 from typing import Any
 
-from controlplane.api.admission import lifecycle, meta
 from pinnace import podspec, quantity
+from pinnace.admission import lifecycle, meta
 from pinnace.errors import Cause
 
 NOT_READY = "node.kubernetes.io/not-ready"

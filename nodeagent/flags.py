@@ -1,0 +1,89 @@
+"""The agent's flags about resources, named as kubelet names them, and what they make together."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nodeagent.eviction import thresholds
+from nodeagent.resources import NodeResources, parse_amounts
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("resources of the node")
+    amounts = _checked(parse_amounts)
+    duration = _checked(thresholds.seconds)
+    for flag, text in (
+        (
+            "--capacity",
+            "what this node has of the machine: cpu=2,memory=1Gi,ephemeral-storage=5Gi,pid=500",
+        ),
+        ("--system-reserved", "kept from pods for the system: cpu=100m,memory=200Mi,ephemeral-storage=1Gi"),
+        ("--kube-reserved", "kept from pods for the agent, likewise"),
+    ):
+        group.add_argument(flag, type=amounts, default={}, metavar="RESOURCES", help=text)
+    group.add_argument("--max-pods", type=_natural, default=110, help="pods at once (default: %(default)s)")
+    group.add_argument(
+        "--pod-max-pids", type=int, default=4096, help="processes of one pod, 0 or less for no limit (default: %(default)s)"
+    )
+    group = parser.add_argument_group("eviction")
+    group.add_argument("--eviction-hard", default=thresholds.HARD, metavar="SIGNAL<LEAST,...",
+                       help=f"evict at once while less is left (default: {thresholds.HARD.replace('%', '%%')})")  # fmt: skip
+    group.add_argument("--eviction-soft", default="", metavar="SIGNAL<LEAST,...", help="evict when it lasts")
+    group.add_argument("--eviction-soft-grace-period", default="", metavar="SIGNAL=TIME,...", help="how long that is")
+    group.add_argument("--eviction-minimum-reclaim", default="", metavar="SIGNAL=AMOUNT,...", help="what more to free")
+    group.add_argument("--eviction-max-pod-grace-period", type=_natural, default=0, metavar="SECONDS",
+                       help="longest that a pod may take to stop after a soft threshold (default: %(default)s)")  # fmt: skip
+    group.add_argument("--eviction-pressure-transition-period", type=duration, default=thresholds.TRANSITION, metavar="TIME",
+                       help="how long a pressure condition stays (default: 5m)")  # fmt: skip
+    group.add_argument("--eviction-monitoring-interval", type=duration, default=thresholds.INTERVAL, metavar="TIME",
+                       help="between looks (default: 10s)")  # fmt: skip
+    group = parser.add_argument_group("pods and status")
+    group.add_argument("--pod-manifest-path", type=Path, default=None, metavar="FOLDER",
+                       help="run the pods of the manifests in this folder, whatever the control plane says")  # fmt: skip
+    group.add_argument("--node-status-report-frequency", type=duration, default=300.0, metavar="TIME",
+                       help="between reports of a node status that does not change (default: 5m)")  # fmt: skip
+
+
+def resources(args: argparse.Namespace) -> NodeResources:
+    return NodeResources(
+        capacity=args.capacity, system_reserved=args.system_reserved, kube_reserved=args.kube_reserved,
+        hard=tuple(item for item in eviction(args).thresholds if item.hard), max_pods=args.max_pods,
+        pod_max_pids=max(args.pod_max_pids, 0),
+    )  # fmt: skip
+
+
+def eviction(args: argparse.Namespace) -> thresholds.Config:
+    """Ends the process with a message when the flags contradict each other."""
+    try:
+        found = thresholds.parse(
+            args.eviction_hard, args.eviction_soft, args.eviction_soft_grace_period, args.eviction_minimum_reclaim
+        )
+    except ValueError as error:
+        raise SystemExit(f"pinnace-nodeagent: --eviction-...: {error}") from None
+    return thresholds.Config(
+        found, args.eviction_pressure_transition_period, float(args.eviction_max_pod_grace_period),
+        max(args.eviction_monitoring_interval, 0.1),
+    )  # fmt: skip
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """As argparse wants it: the error's own words reach the user."""
+
+    @functools.wraps(parse)
+    def checked(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number')
+    return int(text)

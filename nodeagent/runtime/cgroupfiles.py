@@ -1,0 +1,97 @@
+"""The files of one cgroup: limits in, usage out, on v1 and v2. What is not offered is passed over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PERIOD = 100_000
+# Devices of a container on v1: the ones in its /dev, terminals, and mknod (without access) of any.
+DEVICES = (
+    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
+    "c 136:* rwm",
+)  # fmt: skip
+# The kernel takes no quota below a millisecond.
+MIN_QUOTA = 1_000
+# Shares of what asked for no cpu; the kernel's least.
+MIN_SHARES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Millicores, bytes, processes; zero: no limit (for `cpu_request`: the least weight)."""
+
+    cpu_request: int = 0
+    cpu_limit: int = 0
+    memory_limit: int = 0
+    pids: int = 0
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def working_set(folder: Path) -> int:
+    """Source: kubelet's (cAdvisor's) definition: usage without inactive file pages."""
+    used = int(read(folder / "memory.current") or read(folder / "memory.usage_in_bytes") or 0)
+    lines = (line.split() for line in read(folder / "memory.stat").splitlines())
+    stat = {words[0]: int(words[1]) for words in lines if len(words) == 2}
+    # On v1 the plain counter is of this cgroup alone, the total of those below too.
+    return max(used - stat.get("total_inactive_file", stat.get("inactive_file", 0)), 0)
+
+
+def _shares(limits: Limits) -> int:
+    return max(MIN_SHARES, limits.cpu_request * 1024 // 1000)
+
+
+def _quota(limits: Limits) -> int:
+    return max(limits.cpu_limit * PERIOD // 1000, MIN_QUOTA)
+
+
+def write_v2(folder: Path, limits: Limits, *, leaf: bool = True) -> None:
+    # 2..262144 shares map onto weights 1..10000, as in kubelet.
+    put(folder, "cpu.weight", str(1 + (_shares(limits) - 2) * 9999 // 262142))
+    if limits.cpu_limit:
+        put(folder, "cpu.max", f"{_quota(limits)} {PERIOD}")
+    if limits.memory_limit:
+        put(folder, "memory.max", str(limits.memory_limit))
+    if leaf:
+        put(folder, "memory.swap.max", "0")
+        # A container that lost one of its processes is in a state nobody planned for: the kernel ends it as a whole.
+        put(folder, "memory.oom.group", "1")
+    if limits.pids:
+        put(folder, "pids.max", str(limits.pids))
+
+
+def write_v1(controller: str, folder: Path, limits: Limits, *, leaf: bool = True) -> None:
+    if controller == "cpu":
+        put(folder, "cpu.shares", str(_shares(limits)))
+        if limits.cpu_limit:
+            put(folder, "cpu.cfs_period_us", str(PERIOD))
+            put(folder, "cpu.cfs_quota_us", str(_quota(limits)))
+    elif controller == "memory" and limits.memory_limit:
+        put(folder, "memory.limit_in_bytes", str(limits.memory_limit))
+        put(folder, "memory.memsw.limit_in_bytes", str(limits.memory_limit))
+    elif controller == "pids" and limits.pids:
+        put(folder, "pids.max", str(limits.pids))
+    elif controller == "devices" and leaf and (folder / "devices.deny").exists():
+        put(folder, "devices.deny", "a")
+        for rule in DEVICES:
+            put(folder, "devices.allow", rule)
+
+
+def put(folder: Path, name: str, value: str) -> None:
+    # A file is missing when its controller is off (swap accounting, a v2 tree without delegation): no limit then.
+    # Not to be created: cgroupfs answers that with EACCES instead of ENOENT.
+    try:
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
