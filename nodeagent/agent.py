@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent import description
+from nodeagent.images.gc import GcPolicy, ImageGc
+from nodeagent.images.puller import Puller
+from nodeagent.images.registry.config import Registries
 from nodeagent.images.store import ImageStore
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.seam import NetworkError, Node
 from nodeagent.network.vxlan import mac_of
+from nodeagent.pods.imageusage import ImageUsage
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import Policy
 from nodeagent.pods.worker import Services
@@ -48,6 +52,8 @@ class Config:
     cgroup: str = "pinnace"
     address: str = ""
     policy: Policy = field(default_factory=Policy)
+    registries: Registries = field(default_factory=Registries)
+    image_gc: GcPolicy = field(default_factory=GcPolicy)
 
 
 class Agent:
@@ -67,16 +73,19 @@ class Agent:
         config = self._config
         self._address = self._address or await self._find_address()
         runtime = NativeRuntime(config.state_dir, self._clock)
-        images = ImageStore(config.state_dir / "images")
+        images = ImageStore(config.state_dir / "images", self._clock)
+        puller = Puller(images, config.registries, self._clock)
+        usage = ImageUsage(self._pods, images)
+        gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids)
         reporter = Reporter(self._clock)
         node = description.describe(config.node, self._address, config.state_dir)
-        services = self._services(runtime, images, reporter, node)
+        services = self._services(runtime, images, puller, reporter, node)
         await self._restore_network()
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(runtime.warm())
         self._pods.start(services, self._resync.set)
         streams = Streams(
-            ImageStreams(images, self._pods.nudge).handlers()
+            ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
             | LogStreams(self._pods, self._clock).handlers()
         )
@@ -86,10 +95,12 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(reporter.run(session.report))
                 group.create_task(self._keep_network())
+                group.create_task(gc.run())
                 group.create_task(session.run(lambda: hello, self._welcomed, self._pods.apply, streams))
         finally:
             warm.cancel()
             await self._pods.close()
+            puller.close()
             await runtime.close()
             await self._network.close()
 
@@ -101,12 +112,12 @@ class Agent:
                 log.warning("no_route server=%s error=%s", self._config.server, error)
                 await self._clock.sleep(RETRY_NETWORK)
 
-    def _services(self, runtime: NativeRuntime, images: ImageStore, reporter: Reporter, node: Any) -> Services:
+    def _services(self, runtime: NativeRuntime, images: ImageStore, puller: Puller, reporter: Reporter, node: Any) -> Services:
         state = self._config.state_dir
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
         facts |= {"hostname": socket.gethostname(), "capacity.memory": str(description.memory_total())}
         return Services(
-            runtime=runtime, network=self._network, images=images, cgroups=Cgroups(self._config.cgroup),
+            runtime=runtime, network=self._network, images=images, puller=puller, cgroups=Cgroups(self._config.cgroup),
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
             node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
             report=reporter.pod,

@@ -16,6 +16,7 @@ def run(arguments: list[str]) -> int:
     up = verbs.add_parser("up", help="make a lab and wait until its nodes are Ready")
     up.add_argument("--nodes", type=int, default=3, help="default: %(default)s")
     up.add_argument("--control-arg", action="append", default=[], metavar="ARG", help="passed on to pinnace-controlplane")
+    up.add_argument("--agent-arg", action="append", default=[], metavar="ARG", help="passed on to every pinnace-nodeagent")
     down = verbs.add_parser("down", help="take a lab away, and show that nothing is left")
     status = verbs.add_parser("status", help="hosts, processes and their memory")
     for verb in (up, down, status):
@@ -38,6 +39,7 @@ def _up(args: Any) -> int:
             config=contexts.path(args.config),
             say=progress.show,
             control_args=args.control_arg,
+            agent_args=args.agent_arg,
         )
     finally:
         progress.clear()

@@ -42,6 +42,8 @@ class Lab:
     processes: dict[str, Process] = field(default_factory=dict)
     # Extra arguments that were given to the control plane, for a restart.
     control_args: list[str] = field(default_factory=list)
+    # The same for every agent.
+    agent_args: list[str] = field(default_factory=list)
 
     @property
     def run_dir(self) -> Path:
@@ -96,7 +98,7 @@ def load(name: str) -> Lab:
     except FileNotFoundError:
         raise NotFound(f'there is no lab "{name}": `kctl lab up` makes one') from None
     processes = {host: Process(**item) for host, item in record["processes"].items()}
-    return Lab(record["name"], record["nodes"], processes, record["control_args"])
+    return Lab(record["name"], record["nodes"], processes, record["control_args"], record.get("agent_args", []))
 
 
 def names() -> list[str]:

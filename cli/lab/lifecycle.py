@@ -23,14 +23,15 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 Say = Callable[[str], None]
 
 
-def up(name: str, *, nodes: int, config: Path, say: Say, control_args: list[str]) -> Lab:
+def up(name: str, *, nodes: int, config: Path, say: Say, control_args: list[str], agent_args: list[str]) -> Lab:
     """Make a lab and wait until its nodes are Ready. What was begun is taken away when it fails."""
     _check_root()
     if name in layout.names():
         raise AlreadyExists(f'lab "{name}" is there already: `kctl lab status`, or `kctl lab down` first')
     if not 1 <= nodes <= layout.MAX_NODES:
         raise BadRequest(f"a lab has 1 to {layout.MAX_NODES} nodes")
-    lab = Lab(layout.check_name(name), {f"node-{n}": n for n in range(1, nodes + 1)}, control_args=control_args)
+    named = {f"node-{n}": n for n in range(1, nodes + 1)}
+    lab = Lab(layout.check_name(name), named, control_args=control_args, agent_args=agent_args)
     lab.save()
     try:
         _begin(lab, say)

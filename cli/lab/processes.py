@@ -63,6 +63,7 @@ def start_agent(lab: Lab, node: str, joining: list[str]) -> None:
     """`joining` are the words of a join; without them the node uses the identity it has."""
     own = [
         "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", lab.address(node),
+        *lab.agent_args,
     ]  # fmt: skip
     lab.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
     if joining:

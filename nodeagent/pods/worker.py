@@ -18,14 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.reference import familiar
-from nodeagent.images.store import Image, ImageNotFound, ImageStore
+from nodeagent.images.puller import Puller
+from nodeagent.images.store import Image, ImageStore
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.seam import Network, NetworkError
 from nodeagent.pods import bundle as bundles
 from nodeagent.pods import status as statuses
 from nodeagent.pods import steps
 from nodeagent.pods.environment import ConfigError
+from nodeagent.pods.images import PodImages
 from nodeagent.pods.model import Attempt, Policy, Problem, Seen, Stopping
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.runtime import discard, open_process
@@ -54,6 +55,7 @@ class Services:
     runtime: Runtime
     network: Network
     images: ImageStore
+    puller: Puller
     cgroups: Cgroups
     clock: Clock
     policy: Policy
@@ -82,6 +84,10 @@ class Worker:
         self._waits: dict[str, asyncio.Task[None]] = {}
         self.handles: dict[str, Handle] = {}
         self._reported: Any = None
+        self._images = PodImages(
+            services.puller, services.clock, policy=services.policy, wake=self._look_again,
+            event=lambda reason, message, warning: self._s.event(self.pod, reason, message, warning),
+        )  # fmt: skip
         self.seen = self._recover()
 
     # What the manager tells
@@ -125,6 +131,7 @@ class Worker:
                 else:
                     await self._do(step)
         finally:
+            self._images.close()
             for task in self._waits.values():
                 task.cancel()
 
@@ -170,7 +177,7 @@ class Worker:
         delay = min(RETRY * 2.0 ** min(failures - 1, 20), self._s.policy.max_backoff)
         self.seen.problems[name] = Problem(reason, message, self._s.clock.now() + delay, failures)
         if before is None or before.message != message:
-            event = {"ErrImagePull": "Failed", "CreateContainerConfigError": "Failed"}.get(reason, reason)
+            event = {"CreateContainerConfigError": "Failed"}.get(reason, reason)
             self._s.event(self.pod, event, message, True)
 
     def _lookup(self, kind: str, name: str) -> Any | None:
@@ -249,7 +256,7 @@ class Worker:
         if image is None:
             return
         bundle = self.folder / "containers" / step.name / str(step.number)
-        attempt = Attempt(step.name, step.number, container.image, image.id, step.streak)
+        attempt = Attempt(step.name, step.number, container.image, image.pinned, step.streak)
         try:
             # Left by an agent that was killed before the runtime was asked.
             await asyncio.to_thread(discard, bundle)
@@ -276,17 +283,18 @@ class Worker:
         self._follow(handle, step.name)
 
     def _image(self, container: Any) -> Image | None:
-        try:
-            image = self._s.images.find(container.image)
-        except ImageNotFound:
-            hint = f'image "{familiar(container.image)}" is not on this node: load it with `kctl image load`'
-            reason = "ErrImageNeverPull" if container.imagePullPolicy == "Never" else "ErrImagePull"
-            self._fail(container.name, reason, hint)
+        policy = container.imagePullPolicy
+        found = self._images.get(container.name, container.image, policy=policy, pod=self.pod, lookup=self._lookup)
+        if isinstance(found, Problem):
+            self.seen.problems[container.name] = found
             return None
-        if container.name not in self.seen.attempts:
-            text = f'Container image "{container.image}" already present on machine'
-            self._s.event(self.pod, "Pulled", text, False)
-        return image
+        return found
+
+    def _look_again(self, name: str) -> None:
+        """The pull of a container's image has ended."""
+        if name in self.seen.problems:
+            self.seen.problems[name] = replace(self.seen.problems[name], retry_at=0.0)
+        self._wake.set()
 
     def _write_bundle(self, bundle: Path, container: Any, image: Image) -> None:
         if not self._volumes:

@@ -143,7 +143,13 @@ def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float =
 
 @contextmanager
 def running(
-    name: str, folder: Path, *, nodes: int = 3, image: bool = True, arguments: tuple[str, ...] = ()
+    name: str,
+    folder: Path,
+    *,
+    nodes: int = 3,
+    image: bool = True,
+    arguments: tuple[str, ...] = (),
+    agent_arguments: tuple[str, ...] = (),
 ) -> Iterator[LabUnderTest]:
     """A lab with busybox on every node, taken away at the end; leftovers fail the test."""
     # A name of this run's own, so that two runs on one machine do not take each other's labs down.
@@ -153,7 +159,10 @@ def running(
         [sys.executable, "-P", "-m", "cli.main", "lab", "down", "--name", name],
         env=lab.environment, capture_output=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
-    lab.lab("up", "--nodes", str(nodes), *(f"--control-arg={argument}" for argument in arguments))
+    lab.lab(
+        "up", "--nodes", str(nodes), *(f"--control-arg={argument}" for argument in arguments),
+        *(f"--agent-arg={argument}" for argument in agent_arguments),
+    )  # fmt: skip
     try:
         if image:
             rootfs = folder / "rootfs"
