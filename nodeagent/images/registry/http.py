@@ -73,7 +73,7 @@ class Http:
             return self.fetch(url, headers, method=method, authorization=authorization, insecure=endpoint.insecure)
         except Unreachable:
             # As Docker does for the insecure list: HTTPS first, then without.
-            if not endpoint.insecure or not url.startswith("https") or endpoint.host in self._schemes:
+            if not endpoint.insecure or not url.startswith("https"):
                 raise
         found = self.fetch(
             "http" + url.removeprefix("https"), headers, method=method, authorization=authorization, insecure=True
