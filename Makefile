@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
-TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc procps
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc procps docker-registry
 
 .PHONY: demo test check generate bench clean help
 

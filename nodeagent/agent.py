@@ -15,13 +15,17 @@ from typing import Any
 
 from nodeagent import description
 from nodeagent.eviction import admission, thresholds
-from nodeagent.eviction.manager import EvictionManager, Surroundings, nothing_to_reclaim
+from nodeagent.eviction.manager import EvictionManager, Surroundings
+from nodeagent.images.gc import GcPolicy, ImageGc
+from nodeagent.images.puller import Puller
+from nodeagent.images.registry.config import Registries
 from nodeagent.images.store import ImageStore
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.seam import NetworkError, Node
 from nodeagent.network.vxlan import mac_of
 from nodeagent.nodestatus import NodeStatus
+from nodeagent.pods.imageusage import ImageUsage
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import Policy
 from nodeagent.pods.services import Services
@@ -56,6 +60,8 @@ class Config:
     cgroup: str = "pinnace"
     address: str = ""
     policy: Policy = field(default_factory=Policy)
+    registries: Registries = field(default_factory=Registries)
+    image_gc: GcPolicy = field(default_factory=GcPolicy)
     resources: NodeResources = field(default_factory=NodeResources)
     eviction: thresholds.Config = field(default_factory=thresholds.Config)
     # Where static pods are; None: there are none.
@@ -81,18 +87,21 @@ class Agent:
         config = self._config
         self._address = self._address or await self._find_address()
         runtime = NativeRuntime(config.state_dir, self._clock)
-        images = ImageStore(config.state_dir / "images")
+        images = ImageStore(config.state_dir / "images", self._clock)
+        puller = Puller(images, config.registries, self._clock)
+        usage = ImageUsage(self._pods, images)
+        gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids)
         reporter = Reporter(self._clock)
         node = description.describe(config.node, self._address, config.state_dir, config.resources)
         status = NodeStatus(node, reporter.node, config.status_every)
-        services = self._services(runtime, images, reporter, node)
-        eviction = self._eviction(services, reporter, status)
+        services = self._services(runtime, images, puller, reporter, node)
+        eviction = self._eviction(services, reporter, status, gc)
         await self._restore_network()
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(runtime.warm())
         self._pods.start(services, self._resync.set)
         streams = Streams(
-            ImageStreams(images, self._pods.nudge).handlers()
+            ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
             | LogStreams(self._pods, self._clock).handlers()
         )
@@ -104,11 +113,13 @@ class Agent:
                 group.create_task(status.run())
                 group.create_task(eviction.run())
                 group.create_task(self._keep_network())
+                group.create_task(gc.run())
                 hello = functools.partial(_hello, status, mac)
                 group.create_task(session.run(hello, self._welcomed, self._pods.apply, streams))
         finally:
             warm.cancel()
             await self._pods.close()
+            puller.close()
             await runtime.close()
             await self._network.close()
 
@@ -120,14 +131,14 @@ class Agent:
                 log.warning("no_route server=%s error=%s", self._config.server, error)
                 await self._clock.sleep(RETRY_NETWORK)
 
-    def _eviction(self, services: Services, reporter: Reporter, status: NodeStatus) -> EvictionManager:
+    def _eviction(self, services: Services, reporter: Reporter, status: NodeStatus, gc: ImageGc) -> EvictionManager:
         config = self._config
         eviction = EvictionManager(
             config.eviction,
             Surroundings(
                 pods=lambda: list(self._pods.workers.values()), cgroups=services.cgroups, clock=self._clock,
                 state=config.state_dir, images=config.state_dir / "images", capacity=config.resources.capacity,
-                event=status.event(reporter.event), changed=status.changed, reclaim=nothing_to_reclaim,
+                event=status.event(reporter.event), changed=status.changed, reclaim=gc.free,
             ),
         )  # fmt: skip
         status.add(lambda found: found.conditions.extend(eviction.conditions()))
@@ -141,7 +152,7 @@ class Agent:
         self._pods.refuse = refuse
         return eviction
 
-    def _services(self, runtime: NativeRuntime, images: ImageStore, reporter: Reporter, node: Any) -> Services:
+    def _services(self, runtime: NativeRuntime, images: ImageStore, puller: Puller, reporter: Reporter, node: Any) -> Services:
         state = self._config.state_dir
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
         machine = description.machine(state)
@@ -150,7 +161,7 @@ class Agent:
         cgroups = Cgroups(self._config.cgroup, node=self._config.resources.node_limits(machine))
         return Services(
             runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
-            cgroups=cgroups,
+            puller=puller, cgroups=cgroups,
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
             node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
             report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,

@@ -1,135 +1,148 @@
-"""`kctl image`: images to nodes, and what is there."""
+"""`kctl image`: images on nodes. Each verb is an entry of VERBS; those with much to do have a module of their own."""
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from cli import flags, output, tables
+from cli import flags, nodewise, tables
+from cli.commands import imageload
 from cli.commands.logs import raise_exit
+from cli.sizes import size
 from pinnace import kinds
-from pinnace.errors import ApiError, BadRequest
+from pinnace.errors import BadRequest, NotFound
 
-CHUNK = 64 << 10
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """`configure` adds the flags of the verb to its parser; `run` returns the exit code."""
+
+    help: str
+    configure: Callable[[Any], None]
+    run: Callable[[Any], int]
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("image", "Images on nodes: load ARCHIVE, list")
+    parser = flags.Parser("image", f"Images on nodes: {', '.join(VERBS)}")
     verbs = parser.verbs()
-    load = verbs.add_parser("load", help="OCI layout, docker archive, or a root filesystem, as tar or folder, to every node")
-    load.add_argument("path", type=Path)
-    load.add_argument("--name", default="", help="name of the image; needed for a root filesystem")
-    load.add_argument("--node", action="append", default=[], help="only to this node (may be repeated)")
-    show = verbs.add_parser("list", help="images of every node")
-    show.add_argument("--node", action="append", default=[])
+    for name, verb in VERBS.items():
+        verb.configure(verbs.add_parser(name, help=verb.help))
     args = parser.parse_args(arguments)
-    client = flags.client(args)
-    nodes = args.node or [node.metadata.name for node in client.list(kinds.NODE, "")]
-    if not nodes:
-        raise BadRequest("the cluster has no node")
-    return _load(client, nodes, args) if args.verb == "load" else _list(client, nodes)
+    return VERBS[args.verb].run(args)
 
 
-def _list(client: Any, nodes: list[str]) -> int:
-    from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
-
-    stub = streams_pb2_grpc.StreamsStub(client.channel)
+def _list(args: Any) -> int:
     found: dict[tuple[str, str], tuple[int, list[str]]] = {}
-    for node in nodes:
-        opening = streams_pb2.OpenStream(node=node, listImages=streams_pb2.ListImagesOptions())
-        for frame in client.stream(stub.ListImages, opening):
-            if frame.HasField("image"):
-                image = frame.image
-                found.setdefault((image.reference, image.id), (image.sizeBytes, []))[1].append(node)
-            elif frame.HasField("exit"):
-                raise_exit(frame.exit)
+    results = _ask(args, "listing images", "ListImages", "listImages")
+    for node, frames in sorted(results.done.items()):
+        for frame in frames:
+            image = frame.image
+            found.setdefault((image.reference, image.id), (image.sizeBytes, []))[1].append(node)
     rows = [["IMAGE", "ID", "SIZE", "NODES"]]
-    for (reference, id_), (size, holders) in sorted(found.items()):
-        rows.append([reference, id_.removeprefix("sha256:")[:12], _size(size), ",".join(sorted(holders))])
+    for (reference, id_), (count, holders) in sorted(found.items()):
+        rows.append([reference, id_.removeprefix("sha256:")[:12], size(count), ",".join(holders)])
     print(tables.render(rows))
-    return 0
+    return results.report()
 
 
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g}{unit}"
-        count /= 1000
-    return f"{count:.3g}GB"
+def _pull(args: Any) -> int:
+    config = _pull_secret(args) if args.secret else b""
+    results = _ask(
+        args, f"pulling {args.reference}", "PullImage", "pullImage", reference=args.reference, dockerConfigJson=config
+    )
+    for name, nodes in results.holders(_images):
+        print(f"image {name} pulled on {', '.join(nodes)}")
+    return results.report()
 
 
-def _load(client: Any, nodes: list[str], args: Any) -> int:
-    if not args.path.exists():
-        raise BadRequest(f"{args.path} does not exist")
-    results: dict[str, list[str] | ApiError] = {}
-    threads = [threading.Thread(target=_load_one, args=(client, node, args, results)) for node in nodes]
-    for thread in threads:
-        thread.start()
-    progress = output.Progress()
-    while any(thread.is_alive() for thread in threads):
-        progress.show(f"loading {args.path.name}: {len(results)} of {len(nodes)} nodes done")
-        threads[len(results) % len(threads)].join(0.1)
-    progress.clear()
-    failed = 0
-    names: dict[str, list[str]] = {}
-    for node, result in sorted(results.items()):
-        if isinstance(result, ApiError):
-            failed += 1
-            print(f"error: node {node}: {result.message}", file=sys.stderr)
-        else:
-            for name in result:
-                names.setdefault(name, []).append(node)
-    for name, holders in sorted(names.items()):
-        print(f"image {name} loaded on {', '.join(holders)}")
-    return 1 if failed else 0
+def _pull_secret(args: Any) -> bytes:
+    """The Docker configuration in a pull secret. Raises NotFound, BadRequest."""
+    client = flags.client(args)
+    secret = client.get(kinds.SECRET, client.context.namespace, args.secret)
+    data: bytes = secret.data.get(".dockerconfigjson", b"")
+    if secret.type != "kubernetes.io/dockerconfigjson" or not data:
+        raise BadRequest(f'secret "{args.secret}" is not of type kubernetes.io/dockerconfigjson')
+    return data
 
 
-def _load_one(client: Any, node: str, args: Any, results: dict[str, list[str] | ApiError]) -> None:
+def _remove(args: Any) -> int:
+    results = _ask(args, f"removing {args.reference}", "RemoveImage", "removeImage", reference=args.reference)
+    if results.done:
+        # It is enough that some node had it.
+        results.failed = {node: error for node, error in results.failed.items() if not isinstance(error, NotFound)}
+    for name, nodes in results.holders(_images):
+        print(f"image {name} removed on {', '.join(nodes)}")
+    return results.report()
+
+
+def _prune(args: Any) -> int:
+    results = _ask(args, "pruning images", "PruneImages", "pruneImages", all=args.all)
+    for name, nodes in results.holders(
+        lambda frames: [f"{frame.image.reference} {_short(frame)}" for frame in _of_images(frames)]
+    ):
+        print(f"image {name} removed on {', '.join(nodes)}")
+    freed = sum(frame.freedBytes for frames in results.done.values() for frame in frames)
+    print(f"freed {size(freed)} on {len(results.done)} nodes")
+    return results.report()
+
+
+def _ask(args: Any, title: str, method: str, kind: str, **options: Any) -> nodewise.Results[list[Any]]:
+    """The frames that each node answers, in threads; its progress is shown and not returned."""
     from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 
-    opening = streams_pb2.OpenStream(node=node, loadImage=streams_pb2.LoadImageOptions(reference=args.name))
+    client = flags.client(args)
+    call = getattr(streams_pb2_grpc.StreamsStub(client.channel), method)
+    members: dict[str, Any] = {kind: options}
 
-    def frames() -> Iterator[Any]:
-        yield streams_pb2.Frame(open=opening)
-        for chunk in _content(args.path):
-            yield streams_pb2.Frame(stdin=chunk)
-        yield streams_pb2.Frame(stdinClosed=True)
+    def ask(node: str, say: nodewise.Say) -> list[Any]:
+        frames = []
+        for frame in client.stream(call, streams_pb2.OpenStream(node=node, **members)):
+            match frame.WhichOneof("frame"):
+                case "exit":
+                    raise_exit(frame.exit)
+                case "progress":
+                    say(frame.progress.rpartition('": ')[2])
+                case _:
+                    frames.append(frame)
+        return frames
 
-    try:
-        names = []
-        stub = streams_pb2_grpc.StreamsStub(client.channel)
-        for frame in client.stream(stub.LoadImage, frames()):
-            if frame.HasField("image"):
-                names.append(frame.image.reference)
-            elif frame.HasField("exit"):
-                raise_exit(frame.exit)
-        results[node] = names
-    except ApiError as error:
-        results[node] = error
+    return nodewise.everywhere(nodewise.names(client, args.node), title, ask)
 
 
-def _content(path: Path) -> Iterator[bytes]:
-    """The bytes of an archive; a folder is put into a tar on the way."""
-    if not path.is_dir():
-        with open(path, "rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-        return
-    import tarfile
+def _of_images(frames: list[Any]) -> list[Any]:
+    return [frame for frame in frames if frame.HasField("image")]
 
-    read, write = os.pipe()
 
-    def pack() -> None:
-        with os.fdopen(write, "wb") as sink, tarfile.open(fileobj=sink, mode="w|") as tar:
-            tar.add(path, arcname=".")
+def _images(frames: list[Any]) -> list[str]:
+    return [frame.image.reference for frame in _of_images(frames)]
 
-    packer = threading.Thread(target=pack, daemon=True)
-    packer.start()
-    with os.fdopen(read, "rb") as source:
-        while chunk := source.read(CHUNK):
-            yield chunk
-    packer.join()
+
+def _short(frame: Any) -> str:
+    return str(frame.image.id).removeprefix("sha256:")[:12]
+
+
+def _add_reference(parser: Any) -> None:
+    parser.add_argument("reference", help="name of the image")
+    nodewise.add_flag(parser)
+
+
+def _add_pull(parser: Any) -> None:
+    _add_reference(parser)
+    parser.add_argument("--secret", default="", help="pull secret of the namespace (type kubernetes.io/dockerconfigjson)")
+
+
+def _add_prune(parser: Any) -> None:
+    parser.add_argument("--all", action="store_true", help="every image that no pod uses, not only those without a name")
+    nodewise.add_flag(parser)
+
+
+VERBS: dict[str, Verb] = {
+    "list": Verb("images of every node", nodewise.add_flag, _list),
+    "pull": Verb("have nodes fetch an image from its registry", _add_pull, _pull),
+    "load": Verb(
+        "OCI layout, docker archive, or root filesystem, as tar or folder, to every node", imageload.configure, imageload.run
+    ),
+    "rm": Verb("remove a name, and the image with its last one", _add_reference, _remove),
+    "prune": Verb("remove images that no pod uses", _add_prune, _prune),
+}

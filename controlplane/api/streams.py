@@ -40,8 +40,25 @@ class Streams(streams_pb2_grpc.StreamsServicer):
             yield frame
 
     async def ListImages(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
-        if request.WhichOneof("kind") != "listImages":
-            raise BadRequest("ListImages needs list options")
+        async for frame in self._of_node(request, "listImages"):
+            yield frame
+
+    async def PullImage(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_node(request, "pullImage"):
+            yield frame
+
+    async def RemoveImage(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_node(request, "removeImage"):
+            yield frame
+
+    async def PruneImages(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_node(request, "pruneImages"):
+            yield frame
+
+    async def _of_node(self, request: streams_pb2.OpenStream, kind: str) -> AsyncIterator[Any]:
+        """A stream that asks a node and sends it nothing more."""
+        if request.WhichOneof("kind") != kind:
+            raise BadRequest(f"the request must open a stream of kind {kind}")
         self._store.get(kinds.NODE, "", request.node)
         async for frame in self._switchboard.client(request.node, request, None):
             yield frame

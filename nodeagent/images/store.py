@@ -1,40 +1,34 @@
 """The images of this node on disk.
 
     layers/<digest>/    a layer, unpacked once and shared by every image and container that has it
-    images/<id>.json    an image: names, config, layers
+    images/<id>.json    an image: names, config, layers; its last change is the image's last use
     incoming/           archives and layers on their way; emptied at start
+    partial/            blobs that a registry has sent in part; kept over a restart (`blobs`)
 
-Everything appears by rename, so whatever is there is whole.
+Everything appears and disappears by rename, so whatever is there is whole. An image goes before its layers do: after a
+crash at any moment a layer without an image may be left, which the next start takes away, and never the other way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import os
 import shutil
-import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
 
-from nodeagent.images.archive import Archive, ImageArchive, Layer
-from nodeagent.images.reference import normalise
-from nodeagent.images.unpack import BadImage, unpack
+from nodeagent.images.layers import Layers, erase
+from nodeagent.images.records import Image, Records, without
 from nodeagent.runtime.native import syscalls
-from pinnace import pki
+from pinnace.clock import Clock, SystemClock
+from pinnace.oci import BadImage
+from pinnace.oci.archive import Archive, Layer
+from pinnace.oci.manifest import ImageConfig
+from pinnace.oci.reference import normalise
 
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """`layers` are digests from the bottom up, `size` bytes on disk."""
-
-    id: str
-    references: tuple[str, ...]
-    config: dict[str, Any]
-    layers: tuple[str, ...]
-    size: int = 0
+__all__ = ["Image", "ImageNotFound", "ImageStore"]
 
 
 class ImageNotFound(Exception):
@@ -42,87 +36,53 @@ class ImageNotFound(Exception):
 
 
 class ImageStore:
-    def __init__(self, folder: Path) -> None:
-        self._layers, self._images, self.incoming = (folder / name for name in ("layers", "images", "incoming"))
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self._clock = clock or SystemClock()
+        self._layers, self._images, self.incoming, self.partial = (
+            folder / name for name in ("layers", "images", "incoming", "partial")
+        )
         shutil.rmtree(self.incoming, ignore_errors=True)
-        for path in (self._layers, self._images, self.incoming):
+        for path in (self._layers, self._images, self.incoming, self.partial):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._by_id = {image.id: image for image in map(_read, self._images.glob("*.json"))}
-        self._lock = asyncio.Lock()
+        self._records = Records(self._images)
+        self._tree = Layers(self._layers, self.incoming)
+        self._recover()
+
+    def _recover(self) -> None:
+        """After any end: images whose layers are all there, and no layer without an image."""
+        self._records.read()
+        for image in list(self._records.by_id.values()):
+            if not all(map(self._tree.has, image.layers)):
+                self._records.remove(image.id)
+            self._tree.sizes.update(zip(image.layers, image.sizes, strict=False))
+        erase(self._displace())
+
+    # Reading
 
     def all(self) -> list[Image]:
-        return sorted(self._by_id.values(), key=lambda image: image.references)
+        return sorted(self._records.by_id.values(), key=lambda image: image.references)
+
+    def used(self, image: Image) -> float:
+        """When it was last used, in seconds since the epoch."""
+        return self._records.used.get(image.id, 0.0)
 
     def find(self, reference: str) -> Image:
         """Raises ImageNotFound."""
-        wanted = normalise(reference)
-        for image in self._by_id.values():
-            if wanted in image.references or reference in (image.id, image.id.removeprefix("sha256:")):
+        for image in self._records.by_id.values():
+            if image.names(reference):
                 return image
         raise ImageNotFound(reference)
 
+    def use(self, reference: str) -> Image:
+        """Find it for a container: it counts as used now. Raises ImageNotFound."""
+        image = self.find(reference)
+        self._records.touch(image.id, self._clock.now())
+        return image
+
     def lower_dirs(self, image: Image) -> tuple[str, ...]:
         """Folders for an overlay mount, the topmost layer first."""
-        return tuple(str(self._folder(digest)) for digest in reversed(image.layers))
-
-    def _folder(self, digest: str) -> Path:
-        # A short name: all layers of an image share one page of mount options.
-        return self._layers / digest.removeprefix("sha256:")[:24]
-
-    async def load(self, archive: Path, reference: str) -> list[Image]:
-        """Take in every image of an archive file. Raises BadImage; then nothing of it is kept."""
-        async with self._lock:
-            return await asyncio.to_thread(self._load, archive, reference)
-
-    def _load(self, path: Path, reference: str) -> list[Image]:
-        archive = Archive(path)
-        try:
-            found = archive.images(reference)
-            for image in found:
-                for layer in image.layers:
-                    self._unpack(layer)
-            return [self._keep(image) for image in found]
-        finally:
-            archive.close()
-
-    def _unpack(self, layer: Layer) -> None:
-        if not layer.diff_id.startswith("sha256:") or not layer.diff_id[7:].isalnum():
-            raise BadImage(f"{layer.diff_id[:80]!r} is not a sha256 digest")
-        target = self._folder(layer.diff_id)
-        if target.exists():
-            return
-        scratch = tempfile.mkdtemp(dir=self.incoming)
-        os.chmod(scratch, 0o755)
-        try:
-            with layer.open() as stream:
-                hashed = _Hashed(stream)
-                unpack(hashed, scratch, f"layer {layer.diff_id[:19]}")  # type: ignore[arg-type]
-                if hashed.finish() != layer.diff_id:
-                    raise BadImage(f"layer {layer.diff_id} does not match its digest")
-            os.rename(scratch, target)
-        except (OSError, EOFError) as error:
-            raise BadImage(f"layer {layer.diff_id[:19]}: {error}") from None
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def _keep(self, image: ImageArchive) -> Image:
-        names = {normalise(reference) for reference in image.references}
-        for other in list(self._by_id.values()):
-            # A name belongs to one image: the newer takes it.
-            if other.id != image.id and names & set(other.references):
-                self._write(_renamed(other, tuple(n for n in other.references if n not in names)))
-        known = self._by_id.get(image.id)
-        references = tuple(sorted(names | set(known.references if known else ())))
-        layers = tuple(layer.diff_id for layer in image.layers)
-        size = sum(_size(self._folder(digest)) for digest in layers)
-        kept = Image(image.id, references, image.config, layers, size)
-        self._write(kept)
-        return kept
-
-    def _write(self, image: Image) -> None:
-        path = self._images / f"{image.id.removeprefix('sha256:')}.json"
-        pki.write_private(path, json.dumps(asdict(image)).encode())
-        self._by_id[image.id] = image
+        return tuple(str(self._tree.path(digest)) for digest in reversed(image.layers))
 
     def read_file(self, image: Image, path: str, limit: int = 1 << 20) -> bytes:
         """A small file of the image, as its topmost layer that has it says. Empty when there is none."""
@@ -137,37 +97,76 @@ class ImageStore:
                 os.close(root)
         return b""
 
+    # Taking in
 
-class _Hashed:
-    """A stream that hashes what is read through it."""
+    def lacking(self, diff_ids: Iterable[str]) -> list[str]:
+        """Those layers that are not on this node, each once."""
+        return [diff_id for diff_id in dict.fromkeys(diff_ids) if not self._tree.has(diff_id)]
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
+    def hold(self, diff_ids: Iterable[str]) -> AbstractContextManager[None]:
+        """Keep layers, present or coming, from being swept until an image that has them is kept."""
+        return self._tree.hold(diff_ids)
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._digest.update(data)
-        return data
+    async def add_layer(self, layer: Layer) -> None:
+        """Take in a layer that is held. Raises BadImage."""
+        await self._tree.add(layer)
 
-    def finish(self) -> str:
-        while self.read(1 << 20):
-            pass
-        return "sha256:" + self._digest.hexdigest()
+    async def keep(self, config: ImageConfig, references: Iterable[str], *, loaded: bool, pinned: str = "") -> Image:
+        """Make an image of layers that are there and held. `pinned` is how a registry has it: host/repository@digest.
 
+        A name belongs to one image: the newer takes it. Raises BadImage.
+        """
+        if missing := self.lacking(config.diff_ids):
+            raise BadImage(f"layer {missing[0]} did not come")
+        sizes = await asyncio.to_thread(lambda: tuple(map(self._tree.size, config.diff_ids)))
+        names, now = {normalise(reference) for reference in references}, self._clock.now()
+        for other in list(self._records.by_id.values()):
+            if other.id != config.id and names & set(other.references):
+                self._records.write(without(other, names), self.used(other))
+        known = self._records.by_id.get(config.id, Image(config.id, (), config.run, config.diff_ids, arrived=now))
+        kept = replace(
+            known, references=tuple(sorted(names | set(known.references))), sizes=sizes,
+            loaded=tuple(sorted(set(known.loaded) | names if loaded else set(known.loaded) - names)),
+            digests=tuple(sorted({*known.digests, *filter(None, [pinned])})),
+        )  # fmt: skip
+        self._records.write(kept, now)
+        return kept
 
-def _read(path: Path) -> Image:
-    record = json.loads(path.read_text())
-    return Image(record["id"], tuple(record["references"]), record["config"], tuple(record["layers"]), record["size"])
+    async def load(self, path: Path, reference: str) -> list[Image]:
+        """Take in every image of an archive on this node. Raises BadImage; then nothing of it is kept."""
+        archive = await asyncio.to_thread(Archive, path)
+        try:
+            found = await asyncio.to_thread(archive.images, reference)
+            with self.hold([layer.diff_id for image in found for layer in image.layers]):
+                for image in found:
+                    for layer in image.layers:
+                        await self.add_layer(layer)
+                return [await self.keep(image.config, image.references, loaded=True) for image in found]
+        finally:
+            archive.close()
+            # Of a failed one some layers are there by now.
+            await self.sweep()
 
+    # Removing
 
-def _renamed(image: Image, references: tuple[str, ...]) -> Image:
-    return Image(image.id, references, image.config, image.layers, image.size)
+    def untag(self, reference: str) -> bool:
+        """Take a name away; an image without another name goes too. Raises ImageNotFound. True when it went."""
+        image = self.find(reference)
+        left = without(image, [normalise(reference)])
+        if left.references and left != image:
+            self._records.write(left, self.used(image))
+            return False
+        self._records.remove(image.id)
+        return True
 
+    def forget(self, ids: Iterable[str]) -> None:
+        """Remove images, whatever their names."""
+        for id_ in ids:
+            self._records.remove(id_)
 
-def _size(folder: Path) -> int:
-    total = 0
-    for base, _, files in os.walk(folder):
-        for name in files:
-            total += os.lstat(os.path.join(base, name)).st_size
-    return total
+    async def sweep(self) -> int:
+        """Remove the layers that no image has any more; returns the bytes freed."""
+        return await asyncio.to_thread(erase, self._displace())
+
+    def _displace(self) -> list[Path]:
+        return self._tree.displace(layer for image in self._records.by_id.values() for layer in image.layers)

@@ -16,16 +16,13 @@ import tarfile
 from typing import IO
 
 from nodeagent.runtime.native import syscalls
+from pinnace.oci import BadImage
 
 MAX_MEMBERS = 500_000
 MAX_BYTES = 16 << 30
 _RESOLVE = 0x08 | 0x04  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _CHUNK = 1 << 20
-
-
-class BadImage(Exception):
-    """The archive is not an image, or not one to trust; the text names the place."""
 
 
 def unpack(stream: IO[bytes], folder: str, name: str) -> None:

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.reference import familiar
-from nodeagent.images.store import Image, ImageNotFound
+from nodeagent.images.store import Image
 from nodeagent.pods import bundle as bundles
 from nodeagent.pods import restarts, stopsignal
 from nodeagent.pods.environment import ConfigError
 from nodeagent.pods.hosted import HostedPod
+from nodeagent.pods.images import PodImages
 from nodeagent.pods.journal import load
 from nodeagent.pods.lives import Lives
-from nodeagent.pods.model import Attempt
+from nodeagent.pods.model import Attempt, Problem
 from nodeagent.pods.steps import Start
 from nodeagent.runtime.native.runtime import discard
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
@@ -34,10 +34,15 @@ class Containers:
         self._hosted = hosted
         self.lives = Lives(hosted)
         self._waits: dict[str, asyncio.Task[None]] = {}
+        self._images = PodImages(
+            hosted.s.puller, hosted.s.clock, policy=hosted.s.policy, wake=self._pulled,
+            event=lambda reason, message, warning: hosted.event(reason, message, warning=warning),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop watching. The containers go on."""
         self.lives.close()
+        self._images.close()
         for task in self._waits.values():
             task.cancel()
 
@@ -52,7 +57,7 @@ class Containers:
             return
         bundle = hosted.journal.bundle(step.name, step.number)
         attempt = Attempt(
-            step.name, step.number, container.image, image.id, step.streak, stopsignal.of(container, image.config)
+            step.name, step.number, container.image, image.pinned, step.streak, stopsignal.of(container, image.config)
         )
         try:
             # Left by an agent that was killed before the runtime was asked.
@@ -84,17 +89,19 @@ class Containers:
         self._follow(handle, attempt.name)
 
     def _image(self, container: Any) -> Image | None:
-        hosted = self._hosted
-        try:
-            image = hosted.s.images.find(container.image)
-        except ImageNotFound:
-            hint = f'image "{familiar(container.image)}" is not on this node: load it with `kctl image load`'
-            reason = "ErrImageNeverPull" if container.imagePullPolicy == "Never" else "ErrImagePull"
-            hosted.fail(container.name, reason, hint)
+        """The image, or None while it is on its way or cannot be had: the problem says which."""
+        hosted, policy = self._hosted, container.imagePullPolicy
+        found = self._images.get(container.name, container.image, policy=policy, pod=hosted.pod, lookup=hosted.lookup)
+        if isinstance(found, Problem):
+            hosted.seen.problems[container.name] = found
             return None
-        if container.name not in hosted.seen.attempts:
-            hosted.event("Pulled", f'Container image "{container.image}" already present on machine')
-        return image
+        return found
+
+    def _pulled(self, name: str) -> None:
+        """The pull of a container's image has ended."""
+        if name in self._hosted.seen.problems:
+            self._hosted.seen.problems[name] = replace(self._hosted.seen.problems[name], retry_at=0.0)
+        self._hosted.changed.set()
 
     def _write_bundle(self, bundle: Path, container: Any, image: Image) -> None:
         hosted = self._hosted

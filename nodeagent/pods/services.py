@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodeagent.images.puller import Puller
 from nodeagent.images.store import ImageStore
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.seam import Network
@@ -29,6 +30,7 @@ class Services:
     execute: Execute
     network: Network
     images: ImageStore
+    puller: Puller
     cgroups: Cgroups
     clock: Clock
     policy: Policy

@@ -33,17 +33,35 @@ class LogOptions(_message.Message):
     def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ...) -> None: ...
 
 class LoadImageOptions(_message.Message):
-    __slots__ = ("reference",)
-    REFERENCE_FIELD_NUMBER: _ClassVar[int]
-    reference: str
-    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ListImagesOptions(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class PullImageOptions(_message.Message):
+    __slots__ = ("reference", "dockerConfigJson")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    DOCKERCONFIGJSON_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    dockerConfigJson: bytes
+    def __init__(self, reference: _Optional[str] = ..., dockerConfigJson: _Optional[bytes] = ...) -> None: ...
+
+class RemoveImageOptions(_message.Message):
+    __slots__ = ("reference",)
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+
+class PruneImagesOptions(_message.Message):
+    __slots__ = ("all",)
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    all: bool
+    def __init__(self, all: _Optional[bool] = ...) -> None: ...
+
 class OpenStream(_message.Message):
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages")
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +70,9 @@ class OpenStream(_message.Message):
     LOGS_FIELD_NUMBER: _ClassVar[int]
     LOADIMAGE_FIELD_NUMBER: _ClassVar[int]
     LISTIMAGES_FIELD_NUMBER: _ClassVar[int]
+    PULLIMAGE_FIELD_NUMBER: _ClassVar[int]
+    REMOVEIMAGE_FIELD_NUMBER: _ClassVar[int]
+    PRUNEIMAGES_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     container: str
@@ -60,7 +81,10 @@ class OpenStream(_message.Message):
     logs: LogOptions
     loadImage: LoadImageOptions
     listImages: ListImagesOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ...) -> None: ...
+    pullImage: PullImageOptions
+    removeImage: RemoveImageOptions
+    pruneImages: PruneImagesOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")
@@ -81,17 +105,43 @@ class Exit(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("reference", "id", "sizeBytes")
+    __slots__ = ("reference", "id", "sizeBytes", "user")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     SIZEBYTES_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
     reference: str
     id: str
     sizeBytes: int
-    def __init__(self, reference: _Optional[str] = ..., id: _Optional[str] = ..., sizeBytes: _Optional[int] = ...) -> None: ...
+    user: str
+    def __init__(self, reference: _Optional[str] = ..., id: _Optional[str] = ..., sizeBytes: _Optional[int] = ..., user: _Optional[str] = ...) -> None: ...
+
+class ImageOffer(_message.Message):
+    __slots__ = ("references", "config", "diffIds")
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    DIFFIDS_FIELD_NUMBER: _ClassVar[int]
+    references: _containers.RepeatedScalarFieldContainer[str]
+    config: bytes
+    diffIds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, references: _Optional[_Iterable[str]] = ..., config: _Optional[bytes] = ..., diffIds: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LayersWanted(_message.Message):
+    __slots__ = ("diffIds",)
+    DIFFIDS_FIELD_NUMBER: _ClassVar[int]
+    diffIds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diffIds: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LayerStart(_message.Message):
+    __slots__ = ("diffId", "sizeBytes")
+    DIFFID_FIELD_NUMBER: _ClassVar[int]
+    SIZEBYTES_FIELD_NUMBER: _ClassVar[int]
+    diffId: str
+    sizeBytes: int
+    def __init__(self, diffId: _Optional[str] = ..., sizeBytes: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image")
+    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +151,11 @@ class Frame(_message.Message):
     RESIZE_FIELD_NUMBER: _ClassVar[int]
     EXIT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    IMAGEOFFER_FIELD_NUMBER: _ClassVar[int]
+    LAYERSWANTED_FIELD_NUMBER: _ClassVar[int]
+    LAYERSTART_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    FREEDBYTES_FIELD_NUMBER: _ClassVar[int]
     open: OpenStream
     id: str
     stdin: bytes
@@ -110,4 +165,9 @@ class Frame(_message.Message):
     resize: TerminalSize
     exit: Exit
     image: Image
-    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    imageOffer: ImageOffer
+    layersWanted: LayersWanted
+    layerStart: LayerStart
+    progress: str
+    freedBytes: int
+    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ...) -> None: ...

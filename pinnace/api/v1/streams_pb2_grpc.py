@@ -54,6 +54,21 @@ class StreamsStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                 _registered_method=True)
+        self.PullImage = channel.unary_stream(
+                '/pinnace.api.v1.Streams/PullImage',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.RemoveImage = channel.unary_stream(
+                '/pinnace.api.v1.Streams/RemoveImage',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.PruneImages = channel.unary_stream(
+                '/pinnace.api.v1.Streams/PruneImages',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
 
 
 class StreamsServicer:
@@ -72,13 +87,31 @@ class StreamsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadImage(self, request_iterator, context):
-        """An archive as stdin frames; the loaded images come back.
+        """For each image an offer, the layers that the node then wants, and the image back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListImages(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneImages(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +137,21 @@ def add_StreamsServicer_to_server(servicer, server):
             ),
             'ListImages': grpc.unary_stream_rpc_method_handler(
                     servicer.ListImages,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'PullImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullImage,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'RemoveImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.RemoveImage,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'PruneImages': grpc.unary_stream_rpc_method_handler(
+                    servicer.PruneImages,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
             ),
@@ -214,6 +262,87 @@ class Streams:
             request,
             target,
             '/pinnace.api.v1.Streams/ListImages',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/PullImage',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/RemoveImage',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/PruneImages',
             pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
             pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
             options,

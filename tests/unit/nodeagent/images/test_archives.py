@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 import tarfile
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.images.reference import familiar, normalise
 from nodeagent.images.store import ImageNotFound, ImageStore
-from nodeagent.images.unpack import BadImage
+from pinnace.oci import BadImage
+from pinnace.oci.reference import familiar, normalise
 from tests.support import archives
 from tests.support.archives import layer, member
 
@@ -155,6 +156,9 @@ def damaged(tmp_path: Path, form: str) -> Path:
         case "zstd":
             data = b"\x28\xb5\x2f\xfd" + b"x" * 100
             archives.docker(path, data)
+        case "gzip":
+            data = gzip.compress(BASE)[:100]
+            archives.docker(path, data)
     return path
 
 
@@ -164,7 +168,7 @@ def damaged(tmp_path: Path, form: str) -> Path:
         ("not a tar", "not an image archive"), ("truncated", "missing|not an image archive|not JSON"), ("wrong layer digest", "does not match its digest"),
         ("wrong blob digest", "does not match its digest"), ("layer counts differ", "names 1 layers, the manifest 2"),
         ("no config", "none.json is missing"), ("manifest is no json", "manifest.json is not JSON"),
-        ("no name", "give a name"), ("zstd", "compressed with zstd, which is not supported yet"),
+        ("no name", "give a name"), ("zstd", "its compression is damaged"), ("gzip", "its compression is damaged"),
     ],
 )  # fmt: skip
 async def test_a_damaged_archive_is_refused_whole(store: ImageStore, tmp_path: Path, form: str, said: str) -> None:

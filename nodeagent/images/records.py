@@ -1,0 +1,119 @@
+"""What this node knows of an image, and its file.
+
+The time of the file's last change is when the image was last used: kept on disk without writing the record again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pinnace import pki
+from pinnace.oci.reference import BadReference, normalise, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`layers` are diff ids from the bottom up, `sizes` the bytes of each on disk, `size` their sum.
+
+    `references` are its names; those in `loaded` came by `kctl image load` or a build, and no registry is asked about
+    them. `digests` are the names under which registries have it (host/repository@sha256:...). `arrived` is in seconds
+    since the epoch.
+    """
+
+    id: str
+    references: tuple[str, ...]
+    config: dict[str, Any]
+    layers: tuple[str, ...]
+    sizes: tuple[int, ...] = ()
+    loaded: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    arrived: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def pinned(self) -> str:
+        """What a container's status names: the image by digest, as its registry has it, or by its own id."""
+        return self.digests[0] if self.digests else self.id
+
+    def names(self, reference: str) -> bool:
+        """Whether text names this image: a name, a name by digest, or an id."""
+        if reference in (self.id, self.id.removeprefix("sha256:")) or normalise(reference) in self.references:
+            return True
+        return "@" in reference and _full(reference) in self.digests
+
+
+def _full(reference: str) -> str:
+    try:
+        return str(parse(reference))
+    except BadReference:
+        return reference
+
+
+def without(image: Image, names: Iterable[str]) -> Image:
+    gone = set(names)
+    return replace(
+        image,
+        references=tuple(name for name in image.references if name not in gone),
+        loaded=tuple(name for name in image.loaded if name not in gone),
+    )
+
+
+@dataclass(slots=True)
+class Records:
+    """Images by id, and `used`: when each was last used."""
+
+    folder: Path
+    by_id: dict[str, Image] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+
+    def read(self) -> None:
+        for path in self.folder.glob(".*"):
+            # Half-written by an agent that was killed (pki.write_private).
+            path.unlink()
+        for path in self.folder.glob("*.json"):
+            image = _decode(path.read_bytes())
+            self.by_id[image.id] = image
+            self.used[image.id] = path.stat().st_mtime
+
+    def write(self, image: Image, used: float) -> None:
+        path = self._path(image.id)
+        pki.write_private(path, json.dumps(asdict(image)).encode())
+        self.by_id[image.id] = image
+        self.touch(image.id, used)
+
+    def touch(self, id_: str, used: float) -> None:
+        os.utime(self._path(id_), (used, used))
+        self.used[id_] = used
+
+    def remove(self, id_: str) -> None:
+        """Gone for good once this returns: layers that only this image has are deleted next."""
+        self._path(id_).unlink(missing_ok=True)
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.by_id.pop(id_, None)
+        self.used.pop(id_, None)
+
+    def _path(self, id_: str) -> Path:
+        return self.folder / f"{id_.removeprefix('sha256:')}.json"
+
+
+def _decode(data: bytes) -> Image:
+    record: dict[str, Any] = json.loads(data)
+    references = tuple(record["references"])
+    return Image(
+        record["id"], references, record["config"], tuple(record["layers"]), tuple(record.get("sizes", ())),
+        # Before there were registries, every image was loaded.
+        loaded=tuple(record.get("loaded", references)), digests=tuple(record.get("digests", ())),
+        arrived=record.get("arrived", 0.0),
+    )  # fmt: skip

@@ -1,0 +1,155 @@
+"""Indexes, manifests and configs: from bytes to values, every field checked and bounded. Pure.
+
+Source: the OCI image-spec (index, manifest, config, descriptor) and Docker's image manifest version 2, schema 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+from pinnace.oci import BadImage
+from pinnace.oci.reference import is_digest
+
+MAX_JSON = 4 << 20
+MAX_LAYERS = 120
+MAX_LAYER_BYTES = 16 << 30
+MAX_PLATFORMS = 200
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
+_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_LAYERS = tuple(
+    base + suffix
+    for base in ("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar")
+    for suffix in ("", "+gzip", "+zstd", ".gzip", ".zstd")
+)
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What points at content. `size` is in bytes, -1 where the document does not say."""
+
+    media_type: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """`id` is the digest of its bytes, and the image's id; `run` is the `config` member (Env, Cmd, ...).
+
+    `diff_ids` are digests of uncompressed layers, from the bottom up.
+    """
+
+    id: str
+    run: dict[str, Any]
+    diff_ids: tuple[str, ...]
+
+
+def digest_of(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def document(data: bytes, name: str) -> dict[str, Any]:
+    """A JSON object. Raises BadImage."""
+    if len(data) > MAX_JSON:
+        raise BadImage(f"{name} is larger than {MAX_JSON >> 20} MiB")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadImage(f"{name} is not JSON") from None
+    if not isinstance(value, dict):
+        raise BadImage(f"{name} is not a JSON object")
+    return value
+
+
+def is_index(value: dict[str, Any]) -> bool:
+    return "manifests" in value and "layers" not in value
+
+
+def choose(value: dict[str, Any], name: str) -> Descriptor:
+    """The index's entry for this machine. Raises BadImage."""
+    entries = _list(value, "manifests", name)
+    if len(entries) > MAX_PLATFORMS:
+        raise BadImage(f"{name} lists {len(entries)} manifests; at most {MAX_PLATFORMS} are read")
+    wanted = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    offered = []
+    for entry in entries:
+        where = entry.get("platform") if isinstance(entry, dict) else None
+        where = where if isinstance(where, dict) else {}
+        offered.append(f"{where.get('os')}/{where.get('architecture')}"[:40])
+        if offered[-1] == f"linux/{wanted}":
+            return descriptor(entry, f"{name}: manifests")
+    listed = ", ".join(sorted({text for text in offered if "unknown" not in text})[:10])
+    raise BadImage(f"the image has no manifest for linux/{wanted}" + (f" (it has: {listed})" if listed else ""))
+
+
+def manifest(value: dict[str, Any], name: str) -> Manifest:
+    """Raises BadImage, also for formats that are not supported, by name."""
+    if value.get("schemaVersion") == 1 or "fsLayers" in value:
+        raise BadImage(f"{name} is a Docker schema 1 manifest, which is not supported: push the image again with a newer tool")
+    config = descriptor(value.get("config"), f"{name}: config")
+    if config.media_type and config.media_type not in _CONFIGS:
+        raise BadImage(f"{name} is not a container image: its config is {config.media_type[:100]}")
+    layers = tuple(descriptor(item, f"{name}: layers[{at}]") for at, item in enumerate(_list(value, "layers", name)))
+    if len(layers) > MAX_LAYERS:
+        raise BadImage(f"{len(layers)} layers; at most {MAX_LAYERS} are supported")
+    for layer in layers:
+        _check_layer(layer, name)
+    return Manifest(config, layers)
+
+
+def _check_layer(layer: Descriptor, name: str) -> None:
+    kind = layer.media_type
+    if "foreign" in kind or "nondistributable" in kind:
+        raise BadImage(f"{name} has a foreign layer ({kind[:100]}), which is not supported")
+    if kind and kind not in _LAYERS:
+        raise BadImage(f"{name} has a layer of type {kind[:100]}, which is not supported")
+    if layer.size > MAX_LAYER_BYTES:
+        raise BadImage(f"{name}: layer {layer.digest[:19]} is larger than {MAX_LAYER_BYTES >> 30} GiB")
+
+
+def descriptor(value: Any, name: str) -> Descriptor:
+    """Raises BadImage unless it has a sha256 digest and a size that can be one."""
+    if not isinstance(value, dict):
+        raise BadImage(f"{name} is no descriptor")
+    digest, size, kind = value.get("digest"), value.get("size", -1), value.get("mediaType", "")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise BadImage(f"{name}: {str(digest)[:80]!r} is not a sha256 digest")
+    if type(size) is not int or size < -1:
+        raise BadImage(f"{name}: {str(size)[:80]!r} is not a size")
+    return Descriptor(kind if isinstance(kind, str) else "", digest, size)
+
+
+def config(data: bytes, layers: int, name: str) -> ImageConfig:
+    """A config that goes with a manifest of so many layers. Raises BadImage."""
+    value = document(data, name)
+    rootfs = value.get("rootfs")
+    diff_ids = _list(rootfs if isinstance(rootfs, dict) else {}, "diff_ids", name)
+    if len(diff_ids) != layers or not 1 <= layers <= MAX_LAYERS:
+        raise BadImage(f"{name} names {len(diff_ids)} layers, the manifest {layers}")
+    for digest in diff_ids:
+        if not isinstance(digest, str) or not is_digest(digest):
+            raise BadImage(f"{name}: {str(digest)[:80]!r} is not a sha256 digest")
+    run = value.get("config")
+    return ImageConfig(digest_of(data), run if isinstance(run, dict) else {}, tuple(diff_ids))
+
+
+def _list(value: dict[str, Any], key: str, name: str) -> list[Any]:
+    found = value.get(key) or []
+    if not isinstance(found, list):
+        raise BadImage(f"{name}: {key} is not a list")
+    return found
