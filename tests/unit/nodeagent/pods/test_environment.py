@@ -77,6 +77,7 @@ def test_a_variable_sees_those_before_it_only() -> None:
     assert (found["EARLY"], found["AGAIN"]) == ("$(LATE)", "1")
 
 
+@pytest.mark.shows("spec.containers[].envFrom[].prefix", "spec.containers[].envFrom[].secretRef.name")
 def test_prefixes_are_prepended_and_unusable_keys_left_out() -> None:
     """A key is taken when it makes a name with its prefix."""
     source = {"prefix": "P_", "secretRef": {"name": "s"}}
@@ -97,6 +98,7 @@ def test_prefixes_are_prepended_and_unusable_keys_left_out() -> None:
         ("status.hostIP", "192.0.2.1"),
     ],
 )
+@pytest.mark.shows("spec.containers[].env[].valueFrom.fieldRef.fieldPath")
 def test_fields_of_the_pod(path: str, expected: str) -> None:
     """The downward API."""
     assert variables(field(path))["V"] == expected
@@ -114,6 +116,7 @@ def test_fields_of_the_pod(path: str, expected: str) -> None:
         (resource("limits.memory", divisor="100M"), "2"),
     ],
 )
+@pytest.mark.shows("spec.containers[].env[].valueFrom.resourceFieldRef.{resource,divisor}")
 def test_resources_are_divided_and_rounded_up(reference: Any, expected: str) -> None:
     """An absent limit is what the node has; an absent request is nothing."""
     found = variables(reference, resources={"requests": {"cpu": "250m"}, "limits": {"memory": "128Mi"}})
@@ -143,6 +146,10 @@ def test_what_is_missing_is_named(arguments: dict[str, Any], message: str) -> No
     assert str(caught.value) == message
 
 
+@pytest.mark.shows(
+    "spec.containers[].env[].valueFrom.secretKeyRef.optional",
+    "spec.containers[].envFrom[].configMapRef.optional",
+)
 def test_what_is_optional_may_be_missing() -> None:
     """The variable is then not there at all."""
     references = [
