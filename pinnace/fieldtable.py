@@ -157,10 +157,14 @@ def claims(folder: Path) -> Iterator[Claim]:
 def _claims(node: ast.expr, test: str) -> Iterator[Claim]:
     if not isinstance(node, ast.Call) or ast.unparse(node.func) != "pytest.mark.shows":
         return
-    notes = {str(item.arg): str(ast.literal_eval(item.value)) for item in node.keywords}
-    for argument in node.args:
-        for path in expand(str(ast.literal_eval(argument))):
-            yield Claim(path, test, **notes)
+    try:
+        notes = {str(item.arg): str(ast.literal_eval(item.value)) for item in node.keywords}
+        paths = [str(ast.literal_eval(argument)) for argument in node.args]
+    except ValueError:
+        raise SystemExit(f"{test}: `shows` takes strings written out, since nothing of the test is run") from None
+    for path in paths:
+        for each in expand(path):
+            yield Claim(each, test, **notes)
 
 
 def expand(path: str) -> list[str]:
