@@ -9,8 +9,8 @@ TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc procps docker-registry
 help:
 	@echo "make demo      set up, make a lab of three nodes, run the example, and leave the lab up"
 	@echo "make test      set up and run the whole test suite (root)"
-	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code"
-	@echo "make generate  messages, stubs and field documentation from proto/"
+	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code and of docs/pod-fields.md"
+	@echo "make generate  messages, stubs and field documentation from proto/; docs/pod-fields.md"
 	@echo "make bench     the benchmarks, one JSON object each (root)"
 	@echo "make clean     take labs and build products away"
 
@@ -26,9 +26,11 @@ check: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pinnace.codegen --check
+	$(PYTHON) -m pinnace.fieldtable --check
 
 generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.codegen
+	$(PYTHON) -m pinnace.fieldtable
 
 bench: $(VENV)/.dev
 	@for name in lab_up pod_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done

@@ -149,7 +149,7 @@ def _run(args: argparse.Namespace) -> None:
     config = agent.Config(
         args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy, registered, image_gc,
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
-        status_every=args.node_status_report_frequency,
+        status_every=args.node_status_report_frequency, dns=flags.dns(args),
     )  # fmt: skip
     asyncio.run(_serve(config))
 

@@ -28,6 +28,7 @@ from nodeagent.nodestatus import NodeStatus
 from nodeagent.pods.imageusage import ImageUsage
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import Policy
+from nodeagent.pods.resolver import ClusterDns
 from nodeagent.pods.services import Services
 from nodeagent.reporter import Reporter
 from nodeagent.resources import NodeResources
@@ -68,6 +69,7 @@ class Config:
     manifests: Path | None = None
     # Seconds between reports of a node status that does not change.
     status_every: float = 300.0
+    dns: ClusterDns = field(default_factory=ClusterDns)
 
 
 class Agent:
@@ -163,7 +165,7 @@ class Agent:
             runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
             puller=puller, cgroups=cgroups,
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
-            node_facts=facts, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
+            node_facts=facts, dns=self._config.dns, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
             report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
 

@@ -1,14 +1,16 @@
-"""The agent's flags about resources, named as kubelet names them, and what they make together."""
+"""The agent's flags about resources and names, called as kubelet calls them, and what they make together."""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nodeagent.eviction import thresholds
+from nodeagent.pods.resolver import ClusterDns
 from nodeagent.resources import NodeResources, parse_amounts
 
 
@@ -46,6 +48,12 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="run the pods of the manifests in this folder, whatever the control plane says")  # fmt: skip
     group.add_argument("--node-status-report-frequency", type=duration, default=300.0, metavar="TIME",
                        help="between reports of a node status that does not change (default: 5m)")  # fmt: skip
+    group = parser.add_argument_group("names")
+    group.add_argument("--cluster-dns", type=_checked(_addresses), default=(), metavar="IP,...",
+                       help="name servers of the cluster (default: none, and pods ask whom the node asks)")  # fmt: skip
+    group.add_argument("--cluster-domain", default="cluster.local", help="domain of the cluster (default: %(default)s)")
+    group.add_argument("--resolv-conf", type=Path, default=Path("/etc/resolv.conf"), metavar="FILE",
+                       help="where the node's own name servers are (default: %(default)s)")  # fmt: skip
 
 
 def resources(args: argparse.Namespace) -> NodeResources:
@@ -68,6 +76,14 @@ def eviction(args: argparse.Namespace) -> thresholds.Config:
         found, args.eviction_pressure_transition_period, float(args.eviction_max_pod_grace_period),
         max(args.eviction_monitoring_interval, 0.1),
     )  # fmt: skip
+
+
+def dns(args: argparse.Namespace) -> ClusterDns:
+    return ClusterDns(args.cluster_dns, args.cluster_domain.strip("."), args.resolv_conf)
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_address(item.strip())) for item in text.split(",") if item.strip())
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -30,6 +30,9 @@ _WELL_KNOWN = {
     "pinnace.meta.v1.IntOrString": "intorstring",
     "pinnace.meta.v1.FieldsV1": "raw",
 }
+# What people call them.
+_NAMES = {"int32": "integer", "int64": "integer", "bool": "boolean", "bytes": "base64", "time": "Time",
+          "microtime": "MicroTime", "quantity": "Quantity", "intorstring": "IntOrString", "raw": "FieldsV1"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,23 @@ class Schema:
 def of(message: Message | type[Message]) -> Schema:
     """The schema of a message or a message class."""
     return _schema(message.DESCRIPTOR)
+
+
+def type_of(item: Field) -> str:
+    """A field's type in the words of documentation: `[]Container`, `map[string]string`."""
+    name = item.message.name if item.message is not None else _NAMES.get(item.type, item.type)
+    return f"map[string]{name}" if item.map else f"[]{name}" if item.repeated else name
+
+
+def flatten(spec: Schema) -> list[tuple[str, Field, Schema]]:
+    """Fields as manifests have them: those of inlined messages among them, in order of name."""
+    out: list[tuple[str, Field, Schema]] = []
+    for name, item in spec.fields.items():
+        if item.inline and item.message is not None:
+            out += flatten(item.message)
+        else:
+            out.append((name, item, spec))
+    return sorted(out, key=lambda entry: entry[0])
 
 
 @cache

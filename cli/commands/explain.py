@@ -8,10 +8,7 @@ from importlib import resources
 from cli import flags
 from pinnace import kinds, schema
 from pinnace.errors import BadRequest
-from pinnace.schema import Field, Schema
-
-_NAMES = {"int32": "integer", "int64": "integer", "bool": "boolean", "bytes": "base64", "time": "Time",
-          "microtime": "MicroTime", "quantity": "Quantity", "intorstring": "IntOrString", "raw": "FieldsV1"}  # fmt: skip
+from pinnace.schema import Field, Schema, flatten, type_of
 
 
 def run(arguments: list[str]) -> int:
@@ -55,22 +52,6 @@ def _page(
             "",
         ]
     return lines + (_tree(spec, 1, set()) if recursive else _fields(spec, texts))
-
-
-def type_of(item: Field) -> str:
-    name = item.message.name if item.message is not None else _NAMES.get(item.type, item.type)
-    return f"map[string]{name}" if item.map else f"[]{name}" if item.repeated else name
-
-
-def flatten(spec: Schema) -> list[tuple[str, Field, Schema]]:
-    """Fields as manifests have them: those of inlined messages among them, in order of name."""
-    out: list[tuple[str, Field, Schema]] = []
-    for name, item in spec.fields.items():
-        if item.inline and item.message is not None:
-            out += flatten(item.message)
-        else:
-            out.append((name, item, spec))
-    return sorted(out, key=lambda entry: entry[0])
 
 
 def _fields(spec: Schema, texts: dict[str, str]) -> list[str]:

@@ -131,6 +131,9 @@ def config_keys(pod: Any) -> frozenset[str]:
             found.add(("ConfigMap", source.configMap.localObjectReference.name))
         if source.HasField("secret"):
             found.add(("Secret", source.secret.secretName))
+        for part in source.projected.sources:
+            found.add(("ConfigMap", part.configMap.localObjectReference.name))
+            found.add(("Secret", part.secret.localObjectReference.name))
     for _, container in podspec.containers(pod):
         for env in container.env:
             found.add(("ConfigMap", env.valueFrom.configMapKeyRef.localObjectReference.name))

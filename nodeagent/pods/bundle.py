@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nodeagent.images.store import Image, ImageStore
-from nodeagent.pods.environment import ConfigError, environment, expand
+from nodeagent.pods.environment import ConfigError, Environment, environment, expand
+from nodeagent.pods.mounts import mounts_of
 from nodeagent.runtime import seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS
-from nodeagent.runtime.seam import ContainerConfig, Mount, Terminal
-from nodeagent.volumes.manager import Lookup
+from nodeagent.runtime.seam import ContainerConfig, Terminal
+from nodeagent.volumes.content import Lookup
+from nodeagent.volumes.manager import Volume
 from pinnace import pki, quantity
 
 TERMINATION_LOG = "termination-log"
@@ -27,7 +29,7 @@ class Place:
 
     folder: Path
     logs: Path
-    volumes: dict[str, str]
+    volumes: dict[str, Volume]
     facts: dict[str, str]
     cgroup: str
     # The init and its start time of the container whose processes this one is to see (targetContainerName).
@@ -50,10 +52,14 @@ def limits(container: Any) -> Limits:
 def write(
     bundle: Path, pod: Any, container: Any, image: Image, place: Place, *,
     images: ImageStore, cgroups: Cgroups, lookup: Lookup, seccomp_folder: Path, log: Path,
-) -> None:  # fmt: skip
-    """Make the bundle's config.json and cgroup. Raises ConfigError, OSError, SeccompUnavailable."""
+) -> tuple[str, ...]:  # fmt: skip
+    """Make the bundle's config.json and cgroup; returns which keys of `envFrom` were skipped, in words.
+
+    Raises ConfigError, OSError, SeccompUnavailable.
+    """
     config = image.config
-    env = environment(pod, container, config.get("Env") or [], lookup, place.facts)
+    variables = environment(pod, container, config.get("Env") or [], lookup, place.facts)
+    env = variables.all
     user, group, groups = _user(pod, container, image, images)
     home = "/root" if user == 0 else "/"
     env.setdefault("HOME", home)
@@ -63,7 +69,7 @@ def write(
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
     value = ContainerConfig(
-        args=tuple(_args(container, config, env)),
+        args=tuple(_args(container, config, variables)),
         env=tuple(f"{key}={text}" for key, text in env.items()),
         cwd=container.workingDir or config.get("WorkingDir") or "/",
         layers=images.lower_dirs(image),
@@ -72,7 +78,11 @@ def write(
         user=user,
         group=group,
         groups=tuple(groups),
-        mounts=tuple(_mounts(bundle, container, place)),
+        mounts=tuple(
+            mounts_of(
+                container, pod_folder=place.folder, message=_message(bundle), volumes=place.volumes, variables=variables.own
+            )
+        ),
         cgroups=cgroups.create(path, limits(container), leaf=True),
         hierarchies=tuple(cgroups.hierarchies),
         capabilities=capabilities,
@@ -89,6 +99,15 @@ def write(
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     # It may hold secrets (env).
     pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode())
+    return variables.skipped
+
+
+def _message(bundle: Path) -> Path:
+    """The file for the container's last words, whoever it runs as."""
+    path = bundle / TERMINATION_LOG
+    path.touch(mode=0o666)
+    os.chmod(path, 0o666)
+    return path
 
 
 def _pid_namespace(pod: Any, place: Place) -> Literal["own", "pod", "host", "container"]:
@@ -99,32 +118,16 @@ def _pid_namespace(pod: Any, place: Place) -> Literal["own", "pod", "host", "con
     return "container" if place.target[0] else "own"
 
 
-def _args(container: Any, config: dict[str, Any], env: dict[str, str]) -> list[str]:
+def _args(container: Any, config: dict[str, Any], variables: Environment) -> list[str]:
     """command replaces the image's entrypoint and then its cmd too; args replaces cmd alone."""
-    entry = [expand(text, env) for text in container.command] or (config.get("Entrypoint") or [])
+    entry = [expand(text, variables.own) for text in container.command] or (config.get("Entrypoint") or [])
     if container.args:
-        rest = [expand(text, env) for text in container.args]
+        rest = [expand(text, variables.own) for text in container.args]
     else:
         rest = [] if container.command else (config.get("Cmd") or [])
     if not [*entry, *rest]:
         raise ConfigError("no command specified, in the manifest or in the image")
     return [*entry, *rest]
-
-
-def _mounts(bundle: Path, container: Any, place: Place) -> list[Mount]:
-    message = bundle / TERMINATION_LOG
-    message.touch(mode=0o666)
-    os.chmod(message, 0o666)
-    files = [("etc-hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")]
-    mounts = [Mount(str(place.folder / name), target) for name, target in files]
-    # Shallow before deep, so that a mount below another one's target is not hidden by it.
-    for item in sorted(container.volumeMounts, key=lambda mount: mount.mountPath.count("/")):
-        target = item.mountPath if item.mountPath.startswith("/") else "/" + item.mountPath
-        mounts.append(Mount(place.volumes[item.name], target, item.readOnly))
-    taken = {item.mountPath.rstrip("/") for item in container.volumeMounts}
-    path = container.terminationMessagePath or "/dev/termination-log"
-    mounts = [mount for mount in mounts if mount.target not in taken or mount.source in place.volumes.values()]
-    return [*mounts, Mount(str(message), path)]
 
 
 def _capabilities(container: Any) -> tuple[str, ...]:
@@ -203,19 +206,3 @@ def _oom_score(pod: Any, container: Any, place: Place) -> int:
     asked = container.resources.requests
     memory = quantity.units(asked["memory"].string) if "memory" in asked else 0
     return min(max(3, 1000 - 1000 * memory // int(place.facts["capacity.memory"])), 999)
-
-
-def etc_files(pod: Any, hostname: str, address: str, host_resolv: str) -> dict[str, str]:
-    """The pod's own /etc/hosts, /etc/hostname and /etc/resolv.conf."""
-    hosts = ["# Written by Pinnace.", "127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    if address:
-        hosts.append(f"{address}\t{hostname}")
-    hosts += [f"{alias.ip}\t{' '.join(alias.hostnames)}" for alias in pod.spec.hostAliases]
-    config = pod.spec.dnsConfig
-    lines = [] if pod.spec.dnsPolicy == "None" else host_resolv.splitlines()
-    lines += [f"nameserver {server}" for server in config.nameservers]
-    if config.searches:
-        lines.append("search " + " ".join(config.searches))
-    if config.options:
-        lines.append("options " + " ".join(o.name + (f":{o.value}" if o.HasField("value") else "") for o in config.options))
-    return {"etc-hosts": "\n".join(hosts) + "\n", "hostname": hostname + "\n", "resolv.conf": "\n".join(lines) + "\n"}

@@ -23,7 +23,7 @@ from nodeagent.pods.steps import Start
 from nodeagent.runtime.native.runtime import discard
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
-from nodeagent.volumes import manager as volumes
+from nodeagent.volumes.content import VolumeError
 
 # Attempts of a container whose bundles and logs are kept: the present one and `kctl logs --previous`.
 KEPT = 2
@@ -64,7 +64,7 @@ class Containers:
             await asyncio.to_thread(discard, bundle)
             self._write_bundle(bundle, container, image)
             hosted.journal.save_attempt(attempt)
-        except (ConfigError, SeccompUnavailable, OSError) as error:
+        except (ConfigError, VolumeError, SeccompUnavailable, OSError) as error:
             hosted.fail(step.name, "CreateContainerConfigError", str(error))
             await asyncio.to_thread(discard, bundle)
             return
@@ -106,15 +106,17 @@ class Containers:
     def _write_bundle(self, bundle: Path, container: Any, image: Image) -> None:
         hosted = self._hosted
         if not hosted.volumes:
-            hosted.volumes = volumes.prepare(hosted.folder / "volumes", hosted.pod, hosted.lookup)
+            hosted.volumes = hosted.mounter.prepare(hosted.pod)
         place = bundles.Place(
             hosted.folder, hosted.logs, hosted.volumes, hosted.facts(), hosted.cgroup, self._target(container.name)
         )
-        bundles.write(
+        skipped = bundles.write(
             bundle, hosted.pod, container, image, place, images=hosted.s.images, cgroups=hosted.s.cgroups,
             lookup=hosted.lookup, seccomp_folder=hosted.s.state / "seccomp",
             log=hosted.log_of(container.name, int(bundle.name)),
         )  # fmt: skip
+        for text in skipped:
+            hosted.event("InvalidEnvironmentVariableNames", text, warning=True)
 
     def _target(self, name: str) -> tuple[int, int]:
         """The process that an ephemeral container wants to be beside. Raises ConfigError while it does not run."""

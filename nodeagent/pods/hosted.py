@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nodeagent.pods import hostnames
 from nodeagent.pods.journal import Journal
 from nodeagent.pods.model import Problem, Seen
 from nodeagent.pods.services import Services
+from nodeagent.volumes.manager import PodVolumes, Volume
 from pinnace import podspec
 
 log = logging.getLogger("pinnace.pods")
@@ -31,8 +33,9 @@ class HostedPod:
         self.journal = Journal(services.state / "pods" / self.uid)
         self.logs = services.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
         self.seen = Seen(started_at=services.clock.now())
-        # Host paths of the volumes, by name.
-        self.volumes: dict[str, str] = {}
+        self.mounter = PodVolumes(self.folder / "volumes", self.lookup, services.node_facts, services.images)
+        # By name, once they are there.
+        self.volumes: dict[str, Volume] = {}
         self.changed = asyncio.Event()
 
     @property
@@ -44,10 +47,13 @@ class HostedPod:
         return self.s.cgroups.pod_path(self.uid, self.pod.status.qosClass)
 
     @property
+    def names(self) -> hostnames.Names:
+        return hostnames.names_of(self.pod, node=self.s.node_facts["hostname"], cluster_domain=self.s.dns.domain)
+
+    @property
     def hostname(self) -> str:
-        if self.pod.spec.hostNetwork:
-            return self.s.node_facts["hostname"]
-        return str(self.pod.spec.hostname or self.pod.metadata.name[:63].rstrip("-."))
+        """As its containers see it. Raises HostnameError."""
+        return hostnames.nodename(self.pod, self.names)
 
     @property
     def address(self) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from nodeagent.network.seam import NetworkError
-from nodeagent.pods import bundle as bundles
+from nodeagent.pods import etcfiles
 from nodeagent.pods.hosted import HostedPod, log
+from nodeagent.pods.hostnames import HostnameError
 from nodeagent.resources import pod_limits
 from nodeagent.runtime.cgroups import Limits
 from nodeagent.runtime.seam import SandboxConfig, StartError
@@ -32,7 +32,7 @@ class Sandbox:
                 await hosted.s.network.attach(hosted.uid, self._folder / "ns/net", hosted.seen.address)
             self._write_etc()
             hosted.journal.sandbox_made.touch()
-        except (StartError, NetworkError, OSError) as error:
+        except (StartError, NetworkError, OSError, HostnameError) as error:
             hosted.fail("", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             return
         hosted.seen.problems.pop("", None)
@@ -65,13 +65,12 @@ class Sandbox:
 
     def _write_etc(self) -> None:
         hosted = self._hosted
-        try:
-            resolv = Path("/etc/resolv.conf").read_text()
-        except OSError:
-            resolv = ""
-        for name, text in bundles.etc_files(hosted.pod, hosted.hostname, hosted.seen.address, resolv).items():
-            (hosted.folder / name).write_text(text)
-            os.chmod(hosted.folder / name, 0o644)
+        addresses = [hosted.seen.address] if hosted.seen.address else []
+        warnings = etcfiles.write(
+            hosted.folder, hosted.pod, names=hosted.names, nodename=hosted.hostname, addresses=addresses, dns=hosted.s.dns
+        )
+        for text in warnings:
+            hosted.event("DNSConfigForming", text, warning=True)
 
     async def release(self) -> None:
         """Give back network, address and namespaces. Having none is no error."""

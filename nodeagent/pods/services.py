@@ -12,6 +12,7 @@ from nodeagent.images.store import ImageStore
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.seam import Network
 from nodeagent.pods.model import Policy
+from nodeagent.pods.resolver import ClusterDns
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.seam import Handle, Runtime
 from pinnace.clock import Clock
@@ -38,6 +39,7 @@ class Services:
     logs: Path
     host_ip: str
     node_facts: dict[str, str]
+    dns: ClusterDns
     # Processes that one pod may have; zero for no limit.
     pod_max_pids: int
     # The node's addresses, once the control plane has said which range is its own.

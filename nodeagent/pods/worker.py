@@ -23,7 +23,7 @@ from nodeagent.pods.sandboxes import Sandbox
 from nodeagent.pods.services import Services
 from nodeagent.runtime.seam import Handle
 from nodeagent.volumes import manager as volumes
-from nodeagent.volumes.manager import VolumeError
+from nodeagent.volumes.content import VolumeError
 
 TEARDOWN_TRIES = 50
 
@@ -62,7 +62,9 @@ class Worker:
         """A newer version of the pod, or the same pod with its objects changed."""
         if self._reported is not None and statuses.overridden(pod.status, self._reported):
             self._s.report(pod, self._reported, False)
-        self._hosted.pod = pod
+        before, self._hosted.pod = self.pod.metadata, pod
+        if (before.labels, before.annotations) != (pod.metadata.labels, pod.metadata.annotations):
+            self._hosted.mounter.refresh(pod)
         self._hosted.changed.set()
 
     def leave(self) -> None:
@@ -105,7 +107,7 @@ class Worker:
         self._hosted.forget_waits()
 
     def objects_changed(self) -> None:
-        volumes.refresh(self.folder / "volumes", self.pod, self._hosted.lookup)
+        self._hosted.mounter.refresh(self.pod)
         self.nudge()
 
     # The loop
@@ -172,7 +174,7 @@ class Worker:
         hosted = self._hosted
         hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            hosted.volumes = await asyncio.to_thread(volumes.prepare, hosted.folder / "volumes", hosted.pod, hosted.lookup)
+            hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod)
         except VolumeError as error:
             hosted.fail("", "FailedMount", str(error))
             return

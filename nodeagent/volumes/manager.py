@@ -1,4 +1,4 @@
-"""Volumes of one pod on the host: emptyDir, hostPath, configMap and secret.
+"""Volumes of one pod on the host.
 
 Secrets and memory volumes live on tmpfs, so that they never reach the disk. All of it lies below the pod's folder,
 and teardown unmounts before it deletes, so that nothing of the host is ever deleted through a mount.
@@ -9,116 +9,113 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodeagent.images.store import ImageStore
 from nodeagent.runtime.native import syscalls
-from nodeagent.volumes.projection import File, write
-from pinnace import quantity
+from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, ownership
+from nodeagent.volumes.content import Known, Lookup, VolumeError
 
-# Answers for a ConfigMap or Secret of the pod's namespace by kind and name; None when there is none.
-Lookup = Callable[[str, str], Any | None]
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
-class VolumeError(Exception):
-    """A volume cannot be made now; the text is for people. It is tried again."""
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume that is there. `read_only`: no container may write, whatever its mount says. `idmap`: can be id-mapped."""
+
+    path: str
+    read_only: bool = False
+    idmap: bool = True
 
 
-def prepare(folder: Path, pod: Any, lookup: Lookup) -> dict[str, str]:
-    """Make or refresh every volume; returns name to host path. Raises VolumeError."""
-    paths = {}
-    for volume in pod.spec.volumes:
+class PodVolumes:
+    """The volumes of one pod below `folder`. Methods block, and may be called from any thread."""
+
+    def __init__(self, folder: Path, lookup: Lookup, facts: dict[str, str], images: ImageStore) -> None:
+        self._folder = folder
+        self._lookup = lookup
+        self._facts = facts
+        self._images = images
+        # One writer at a time: a refresh may come while the volumes are still being made.
+        self._lock = threading.Lock()
+
+    def prepare(self, pod: Any) -> dict[str, Volume]:
+        """Make or refresh every volume, by name. Raises VolumeError."""
+        with self._lock:
+            return {volume.name: self._named(volume, pod) for volume in pod.spec.volumes}
+
+    def refresh(self, pod: Any) -> None:
+        """Bring files up to date with what they show; what is missing now stays as it was."""
+        with self._lock:
+            for volume in pod.spec.volumes:
+                if content.shows_files(volume.volumeSource) and (self._folder / volume.name).exists():
+                    with contextlib.suppress(OSError, VolumeError):
+                        self._prepare(volume, pod)
+
+    def _named(self, volume: Any, pod: Any) -> Volume:
+        prefix = f'MountVolume.SetUp failed for volume "{volume.name}" :'
         try:
-            paths[volume.name] = _prepare(folder / volume.name, volume.volumeSource, lookup)
+            return self._prepare(volume, pod)
         except OSError as error:
-            raise VolumeError(f'volume "{volume.name}": {error.strerror or error}') from error
+            raise VolumeError(f"{prefix} {error.strerror or error}") from error
         except VolumeError as error:
-            raise VolumeError(f'volume "{volume.name}": {error}') from None
-    return paths
+            raise VolumeError(f"{prefix} {error}") from None
+
+    def _prepare(self, volume: Any, pod: Any) -> Volume:
+        path, source = self._folder / volume.name, volume.volumeSource
+        if source.HasField("hostPath"):
+            hostpath.check(source.hostPath.path, source.hostPath.type)
+            return Volume(source.hostPath.path)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if source.HasField("image"):
+            imagevolume.mount(path, source.image.reference, self._images)
+            return Volume(str(path), read_only=True, idmap=False)
+        if content.shows_files(source):
+            # First, so that nothing is made for a volume that cannot be.
+            files = content.files_of(source, Known(pod, self._lookup, self._facts))
+            self._make_files(path, source, group(pod))
+            atomicwriter.write(path, files, group(pod))
+            return Volume(str(path), read_only=True)
+        self._make_empty(path, source.emptyDir, pod)
+        return Volume(str(path))
+
+    def _make_files(self, path: Path, source: Any, owner: int | None) -> None:
+        size = content.secret_bytes(source)
+        with _making(path, f"size={size}" if size else "") as missing:
+            if missing and owner is not None:
+                ownership.give(path, owner, read_only=True)
+
+    def _make_empty(self, path: Path, source: Any, pod: Any) -> None:
+        memory = source.medium == "Memory"
+        owner, lazy = group(pod), pod.spec.securityContext.fsGroupChangePolicy == "OnRootMismatch"
+        with _making(path, f"size={emptydir.memory_size(pod, source, self._facts)}" if memory else "") as missing:
+            if missing:
+                os.chmod(path, source.mode if source.HasField("mode") else 0o777)
+                if owner is not None:
+                    ownership.give(path, owner, on_root_mismatch=lazy)
 
 
-def refresh(folder: Path, pod: Any, lookup: Lookup) -> None:
-    """Bring ConfigMap and Secret volumes up to date; what is missing now stays as it was."""
-    for volume in pod.spec.volumes:
-        source = volume.volumeSource
-        if (source.HasField("configMap") or source.HasField("secret")) and (folder / volume.name).exists():
-            with contextlib.suppress(OSError, VolumeError):
-                _prepare(folder / volume.name, source, lookup)
+def group(pod: Any) -> int | None:
+    """The pod's fsGroup. In a user namespace too: files hold the ids that the containers see."""
+    context = pod.spec.securityContext
+    return int(context.fsGroup) if context.HasField("fsGroup") else None
 
 
-def _prepare(path: Path, source: Any, lookup: Lookup) -> str:
-    if source.HasField("hostPath"):
-        _host_path(source.hostPath.path, source.hostPath.type if source.hostPath.HasField("type") else "")
-        return str(source.hostPath.path)
-    if source.HasField("configMap"):
-        item = source.configMap
-        files = _files("ConfigMap", item.localObjectReference.name, item, lookup)
-        _make(path, "")
-        write(path, files)
-    elif source.HasField("secret"):
-        files = _files("Secret", source.secret.secretName, source.secret, lookup)
-        _make(path, "size=4m")
-        write(path, files)
-    else:
-        options = ""
-        if source.emptyDir.medium == "Memory":
-            limit = source.emptyDir.sizeLimit.string
-            options = f"size={quantity.units(limit)}" if limit else "size=50%"
-        if _make(path, options):
-            os.chmod(path, 0o777)
-    return str(path)
-
-
-def _make(path: Path, tmpfs: str) -> bool:
-    """A folder, on tmpfs when options are given; returns whether it was made now."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o755)
+@contextlib.contextmanager
+def _making(path: Path, tmpfs: str) -> Iterator[bool]:
+    """A folder, on tmpfs when options are given. Yields whether it is still to be set up; it is whole after the block."""
     marker = path.parent / f".{path.name}.made"
-    if tmpfs and not os.path.ismount(path):
+    mounted = os.path.ismount(path)
+    missing = not marker.exists() or (bool(tmpfs) and not mounted)
+    path.mkdir(exist_ok=True, mode=0o755)
+    if tmpfs and not mounted:
         syscalls.mount("tmpfs", path, "tmpfs", _TMPFS, f"mode=755,{tmpfs}")
-    elif marker.exists():
-        return False
+    yield missing
     marker.touch()
-    return True
-
-
-def _files(kind: str, name: str, source: Any, lookup: Lookup) -> dict[str, File]:
-    found = lookup(kind, name)
-    if found is None:
-        if source.optional:
-            return {}
-        raise VolumeError(f'{kind.lower()} "{name}" not found')
-    content = {key: value.encode() if isinstance(value, str) else value for key, value in found.data.items()}
-    content |= dict(getattr(found, "binaryData", {}))
-    mode = source.defaultMode if source.HasField("defaultMode") else 0o644
-    if not source.items:
-        return {key: File(value, mode) for key, value in content.items()}
-    files = {}
-    for item in source.items:
-        if item.key in content:
-            files[item.path] = File(content[item.key], item.mode if item.HasField("mode") else mode)
-        elif not source.optional:
-            raise VolumeError(f'{kind.lower()} "{name}" has no key "{item.key}"')
-    return files
-
-
-def _host_path(path: str, type_: str) -> None:
-    if type_ == "DirectoryOrCreate":
-        os.makedirs(path, 0o755, exist_ok=True)
-    elif type_ == "FileOrCreate" and not os.path.exists(path):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        raise VolumeError(f"hostPath {path} does not exist") from None
-    checks = {
-        "Directory": stat.S_ISDIR, "DirectoryOrCreate": stat.S_ISDIR, "File": stat.S_ISREG, "FileOrCreate": stat.S_ISREG,
-        "Socket": stat.S_ISSOCK, "CharDevice": stat.S_ISCHR, "BlockDevice": stat.S_ISBLK,
-    }  # fmt: skip
-    if type_ and not checks[type_](mode):
-        raise VolumeError(f"hostPath {path} is not of type {type_}")
 
 
 def remove(folder: Path) -> None:

@@ -5,12 +5,10 @@ Source: the behaviour of Kubernetes' core/v1 defaults and pod validation.
 
 from __future__ import annotations
 
-import posixpath
-import re
 from typing import Any
 
 from pinnace import podspec, quantity
-from pinnace.admission import lifecycle, meta
+from pinnace.admission import images, lifecycle, meta, names, volumes
 from pinnace.errors import Cause
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -19,12 +17,6 @@ UNREACHABLE = "node.kubernetes.io/unreachable"
 TOLERATION_SECONDS = 300
 _RESOURCE_UNITS = {"cpu": quantity.milli}
 _KNOWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
-_IMAGE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./:@+]{0,511}\Z", re.ASCII)
-_FIELD_PATHS = re.compile(
-    r"metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['[^']+'\]|spec\.nodeName|spec\.serviceAccountName"
-    r"|status\.(hostIPs?|podIPs?)"
-)
-_RESOURCE_FIELDS = re.compile(r"(requests|limits)\.(cpu|memory|ephemeral-storage)")
 
 
 def default(pod: Any) -> None:
@@ -34,92 +26,34 @@ def default(pod: Any) -> None:
     # Two names of one field; the older one is kept in step, as in Kubernetes.
     spec.serviceAccount = spec.serviceAccountName
     for _, container in podspec.containers(pod):
-        if not container.imagePullPolicy:
-            tag = container.image.rpartition("/")[2]
-            latest = "@" not in tag and (":" not in tag or tag.endswith(":latest"))
-            container.imagePullPolicy = "Always" if latest else "IfNotPresent"
+        container.imagePullPolicy = container.imagePullPolicy or images.pull_policy(container.image)
         for name, limit in container.resources.limits.items():
             if name not in container.resources.requests:
                 container.resources.requests[name].string = limit.string
     for volume in spec.volumes:
         if not volume.volumeSource.ListFields():
             volume.volumeSource.emptyDir.SetInParent()
+        image = volume.volumeSource.image
+        if image.reference and not image.pullPolicy:
+            image.pullPolicy = images.pull_policy(image.reference)
     for key in (NOT_READY, UNREACHABLE):
         if not any(t.key in (key, "") and t.effect in ("NoExecute", "") for t in spec.tolerations):
             spec.tolerations.add(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_SECONDS)
 
 
 def validate(pod: Any) -> list[Cause]:
-    faults = _volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod) + _dns(pod)
-    volumes = {volume.name for volume in pod.spec.volumes}
-    names: set[str] = set()
+    faults = volumes.volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod)
+    faults += names.faults(pod)
+    known = {volume.name for volume in pod.spec.volumes}
+    taken: set[str] = set()
     for path, container in podspec.containers(pod):
-        if container.name in names:
+        if container.name in taken:
             faults.append(Cause(f"{path}.name", f'Duplicate value: "{container.name}"', "FieldValueDuplicate"))
-        names.add(container.name)
-        if container.image and not _IMAGE.match(container.image):
-            faults.append(Cause(f"{path}.image", "Invalid value: not an image reference"))
-        faults += _mounts(path, container, volumes) + _env(path, container) + _ports(path, container)
+        taken.add(container.name)
+        faults += images.faults(f"{path}.image", container.image)
+        faults += volumes.mounts(path, container, known) + volumes.environment(path, container) + _ports(path, container)
         faults += _resources(path, container)
     return faults + lifecycle.validate(pod)
-
-
-def _volumes(pod: Any) -> list[Cause]:
-    faults, names = [], set()
-    for index, volume in enumerate(pod.spec.volumes):
-        path = f"spec.volumes[{index}]"
-        if volume.name in names:
-            faults.append(Cause(f"{path}.name", f'Duplicate value: "{volume.name}"', "FieldValueDuplicate"))
-        names.add(volume.name)
-        sources = [field.name for field, _ in volume.volumeSource.ListFields()]
-        if len(sources) > 1:
-            faults.append(Cause(path, f"may not specify more than 1 volume type, got {' and '.join(sources)}"))
-        if volume.volumeSource.HasField("secret") and not volume.volumeSource.secret.secretName:
-            faults.append(Cause(f"{path}.secret.secretName", "Required value", "FieldValueRequired"))
-        if volume.volumeSource.HasField("configMap") and not volume.volumeSource.configMap.localObjectReference.name:
-            faults.append(Cause(f"{path}.configMap.name", "Required value", "FieldValueRequired"))
-        limit = volume.volumeSource.emptyDir.sizeLimit.string
-        if limit and quantity.parse(limit) < 0:
-            faults.append(Cause(f"{path}.emptyDir.sizeLimit", "must not be negative"))
-    return faults
-
-
-def _mounts(path: str, container: Any, volumes: set[str]) -> list[Cause]:
-    faults, seen = [], set()
-    for index, mount in enumerate(container.volumeMounts):
-        here = f"{path}.volumeMounts[{index}]"
-        if mount.name and mount.name not in volumes:
-            faults.append(Cause(f"{here}.name", f'Not found: "{mount.name}"', "FieldValueNotFound"))
-        target = posixpath.normpath("/" + mount.mountPath)
-        if target in seen:
-            faults.append(Cause(f"{here}.mountPath", f'Invalid value: "{mount.mountPath}": must be unique'))
-        if ".." in mount.mountPath.split("/"):
-            faults.append(Cause(f"{here}.mountPath", "must not contain '..'"))
-        seen.add(target)
-    return faults
-
-
-def _env(path: str, container: Any) -> list[Cause]:
-    faults = []
-    for index, env in enumerate(container.env):
-        here = f"{path}.env[{index}].valueFrom"
-        if not env.HasField("valueFrom"):
-            continue
-        sources = env.valueFrom.ListFields()
-        if env.value:
-            faults.append(Cause(here, "may not be specified when `value` is not empty"))
-        if len(sources) != 1:
-            faults.append(Cause(here, "must specify exactly one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef"))
-        field = env.valueFrom.fieldRef.fieldPath
-        if field and not _FIELD_PATHS.fullmatch(field):
-            faults.append(Cause(f"{here}.fieldRef.fieldPath", f'Unsupported value: "{field[:80]}"'))
-        resource = env.valueFrom.resourceFieldRef.resource
-        if resource and not _RESOURCE_FIELDS.fullmatch(resource):
-            faults.append(Cause(f"{here}.resourceFieldRef.resource", f'Unsupported value: "{resource[:80]}"'))
-        for ref in (env.valueFrom.configMapKeyRef, env.valueFrom.secretKeyRef):
-            if ref.key and not ref.localObjectReference.name:
-                faults.append(Cause(f"{here}.name", "Required value", "FieldValueRequired"))
-    return faults
 
 
 def _ports(path: str, container: Any) -> list[Cause]:
@@ -161,12 +95,6 @@ def _tolerations(pod: Any) -> list[Cause]:
         if item.HasField("tolerationSeconds") and item.effect != "NoExecute":
             faults.append(Cause(f"{path}.effect", "must be NoExecute when `tolerationSeconds` is set"))
     return faults
-
-
-def _dns(pod: Any) -> list[Cause]:
-    if pod.spec.dnsPolicy == "None" and not pod.spec.dnsConfig.nameservers:
-        return [Cause("spec.dnsConfig.nameservers", "Required value: with dnsPolicy None", "FieldValueRequired")]
-    return []
 
 
 def validate_create(pod: Any) -> list[Cause]:

@@ -97,6 +97,7 @@ async def test_users_taints_survive_loss_and_return(cluster: Cluster) -> None:
     assert taints(cluster) == {("mine", "NoSchedule")}
 
 
+@pytest.mark.shows("spec.tolerations[].tolerationSeconds")
 async def test_pods_are_evicted_after_their_toleration_seconds(cluster: Cluster) -> None:
     """300 by default, or what the pod says; with the pod's own grace."""
     await cluster.join("n1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from controlplane import conditions
 from controlplane.store import Txn
 from controlplane.store.memory import MemoryBackend
@@ -85,6 +87,7 @@ async def test_a_deleted_pod_that_waits_is_not_bound(cluster: Cluster) -> None:
     assert scheduled(cluster)[0] == ""
 
 
+@pytest.mark.shows("spec.{schedulerName,nodeName}")
 async def test_pods_of_other_schedulers_and_bound_pods_are_left_alone(cluster: Cluster) -> None:
     """schedulerName and nodeName are the user's."""
     await cluster.join("n1")

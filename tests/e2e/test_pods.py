@@ -37,6 +37,15 @@ def output(lab: LabUnderTest, manifest: dict[str, Any]) -> str:
     return lab.kctl("logs", manifest["metadata"]["name"])
 
 
+@pytest.mark.shows(
+    "spec.containers[].env[].{name,value}",
+    "spec.containers[].env[].valueFrom.fieldRef.fieldPath",
+    "spec.containers[].env[].valueFrom.resourceFieldRef.{resource,divisor}",
+    "spec.containers[].env[].valueFrom.configMapKeyRef.{name,key,optional}",
+    "spec.containers[].env[].valueFrom.secretKeyRef.{name,key}",
+    "spec.containers[].envFrom[].prefix",
+    "spec.containers[].envFrom[].configMapRef.name",
+)
 def test_environment_comes_from_everywhere(lab: LabUnderTest) -> None:
     """Literal, expanded, field, resource, ConfigMap, Secret, and all keys of a map."""
     lab.kctl("create", "configmap", "settings", "--from-literal=color=blue", "--from-literal=SIZE=9")
@@ -80,6 +89,11 @@ def test_missing_configmap_holds_the_container_until_it_comes(lab: LabUnderTest)
     lab.kctl("wait", "pod/waits", "--for=condition=Ready")
 
 
+@pytest.mark.shows(
+    "spec.initContainers",
+    "spec.volumes[].{name,emptyDir}",
+    "spec.containers[].volumeMounts[].{name,mountPath}",
+)
 def test_init_containers_run_in_order_before_the_others(lab: LabUnderTest) -> None:
     """Each writes one word; the container reads the sentence."""
     mount = {"volumeMounts": [{"name": "work", "mountPath": "/work"}], "image": "busybox", "imagePullPolicy": "IfNotPresent"}
@@ -101,6 +115,7 @@ def test_failed_init_container_fails_a_pod_that_never_restarts(lab: LabUnderTest
 @pytest.mark.parametrize(
     ("policy", "code", "restarts"), [("Never", 3, False), ("OnFailure", 3, True), ("OnFailure", 0, False), ("Always", 0, True)]
 )
+@pytest.mark.shows("spec.restartPolicy")
 def test_restart_policy_decides_by_exit_code(lab: LabUnderTest, policy: str, code: int, restarts: bool) -> None:
     """Restarted when the policy says so, else finished with the code."""
     lab.apply(pod("runs", "sh", "-c", f"exit {code}", restartPolicy=policy))
@@ -119,6 +134,7 @@ def test_crash_loop_is_named_and_previous_logs_are_kept(lab: LabUnderTest) -> No
     assert "BackOff" in lab.kctl("describe", "pod", "crash")
 
 
+@pytest.mark.shows("spec.terminationGracePeriodSeconds")
 def test_sigterm_first_and_sigkill_after_the_grace(lab: LabUnderTest) -> None:
     """A container that handles SIGTERM ends by itself; its last words are logged."""
     lab.apply(pod("polite", "sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done"))
@@ -128,6 +144,7 @@ def test_sigterm_first_and_sigkill_after_the_grace(lab: LabUnderTest) -> None:
     assert lab.run("get", "pod", "stubborn").returncode == 1
 
 
+@pytest.mark.shows("spec.containers[].resources.limits")
 def test_memory_limit_ends_as_oomkilled(lab: LabUnderTest) -> None:
     """The reason tells an out-of-memory kill from any other."""
     eater = {"resources": {"limits": {"memory": "16Mi"}}}
@@ -136,6 +153,12 @@ def test_memory_limit_ends_as_oomkilled(lab: LabUnderTest) -> None:
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
 
 
+@pytest.mark.shows(
+    "spec.volumes[].configMap.name",
+    "spec.volumes[].configMap.items[].{key,path,mode}",
+    "spec.volumes[].secret.{secretName,defaultMode}",
+    "spec.containers[].volumeMounts[].readOnly",
+)
 def test_config_volumes_show_keys_and_follow_changes(lab: LabUnderTest) -> None:
     """Modes, item paths, and an update that arrives in the running container."""
     lab.kctl("create", "configmap", "conf", "--from-literal=a=one", "--from-literal=b=two")
@@ -156,6 +179,7 @@ def test_config_volumes_show_keys_and_follow_changes(lab: LabUnderTest) -> None:
     eventually(lambda: lab.kctl("exec", "vols", "--", "cat", "/c/deep/a.txt") == "changed")
 
 
+@pytest.mark.shows("spec.volumes[].hostPath.path", "spec.volumes[].emptyDir.{medium,sizeLimit}")
 def test_host_path_and_memory_volumes(lab: LabUnderTest, tmp_path: Path) -> None:
     """A file of the host is seen; a memory volume has its size."""
     (tmp_path / "file").write_text("from the host\n")
@@ -171,6 +195,7 @@ def test_host_path_and_memory_volumes(lab: LabUnderTest, tmp_path: Path) -> None
     assert " 8192 " in said
 
 
+@pytest.mark.shows("spec.containers[].{name,command}")
 def test_containers_of_a_pod_share_network_and_volumes_not_processes(lab: LabUnderTest) -> None:
     """One listens, the other talks to it over loopback; each is pid 1 of its own."""
     side = {
@@ -209,6 +234,10 @@ def test_isolation_is_on_by_default(lab: LabUnderTest) -> None:
     assert lab.kctl("exec", "caged", "--", "sh", "-c", "cat /proc/kcore | wc -c") == "0\n"
 
 
+@pytest.mark.shows(
+    "spec.containers[].securityContext.{runAsUser,runAsGroup,readOnlyRootFilesystem,allowPrivilegeEscalation}",
+    "spec.containers[].securityContext.capabilities.drop",
+)
 def test_security_context_is_obeyed(lab: LabUnderTest) -> None:
     """User, group, read-only root, dropped capabilities, no new privileges."""
     security = {
@@ -223,6 +252,7 @@ def test_security_context_is_obeyed(lab: LabUnderTest) -> None:
     assert "NoNewPrivs:\t1" in said
 
 
+@pytest.mark.shows("spec.containers[].securityContext.runAsNonRoot")
 def test_run_as_non_root_refuses_root(lab: LabUnderTest) -> None:
     """The reason is the one that Kubernetes gives."""
     lab.apply(pod("root", container={"securityContext": {"runAsNonRoot": True}}))
@@ -241,6 +271,7 @@ def test_missing_image_and_missing_command_are_explained(lab: LabUnderTest) -> N
     assert "executable file not found in $PATH" in ended["message"]
 
 
+@pytest.mark.shows("spec.activeDeadlineSeconds")
 def test_termination_message_and_deadline(lab: LabUnderTest) -> None:
     """The message comes from the file; a pod past its deadline fails with DeadlineExceeded."""
     lab.apply(
@@ -252,6 +283,7 @@ def test_termination_message_and_deadline(lab: LabUnderTest) -> None:
     assert finished(lab, "late", "Failed")["status"]["reason"] == "DeadlineExceeded"
 
 
+@pytest.mark.shows("spec.containers[].image")
 def test_image_change_replaces_the_container(lab: LabUnderTest, tmp_path: Path) -> None:
     """The one thing of a running pod that may change: its image."""
     lab.apply(pod("swap"))
@@ -293,6 +325,7 @@ def test_logs_options(lab: LabUnderTest) -> None:
     assert lab.kctl("logs", "talk", "--since=1h").count("\n") == 6
 
 
+@pytest.mark.shows("spec.hostNetwork")
 def test_host_network_sees_the_node(lab: LabUnderTest) -> None:
     """The pod has the node's address and devices."""
     said = output(lab, pod("hostnet", "ip", "-o", "link", hostNetwork=True))

@@ -63,6 +63,7 @@ def test_reasons_are_counted_over_nodes() -> None:
         (pod(), node(taints=[{"key": "k", "effect": "NoExecute"}]), "1 node(s) had untolerated taint {k: }"),
     ],
 )
+@pytest.mark.shows("spec.containers[].resources.requests")
 def test_a_refusal_is_in_kubernetes_words(subject: Any, where: Any, reason: str) -> None:
     """People search for these texts."""
     assert refusal(subject, where) == f"0/1 nodes are available: {reason}."
@@ -113,6 +114,7 @@ def test_init_containers_count_by_the_largest() -> None:
         ({"key": "k", "operator": "Exists", "effect": "NoExecute"}, False),
     ],
 )
+@pytest.mark.shows("spec.tolerations[].{key,operator,value,effect}")
 def test_tolerations_match_as_in_kubernetes(toleration: dict[str, str], fits: bool) -> None:
     """Equal by default; an empty key with Exists matches all; an effect narrows."""
     assert bool(chosen(pod(tolerations=[toleration]), node(taints=[TAINT]))) is fits
@@ -124,6 +126,7 @@ def test_a_cordoned_node_takes_pods_that_tolerate_it() -> None:
     assert chosen(pod(tolerations=[toleration]), node(unschedulable=True)) == "n1"
 
 
+@pytest.mark.shows("spec.nodeSelector")
 def test_a_selector_needs_every_label() -> None:
     """All pairs of nodeSelector."""
     nodes = node("a", meta={"labels": {"disk": "ssd"}}), node("b", meta={"labels": {"disk": "ssd", "zone": "x"}})
@@ -159,6 +162,7 @@ def test_a_prefer_no_schedule_taint_is_a_last_resort() -> None:
     assert chosen(pod(), shy) == "a"
 
 
+@pytest.mark.shows("spec.priority")
 def test_priority_goes_before_age_and_age_before_name() -> None:
     """The order in which pods get what there is."""
 
