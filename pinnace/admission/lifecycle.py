@@ -13,7 +13,6 @@ from pinnace.errors import Cause
 from pinnace.rules import is_port_name
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_NOT_EPHEMERAL = ("ports", *_PROBES, "lifecycle", "resources", "restartPolicy", "restartPolicyRules")
 MAX_RULES = 20
 
 
@@ -96,11 +95,6 @@ def _ephemeral(pod: Any) -> list[Cause]:
     faults = []
     for index, item in enumerate(pod.spec.ephemeralContainers):
         path = f"spec.ephemeralContainers[{index}]"
-        given = {field.name for field, _ in item.ephemeralContainerCommon.ListFields()}
-        for name in _NOT_EPHEMERAL:
-            if name in given:
-                message = "cannot be set for an Ephemeral Container"
-                faults.append(Cause(f"{path}.{name}", message, "FieldValueForbidden"))
         for mount_index, mount in enumerate(item.ephemeralContainerCommon.volumeMounts):
             if mount.subPath or mount.subPathExpr:
                 where = f"{path}.volumeMounts[{mount_index}].subPath"

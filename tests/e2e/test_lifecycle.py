@@ -65,6 +65,7 @@ def has_event(lab: LabUnderTest, name: str, *words: str) -> bool:
     ],
     ids=["exec", "http", "tcp"],
 )
+@pytest.mark.shows("spec.containers[].readinessProbe.{exec.command,httpGet.port,tcpSocket.port}")
 def test_readiness_follows_its_probe(lab: LabUnderTest, handler: dict[str, Any]) -> None:
     """Not ready before it passes, ready while it does, not ready when it fails; and never restarted for it."""
     spoil = "rm /www/index.html; kill $(pidof httpd)" if "tcpSocket" in handler else "rm /www/index.html"
@@ -83,6 +84,7 @@ def test_readiness_follows_its_probe(lab: LabUnderTest, handler: dict[str, Any])
     assert status(lab, "probed").get("restartCount", 0) == 0
 
 
+@pytest.mark.shows("spec.containers[].livenessProbe.terminationGracePeriodSeconds")
 def test_a_failed_liveness_probe_restarts_the_container(lab: LabUnderTest) -> None:
     """With the probe's own grace: this one does not listen to SIGTERM."""
     probe = {
@@ -107,6 +109,7 @@ def test_a_failed_liveness_probe_restarts_the_container(lab: LabUnderTest) -> No
     assert status(lab, "sick")["lastState"]["terminated"]["exitCode"] == 137
 
 
+@pytest.mark.shows("spec.containers[].startupProbe")
 def test_other_probes_wait_for_the_startup_probe(lab: LabUnderTest) -> None:
     """A liveness probe that would fail at once does not, until the startup probe has passed."""
     container = {
@@ -131,9 +134,19 @@ def test_a_startup_probe_that_never_passes_ends_the_container(lab: LabUnderTest)
     assert has_event(lab, "never", "Startup probe failed", "failed startup probe")
 
 
+@pytest.mark.shows("spec.containers[].livenessProbe.timeoutSeconds")
+def test_a_probe_that_takes_too_long_has_failed(lab: LabUnderTest) -> None:
+    """After timeoutSeconds, and what it started is gone."""
+    probe = {"exec": {"command": ["sleep", "1000"]}, "timeoutSeconds": 1, **FAST}
+    lab.apply(pod("hanging", container={"readinessProbe": probe}))
+    eventually(lambda: has_event(lab, "hanging", "Readiness probe failed", "no answer within 1 s"))
+    eventually(lambda: lab.kctl("exec", "hanging", "--", "ps").count("sleep 1000") <= 1)
+
+
 # Hooks
 
 
+@pytest.mark.shows("spec.containers[].lifecycle.postStart.exec.command")
 def test_post_start_runs_beside_the_program_before_it_counts_as_started(lab: LabUnderTest) -> None:
     """Not started, not ready, until the hook has ended."""
     hook = {"exec": {"command": ["sh", "-c", "echo hooked > /work/out; while [ ! -e /work/go ]; do sleep 0.1; done"]}}
@@ -152,6 +165,7 @@ def test_a_failed_post_start_hook_ends_the_container(lab: LabUnderTest) -> None:
     assert has_event(lab, "unlucky", "FailedPostStartHook", "no luck")
 
 
+@pytest.mark.shows("spec.containers[].lifecycle.preStop.exec.command")
 def test_pre_stop_runs_before_the_stop_signal(lab: LabUnderTest) -> None:
     """In order, and within the grace period."""
     hook = {"exec": {"command": ["sh", "-c", "echo hook >> /proc/1/fd/1; sleep 0.5"]}}
@@ -167,6 +181,22 @@ def test_pre_stop_runs_before_the_stop_signal(lab: LabUnderTest) -> None:
     assert said == ["hook", "signal"]
 
 
+@pytest.mark.shows("spec.containers[].lifecycle.{postStart.httpGet,preStop.sleep.seconds}")
+def test_hooks_may_ask_the_program_or_sleep(lab: LabUnderTest) -> None:
+    """httpGet to the pod's own port; sleep delays the signal."""
+    lifecycle = {"postStart": {"httpGet": {"port": 8080, "path": "/index.html"}}, "preStop": {"sleep": {"seconds": 1}}}
+    text = f"mkdir -p /www; echo ok > /www/index.html; httpd -p 8080 -h /www; {SLEEP}"
+    container = {"lifecycle": lifecycle}
+    lab.apply(pod("asked", "sh", "-c", text, container=container), pod("refused", container=container))
+    eventually(lambda: has_event(lab, "refused", "FailedPostStartHook"))
+    lab.run("delete", "pod", "refused", "--now")
+    eventually(
+        lambda: "asked" in lab.pods() and (status(lab, "asked")["started"] or "FailedPostStartHook" in events(lab, "asked"))
+    )
+    lab.kctl("delete", "pod", "asked", "--timeout", "20s")
+    assert lab.pods() == {}
+
+
 def test_a_pre_stop_hook_that_hangs_is_cut_off_by_the_grace(lab: LabUnderTest) -> None:
     """Then signal, two seconds, kill; and the pod goes."""
     hook = {"exec": {"command": ["sleep", "1000"]}}
@@ -176,6 +206,7 @@ def test_a_pre_stop_hook_that_hangs_is_cut_off_by_the_grace(lab: LabUnderTest) -
     assert lab.pods() == {}
 
 
+@pytest.mark.shows("spec.containers[].lifecycle.stopSignal")
 def test_the_stop_signal_of_the_manifest_is_sent(lab: LabUnderTest) -> None:
     """lifecycle.stopSignal instead of SIGTERM."""
     text = "trap '' TERM; trap 'exit 21' USR1; while :; do sleep 0.1; done"
@@ -198,6 +229,7 @@ def test_the_stop_signal_of_the_manifest_is_sent(lab: LabUnderTest) -> None:
 # Sidecars
 
 
+@pytest.mark.shows("spec.initContainers[].restartPolicy")
 def test_a_sidecar_starts_first_and_stays_and_stops_last(lab: LabUnderTest, tmp_path: Path) -> None:
     """Started before the main container, counted in READY, told to stop after it."""
     sidecar = shell(
@@ -230,18 +262,31 @@ def test_a_sidecar_that_crashes_restarts_alone(lab: LabUnderTest) -> None:
 # Ephemeral containers
 
 
+@pytest.mark.shows(
+    "spec.ephemeralContainers[].{name,image,imagePullPolicy,command,args,env,envFrom,workingDir,targetContainerName,terminationMessagePath,terminationMessagePolicy,securityContext,volumeMounts}"
+)
 def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest) -> None:
     """It sees the target's processes, and its end changes nothing of the pod."""
-    lab.apply(pod("subject"))
+    lab.apply(pod("subject", **WORK))
     lab.kctl("wait", "pod/subject", "--for=condition=Ready", "--timeout=20s")
-    debug = {"name": "debug", **BUSY, "command": ["sh", "-c", "ps; exit 5"], "targetContainerName": "main"}
+    lab.kctl("create", "configmap", "words", "--from-literal=WORD=here")
+    debug = {
+        "name": "debug", **BUSY, "command": ["sh", "-c"], "args": ["ps; pwd; env; echo said > /said; exit 5"],
+        "targetContainerName": "main", "workingDir": "/tmp", "env": [{"name": "A", "value": "1"}],
+        "envFrom": [{"configMapRef": {"name": "words"}}], "securityContext": {"runAsUser": 0},
+        "terminationMessagePath": "/said", "terminationMessagePolicy": "File",
+        "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+    }  # fmt: skip
     patch = json.dumps({"spec": {"ephemeralContainers": [debug]}})
     lab.kctl("patch", "pod", "subject", "-p", patch)
     eventually(lambda: status(lab, "subject", "debug")["state"].get("terminated", {}).get("exitCode") == 5)
-    assert "while :; do sleep" in lab.kctl("logs", "subject", "-c", "debug")
+    said = lab.kctl("logs", "subject", "-c", "debug")
+    assert all(word in said for word in ("while :; do sleep", "/tmp\n", "A=1", "WORD=here")), said
+    assert status(lab, "subject", "debug")["state"]["terminated"]["message"] == "said\n"
     found = lab.get("pod", "subject")["status"]
     assert found["phase"] == "Running"
     assert status(lab, "subject")["ready"]
+    lab.kctl("delete", "configmap", "words")
     refused = lab.run("patch", "pod", "subject", "-p", patch.replace("exit 5", "exit 6"))
     assert b"may not be changed" in refused.stderr
 
@@ -249,6 +294,7 @@ def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest) -> None:
 # Readiness gates
 
 
+@pytest.mark.shows("spec.readinessGates[].conditionType")
 def test_a_readiness_gate_holds_the_pod_back_until_its_condition_is_true(lab: LabUnderTest) -> None:
     """ContainersReady, but not Ready, until somebody sets the condition."""
     lab.apply(pod("gated", readinessGates=[{"conditionType": "example.com/go"}]))

@@ -441,6 +441,9 @@ ON_42 = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
         ({"restartPolicy": "Never", "restartPolicyRules": [ON_42]}, 43, False),
     ],
 )
+@pytest.mark.shows(
+    "spec.containers[].{restartPolicy,restartPolicyRules[].action,restartPolicyRules[].exitCodes.operator,restartPolicyRules[].exitCodes.values}"
+)
 def test_a_containers_own_policy_and_rules_come_before_the_pods(own: dict[str, Any], code: int, again: bool) -> None:
     """restartPolicy and restartPolicyRules of the container."""
     subject = pod("web", {"name": "main", "image": "busybox", **own}, "other")

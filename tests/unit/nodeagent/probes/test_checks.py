@@ -75,6 +75,7 @@ async def test_http_passes_from_200_to_399(serve: Any, code: int, expected: Resu
     assert await check(handler("httpGet", port=port), target(), 5) == expected
 
 
+@pytest.mark.shows("spec.containers[].livenessProbe.httpGet.{path,port,httpHeaders[].name,httpHeaders[].value}")
 async def test_http_sends_path_and_headers(serve: Any) -> None:
     """The manifest's headers, also instead of the usual ones."""
     seen: list[Any] = []
@@ -95,6 +96,7 @@ async def test_a_redirect_is_followed_on_the_same_host_only(serve: Any) -> None:
     assert "redirects" in (await check(handler("httpGet", port=circle), target(), 5)).message
 
 
+@pytest.mark.shows("spec.containers[].livenessProbe.httpGet.scheme")
 async def test_https_does_not_ask_who_answers(serve: Any, tmp_path: Path) -> None:
     """A certificate that nobody signed is as good as any."""
     pair = pki.new_ca(1_700_000_000.0)
@@ -122,6 +124,15 @@ async def test_a_closed_port_fails_and_says_why(serve: Any, kind: str) -> None:
     found = await check(handler(kind, port=free), target(), 5)
     assert not found.ok
     assert "onne" in found.message
+
+
+@pytest.mark.shows("spec.containers[].livenessProbe.{httpGet,tcpSocket}.host")
+async def test_another_host_may_be_asked(serve: Any) -> None:
+    """Instead of the pod's address."""
+    port = await serve(lambda path, headers: response(200))
+    elsewhere = Target("192.0.2.1", target().container, never)
+    for kind in ("httpGet", "tcpSocket"):
+        assert (await check(handler(kind, port=port, host="127.0.0.1"), elsewhere, 5)).ok
 
 
 async def test_an_answer_that_does_not_come_is_a_failure(serve: Any) -> None:
@@ -170,6 +181,7 @@ async def test_a_command_passes_with_code_0(code: int, output: str, expected: Re
     assert await check(handler("exec", command=["is", "well"]), target(run), 7) == expected
 
 
+@pytest.mark.shows("spec.containers[].livenessProbe.grpc.{port,service}")
 async def test_grpc_asks_the_health_service() -> None:
     """SERVING passes; another state, an unknown service and a closed port fail."""
     server = grpc.aio.server()

@@ -57,6 +57,7 @@ class Subject:
         await settle()
 
 
+@pytest.mark.shows("spec.containers[].readinessProbe.{initialDelaySeconds,periodSeconds}")
 async def test_readiness_is_asked_every_period_after_the_delay() -> None:
     """First after initialDelaySeconds, then every periodSeconds."""
     subject = Subject(readinessProbe={**EXEC, "initialDelaySeconds": 5, "periodSeconds": 10})
@@ -68,6 +69,7 @@ async def test_readiness_is_asked_every_period_after_the_delay() -> None:
     assert subject.told["ready"]
 
 
+@pytest.mark.shows("spec.containers[].readinessProbe.{successThreshold,failureThreshold}")
 async def test_readiness_changes_after_its_thresholds() -> None:
     """successThreshold and failureThreshold results in a row."""
     subject = Subject(readinessProbe={**EXEC, "periodSeconds": 1, "successThreshold": 2, "failureThreshold": 3})
