@@ -64,7 +64,7 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     err_read, err_write = os.pipe2(os.O_CLOEXEC)
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
-    sc.unshare(sc.CLONE_NEWPID)
+    init.enter_pid_namespace(config)
     pid = os.fork()
     if pid == 0:
         try:
