@@ -217,7 +217,11 @@ def drop_privileges(config: dict[str, Any], confinement: Confinement) -> None:
     os.setresgid(config["group"], config["group"], config["group"])
     os.setresuid(config["user"], config["user"], config["user"])
     # Said for every user: a process that enters a user namespace is not its root, and so keeps them when its uid changes.
-    sc.capset(wanted if config["user"] == 0 else 0)
+    try:
+        sc.capset(wanted if config["user"] == 0 else 0)
+    except PermissionError:
+        lacking = sorted(set(config["capabilities"]) - set(capabilities.held()))
+        raise OSError(f"the node has no capability {', '.join(lacking)} to give") from None
 
 
 def execute(args: list[str], environment: dict[str, str]) -> None:

@@ -47,10 +47,10 @@ def _close_in(keep: int) -> None:
     os.setsid()
     sc.unshare(sc.CLONE_NEWNS)
     sc.mount("", "/", "", sc.MS_REC | sc.MS_PRIVATE)
+    _rename()
     # On a folder that is sure to be there and that anyone may pass through.
     sc.mount("tmpfs", "/proc", "tmpfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC, "size=0,nr_inodes=1,mode=555")
     os.chdir("/proc")
-    _rename()
     sc.pivot_root(".", ".")
     sc.umount(".", sc.MNT_DETACH)
     os.chdir("/")
@@ -71,6 +71,11 @@ def _rename() -> None:
     """Its command line is the launcher's, with a path of the host, and containers can read it: it is overwritten."""
     name = ctypes.create_string_buffer(_NAME)
     sc.prctl(sc.PR_SET_NAME, ctypes.addressof(name))
+    with open("/proc/thread-self/stat", "rb") as file:
+        # arg_start and arg_end, fields 48 and 49 of proc_pid_stat(5).
+        start, end = (int(word) for word in file.read().rpartition(b")")[2].split()[45:47])
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, _NAME, len(_NAME))
 
 
 def _reap() -> None:
