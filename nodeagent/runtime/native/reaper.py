@@ -19,11 +19,10 @@ _NAME = b"pause"
 _NOBODY = 65534
 
 
-def start() -> int:
-    """Fork it into a new pid namespace; returns its pid once it is ready. Raises OSError."""
+def start(cgroup: int) -> int:
+    """Fork it into a new pid namespace and the v2 cgroup of a descriptor (-1: none); returns its pid once it is ready. Raises OSError."""
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    sc.unshare(sc.CLONE_NEWPID)
-    pid = os.fork()
+    pid = sc.fork(sc.CLONE_NEWPID, cgroup)
     if pid == 0:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -89,11 +88,8 @@ def _reap() -> None:
                 pass
 
 
-def note(folder: str, pid: int, cgroups: list[str]) -> None:
-    """From the host's side: remember which process it is, and have it counted with the pod."""
-    for cgroup in cgroups:
-        with open(f"{cgroup}/cgroup.procs", "w") as file:
-            file.write(str(pid))
+def note(folder: str, pid: int) -> None:
+    """From the host's side: remember which process it is."""
     with open(f"{folder}/{RECORD}", "w") as record:
         record.write(f"{pid} {_start_time(pid)}")
 

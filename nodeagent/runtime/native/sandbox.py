@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 
-from nodeagent.runtime.native import reaper
+from nodeagent.runtime.native import init, reaper
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -98,7 +98,7 @@ def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
             ours.send(b"mapped")
         answer = _answer(ours)
         if "reaper" in answer:
-            reaper.note(folder, answer["reaper"], request["cgroups"])
+            reaper.note(folder, answer["reaper"])
         for name in missing:
             if name != "user":
                 _pin(folder, name, f"/proc/{pid}/ns/{name if name != 'pid' else 'pid_for_children'}")
@@ -130,6 +130,11 @@ def _pin(folder: str, name: str, source: str) -> None:
 
 def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request: dict[str, Any]) -> None:
     """The child's part: make them and set them up, from inside. Says so, and waits until they are pinned."""
+    # While the host's cgroups may be joined: a reaper is counted with its pod.
+    cgroup = -1
+    if "pid" in missing:
+        init.join_cgroups(request["cgroups"])
+        cgroup = init.unified(request["cgroups"])
     if "user" in missing:
         sc.unshare(sc.CLONE_NEWUSER)
         theirs.send(b"{}")
@@ -140,16 +145,14 @@ def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request:
         sc.setns(fd, sc.CLONE_NEWUSER)
         os.close(fd)
     if request["ids"]:
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        init.become_root()
     sc.unshare(sum(_FLAGS[name] for name in missing if name in _FLAGS))
     if "uts" in missing:
         sc.sethostname(request["hostname"])
     if "net" in missing:
         _loopback_up()
     _write_sysctls(request["sysctls"], missing)
-    started = reaper.start() if "pid" in missing else None
+    started = reaper.start(cgroup) if "pid" in missing else None
     theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
     theirs.recv(64)
 
