@@ -101,7 +101,7 @@ def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
             reaper.note(folder, answer["reaper"])
         for name in missing:
             if name != "user":
-                _pin(folder, name, f"/proc/{pid}/ns/{name if name != 'pid' else 'pid_for_children'}")
+                _pin(folder, name, f"/proc/{answer['reaper'] if name == 'pid' else pid}/ns/{name}")
     finally:
         # Closed: the child waits for it, so that its namespaces can be found through it until they are pinned.
         ours.close()
