@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from pinnace import podspec, quantity
-from pinnace.admission import lifecycle, meta
+from pinnace.admission import lifecycle, meta, security
 from pinnace.errors import Cause
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -51,6 +51,7 @@ def default(pod: Any) -> None:
 
 def validate(pod: Any) -> list[Cause]:
     faults = _volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod) + _dns(pod)
+    faults += security.validate(pod)
     volumes = {volume.name for volume in pod.spec.volumes}
     names: set[str] = set()
     for path, container in podspec.containers(pod):

@@ -120,7 +120,7 @@ def log(handle: Handle, stream: str) -> str:
     """What a container wrote to one of its streams, from its log."""
     kept = []
     for line in (handle.bundle / "log").read_text(errors="replace").splitlines():
-        _, name, tag, text = (line.split(" ", 3) + [""])[:4]
+        _, name, tag, text = [*line.split(" ", 3), ""][:4]
         if name == stream:
             kept.append(text + ("\n" if tag == "F" else ""))
     return "".join(kept)

@@ -44,11 +44,12 @@ def source(item: dict[str, Any], userns: int, *, privileged: bool) -> int:
     if item["read_only"]:
         sc.mount_setattr(tree, sc.MOUNT_ATTR_RDONLY, recursive=item["recursive_read_only"])
     if userns >= 0 and item["idmap"]:
-        _idmap(tree, userns, item["source"])
+        idmap(tree, userns, item["source"])
     return tree
 
 
-def _idmap(tree: int, userns: int, path: str) -> None:
+def idmap(tree: int, userns: int, path: str) -> None:
+    """Show the ids on disk as those inside the user namespace. Raises OSError where the file system cannot."""
     try:
         sc.mount_setattr(tree, sc.MOUNT_ATTR_IDMAP, userns=userns, recursive=True)
     except OSError as error:
@@ -65,7 +66,7 @@ def _sub_path(base: int, item: dict[str, Any]) -> int:
         _make_sub_path(base, parts)
         return _resolve(base, parts)
     except OSError as error:
-        raise OSError(f"subPath {item['sub_path']} leads out of its volume ({os.strerror(error.errno)})") from None
+        raise OSError(f"subPath {item['sub_path']} leads out of its volume ({os.strerror(error.errno or 0)})") from None
 
 
 def _resolve(base: int, parts: list[str]) -> int:

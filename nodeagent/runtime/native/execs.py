@@ -61,9 +61,7 @@ def enter(bundle: str, namespaces: int = _ALL) -> None:
     os.close(pidfd)
 
 
-def _start(
-    config: dict[str, Any], confinement: init.Confinement, stdio: list[int], channel: int, *, group: ExecGroup
-) -> int:
+def _start(config: dict[str, Any], confinement: init.Confinement, stdio: list[int], channel: int, *, group: ExecGroup) -> int:
     """Fork the command and wait until it runs. Returns its pid. Raises OSError."""
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NAMESPACES = (("net", sc.CLONE_NEWNET), ("ipc", sc.CLONE_NEWIPC), ("uts", sc.CLONE_NEWUTS))
 # Open files: what systemd gives a service to begin with, and how far a program may raise it by itself.
 _OPEN_FILES, _MAX_OPEN_FILES = 1024, 1 << 20
 
@@ -69,8 +68,7 @@ def run(config: dict[str, Any], bundle: str, parent: int) -> None:
     join_cgroups(config["cgroups"])
     _oom_score(config["oom_score_adj"])
     confinement = Confinement(config)
-    for name, flag in _NAMESPACES:
-        _join(f"{config['sandbox']}/ns/{name}", flag)
+    _join_sandbox(config)
     sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
     rootfs.build(config, bundle, confinement.userns)
     if confinement.userns >= 0:
@@ -111,12 +109,17 @@ def enter_pid_namespace(config: dict[str, Any]) -> int:
     return 0
 
 
+def _join_sandbox(config: dict[str, Any]) -> None:
+    """The pod's namespaces. One that is missing and not the host's by intent is an error, never the host's."""
+    if not config["host_network"]:
+        _join(f"{config['sandbox']}/ns/net", sc.CLONE_NEWNET)
+        _join(f"{config['sandbox']}/ns/uts", sc.CLONE_NEWUTS)
+    if not config["host_ipc"]:
+        _join(f"{config['sandbox']}/ns/ipc", sc.CLONE_NEWIPC)
+
+
 def _join(path: str, flag: int) -> None:
-    """Enter a pinned namespace; one that is the host's has no pin."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     sc.setns(fd, flag)
     os.close(fd)
 

@@ -20,7 +20,9 @@ _NOBODY = 65534
 
 
 def start(cgroup: int) -> int:
-    """Fork it into a new pid namespace and the v2 cgroup of a descriptor (-1: none); returns its pid once it is ready. Raises OSError."""
+    """Fork it into a new pid namespace and the v2 cgroup of a descriptor (-1: none); returns its pid once it is ready.
+
+    Raises OSError."""
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
     pid = sc.fork(sc.CLONE_NEWPID, cgroup)
     if pid == 0:

@@ -102,7 +102,9 @@ def _mapped(layers: list[str], place: str, userns: int) -> list[str]:
         try:
             sc.mount_setattr(tree, sc.MOUNT_ATTR_IDMAP, userns=userns)
         except OSError as error:
-            raise OSError(f"the file system of {layer} has no id-mapped mounts, which hostUsers: false needs ({error})") from None
+            raise OSError(
+                f"the file system of {layer} has no id-mapped mounts, which hostUsers: false needs ({error})"
+            ) from None
         path = f"{place}/{number}"
         os.mkdir(path)
         fd = os.open(path, DIRECTORY | os.O_CLOEXEC)
