@@ -6,15 +6,16 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nodeagent.images.store import Image, ImageStore
+from nodeagent.pods import security
 from nodeagent.pods.environment import ConfigError, Environment, environment, expand
 from nodeagent.pods.mounts import mounts_of
-from nodeagent.runtime import seccomp
+from nodeagent.runtime import apparmor, seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
-from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS
-from nodeagent.runtime.seam import ContainerConfig, Terminal
+from nodeagent.runtime.native.capabilities import held
+from nodeagent.runtime.seam import ContainerConfig, IdRange, Terminal
 from nodeagent.volumes.content import Lookup
 from nodeagent.volumes.manager import Volume
 from pinnace import pki, quantity
@@ -34,6 +35,8 @@ class Place:
     cgroup: str
     # The init and its start time of the container whose processes this one is to see (targetContainerName).
     target: tuple[int, int] = (0, 0)
+    # With hostUsers: false.
+    ids: IdRange | None = None
 
 
 def sandbox_of(place: Place) -> Path:
@@ -60,14 +63,14 @@ def write(
     config = image.config
     variables = environment(pod, container, config.get("Env") or [], lookup, place.facts)
     env = variables.all
-    user, group, groups = _user(pod, container, image, images)
-    home = "/root" if user == 0 else "/"
+    who = security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name))
+    may = security.privileges(pod, container, security.Host(held(), apparmor.loaded()))
+    home = "/root" if who.user == 0 else "/"
     env.setdefault("HOME", home)
     env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    capabilities = _capabilities(container)
-    security = container.securityContext
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folders = cgroups.create(path, limits(container), leaf=True, all_devices=may.privileged)
     value = ContainerConfig(
         args=tuple(_args(container, config, variables)),
         env=tuple(f"{key}={text}" for key, text in env.items()),
@@ -75,24 +78,28 @@ def write(
         layers=images.lower_dirs(image),
         sandbox=str(sandbox_of(place)),
         log=str(log),
-        user=user,
-        group=group,
-        groups=tuple(groups),
+        user=who.user,
+        group=who.group,
+        groups=who.groups,
         mounts=tuple(
             mounts_of(
                 container, pod_folder=place.folder, message=_message(bundle), volumes=place.volumes, variables=variables.own
             )
         ),
-        cgroups=cgroups.create(path, limits(container), leaf=True),
+        cgroups=folders,
         hierarchies=tuple(cgroups.hierarchies),
-        capabilities=capabilities,
-        no_new_privileges=security.HasField("allowPrivilegeEscalation") and not security.allowPrivilegeEscalation,
-        read_only_root=security.readOnlyRootFilesystem,
-        seccomp="" if _unconfined(pod, container) else str(seccomp.compiled(seccomp_folder, capabilities)),
-        oom_score_adj=_oom_score(pod, container, place),
+        capabilities=may.capabilities,
+        privileged=may.privileged,
+        no_new_privileges=may.no_new_privileges,
+        read_only_root=may.read_only_root,
+        masked=may.masked,
+        seccomp=_filter(seccomp_folder, may.seccomp, may.capabilities),
+        apparmor=may.apparmor,
+        pid_namespace=security.pid_namespace(pod, target=place.target != (0, 0)),
         host_network=pod.spec.hostNetwork,
         host_ipc=pod.spec.hostIPC,
-        pid_namespace=_pid_namespace(pod, place),
+        ids=place.ids,
+        oom_score_adj=_oom_score(pod, container, place),
         pid_target=place.target,
         terminal=Terminal(container.stdin, container.stdinOnce, container.tty),
     )
@@ -110,14 +117,6 @@ def _message(bundle: Path) -> Path:
     return path
 
 
-def _pid_namespace(pod: Any, place: Place) -> Literal["own", "pod", "host", "container"]:
-    if pod.spec.hostPID:
-        return "host"
-    if pod.spec.shareProcessNamespace:
-        return "pod"
-    return "container" if place.target[0] else "own"
-
-
 def _args(container: Any, config: dict[str, Any], variables: Environment) -> list[str]:
     """command replaces the image's entrypoint and then its cmd too; args replaces cmd alone."""
     entry = [expand(text, variables.own) for text in container.command] or (config.get("Entrypoint") or [])
@@ -130,70 +129,17 @@ def _args(container: Any, config: dict[str, Any], variables: Environment) -> lis
     return [*entry, *rest]
 
 
-def _capabilities(container: Any) -> tuple[str, ...]:
-    wanted = list(DEFAULT)
-    changes = container.securityContext.capabilities
-    dropped = {name.removeprefix("CAP_").upper() for name in changes.drop}
-    added = [name.removeprefix("CAP_").upper() for name in changes.add]
-    unknown = [name for name in (*dropped, *added) if name != "ALL" and name not in NUMBERS]
-    if unknown:
-        raise ConfigError(f"unknown capability {unknown[0]}")
-    if "ALL" in dropped:
-        wanted = []
-    if "ALL" in added:
-        wanted = list(NUMBERS)
-    kept = [name for name in wanted if name not in dropped]
-    return tuple(dict.fromkeys([*kept, *(name for name in added if name != "ALL")]))
-
-
-def _unconfined(pod: Any, container: Any) -> bool:
-    for context in (container.securityContext, pod.spec.securityContext):
-        if context.HasField("seccompProfile"):
-            return bool(context.seccompProfile.type == "Unconfined")
-    return False
-
-
-def _user(pod: Any, container: Any, image: Image, images: ImageStore) -> tuple[int, int, list[int]]:
-    """Uid, gid and supplementary groups. Raises ConfigError, also for runAsNonRoot."""
-    own, shared = container.securityContext, pod.spec.securityContext
-    uid = _first(own, shared, "runAsUser")
-    gid = _first(own, shared, "runAsGroup")
-    name, _, group = str(image.config.get("User") or "").partition(":")
-    found_uid, found_gid = _lookup_user(name, image, images) if uid is None else (uid, None)
-    if gid is None:
-        gid = _lookup_group(group, image, images) if group and uid is None else found_gid or 0
-    if _first(own, shared, "runAsNonRoot") and found_uid == 0:
-        raise ConfigError("container has runAsNonRoot and image will run as root")
-    return found_uid, gid, list(shared.supplementalGroups)
-
-
-def _first(own: Any, shared: Any, field: str) -> Any:
-    for context in (own, shared):
-        if context.HasField(field):
-            return getattr(context, field)
-    return None
-
-
-def _lookup_user(name: str, image: Image, images: ImageStore) -> tuple[int, int | None]:
-    if not name:
-        return 0, 0
-    for line in images.read_file(image, "etc/passwd").decode(errors="replace").splitlines():
-        fields = line.split(":")
-        if len(fields) >= 4 and name in (fields[0], fields[2]):
-            return int(fields[2]), int(fields[3])
-    if name.isdigit():
-        return int(name), 0
-    raise ConfigError(f'the image runs as user "{name}", which its /etc/passwd does not have')
-
-
-def _lookup_group(name: str, image: Image, images: ImageStore) -> int:
-    if name.isdigit():
-        return int(name)
-    for line in images.read_file(image, "etc/group").decode(errors="replace").splitlines():
-        fields = line.split(":")
-        if len(fields) >= 3 and fields[0] == name:
-            return int(fields[2])
-    raise ConfigError(f'the image runs as group "{name}", which its /etc/group does not have')
+def _filter(folder: Path, profile: security.Seccomp, capabilities: tuple[str, ...]) -> str:
+    """The compiled seccomp filter; empty for none. Raises CreateError, SeccompUnavailable, OSError."""
+    try:
+        match profile.type:
+            case "Unconfined":
+                return ""
+            case "Localhost":
+                return str(seccomp.localhost(folder, profile.profile, capabilities))
+        return str(seccomp.compiled(folder, capabilities))
+    except seccomp.BadProfile as error:
+        raise security.CreateError(str(error)) from None
 
 
 def _oom_score(pod: Any, container: Any, place: Place) -> int:

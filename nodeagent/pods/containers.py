@@ -65,7 +65,7 @@ class Containers:
             self._write_bundle(bundle, container, image)
             hosted.journal.save_attempt(attempt)
         except (ConfigError, VolumeError, SeccompUnavailable, OSError) as error:
-            hosted.fail(step.name, "CreateContainerConfigError", str(error))
+            hosted.fail(step.name, getattr(error, "reason", "CreateContainerConfigError"), str(error))
             await asyncio.to_thread(discard, bundle)
             return
         hosted.seen.problems.pop(step.name, None)
@@ -108,7 +108,13 @@ class Containers:
         if not hosted.volumes:
             hosted.volumes = hosted.mounter.prepare(hosted.pod)
         place = bundles.Place(
-            hosted.folder, hosted.logs, hosted.volumes, hosted.facts(), hosted.cgroup, self._target(container.name)
+            hosted.folder,
+            hosted.logs,
+            hosted.volumes,
+            hosted.facts(),
+            hosted.cgroup,
+            self._target(container.name),
+            hosted.ids(),
         )
         skipped = bundles.write(
             bundle, hosted.pod, container, image, place, images=hosted.s.images, cgroups=hosted.s.cgroups,

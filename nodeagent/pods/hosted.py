@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nodeagent.pods import hostnames
+from nodeagent.pods import hostnames, security
 from nodeagent.pods.journal import Journal
 from nodeagent.pods.model import Problem, Seen
 from nodeagent.pods.services import Services
+from nodeagent.runtime import idranges
+from nodeagent.runtime.seam import IdRange
 from nodeagent.volumes.manager import PodVolumes, Volume
 from pinnace import podspec
 
@@ -20,7 +22,7 @@ log = logging.getLogger("pinnace.pods")
 RETRY = 2.0
 # Reasons that events give by another name.
 _EVENT_REASONS = dict.fromkeys(
-    ("ErrImagePull", "ErrImageNeverPull", "CreateContainerConfigError", "RunContainerError"), "Failed"
+    ("ErrImagePull", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"), "Failed"
 )
 
 
@@ -59,6 +61,10 @@ class HostedPod:
     def address(self) -> str:
         """Where the pod's ports are."""
         return self.s.host_ip if self.pod.spec.hostNetwork else self.seen.address
+
+    def ids(self) -> IdRange | None:
+        """The range of a pod with a user namespace of its own (hostUsers: false). Raises StartError, OSError."""
+        return idranges.allocate(self.s.state / "pods", self.uid) if security.needs_ids(self.pod) else None
 
     def facts(self) -> dict[str, str]:
         """What the downward API and the bundle need to know besides the pod."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from nodeagent.network.seam import NetworkError
 from nodeagent.pods import etcfiles
 from nodeagent.pods.hosted import HostedPod, log
 from nodeagent.pods.hostnames import HostnameError
 from nodeagent.resources import pod_limits
 from nodeagent.runtime.cgroups import Limits
+from nodeagent.runtime.native import sandbox
 from nodeagent.runtime.seam import SandboxConfig, StartError
 
 
@@ -49,13 +48,13 @@ class Sandbox:
             folders = hosted.s.cgroups.create(f"{cgroup}/sandbox", Limits(), leaf=True)
         return SandboxConfig(
             self._folder, hosted.hostname, host_network=spec.hostNetwork, host_ipc=spec.hostIPC,
-            shared_pid=spec.shareProcessNamespace and not spec.hostPID,
+            shared_pid=bool(spec.shareProcessNamespace), ids=hosted.ids(),
             sysctls=tuple((item.name, item.value) for item in spec.securityContext.sysctls), cgroups=folders,
         )  # fmt: skip
 
     def whole(self) -> bool:
         """Whether nothing of it is missing. After a reboot the pins are gone and it is made again; the address stays."""
-        return self._hosted.journal.sandbox_made.exists() and os.path.ismount(self._folder / "shm")
+        return self._hosted.journal.sandbox_made.exists() and sandbox.whole(str(self._folder))
 
     def _address(self) -> str:
         ipam = self._hosted.s.ipam()

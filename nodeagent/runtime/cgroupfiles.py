@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PERIOD = 100_000
-# Devices of a container on v1: the ones in its /dev, terminals, and mknod (without access) of any.
-DEVICES = (
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
-    "c 136:* rwm",
-)  # fmt: skip
 # The kernel takes no quota below a millisecond.
 MIN_QUOTA = 1_000
 # Shares of what asked for no cpu; the kernel's least.
@@ -67,7 +62,7 @@ def write_v2(folder: Path, limits: Limits, *, leaf: bool = True) -> None:
         put(folder, "pids.max", str(limits.pids))
 
 
-def write_v1(controller: str, folder: Path, limits: Limits, *, leaf: bool = True) -> None:
+def write_v1(controller: str, folder: Path, limits: Limits) -> None:
     if controller == "cpu":
         put(folder, "cpu.shares", str(_shares(limits)))
         if limits.cpu_limit:
@@ -78,10 +73,6 @@ def write_v1(controller: str, folder: Path, limits: Limits, *, leaf: bool = True
         put(folder, "memory.memsw.limit_in_bytes", str(limits.memory_limit))
     elif controller == "pids" and limits.pids:
         put(folder, "pids.max", str(limits.pids))
-    elif controller == "devices" and leaf and (folder / "devices.deny").exists():
-        put(folder, "devices.deny", "a")
-        for rule in DEVICES:
-            put(folder, "devices.allow", rule)
 
 
 def put(folder: Path, name: str, value: str) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodeagent.runtime import cgroupfiles as files
+from nodeagent.runtime import devices
 from nodeagent.runtime.cgroupfiles import Limits as Limits
 
 # v1 controllers that a container gets when they are mounted.
@@ -77,10 +78,13 @@ class Cgroups:
                 return path
         return f"{_PARENTS.get(qos, '')}/{name}".lstrip("/")
 
-    def create(self, path: str, limits: Limits, *, leaf: bool) -> tuple[str, ...]:
-        """Make the cgroup with its limits; `leaf` says that processes will join. Raises OSError."""
+    def create(self, path: str, limits: Limits, *, leaf: bool, all_devices: bool = False) -> tuple[str, ...]:
+        """Make the cgroup with its limits; `leaf` says that processes will join, `all_devices` that they may use every
+        device of the node. Raises OSError."""
         self._make_parents(path)
         folders = self._make(path, limits, leaf=leaf)
+        if leaf:
+            devices.confine(folders, privileged=all_devices)
         if path.startswith(f"{BURSTABLE}/") and not leaf:
             self._weigh_burstable()
         return folders
@@ -100,7 +104,7 @@ class Cgroups:
             self._delegate(path if not leaf else path.rpartition("/")[0])
             files.write_v2(self._v2 / self._name / path, limits, leaf=leaf)
         for controller, root in self._v1.items():
-            files.write_v1(controller, root / self._name / path, limits, leaf=leaf)
+            files.write_v1(controller, root / self._name / path, limits)
         return folders
 
     def _weigh_burstable(self) -> None:

@@ -1,12 +1,11 @@
-"""The default seccomp profile, compiled by libseccomp to the BPF that the launcher loads.
+"""Seccomp filters of containers: the default profile and those of files on the node, compiled for the launcher to load.
 
-The profile is data: `seccomp-default.json` lists the system calls of the usual container default (moby's, which
+The default is data: `seccomp-default.json` lists the system calls of the usual container default (moby's, which
 containerd shares), those that a capability adds, and here stand the few that depend on their arguments.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import json
@@ -16,34 +15,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_ALLOW = 0x7FFF0000
-_ERRNO = 0x00050000
-_LT, _EQ, _GT, _MASKED_EQ = 2, 4, 6, 7
-_OPTIMIZE, _BINARY_TREE = 8, 2
+from nodeagent.runtime import seccompjson
+from nodeagent.runtime.libseccomp import ALLOW, EQ, ERRNO, GT, LT, MASKED_EQ, Compare, Rule, SeccompUnavailable, compile_to
+from nodeagent.runtime.native import syscalls
+from nodeagent.runtime.seccompjson import BadProfile
+
+__all__ = ["BadProfile", "SeccompUnavailable", "compiled", "localhost"]
+
+# Below the folder of filters: where `localhostProfile` is looked for, as kubelet does in its `seccomp` folder.
+PROFILES = "profiles"
+MAX_PROFILE = 1 << 20
 _EXTRA_ARCHES = {"x86_64": (0x40000003, 0x4000003E), "aarch64": ()}
 _AF_ALG, _AF_VSOCK = 38, 40
 # unshare-like flags of clone: all CLONE_NEW* but CLONE_NEWTIME, which shares its bit with the exit signal.
 _CLONE_NAMESPACES = 0x7E020000
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
-
-
-class _Compare(ctypes.Structure):
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
-
-
-class SeccompUnavailable(Exception):
-    """libseccomp is not on this machine."""
-
-
-@cache
-def _library() -> Any:
-    try:
-        library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
-    except OSError as error:
-        raise SeccompUnavailable("libseccomp.so.2 is missing (Debian: apt-get install libseccomp2)") from error
-    library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
-    return library
 
 
 @cache
@@ -53,65 +39,56 @@ def _profile() -> dict[str, Any]:
 
 
 def compiled(folder: Path, capabilities: tuple[str, ...]) -> Path:
-    """The file with the filter for a set of capabilities, made on first use. Raises SeccompUnavailable, OSError."""
-    relevant = sorted(set(capabilities) & set(_profile()["byCapability"]))
-    digest = hashlib.sha256(json.dumps([_profile(), relevant], sort_keys=True).encode()).hexdigest()[:16]
-    path = folder / f"seccomp-{digest}.bpf"
+    """The file with the default filter for a set of capabilities, made on first use. Raises SeccompUnavailable, OSError."""
+    relevant = tuple(sorted(set(capabilities) & set(_profile()["byCapability"])))
+    path = folder / f"seccomp-{_digest(relevant)}.bpf"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = folder / f".{path.name}.{os.getpid()}"
-        _compile(temporary, relevant)
-        os.replace(temporary, path)
+        compile_to(path, ERRNO | errno.EPERM, _EXTRA_ARCHES[platform.machine()], _rules(relevant))
     return path
 
 
-def _compile(path: Path, capabilities: list[str]) -> None:
-    library = _library()
-    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ERRNO | errno.EPERM)))
-    try:
-        for token in _EXTRA_ARCHES[platform.machine()]:
-            _check(library.seccomp_arch_add(context, ctypes.c_uint32(token)), "seccomp_arch_add")
-        library.seccomp_attr_set(context, ctypes.c_int(_OPTIMIZE), ctypes.c_uint32(_BINARY_TREE))
-        _rules(context, capabilities)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _check(library.seccomp_export_bpf(context, descriptor), "seccomp_export_bpf")
-        finally:
-            os.close(descriptor)
-    finally:
-        library.seccomp_release(context)
+@cache
+def _digest(capabilities: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps([_profile(), capabilities], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _rules(context: Any, capabilities: list[str]) -> None:
+def _rules(capabilities: tuple[str, ...]) -> list[Rule]:
     names = set(_profile()["allow"])
     for capability in capabilities:
         names |= set(_profile()["byCapability"][capability])
-    for name in sorted(names):
-        _rule(context, _ALLOW, name)
-    for op, value in ((_LT, _AF_ALG), (_EQ, _AF_ALG + 1), (_GT, _AF_VSOCK)):
-        _rule(context, _ALLOW, "socket", _Compare(0, op, value, 0))
-    for value in _PERSONALITIES:
-        _rule(context, _ALLOW, "personality", _Compare(0, _EQ, value, 0))
+    rules = [Rule(name, ALLOW) for name in sorted(names)]
+    for op, value in ((LT, _AF_ALG), (EQ, _AF_ALG + 1), (GT, _AF_VSOCK)):
+        rules.append(Rule("socket", ALLOW, (Compare(0, op, value),)))
+    rules += [Rule("personality", ALLOW, (Compare(0, EQ, value),)) for value in _PERSONALITIES]
     if "SYS_ADMIN" not in capabilities:
-        _rule(context, _ALLOW, "clone", _Compare(0, _MASKED_EQ, _CLONE_NAMESPACES, 0))
+        rules.append(Rule("clone", ALLOW, (Compare(0, MASKED_EQ, _CLONE_NAMESPACES, 0),)))
         # Its flags lie behind a pointer that a filter cannot follow; libc falls back to clone on ENOSYS.
-        _rule(context, _ERRNO | errno.ENOSYS, "clone3")
+        rules.append(Rule("clone3", ERRNO | errno.ENOSYS))
+    return rules
 
 
-def _rule(context: Any, action: int, name: str, *compares: _Compare) -> None:
-    library = _library()
-    number = library.seccomp_syscall_resolve_name(name.encode())
-    if number == -1:
-        # Newer than this libseccomp: then no filter of it can allow the call.
-        return
-    array = (_Compare * len(compares))(*compares)
-    result = library.seccomp_rule_add_array(
-        context, ctypes.c_uint32(action), ctypes.c_int(number), ctypes.c_uint(len(compares)), array
-    )
-    if result < 0 and -result not in (errno.EEXIST, errno.EDOM, errno.EFAULT):
-        _check(result, f"seccomp_rule_add {name}")
+def localhost(folder: Path, name: str, capabilities: tuple[str, ...]) -> Path:
+    """The compiled filter of the profile `profiles/NAME` in `folder`. Raises BadProfile, SeccompUnavailable, OSError."""
+    text = _read(folder / PROFILES, name)
+    profile = seccompjson.parse(text, name, machine=platform.machine(), capabilities=frozenset(capabilities))
+    path = folder / f"seccomp-{hashlib.sha256(repr(profile).encode()).hexdigest()[:16]}.bpf"
+    if not path.exists():
+        compile_to(path, profile.default, profile.arches, profile.rules)
+    return path
 
 
-def _check(result: int, name: str) -> None:
-    if result < 0:
-        raise OSError(-result, f"{name}: {os.strerror(-result)}")
+def _read(folder: Path, name: str) -> bytes:
+    """A file below `folder`, whatever symlinks are in it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
+    try:
+        with open(syscalls.openat2(root, name, os.O_RDONLY | os.O_NONBLOCK, resolve=resolve), "rb") as file:
+            data = file.read(MAX_PROFILE + 1)
+    except OSError as error:
+        raise BadProfile(f'cannot load seccomp profile "{name}": {os.strerror(error.errno or 0)}') from None
+    finally:
+        os.close(root)
+    if len(data) > MAX_PROFILE:
+        raise BadProfile(f'cannot load seccomp profile "{name}": larger than {MAX_PROFILE} bytes')
+    return data

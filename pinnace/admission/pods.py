@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pinnace import podspec, quantity
-from pinnace.admission import images, lifecycle, meta, names, volumes
+from pinnace.admission import images, lifecycle, meta, names, security, volumes
 from pinnace.errors import Cause
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -43,7 +43,7 @@ def default(pod: Any) -> None:
 
 def validate(pod: Any) -> list[Cause]:
     faults = volumes.volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod)
-    faults += names.faults(pod)
+    faults += names.faults(pod) + security.validate(pod)
     known = {volume.name for volume in pod.spec.volumes}
     taken: set[str] = set()
     for path, container in podspec.containers(pod):

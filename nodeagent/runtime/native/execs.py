@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ALL = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWNET | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc.CLONE_NEWCGROUP
-_CLONE_NEWUSER = 0x10000000
 
 
 def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
@@ -32,11 +31,11 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
         config = json.load(file)
     config["args"] = request["args"]
     config["env"] = [*config["env"], *request["env"], *(["TERM=xterm"] if request["tty"] else [])]
-    filter_ = init.read_filter(config["seccomp"])
+    confinement = init.Confinement(config)
     group = ExecGroup(config["cgroups"])
     try:
-        enter(bundle, config)
-        pid = _start(config, filter_, stdio, channel, group=group)
+        enter(bundle)
+        pid = _start(config, confinement, stdio, channel, group=group)
         reply({"pid": pid})
         _end_with_reader(pid, channel, group)
         status = os.waitpid(pid, 0)[1]
@@ -46,7 +45,7 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
     terminals.send(channel, b"%d" % code)
 
 
-def enter(bundle: str, config: dict[str, Any], namespaces: int = _ALL) -> None:
+def enter(bundle: str, namespaces: int = _ALL) -> None:
     """Join the namespaces of the container's init: exactly the process that the monitor recorded. Raises OSError."""
     with open(f"{bundle}/state.json") as file:
         state = json.load(file)
@@ -56,18 +55,19 @@ def enter(bundle: str, config: dict[str, Any], namespaces: int = _ALL) -> None:
             raise ProcessLookupError
     except (ProcessLookupError, FileNotFoundError):
         raise OSError("the container is not running") from None
-    # Not without `ids`: nobody may join the user namespace that it is in.
-    sc.setns(pidfd, namespaces | (_CLONE_NEWUSER if config.get("ids") else 0))
+    init.hide()
+    # Its user namespace comes later, and for the command alone: the cgroups stay with a process of the host's.
+    sc.setns(pidfd, namespaces)
     os.close(pidfd)
 
 
-def _start(config: dict[str, Any], filter_: bytes, stdio: list[int], channel: int, *, group: ExecGroup) -> int:
+def _start(config: dict[str, Any], confinement: init.Confinement, stdio: list[int], channel: int, *, group: ExecGroup) -> int:
     """Fork the command and wait until it runs. Returns its pid. Raises OSError."""
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(fail_read)
-        _become(config, filter_, stdio, channel, fail_write, group=group)
+        _become(config, confinement, stdio, channel, fail_write, group=group)
     for fd in (fail_write, *stdio):
         os.close(fd)
     failure = b""
@@ -92,17 +92,18 @@ def _end_with_reader(pid: int, channel: int, group: ExecGroup) -> None:
 
 
 def _become(
-    config: dict[str, Any], filter_: bytes, stdio: list[int], channel: int, fail_write: int, *, group: ExecGroup
+    config: dict[str, Any], confinement: init.Confinement, stdio: list[int], channel: int, fail_write: int, *, group: ExecGroup
 ) -> None:
     try:
         group.join()
+        confinement.enter_user()
         os.setsid()
         if stdio:
             for source, target in zip(stdio, (0, 1, 2), strict=True):
                 os.dup2(source, target)
         else:
             terminals.take(channel, config["user"], console=False)
-        init.become(config, filter_, fail_write)
+        init.become(config, confinement, fail_write)
     except BaseException as error:
         os.write(fail_write, monitors.reason(error, config["args"]).encode()[:4000])
     finally:

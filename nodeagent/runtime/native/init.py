@@ -1,7 +1,8 @@
 """The container's first process, from fork to exec. Single-threaded and alone; any failure is told to the monitor.
 
 The order is the point of this file: join what needs the host's view (cgroups, namespaces), then change the view
-(mounts), then give up power (capabilities, user, seccomp), then become the program.
+(mounts), then become someone else (the user namespace), then give up power (capabilities, user, seccomp), then become
+the program. docs/design/isolation.md walks through it.
 """
 
 from __future__ import annotations
@@ -21,26 +22,110 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NAMESPACES = (("net", sc.CLONE_NEWNET), ("ipc", sc.CLONE_NEWIPC), ("uts", sc.CLONE_NEWUTS))
+# Open files: what systemd gives a service to begin with, and how far a program may raise it by itself.
+_OPEN_FILES, _MAX_OPEN_FILES = 1024, 1 << 20
+
+
+class Confinement:
+    """What is opened on the host's side and used where the host cannot be seen: the seccomp filter, the user namespace
+    (-1: none), and the host's procfs, to which the AppArmor profile is written (CVE-2025-52881)."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.userns = os.open(f"{config['sandbox']}/ns/user", os.O_RDONLY | os.O_CLOEXEC) if config["ids"] else -1
+        self.filter = _read(config["seccomp"]) if config["seccomp"] else b""
+        self.profile: str = config["apparmor"]
+        self.procfs = -1
+        if self.profile:
+            self.procfs = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not sc.is_procfs(self.procfs):
+                raise OSError("/proc of the host is not procfs")
+
+    def enter_user(self) -> None:
+        """Become root of the user namespace, instead of the host's, which it does not have."""
+        if self.userns >= 0:
+            sc.setns(self.userns, sc.CLONE_NEWUSER)
+            become_root()
+
+    def change_profile(self) -> None:
+        """Have the next exec take the AppArmor profile on. Raises OSError."""
+        if not self.profile:
+            return
+        resolve = sc.RESOLVE_BENEATH | sc.RESOLVE_NO_MAGICLINKS | sc.RESOLVE_NO_XDEV
+        for name in ("self/attr/apparmor/exec", "self/attr/exec"):
+            with contextlib.suppress(FileNotFoundError):
+                fd = sc.openat2(self.procfs, name, os.O_WRONLY, resolve=resolve)
+                os.write(fd, b"exec " + self.profile.encode())
+                os.close(fd)
+                return
+        raise OSError("AppArmor is not enabled on the host")
 
 
 def run(config: dict[str, Any], bundle: str, parent: int) -> None:
     """Become the program of `config`. Raises OSError; never returns. For `parent` see `end_with`."""
     # The monitor's end is the container's end. Set again below: the kernel clears it when credentials change.
     end_with(parent)
+    hide()
     join_cgroups(config["cgroups"])
     _oom_score(config["oom_score_adj"])
-    # The filter is read while the host's files can still be seen.
-    filter_ = read_filter(config["seccomp"])
-    for name, flag in _NAMESPACES:
-        path = f"{config['sandbox']}/ns/{name}"
-        if os.path.exists(path):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            sc.setns(fd, flag)
-            os.close(fd)
+    confinement = Confinement(config)
+    _join_sandbox(config)
     sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
-    rootfs.build(config, bundle)
-    become(config, filter_, parent)
+    rootfs.build(config, bundle, confinement.userns)
+    if confinement.userns >= 0:
+        # The mounts are the host's work up to here, so that layers and volumes can be id-mapped and devices made. In a
+        # mount namespace that a user namespace owns, copies of them are locked: no capability that the container holds
+        # there takes a mask away or makes a read-only mount writable.
+        confinement.enter_user()
+        sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    become(config, confinement, parent)
+
+
+def become_root() -> None:
+    """Of the user namespace that this process has entered."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def hide() -> None:
+    """Until it is the program, no process of the container may trace this one or see its descriptors (CVE-2016-9962)."""
+    sc.prctl(sc.PR_SET_DUMPABLE, 0)
+
+
+def enter_pid_namespace(config: dict[str, Any]) -> int:
+    """Set where the next fork's process will be; returns what `syscalls.fork` is to make new for it. Raises OSError."""
+    match config["pid_namespace"]:
+        case "own":
+            return sc.CLONE_NEWPID
+        case "pod":
+            _join(f"{config['sandbox']}/ns/pid", sc.CLONE_NEWPID)
+        case "container":
+            pid, started = config["pid_target"]
+            fd = os.pidfd_open(pid)
+            if _start_time(pid) != started:
+                raise OSError("the container whose processes it is to see is not running")
+            sc.setns(fd, sc.CLONE_NEWPID)
+            os.close(fd)
+    return 0
+
+
+def _join_sandbox(config: dict[str, Any]) -> None:
+    """The pod's namespaces. One that is missing and not the host's by intent is an error, never the host's."""
+    if not config["host_network"]:
+        _join(f"{config['sandbox']}/ns/net", sc.CLONE_NEWNET)
+        _join(f"{config['sandbox']}/ns/uts", sc.CLONE_NEWUTS)
+    if not config["host_ipc"]:
+        _join(f"{config['sandbox']}/ns/ipc", sc.CLONE_NEWIPC)
+
+
+def _join(path: str, flag: int) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    sc.setns(fd, flag)
+    os.close(fd)
+
+
+def _start_time(pid: int) -> int:
+    return int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
 
 
 def end_with(parent: int) -> None:
@@ -53,30 +138,54 @@ def end_with(parent: int) -> None:
 
 
 def join_cgroups(folders: list[str]) -> None:
+    """Join the v1 cgroups; the v2 cgroup is where `syscalls.fork` puts a process."""
     for folder in folders:
-        with open(f"{folder}/cgroup.procs", "w") as file:
-            file.write("0")
+        # `tasks` and not cgroup.procs: the kernel moves a thread that names itself without its lock on all forks, whose
+        # wait for a grace period of RCU is some 6 ms on an idle machine. There is but one thread.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(f"{folder}/tasks", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(descriptor, b"0")
+            os.close(descriptor)
 
 
-def read_filter(path: str) -> bytes:
-    if not path:
-        return b""
-    with open(path, "rb") as file:
+def unified(folders: list[str]) -> int:
+    """A descriptor of the v2 cgroup, for `syscalls.fork`; -1 when there is none."""
+    for folder in folders:
+        if not os.path.exists(f"{folder}/tasks"):
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return -1
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
         return file.read()
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def _oom_score(value: int) -> None:
     # Lowering needs CAP_SYS_RESOURCE, which some machines withhold; it is a hint to the kernel, not a promise to users.
-    with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(value))
+    with contextlib.suppress(PermissionError):
+        _write("/proc/self/oom_score_adj", b"%d" % value)
 
 
-def become(config: dict[str, Any], filter_: bytes, parent: int) -> None:
+def become(config: dict[str, Any], confinement: Confinement, parent: int) -> None:
     """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container."""
-    _enter_cwd(config["cwd"])
     os.umask(0o022)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    drop_privileges(config, filter_)
+    _limits()
+    entered = _enter_cwd(config["cwd"])
+    drop_privileges(config, confinement)
+    if not entered:
+        os.chdir(config["cwd"])
+    # A descriptor that leaked into the image's WORKDIR would show as a path outside the root (CVE-2024-21626).
+    if not os.getcwd().startswith("/"):
+        raise OSError(f"the working directory {config['cwd']} lies outside the container")
     end_with(parent)
     # Python ignores these; a program expects the defaults.
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -87,16 +196,25 @@ def become(config: dict[str, Any], filter_: bytes, parent: int) -> None:
     execute(config["args"], environment)
 
 
-def _enter_cwd(path: str) -> None:
-    if not os.path.isdir(path):
+def _limits() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    # The node's own limit is the most without CAP_SYS_RESOURCE.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_OPEN_FILES, hard), hard))
+
+
+def _enter_cwd(path: str) -> bool:
+    """As the container's root, which makes it when it is missing; False when only the user may enter it (as in runc)."""
+    try:
         os.makedirs(path, 0o755, exist_ok=True)
-    os.chdir(path)
-    # A descriptor that leaked into the image's WORKDIR would show as a path outside the root (CVE-2024-21626).
-    if not os.getcwd().startswith("/"):
-        raise OSError(f"the working directory {path} lies outside the container")
+        os.chdir(path)
+    except PermissionError:
+        return False
+    return True
 
 
-def drop_privileges(config: dict[str, Any], filter_: bytes) -> None:
+def drop_privileges(config: dict[str, Any], confinement: Confinement) -> None:
     wanted = capabilities.mask(config["capabilities"])
     for number in range(len(capabilities.NAMES)):
         if not wanted >> number & 1:
@@ -105,16 +223,23 @@ def drop_privileges(config: dict[str, Any], filter_: bytes) -> None:
             except OSError:
                 # A capability that this kernel does not know cannot be held either.
                 continue
+    # What root has in its session keyring is not the container's to search.
+    sc.new_session_keyring()
+    confinement.change_profile()
     if config["no_new_privileges"]:
         sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)
-    if filter_:
+    if confinement.filter:
         # Needs CAP_SYS_ADMIN unless no_new_privs is set, so it goes before the capabilities do.
-        sc.load_seccomp(filter_)
+        sc.load_seccomp(confinement.filter)
     os.setgroups(config["groups"])
     os.setresgid(config["group"], config["group"], config["group"])
     os.setresuid(config["user"], config["user"], config["user"])
-    if config["user"] == 0:
-        sc.capset(wanted)
+    # Said for every user: a process that enters a user namespace is not its root, and so keeps them when its uid changes.
+    try:
+        sc.capset(wanted if config["user"] == 0 else 0)
+    except PermissionError:
+        lacking = sorted(set(config["capabilities"]) - set(capabilities.held()))
+        raise OSError(f"the node has no capability {', '.join(lacking)} to give") from None
 
 
 def execute(args: list[str], environment: dict[str, str]) -> None:

@@ -168,7 +168,7 @@ def _work(client: socket.socket, request: dict[str, Any], descriptors: list[int]
 def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[[dict[str, Any]], None]) -> None:
     match request["op"]:
         case "sandbox":
-            sandbox.create(request["folder"], request["hostname"], request["host_network"])
+            sandbox.create(request)
         case "unpin":
             sandbox.remove(request["folder"])
         case "start":

@@ -64,8 +64,8 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     err_read, err_write = os.pipe2(os.O_CLOEXEC)
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
-    sc.unshare(sc.CLONE_NEWPID)
-    pid = os.fork()
+    cgroup = init.unified(config["cgroups"])
+    pid = sc.fork(init.enter_pid_namespace(config), cgroup)
     if pid == 0:
         try:
             os.setsid()
@@ -78,7 +78,7 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
             os.write(fail_write, reason(error, config["args"]).encode()[:4000])
         finally:
             os._exit(127)
-    for fd in (out_write, err_write, fail_write):
+    for fd in (out_write, err_write, fail_write, *([cgroup] if cgroup >= 0 else [])):
         os.close(fd)
     failure = b""
     while chunk := os.read(fail_read, 4096):

@@ -1,8 +1,7 @@
 """A container's view of the file system, made inside its own mount namespace, ending in pivot_root.
 
-The order matters. Everything is opened by descriptor and resolved inside the new root (openat2 RESOLVE_IN_ROOT),
-because the image's content is hostile: a symlink in it must lead nowhere but into itself. Mounts are attached to
-descriptors (move_mount), so no path is looked up twice.
+The order matters: sources first, while the host's paths mean what the host says; then the image, over which everything
+else is laid by descriptor (see `tree`); masks after the file systems they hide in; the root last.
 """
 
 from __future__ import annotations
@@ -10,44 +9,64 @@ from __future__ import annotations
 import os
 import stat
 
+from nodeagent.runtime.native import binds, devfs
 from nodeagent.runtime.native import syscalls as sc
+from nodeagent.runtime.native.tree import DIRECTORY, Tree
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 # The OCI runtime-spec's example and containerd's defaults.
 MASKED = (
     "asound", "acpi", "interrupts", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi",
     "sysrq-trigger",
 )  # fmt: skip
-MASKED_SYS = ("firmware", "devices/virtual/powercap")
+_CPUS = "/sys/devices/system/cpu"
+MASKED_SYS = (
+    "firmware", "devices/virtual/powercap",
+    *(f"devices/system/cpu/{name}/thermal_throttle" for name in os.listdir(_CPUS)
+      if os.path.isdir(f"{_CPUS}/{name}/thermal_throttle")),
+)  # fmt: skip
 READ_ONLY = ("bus", "fs", "irq", "sys")
 _SAFE = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
-def build(config: dict[str, Any], bundle: str) -> None:
-    """Mount everything and make the container's root the root of this process."""
-    sc.mount("", "/", "", sc.MS_REC | sc.MS_PRIVATE)
+def build(config: dict[str, Any], bundle: str, userns: int) -> None:
+    """Mount everything and make the container's root the root of this process.
+
+    `userns` is the descriptor of the user namespace that it will enter, -1 for none. Raises OSError."""
     null = _verified_null()
-    # Sources are resolved on the host's side before anything of the container is in the way.
-    binds = [(_source(item), item) for item in config["mounts"]]
-    shm = sc.open_tree(sc.AT_FDCWD, config["sandbox"] + "/shm")
+    first = config["ids"]["first"] if userns >= 0 else 0
+    # Before the mounts of this namespace let go of the host's: a copy keeps the propagation it was made with.
+    sources = [(item["target"], binds.source(item, userns, privileged=config["privileged"])) for item in config["mounts"]]
+    shm = sc.open_tree(sc.AT_FDCWD, "/dev/shm" if config["host_ipc"] else config["sandbox"] + "/shm")
+    # Not private: what the host mounts later still reaches the volumes that ask for it.
+    sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
     root_path = os.path.join(bundle, "rootfs")
-    _overlay(config, bundle, root_path)
-    root = os.open(root_path, _DIRECTORY | os.O_CLOEXEC)
-    _proc(root, null)
-    _dev(root, shm)
-    _sys(root, config["hierarchies"])
-    for source, item in binds:
-        _bind(root, source, item)
-    _mask_sys(root)
+    _overlay(config, bundle, root_path, userns)
+    root = Tree(os.open(root_path, DIRECTORY | os.O_CLOEXEC), first)
+    _no_symlinks(root.fd)
+    open_all = config["privileged"] or not config["masked"]
+    proc = _proc(root, null, masked=not open_all)
+    devfs.build(root, config, shm)
+    _sys(root, config["hierarchies"], writable=config["privileged"])
+    for target, tree in sources:
+        binds.attach(root, tree, target, proc)
+    if not open_all:
+        _mask_sys(root)
     if config["read_only_root"]:
-        sc.mount_setattr(root, sc.MOUNT_ATTR_RDONLY)
-    _pivot(root)
+        sc.mount_setattr(root.fd, sc.MOUNT_ATTR_RDONLY)
+    os.close(null)
+    _pivot(root.fd)
+
+
+def _no_symlinks(root: int) -> None:
+    """Where an image has a symlink in place of a folder of ours, the symlink goes (CVE-2019-19921, CVE-2026-41579)."""
+    for name in ("dev", "proc", "sys"):
+        if os.path.islink(f"/proc/self/fd/{root}/{name}"):
+            os.unlink(name, dir_fd=root)
 
 
 def _verified_null() -> int:
@@ -59,57 +78,51 @@ def _verified_null() -> int:
     return fd
 
 
-def _source(item: dict[str, Any]) -> int:
-    return sc.open_tree(sc.AT_FDCWD, item["source"], recursive=True)
-
-
-def _overlay(config: dict[str, Any], bundle: str, target: str) -> None:
+def _overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> None:
     """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead."""
-    options = f"lowerdir={':'.join(config['layers'])},upperdir={bundle}/upper,workdir={bundle}/work"
+    layers = config["layers"]
+    if userns >= 0:
+        # Files of the image are root's on disk; through these they are the container's root's, and nothing is changed.
+        layers = _mapped(layers, target, userns)
+        os.chown(f"{bundle}/upper", config["ids"]["first"], config["ids"]["first"])
+    options = f"lowerdir={':'.join(layers)},upperdir={bundle}/upper,workdir={bundle}/work"
     if len(options) >= 4095:
         raise OSError("the image has more layers than one overlay mount can name")
-    sc.mount("overlay", target, "overlay", sc.MS_NODEV, options)
+    sc.mount("overlay", target, "overlay", 0 if config["privileged"] else sc.MS_NODEV, options)
 
 
-def _directory(root: int, path: str) -> int:
-    """A descriptor of a folder below root, made when missing."""
-    _make_parents(root, path)
-    return sc.openat2(root, path, _DIRECTORY)
+def _mapped(layers: list[str], place: str, userns: int) -> list[str]:
+    """Id-mapped copies of the layers' mounts, below a tmpfs at `place` that the root will hide.
+
+    Attached, because an overlay of detached mounts needs Linux 6.15. Its own private copies last as long as it does."""
+    sc.mount("layers", place, "tmpfs", _SAFE, "size=64k")
+    paths = []
+    for number, layer in enumerate(layers):
+        tree = sc.open_tree(sc.AT_FDCWD, layer)
+        try:
+            sc.mount_setattr(tree, sc.MOUNT_ATTR_IDMAP, userns=userns)
+        except OSError as error:
+            raise OSError(
+                f"the file system of {layer} has no id-mapped mounts, which hostUsers: false needs ({error})"
+            ) from None
+        path = f"{place}/{number}"
+        os.mkdir(path)
+        fd = os.open(path, DIRECTORY | os.O_CLOEXEC)
+        sc.move_mount(tree, fd)
+        os.close(fd)
+        os.close(tree)
+        paths.append(path)
+    return paths
 
 
-def _make_parents(root: int, path: str) -> None:
-    """mkdir -p below root, one component at a time, each opened inside the root."""
-    current = os.dup(root)
-    done = ""
-    try:
-        for part in [part for part in path.split("/") if part]:
-            done = f"{done}/{part}"
-            try:
-                following = sc.openat2(root, done, _DIRECTORY)
-            except FileNotFoundError:
-                os.mkdir(part, 0o755, dir_fd=current)
-                following = sc.openat2(root, done, _DIRECTORY)
-            os.close(current)
-            current = following
-    finally:
-        os.close(current)
-
-
-def _mount_at(root: int, path: str, fstype: str, flags: int, data: str = "") -> int:
-    """Mount a fresh file system on a folder below root, by descriptor."""
-    fd = _directory(root, path)
-    sc.mount(fstype, f"/proc/self/fd/{fd}", fstype, flags, data)
-    os.close(fd)
-    return sc.openat2(root, path, _DIRECTORY)
-
-
-def _proc(root: int, null: int) -> None:
-    fd = _mount_at(root, "/proc", "proc", _SAFE)
-    # A verified procfs: writes and masks below go to this descriptor, not to a path (CVE-2025-52881).
-    if not os.path.islink(f"/proc/self/fd/{fd}/thread-self"):
+def _proc(root: Tree, null: int, *, masked: bool) -> int:
+    """procfs of this process's pid namespace. Returns the number of its device."""
+    proc = root.mount("/proc", "proc", _SAFE)
+    # A verified procfs: masks below go to this descriptor, not to a path (CVE-2025-52881).
+    if not sc.is_procfs(proc.fd):
         raise OSError("the container's /proc is not procfs")
-    for name in MASKED:
-        target = _lookup(fd, name)
+    for name in MASKED if masked else ():
+        target = proc.lookup(name)
         if target is None:
             continue
         if stat.S_ISDIR(os.fstat(target).st_mode):
@@ -117,19 +130,14 @@ def _proc(root: int, null: int) -> None:
         else:
             sc.move_mount(sc.open_tree(null), target)
         os.close(target)
-    for name in READ_ONLY:
-        target = _lookup(fd, name)
+    for name in READ_ONLY if masked else ():
+        target = proc.lookup(name)
         if target is not None:
             _read_only_copy(target)
             os.close(target)
-    os.close(fd)
-
-
-def _lookup(fd: int, name: str) -> int | None:
-    try:
-        return sc.openat2(fd, name, sc.O_PATH)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    device = os.fstat(proc.fd).st_dev
+    proc.close()
+    return device
 
 
 def _mask_directory(target: int) -> None:
@@ -144,69 +152,27 @@ def _read_only_copy(target: int) -> None:
     os.close(tree)
 
 
-def _dev(root: int, shm: int) -> None:
-    """A fresh /dev: nothing of the image's is kept or followed (CVE-2026-41579)."""
-    existing = os.path.join(f"/proc/self/fd/{root}", "dev")
-    if os.path.islink(existing):
-        os.unlink("dev", dir_fd=root)
-    fd = _mount_at(root, "/dev", "tmpfs", sc.MS_NOSUID | sc.MS_NOEXEC, "mode=755,size=64k")
-    for name, major, minor in DEVICES:
-        os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
-        os.chmod(f"/proc/self/fd/{fd}/{name}", 0o666)
-    os.close(_mount_at(fd, "pts", "devpts", sc.MS_NOSUID | sc.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"))
-    os.close(_mount_at(fd, "mqueue", "mqueue", _SAFE))
-    target = _directory(fd, "shm")
-    sc.move_mount(shm, target)
-    os.close(target)
-    for link, destination in (
-        ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ):  # fmt: skip
-        os.symlink(destination, link, dir_fd=fd)
-    os.close(fd)
-
-
-def _sys(root: int, hierarchies: list[str]) -> None:
-    """sysfs of the pod's network namespace and its cgroups, all read-only."""
-    os.close(_mount_at(root, "/sys", "sysfs", _SAFE | sc.MS_RDONLY))
+def _sys(root: Tree, hierarchies: list[str], *, writable: bool) -> None:
+    """sysfs of the pod's network namespace and its cgroups."""
+    flags = _SAFE | (0 if writable else sc.MS_RDONLY)
+    root.mount("/sys", "sysfs", flags).close()
     if hierarchies == ["cgroup2"]:
-        os.close(_mount_at(root, "/sys/fs/cgroup", "cgroup2", _SAFE | sc.MS_RDONLY))
+        root.mount("/sys/fs/cgroup", "cgroup2", flags).close()
         return
-    fd = _mount_at(root, "/sys/fs/cgroup", "tmpfs", _SAFE, "mode=755,size=16k")
+    tree = root.mount("/sys/fs/cgroup", "tmpfs", _SAFE, f"mode=755,size=16k,uid={root.owner},gid={root.owner}")
     for name in hierarchies:
         fstype, options = ("cgroup2", "") if name == "cgroup2" else ("cgroup", name)
-        os.close(_mount_at(fd, "unified" if name == "cgroup2" else name, fstype, _SAFE | sc.MS_RDONLY, options))
-    sc.mount_setattr(fd, sc.MOUNT_ATTR_RDONLY)
-    os.close(fd)
+        tree.mount("unified" if name == "cgroup2" else name, fstype, flags, options).close()
+    sc.mount_setattr(tree.fd, sc.MOUNT_ATTR_RDONLY)
+    tree.close()
 
 
-def _mask_sys(root: int) -> None:
+def _mask_sys(root: Tree) -> None:
     for name in MASKED_SYS:
-        target = _lookup(root, "/sys/" + name)
+        target = root.lookup("/sys/" + name)
         if target is not None:
             _mask_directory(target)
             os.close(target)
-
-
-def _bind(root: int, tree: int, item: dict[str, Any]) -> None:
-    """Attach a volume. The target is made inside the root as what the source is: a folder or a file."""
-    directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-    target = _directory(root, item["target"]) if directory else _file(root, item["target"])
-    attributes = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV | (sc.MOUNT_ATTR_RDONLY if item["read_only"] else 0)
-    sc.mount_setattr(tree, attributes, recursive=True)
-    sc.move_mount(tree, target)
-    os.close(target)
-    os.close(tree)
-
-
-def _file(root: int, path: str) -> int:
-    parent = path.rpartition("/")[0]
-    _make_parents(root, parent)
-    try:
-        return sc.openat2(root, path, sc.O_PATH)
-    except FileNotFoundError:
-        os.close(sc.openat2(root, path, os.O_WRONLY | os.O_CREAT, mode=0o644))
-        return sc.openat2(root, path, sc.O_PATH)
 
 
 def _pivot(root: int) -> None:

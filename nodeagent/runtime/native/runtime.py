@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,7 @@ class NativeRuntime:
 
     async def create_sandbox(self, config: SandboxConfig) -> None:
         config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        await self._request(
-            {
-                "op": "sandbox",
-                "folder": str(config.folder),
-                "hostname": config.hostname,
-                "host_network": config.host_network,
-            }
-        )
+        await self._request({"op": "sandbox", **asdict(config), "folder": str(config.folder)})
 
     async def remove_sandbox(self, folder: Path) -> None:
         if folder.exists():

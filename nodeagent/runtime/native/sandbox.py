@@ -1,57 +1,212 @@
-"""A pod's shared namespaces, pinned by bind mounts so that they need no process to live."""
+"""A pod's shared namespaces, pinned by bind mounts so that they need no process to live.
+
+A child makes them while this process, which stays on the host's side, writes the id maps and pins what it made. The user
+namespace comes first: namespaces belong to the one in which they were made, and root in there may configure them.
+"""
 
 from __future__ import annotations
 
 import array
 import contextlib
 import fcntl
+import json
 import os
+import select
+import signal
 import socket
 import struct
 
+from nodeagent.runtime.native import init, reaper
 from nodeagent.runtime.native import syscalls as sc
 
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _FLAGS = {"net": sc.CLONE_NEWNET, "ipc": sc.CLONE_NEWIPC, "uts": sc.CLONE_NEWUTS}
+_PINS = ("net", "ipc", "uts", "pid", "user")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+# Milliseconds that the kernel has to end the processes of a pid namespace.
+_REAPER_ENDS = 5000
 
 
-def create(folder: str, hostname: str, host_network: bool) -> None:
-    """Runs in a forked child, which it leaves in the new namespaces."""
-    names = ["ipc"] if host_network else ["net", "ipc", "uts"]
+def create(request: dict[str, Any]) -> None:
+    """Make what is missing of a SandboxConfig's sandbox. Raises OSError; then it can be asked again."""
+    folder, ids = request["folder"], request["ids"]
     os.makedirs(f"{folder}/ns", 0o700, exist_ok=True)
     os.makedirs(f"{folder}/shm", 0o700, exist_ok=True)
     if not os.path.ismount(f"{folder}/shm"):
-        sc.mount("shm", f"{folder}/shm", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC, "mode=1777,size=64m")
-    missing = [name for name in names if not _pinned(f"{folder}/ns/{name}")]
-    if not missing:
-        return
-    sc.unshare(sum(_FLAGS[name] for name in missing))
-    if "uts" in missing:
-        sc.sethostname(hostname)
-    if "net" in missing:
-        _loopback_up()
-    for name in missing:
-        os.close(os.open(f"{folder}/ns/{name}", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        sc.mount(f"/proc/self/ns/{name}", f"{folder}/ns/{name}", "", sc.MS_BIND)
+        owner = f",uid={ids['first']},gid={ids['first']}" if ids else ""
+        flags = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
+        sc.mount("shm", f"{folder}/shm", "tmpfs", flags, "mode=1777,size=64m" + owner)
+    wanted = _wanted(request)
+    if ids and not _pinned(folder, "user"):
+        # What another user namespace owns is of no use in a new one.
+        _unpin(folder)
+    if "pid" in wanted and not reaper.alive(folder):
+        _unpin(folder, "pid")
+    missing = [name for name in wanted if not _pinned(folder, name)]
+    if missing:
+        _make(folder, missing, request)
+    with open(f"{folder}/wanted", "w") as file:
+        json.dump(wanted, file)
 
 
-def _pinned(path: str) -> bool:
+def _wanted(request: dict[str, Any]) -> list[str]:
+    names = [] if request["host_network"] else ["net", "uts"]
+    names += [] if request["host_ipc"] else ["ipc"]
+    return names + ["pid"] * request["shared_pid"] + ["user"] * bool(request["ids"])
+
+
+def whole(folder: str) -> bool:
+    """Whether nothing of a sandbox that was made is missing, as after a reboot; agents ask when they start."""
+    try:
+        with open(f"{folder}/wanted") as file:
+            wanted = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return False
+    pinned = all(_pinned(folder, name) for name in wanted)
+    return pinned and os.path.ismount(f"{folder}/shm") and ("pid" not in wanted or reaper.alive(folder))
+
+
+def _pinned(folder: str, name: str) -> bool:
     """Whether an nsfs file is mounted there."""
     with contextlib.suppress(FileNotFoundError):
-        return os.stat(path).st_dev != os.stat(os.path.dirname(path)).st_dev
+        return os.stat(f"{folder}/ns/{name}").st_dev != os.stat(f"{folder}/ns").st_dev
     return False
 
 
+def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            _namespaces(theirs, folder, missing, request)
+        except BaseException as error:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            theirs.send(json.dumps({"error": text or type(error).__name__}).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    try:
+        if "user" in missing:
+            _answer(ours)
+            _map_ids(pid, request["ids"])
+            _pin(folder, "user", f"/proc/{pid}/ns/user")
+            ours.send(b"mapped")
+        answer = _answer(ours)
+        if "reaper" in answer:
+            reaper.note(folder, answer["reaper"])
+        for name in missing:
+            if name != "user":
+                _pin(folder, name, f"/proc/{answer['reaper'] if name == 'pid' else pid}/ns/{name}")
+    finally:
+        # Closed: the child waits for it, so that its namespaces can be found through it until they are pinned.
+        ours.close()
+        os.waitpid(pid, 0)
+
+
+def _answer(ours: socket.socket) -> dict[str, Any]:
+    data = ours.recv(4096)
+    answer: dict[str, Any] = json.loads(data) if data else {"error": "the process that makes the namespaces was killed"}
+    if "error" in answer:
+        raise OSError(answer["error"])
+    return answer
+
+
+def _map_ids(pid: int, ids: dict[str, int]) -> None:
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{name}", "w") as file:
+            file.write(f"0 {ids['first']} {ids['size']}\n")
+
+
+def _pin(folder: str, name: str, source: str) -> None:
+    path = f"{folder}/ns/{name}"
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    sc.mount(source, path, "", sc.MS_BIND)
+
+
+def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request: dict[str, Any]) -> None:
+    """The child's part: make them and set them up, from inside. Says so, and waits until they are pinned."""
+    # While the host's cgroups may be joined: a reaper is counted with its pod.
+    cgroup = -1
+    if "pid" in missing:
+        init.join_cgroups(request["cgroups"])
+        cgroup = init.unified(request["cgroups"])
+    if "user" in missing:
+        sc.unshare(sc.CLONE_NEWUSER)
+        theirs.send(b"{}")
+        if not theirs.recv(64):
+            return
+    elif request["ids"]:
+        fd = os.open(f"{folder}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        sc.setns(fd, sc.CLONE_NEWUSER)
+        os.close(fd)
+    if request["ids"]:
+        init.become_root()
+    sc.unshare(sum(_FLAGS[name] for name in missing if name in _FLAGS))
+    if "uts" in missing:
+        sc.sethostname(request["hostname"])
+    if "net" in missing:
+        _loopback_up()
+    _write_sysctls(request["sysctls"], missing)
+    started = reaper.start(cgroup) if "pid" in missing else None
+    theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
+    theirs.recv(64)
+
+
+def _write_sysctls(sysctls: list[list[str]], missing: list[str]) -> None:
+    """Kernel parameters of the namespaces that this process is in, through a procfs that is one (CVE-2025-52881)."""
+    procfs = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not sc.is_procfs(procfs):
+        raise OSError("/proc of the host is not procfs")
+    resolve = sc.RESOLVE_BENEATH | sc.RESOLVE_NO_SYMLINKS | sc.RESOLVE_NO_XDEV
+    for name, value in sysctls:
+        if ("net" if name.startswith("net.") else "ipc") not in missing:
+            continue
+        try:
+            fd = sc.openat2(procfs, "sys/" + name.replace(".", "/"), os.O_WRONLY, resolve=resolve)
+            os.write(fd, value.encode())
+            os.close(fd)
+        except OSError as error:
+            raise OSError(f"sysctl {name}={value}: {os.strerror(error.errno) if error.errno else error}") from None
+    os.close(procfs)
+
+
 def remove(folder: str) -> None:
-    for name in ("ns/net", "ns/ipc", "ns/uts", "shm"):
-        path = f"{folder}/{name}"
-        for _ in range(8):
-            try:
-                sc.umount(path, sc.MNT_DETACH)
-            except OSError:
-                break
+    """End the reaper, and with it all processes of a shared pid namespace; unpin everything. Raises OSError."""
+    pidfd = reaper.open_process(folder)
+    if pidfd is not None:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(_REAPER_ENDS):
+            raise OSError("processes of the pod's pid namespace do not end")
+        os.close(pidfd)
+    _unpin(folder)
+    _unmount(f"{folder}/shm")
+    with contextlib.suppress(OSError):
+        os.rmdir(f"{folder}/shm")
+    for name in ("wanted", reaper.RECORD):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{name}")
+
+
+def _unpin(folder: str, *names: str) -> None:
+    for name in names or _PINS:
+        _unmount(f"{folder}/ns/{name}")
         with contextlib.suppress(OSError):
-            os.rmdir(path) if name == "shm" else os.unlink(path)
+            os.unlink(f"{folder}/ns/{name}")
+
+
+def _unmount(path: str) -> None:
+    for _ in range(8):
+        try:
+            sc.umount(path, sc.MNT_DETACH)
+        except OSError:
+            break
 
 
 def _loopback_up() -> None:

@@ -1,0 +1,224 @@
+"""From a pod, a container and its image to the privileges of its processes. Pure: files of the image are asked for.
+
+Sources: Kubernetes' API documentation, kubelet's kuberuntime security context, containerd's CRI for what they leave open
+(the image's passwd and group files, the order of added and dropped capabilities).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nodeagent.pods.environment import ConfigError
+from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS
+
+# A file of the image by its path below the root; empty when there is none.
+ReadFile = Callable[[str], bytes]
+PidNamespace = Literal["own", "pod", "host", "container"]
+# The profile that AppArmor's RuntimeDefault means, where a node has it loaded.
+APPARMOR_DEFAULT = "pinnace-default"
+
+
+class CreateError(ConfigError):
+    """The node cannot give the container what it asks for."""
+
+    reason = "CreateContainerError"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the node can give: its capabilities, and the AppArmor profiles loaded on it (None: it has no AppArmor)."""
+
+    capabilities: tuple[str, ...]
+    apparmor: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the processes are. `groups` has the primary one too, so that leaving it needs a right (CVE-2023-25173)."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seccomp:
+    """`RuntimeDefault`, `Unconfined`, or `Localhost` with a profile's name."""
+
+    type: str
+    profile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """What the processes may do; the names are those of ContainerConfig but for `seccomp`, which is to be compiled."""
+
+    capabilities: tuple[str, ...]
+    seccomp: Seccomp
+    apparmor: str
+    privileged: bool
+    no_new_privileges: bool
+    read_only_root: bool
+    masked: bool
+
+
+def identity(pod: Any, container: Any, image_user: str, read: ReadFile) -> Identity:
+    """Raises ConfigError: an unknown name, or root where runAsNonRoot forbids it."""
+    own, shared = container.securityContext, pod.spec.securityContext
+    uid = _first(own, shared, "runAsUser")
+    gid = _first(own, shared, "runAsGroup")
+    name, _, group = image_user.partition(":")
+    _check_non_root(own, shared, uid, name)
+    if uid is not None:
+        name, group = str(uid), ""
+    user = _user(name, read)
+    if gid is None:
+        gid = _group(group, read) if group else user.gid
+    given = [] if shared.supplementalGroupsPolicy == "Strict" else _memberships(user.name, read)
+    asked = [*shared.supplementalGroups, *([shared.fsGroup] if shared.HasField("fsGroup") else [])]
+    return Identity(user.uid, gid, tuple(dict.fromkeys([gid, *given, *asked])))
+
+
+def _first(own: Any, shared: Any, field: str) -> Any:
+    """A container's setting wins over its pod's."""
+    for context in (own, shared):
+        if context.HasField(field):
+            return getattr(context, field)
+    return None
+
+
+def _check_non_root(own: Any, shared: Any, uid: int | None, name: str) -> None:
+    """As kubelet: a name proves nothing, for the image says what it means."""
+    if not _first(own, shared, "runAsNonRoot"):
+        return
+    if uid == 0:
+        raise ConfigError("container's runAsUser breaks non-root policy")
+    if uid is None and name and not name.isdecimal():
+        raise ConfigError(f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root")
+    if uid is None and int(name or 0) == 0:
+        raise ConfigError("container has runAsNonRoot and image will run as root")
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    uid: int
+    gid: int
+    # Empty for an id that the image's passwd file does not name.
+    name: str = ""
+
+
+def _user(name: str, read: ReadFile) -> _User:
+    """An entry of the image's passwd, by name or id; an id needs none. What is a number is never taken for a name: an
+    image could call its root "1000"."""
+    key = 2 if not name or name.isdecimal() else 0
+    for fields in _lines(read("etc/passwd"), 4):
+        if fields[key] == (name or "0") and fields[2].isdecimal() and fields[3].isdecimal():
+            return _User(_id(fields[2]), _id(fields[3]), fields[0])
+    if key == 2:
+        return _User(_id(name or "0"), 0)
+    raise ConfigError(f'the image runs as user "{name}", which its /etc/passwd does not have')
+
+
+def _group(name: str, read: ReadFile) -> int:
+    if name.isdecimal():
+        return _id(name)
+    for fields in _lines(read("etc/group"), 3):
+        if fields[0] == name and fields[2].isdecimal():
+            return _id(fields[2])
+    raise ConfigError(f'the image runs as group "{name}", which its /etc/group does not have')
+
+
+def _id(text: str) -> int:
+    if len(text) > 10 or int(text) >= 1 << 31:
+        raise ConfigError(f"{text[:20]} is no user or group id")
+    return int(text)
+
+
+def _memberships(name: str, read: ReadFile) -> list[int]:
+    """The groups that the image's group file lists the user in (supplementalGroupsPolicy Merge)."""
+    groups = _lines(read("etc/group"), 4) if name else []
+    return [_id(fields[2]) for fields in groups if name in fields[3].split(",") and fields[2].isdecimal()]
+
+
+def _lines(data: bytes, fields: int) -> list[list[str]]:
+    found = (line.split(":") for line in data.decode(errors="replace").splitlines())
+    return [parts for parts in found if len(parts) >= fields]
+
+
+def privileges(pod: Any, container: Any, host: Host) -> Privileges:
+    """Raises ConfigError, CreateError."""
+    context = container.securityContext
+    privileged = context.privileged
+    return Privileges(
+        capabilities=host.capabilities if privileged else _capabilities(context.capabilities, host),
+        seccomp=_seccomp(pod, container),
+        apparmor="" if privileged else _apparmor(pod, container, host),
+        privileged=privileged,
+        no_new_privileges=context.HasField("allowPrivilegeEscalation") and not context.allowPrivilegeEscalation,
+        read_only_root=context.readOnlyRootFilesystem,
+        masked=not privileged and context.procMount != "Unmasked",
+    )
+
+
+def _capabilities(changes: Any, host: Host) -> tuple[str, ...]:
+    """ALL first, then what is added, then what is dropped: a capability in both lists is dropped."""
+    add, drop = ([_capability(name) for name in names] for names in (changes.add, changes.drop))
+    wanted = [] if "ALL" in drop else list(host.capabilities if "ALL" in add else DEFAULT)
+    wanted += [name for name in add if name != "ALL"]
+    kept = tuple(dict.fromkeys(name for name in wanted if name not in drop))
+    lacking = [name for name in kept if name not in host.capabilities]
+    if lacking:
+        raise CreateError(f"the node has no capability {lacking[0]} to give")
+    return kept
+
+
+def _capability(name: str) -> str:
+    found = name.upper().removeprefix("CAP_")
+    if found != "ALL" and found not in NUMBERS:
+        raise ConfigError(f"unknown capability {name[:40]}")
+    return found
+
+
+def _seccomp(pod: Any, container: Any) -> Seccomp:
+    """Without a word of the manifest: RuntimeDefault, as with kubelet's seccompDefault."""
+    if container.securityContext.privileged:
+        return Seccomp("Unconfined")
+    profile = _first(container.securityContext, pod.spec.securityContext, "seccompProfile")
+    return Seccomp("RuntimeDefault") if profile is None else Seccomp(profile.type, profile.localhostProfile)
+
+
+def _apparmor(pod: Any, container: Any, host: Host) -> str:
+    """The profile's name; empty: none. Without AppArmor, only a profile that is named is missed."""
+    profile = _first(container.securityContext, pod.spec.securityContext, "appArmorProfile")
+    type_ = "" if profile is None else profile.type
+    if type_ == "Unconfined":
+        return "unconfined" if host.apparmor is not None else ""
+    if type_ == "Localhost":
+        if host.apparmor is None:
+            raise CreateError("AppArmor is not enabled on the host")
+        if profile.localhostProfile not in host.apparmor:
+            raise CreateError(f'AppArmor profile "{profile.localhostProfile}" is not loaded on the node')
+        return str(profile.localhostProfile)
+    if host.apparmor is None:
+        return ""
+    if APPARMOR_DEFAULT in host.apparmor:
+        return APPARMOR_DEFAULT
+    if type_ == "RuntimeDefault":
+        raise CreateError(f'AppArmor profile "{APPARMOR_DEFAULT}" is not loaded on the node')
+    return ""
+
+
+def pid_namespace(pod: Any, *, target: bool = False) -> PidNamespace:
+    """Whose processes a container sees; `target`: an ephemeral one that names another container."""
+    if pod.spec.hostPID:
+        return "host"
+    if pod.spec.shareProcessNamespace:
+        return "pod"
+    return "container" if target else "own"
+
+
+def needs_ids(pod: Any) -> bool:
+    """Whether the pod has a user namespace of its own."""
+    return bool(pod.spec.HasField("hostUsers") and not pod.spec.hostUsers)

@@ -1,0 +1,128 @@
+"""Process 1 of a pid namespace that the containers of a pod share. It reaps orphans, and its end is theirs.
+
+No parent's death ends it, for its parent is the launcher, which may be restarted. The containers see it, some of them as
+root, so it has nothing that they could take: an empty root, no capabilities, a user that is not theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+
+from nodeagent.runtime.native import capabilities
+from nodeagent.runtime.native import syscalls as sc
+
+RECORD = "reaper"
+_NAME = b"pause"
+_NOBODY = 65534
+
+
+def start(cgroup: int) -> int:
+    """Fork it into a new pid namespace and the v2 cgroup of a descriptor (-1: none); returns its pid once it is ready.
+
+    Raises OSError."""
+    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    pid = sc.fork(sc.CLONE_NEWPID, cgroup)
+    if pid == 0:
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            _close_in(ready_write)
+            os.write(ready_write, b"1")
+            os.close(ready_write)
+            _reap()
+        finally:
+            os._exit(1)
+    os.close(ready_write)
+    ready = os.read(ready_read, 1)
+    os.close(ready_read)
+    if not ready:
+        raise OSError("process 1 of the pod's pid namespace did not start")
+    return pid
+
+
+def _close_in(keep: int) -> None:
+    """Give up everything but `keep`: the host's files, descriptors, command line and powers."""
+    sc.prctl(sc.PR_SET_DUMPABLE, 0)
+    os.setsid()
+    sc.unshare(sc.CLONE_NEWNS)
+    sc.mount("", "/", "", sc.MS_REC | sc.MS_PRIVATE)
+    _rename()
+    # On a folder that is sure to be there and that anyone may pass through.
+    sc.mount("tmpfs", "/proc", "tmpfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC, "size=0,nr_inodes=1,mode=555")
+    os.chdir("/proc")
+    sc.pivot_root(".", ".")
+    sc.umount(".", sc.MNT_DETACH)
+    os.chdir("/")
+    os.closerange(0, keep)
+    os.closerange(keep + 1, 4096)
+    for number in range(len(capabilities.NAMES)):
+        with contextlib.suppress(OSError):
+            sc.prctl(sc.PR_CAPBSET_DROP, number)
+    sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)
+    os.setgroups([])
+    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    sc.capset(0)
+    sc.prctl(sc.PR_SET_DUMPABLE, 0)
+
+
+def _rename() -> None:
+    """Its command line is the launcher's, with a path of the host, and containers can read it: it is overwritten."""
+    name = ctypes.create_string_buffer(_NAME)
+    sc.prctl(sc.PR_SET_NAME, ctypes.addressof(name))
+    with open("/proc/thread-self/stat", "rb") as file:
+        # arg_start and arg_end, fields 48 and 49 of proc_pid_stat(5).
+        start, end = (int(word) for word in file.read().rpartition(b")")[2].split()[45:47])
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, _NAME, len(_NAME))
+
+
+def _reap() -> None:
+    """For good. Signals that it has no handler for do not reach a process 1 from its own namespace."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    while True:
+        signal.sigwait({signal.SIGCHLD})
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def note(folder: str, pid: int) -> None:
+    """From the host's side: remember which process it is."""
+    with open(f"{folder}/{RECORD}", "w") as record:
+        record.write(f"{pid} {_start_time(pid)}")
+
+
+def alive(folder: str) -> bool:
+    pidfd = open_process(folder)
+    if pidfd is None:
+        return False
+    os.close(pidfd)
+    return True
+
+
+def open_process(folder: str) -> int | None:
+    """A pidfd of the reaper of a sandbox; None when there is none, or no longer."""
+    try:
+        with open(f"{folder}/{RECORD}") as file:
+            pid, started = (int(word) for word in file.read().split())
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return None
+    if _start_time(pid) == started:
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def _start_time(pid: int) -> int:
+    """Clock ticks since boot, 0 when there is no such process, or only its remains: a zombie is not a process 1."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] == b"Z" else int(fields[19])
