@@ -27,6 +27,10 @@ def _clean(lab: LabUnderTest) -> Iterator[None]:
     lab.run("delete", "pod", "--all", "--now")
 
 
+def until(path: str) -> str:
+    return f"while [ ! -e {path} ]; do sleep 0.1; done"
+
+
 def shell(name: str, text: str, **more: Any) -> dict[str, Any]:
     return {"name": name, **BUSY, "command": ["sh", "-c", text], **more}
 
@@ -69,14 +73,15 @@ def has_event(lab: LabUnderTest, name: str, *words: str) -> bool:
 def test_readiness_follows_its_probe(lab: LabUnderTest, handler: dict[str, Any]) -> None:
     """Not ready before it passes, ready while it does, not ready when it fails; and never restarted for it."""
     spoil = "rm /www/index.html; kill $(pidof httpd)" if "tcpSocket" in handler else "rm /www/index.html"
-    text = f"{SERVE.replace('& wait', '&')} while [ ! -e /spoil ]; do sleep 0.1; done; {spoil}; {SLEEP}"
-    probe = {**handler, **FAST, "initialDelaySeconds": 1}
+    text = f"{until('/go')}; {SERVE.replace('& wait', '&')} {until('/spoil')}; {spoil}; {SLEEP}"
+    probe = {**handler, **FAST}
     lab.apply(
         pod("probed", "sh", "-c", text, container={"readinessProbe": probe, "ports": [{"name": "web", "containerPort": 8080}]})
     )
     eventually(lambda: status(lab, "probed").get("started"))
     assert not status(lab, "probed")["ready"]
     assert condition(lab, "probed", "Ready")["reason"] == "ContainersNotReady"
+    lab.kctl("exec", "probed", "--", "touch", "/go")
     lab.kctl("wait", "pod/probed", "--for=condition=Ready", "--timeout=20s")
     lab.kctl("exec", "probed", "--", "touch", "/spoil")
     eventually(lambda: not status(lab, "probed")["ready"])
