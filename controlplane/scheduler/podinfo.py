@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pinnace import podresources
+from pinnace import hostports, podresources
+from pinnace.hostports import HostPort
 
 # Columns of every resource array, in this order. Units: millicores, bytes, bytes, pods.
 RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
@@ -24,6 +25,7 @@ class PodInfo:
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: tuple[Any, ...] = ()
     node: str = ""
+    host_ports: tuple[HostPort, ...] = ()
 
 
 def read(pod: Any) -> PodInfo:
@@ -40,6 +42,7 @@ def read(pod: Any) -> PodInfo:
         node_selector=dict(spec.nodeSelector),
         tolerations=tuple(spec.tolerations),
         node=spec.nodeName,
+        host_ports=hostports.of(pod),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from controlplane.scheduler.podinfo import RESOURCES, PodInfo
 from pinnace import quantity
+from pinnace.hostports import HostPort
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
@@ -27,6 +28,8 @@ class NodeTable:
     labels: list[dict[str, str]]
     # group -> how many of its pods each node has
     groups: dict[str, Numbers] = field(default_factory=dict)
+    # By row: the host ports that are taken there.
+    host_ports: dict[int, list[HostPort]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -37,6 +40,8 @@ class NodeTable:
         if pod.group not in self.groups:
             self.groups[pod.group] = np.zeros(len(self), dtype=np.int64)
         self.groups[pod.group][index] += 1
+        if pod.host_ports:
+            self.host_ports.setdefault(index, []).extend(pod.host_ports)
 
 
 def build(nodes: list[Any], placed: list[PodInfo]) -> NodeTable:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nodeagent.eviction import words
 from nodeagent.eviction.thresholds import MEMORY_PRESSURE
-from pinnace import podresources
+from pinnace import hostports, podresources
 
 PODS = "pods"
 _MEMORY_TAINT = "node.kubernetes.io/memory-pressure"
@@ -29,7 +29,8 @@ def refuse(
 ) -> Refusal | None:
     """Why this node does not take `pod`, which has not begun; `others` are the pods that it runs, `labels` those
     that the node gives itself. None: it does."""
-    return _pressed(pod, pressure) or _misplaced(pod, labels) or _too_big(pod, others, allocatable)
+    running = list(others)
+    return _pressed(pod, pressure) or _misplaced(pod, labels) or _taken(pod, running) or _too_big(pod, running, allocatable)
 
 
 def _pressed(pod: Any, pressure: frozenset[str]) -> Refusal | None:
@@ -54,6 +55,13 @@ def _misplaced(pod: Any, labels: Mapping[str, str]) -> Refusal | None:
     if all(labels.get(key, value) == value for key, value in pod.spec.nodeSelector.items()):
         return None
     return Refusal("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
+
+
+def _taken(pod: Any, others: list[Any]) -> Refusal | None:
+    held = [port for other in others for port in hostports.of(other)]
+    if not hostports.conflict(hostports.of(pod), held):
+        return None
+    return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
 
 
 def _too_big(pod: Any, others: Iterable[Any], allocatable: Mapping[str, int]) -> Refusal | None:

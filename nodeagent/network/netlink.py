@@ -26,6 +26,8 @@ from nodeagent.network.seam import NetworkError, Node
 BRIDGE = "pinnace0"
 _CLONE_NEWNET = 0x40000000
 _BLACKHOLE, _UNICAST = 6, 1
+# IFLA_BRPORT_MODE.
+_HAIRPIN = 1
 # Marks our routes, so that nobody else's are touched (a free number of rt_protos).
 PROTOCOL = 80
 _PERMANENT, _NTF_SELF, _AF_BRIDGE = 0x80, 0x02, 7
@@ -170,7 +172,10 @@ class Netlink:
                 pod.link("set", index=index, state="up")
                 with ignoring(errno.EEXIST):
                     pod.route("add", dst="0.0.0.0/0", gateway=gateway)
-                self._route.link("set", index=self.index(name), master=bridge["index"], state="up")
+                port = self.index(name)
+                self._route.link("set", index=port, master=bridge["index"], state="up")
+                # Back out where it came in: a pod that asks a port of its node that leads to itself.
+                self._route.link("set", index=port, kind="bridge_slave", mode=_HAIRPIN)
         finally:
             os.close(home)
 

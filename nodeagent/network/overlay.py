@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from nodeagent.network import nat, plan
 from nodeagent.network.netlink import BRIDGE, Netlink
-from nodeagent.network.seam import NetworkError, Node, Peer
+from nodeagent.network.seam import HostPort, NetworkError, Node, Peer
 
 T = TypeVar("T")
 # Seconds for one visit to the kernel.
@@ -29,6 +29,9 @@ class OverlayNetwork:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
         self._netlink: Netlink | None = None
         self._node: Node | None = None
+        self._ports: dict[str, tuple[HostPort, ...]] = {}
+        # Whether the address translation in the kernel is not what it should be.
+        self._stale = True
 
     async def _run(self, work: Callable[[Netlink], T]) -> T:
         def visit() -> T:
@@ -43,22 +46,43 @@ class OverlayNetwork:
 
     async def setup(self, node: Node) -> None:
         await self._run(lambda netlink: netlink.setup(node))
-        await nat.apply(node, BRIDGE)
+        # Not applied here: after a restart of the agent the pods' ports are not known yet, and the old table serves.
+        self._stale = self._stale or node != self._node
         self._node = node
 
-    async def attach(self, pod: str, netns: Path, address: str) -> None:
+    async def _translate(self) -> None:
+        if self._node is not None and self._stale:
+            self._stale = False
+            try:
+                await nat.apply(self._node, BRIDGE, [port for ports in self._ports.values() for port in ports])
+            except BaseException:
+                self._stale = True
+                raise
+
+    async def attach(self, pod: str, netns: Path, address: str, ports: Sequence[HostPort] = ()) -> None:
         if self._node is None:
             raise NetworkError("the node has no pod range yet: its agent has not reached the control plane")
         network = ipaddress.IPv4Network(self._node.pod_cidr)
         gateway = str(network.network_address + 1)
         await self._run(lambda netlink: netlink.attach(device_of(pod), netns, address, network.prefixlen, gateway))
+        self.resume(pod, ports)
+        await self._translate()
+
+    def resume(self, pod: str, ports: Sequence[HostPort]) -> None:
+        if tuple(ports) != self._ports.get(pod, ()):
+            self._ports[pod] = tuple(ports)
+            self._stale = True
 
     async def detach(self, pod: str) -> None:
+        if self._ports.pop(pod, ()):
+            self._stale = True
+            await self._translate()
         await self._run(lambda netlink: netlink.detach(device_of(pod)))
 
     async def sync(self, peers: Sequence[Peer]) -> int:
         if self._node is None:
             return 0
+        await self._translate()
         want = plan.wanted(self._node, peers)
 
         def work(netlink: Netlink) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nodeagent.network.seam import NetworkError
+from typing import Any
+
+from nodeagent.network.seam import HostPort, NetworkError
 from nodeagent.pods import etcfiles
 from nodeagent.pods.hosted import HostedPod, log
 from nodeagent.pods.hostnames import HostnameError
@@ -10,6 +12,7 @@ from nodeagent.resources import pod_limits
 from nodeagent.runtime.cgroups import Limits
 from nodeagent.runtime.native import sandbox
 from nodeagent.runtime.seam import SandboxConfig, StartError
+from pinnace import hostports
 
 
 class Sandbox:
@@ -28,7 +31,8 @@ class Sandbox:
                 hosted.seen.address = self._address()
             hosted.journal.save_sandbox(hosted.seen)
             if not config.host_network:
-                await hosted.s.network.attach(hosted.uid, self._folder / "ns/net", hosted.seen.address)
+                address = hosted.seen.address
+                await hosted.s.network.attach(hosted.uid, self._folder / "ns/net", address, host_ports(hosted.pod, address))
             self._write_etc()
             hosted.journal.sandbox_made.touch()
         except (StartError, NetworkError, OSError, HostnameError) as error:
@@ -56,6 +60,11 @@ class Sandbox:
         """Whether nothing of it is missing. After a reboot the pins are gone and it is made again; the address stays."""
         return self._hosted.journal.sandbox_made.exists() and sandbox.whole(str(self._folder))
 
+    def resume(self) -> None:
+        """The pod was attached before the agent started."""
+        if not self._hosted.pod.spec.hostNetwork:
+            self._hosted.s.network.resume(self._hosted.uid, host_ports(self._hosted.pod, self._hosted.seen.address))
+
     def _address(self) -> str:
         ipam = self._hosted.s.ipam()
         if ipam is None:
@@ -82,3 +91,10 @@ class Sandbox:
         ipam = hosted.s.ipam()
         if ipam is not None:
             ipam.release(hosted.uid)
+
+
+def host_ports(pod: Any, address: str) -> list[HostPort]:
+    """The ports of the node that are the pod's."""
+    return [
+        HostPort(item.protocol.lower(), item.address, item.port, address, item.container_port) for item in hostports.of(pod)
+    ]

@@ -233,6 +233,8 @@ class Worker:
             with contextlib.suppress(NetworkError):
                 ipam.hold(hosted.uid, seen.address)
         seen.sandbox = self._sandbox.whole()
+        if seen.sandbox and not seen.released:
+            self._sandbox.resume()
         self._containers.recover()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pinnace import podspec, quantity
-from pinnace.admission import images, lifecycle, meta, names, security, volumes
+from pinnace.admission import images, lifecycle, meta, names, ports, security, volumes
 from pinnace.errors import Cause
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -30,6 +30,7 @@ def default(pod: Any) -> None:
         for name, limit in container.resources.limits.items():
             if name not in container.resources.requests:
                 container.resources.requests[name].string = limit.string
+    ports.default(pod)
     for volume in spec.volumes:
         if not volume.volumeSource.ListFields():
             volume.volumeSource.emptyDir.SetInParent()
@@ -51,18 +52,9 @@ def validate(pod: Any) -> list[Cause]:
             faults.append(Cause(f"{path}.name", f'Duplicate value: "{container.name}"', "FieldValueDuplicate"))
         taken.add(container.name)
         faults += images.faults(f"{path}.image", container.image)
-        faults += volumes.mounts(path, container, known) + volumes.environment(path, container) + _ports(path, container)
+        faults += volumes.mounts(path, container, known) + volumes.environment(path, container)
         faults += _resources(path, container)
-    return faults + lifecycle.validate(pod)
-
-
-def _ports(path: str, container: Any) -> list[Cause]:
-    faults, names = [], set()
-    for index, port in enumerate(container.ports):
-        if port.name and port.name in names:
-            faults.append(Cause(f"{path}.ports[{index}].name", f'Duplicate value: "{port.name}"', "FieldValueDuplicate"))
-        names.add(port.name)
-    return faults
+    return faults + ports.validate(pod) + lifecycle.validate(pod)
 
 
 def _resources(path: str, container: Any) -> list[Cause]:

@@ -94,3 +94,46 @@ def test_node_of_a_stopped_host_leaves_ready_and_returns(lab: LabUnderTest) -> N
     assert "NotReady" not in lab.kctl("get", "node", "node-4")
     lab.kctl("lab", "node", "remove", "node-4", "--name", lab.name)
     eventually(lambda: on(lab, "node-1", "ip", "route").count("dev pinnace-vx proto") == 2)
+
+
+@pytest.fixture
+def _gone(lab: LabUnderTest) -> Iterator[None]:
+    yield
+    lab.kctl("delete", "pod", "served", "client", "--now", "--ignore-not-found")
+
+
+SERVE = "mkdir /www; echo page > /www/index.html; httpd -p 8080 -h /www; trap 'exit 0' TERM; while :; do sleep 0.2; done"
+
+
+@pytest.mark.shows("spec.containers[].ports[].{hostPort,hostIP}")
+@pytest.mark.usefixtures("_gone")
+def test_a_host_port_leads_to_its_pod(lab: LabUnderTest) -> None:
+    """From the node itself, from a pod beside it, from itself, and from another node; by every address or by one; and
+    still after the agent was killed. It goes with its pod."""
+    address = {item["metadata"]["name"]: item["status"]["addresses"][0]["address"] for item in lab.get("nodes")["items"]}
+    ports = [
+        {"containerPort": 8080, "hostPort": 18080},
+        {"name": "one", "containerPort": 8080, "hostPort": 18081, "hostIP": address["node-1"]},
+        {"name": "none", "containerPort": 8080, "hostPort": 18082, "hostIP": "192.0.2.99"},
+    ]
+    served = pod("served", "sh", "-c", SERVE, nodeName="node-1", container={"ports": ports})
+    lab.apply(served, pod("client", nodeName="node-1"))
+    lab.kctl("wait", "pod", "served", "client", "--for=condition=Ready", "--timeout=30s")
+
+    def page(port: int) -> list[str]:
+        url = ["timeout", "5", "wget", "-q", "-O", "-", f"http://{address['node-1']}:{port}/index.html"]
+        return [
+            on(lab, "node-1", *url), on(lab, "node-2", *url),
+            lab.kctl("exec", "client", "--", *url), lab.kctl("exec", "served", "--", *url),
+        ]  # fmt: skip
+
+    for port in (18080, 18081):
+        assert eventually(lambda port=port: page(port)) == ["page\n"] * 4
+    with pytest.raises(subprocess.CalledProcessError):
+        on(lab, "node-1", "timeout", "5", "wget", "-q", "-O", "-", f"http://{address['node-1']}:18082/")
+    lab.kill("node-1")
+    lab.start_agent("node-1")
+    eventually(lambda: lab.run("exec", "client", "--", "true").returncode == 0)
+    assert page(18080) == ["page\n"] * 4
+    lab.kctl("delete", "pod", "served", "--now")
+    assert "18080" not in on(lab, "node-1", "nft", "list", "table", "ip", "pinnace")

@@ -32,11 +32,12 @@ class Score(Protocol):
 
 def default_filters() -> tuple[Filter, ...]:
     from controlplane.scheduler.plugins.nodeaffinity import NodeAffinity
+    from controlplane.scheduler.plugins.nodeports import NodePorts
     from controlplane.scheduler.plugins.noderesourcesfit import NodeResourcesFit
     from controlplane.scheduler.plugins.nodeunschedulable import NodeUnschedulable
     from controlplane.scheduler.plugins.tainttoleration import TaintToleration
 
-    return NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodeResourcesFit()
+    return NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodePorts(), NodeResourcesFit()
 
 
 def default_scores() -> tuple[Score, ...]:

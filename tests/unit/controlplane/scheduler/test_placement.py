@@ -216,3 +216,28 @@ def test_no_node_is_ever_overcommitted(sizes: list[int], asked: list[tuple[int, 
         else:
             assert all(left < cores for left in free.values())
     assert all(left >= 0 for left in free.values())
+
+
+def claiming(name: str, port: dict[str, Any]) -> Any:
+    return pod(name, container(ports=[{"containerPort": 80, **port}]))
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "fits"),
+    [
+        ({"hostPort": 80}, {"hostPort": 80}, False),
+        ({"hostPort": 80}, {"hostPort": 81}, True),
+        ({"hostPort": 80}, {"hostPort": 80, "protocol": "UDP"}, True),
+        ({"hostPort": 80, "hostIP": "192.0.2.1"}, {"hostPort": 80, "hostIP": "192.0.2.2"}, True),
+        ({"hostPort": 80, "hostIP": "192.0.2.1"}, {"hostPort": 80}, False),
+        ({"hostPort": 80, "hostIP": "0.0.0.0"}, {"hostPort": 80, "hostIP": "192.0.2.2"}, False),
+        ({}, {"hostPort": 80}, True),
+    ],
+)
+def test_a_host_port_is_had_once_on_a_node(held: dict[str, Any], wanted: dict[str, Any], fits: bool) -> None:
+    """By address and protocol; an unspecified address stands for all."""
+    first, second = decide([claiming("a", held), claiming("b", wanted)], [node("n1")])
+    assert first.node == "n1"
+    assert (second.node == "n1") == fits
+    if not fits:
+        assert second.message == "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
