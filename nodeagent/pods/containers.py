@@ -15,7 +15,7 @@ from nodeagent.pods import bundle as bundles
 from nodeagent.pods import restarts, stopsignal
 from nodeagent.pods.environment import ConfigError
 from nodeagent.pods.hosted import HostedPod
-from nodeagent.pods.images import PodImages
+from nodeagent.pods.images import VOLUME, PodImages
 from nodeagent.pods.journal import load
 from nodeagent.pods.lives import Lives
 from nodeagent.pods.model import Attempt, Problem
@@ -23,7 +23,6 @@ from nodeagent.pods.steps import Start
 from nodeagent.runtime.native.runtime import discard
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
-from nodeagent.volumes.content import VolumeError
 
 # Attempts of a container whose bundles and logs are kept: the present one and `kctl logs --previous`.
 KEPT = 2
@@ -64,7 +63,7 @@ class Containers:
             await asyncio.to_thread(discard, bundle)
             self._write_bundle(bundle, container, image)
             hosted.journal.save_attempt(attempt)
-        except (ConfigError, VolumeError, SeccompUnavailable, OSError) as error:
+        except (ConfigError, SeccompUnavailable, OSError) as error:
             hosted.fail(step.name, getattr(error, "reason", "CreateContainerConfigError"), str(error))
             await asyncio.to_thread(discard, bundle)
             return
@@ -97,16 +96,21 @@ class Containers:
             return None
         return found
 
+    def volume_layers(self) -> dict[str, tuple[str, ...]] | Problem:
+        """The layers of image volumes that are still to be mounted, or why they are not here yet."""
+        hosted = self._hosted
+        found = self._images.for_volumes(hosted.mounter.missing_images(hosted.pod), pod=hosted.pod, lookup=hosted.lookup)
+        return found if isinstance(found, Problem) else {name: hosted.s.images.lower_dirs(i) for name, i in found.items()}
+
     def _pulled(self, name: str) -> None:
-        """The pull of a container's image has ended."""
+        """The pull of the image of a container or volume has ended."""
+        name = "" if name.startswith(VOLUME) else name
         if name in self._hosted.seen.problems:
             self._hosted.seen.problems[name] = replace(self._hosted.seen.problems[name], retry_at=0.0)
         self._hosted.changed.set()
 
     def _write_bundle(self, bundle: Path, container: Any, image: Image) -> None:
         hosted = self._hosted
-        if not hosted.volumes:
-            hosted.volumes = hosted.mounter.prepare(hosted.pod)
         place = bundles.Place(
             hosted.folder,
             hosted.logs,

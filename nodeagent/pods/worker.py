@@ -18,7 +18,7 @@ from nodeagent.pods import status as statuses
 from nodeagent.pods import steps
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.hosted import HostedPod, log
-from nodeagent.pods.model import Eviction, Seen
+from nodeagent.pods.model import Eviction, Problem, Seen
 from nodeagent.pods.sandboxes import Sandbox
 from nodeagent.pods.services import Services
 from nodeagent.runtime.seam import Handle
@@ -173,8 +173,12 @@ class Worker:
     async def _mount_volumes(self) -> None:
         hosted = self._hosted
         hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        layers = self._containers.volume_layers()
+        if isinstance(layers, Problem):
+            hosted.seen.problems[""] = layers
+            return
         try:
-            hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod)
+            hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod, layers)
         except VolumeError as error:
             hosted.fail("", "FailedMount", str(error))
             return

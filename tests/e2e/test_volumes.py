@@ -177,20 +177,20 @@ def test_host_paths_are_made_or_refused_by_their_type(lab: LabUnderTest, tmp_pat
     eventually(lambda: expected in lab.kctl("describe", "pod", "wrong"))
 
 
-@pytest.mark.shows("spec.volumes[].image.reference")
-@pytest.mark.shows(
-    "spec.volumes[].image.pullPolicy", partly="an image that is not on the node is waited for, whatever the policy"
-)
+@pytest.mark.shows("spec.volumes[].image.{reference,pullPolicy}")
 def test_the_content_of_an_image_is_a_volume(lab: LabUnderTest, tmp_path: Path) -> None:
     """Read-only, once the image is there; the image needs no program in it."""
-    lab.apply(mounting("content", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}))
-    eventually(lambda: 'image "data:1" is not on this node' in lab.kctl("describe", "pod", "content"))
+    lab.apply(
+        mounting("content", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}),
+        mounting("never", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "Never"}}),
+    )
+    eventually(lambda: "ErrImageNeverPull" in lab.kctl("describe", "pod", "never"))
     root = tmp_path / "data"
     (root / "deep").mkdir(parents=True)
     (root / "deep/file").write_text("from an image\n")
     lab.kctl("image", "load", str(root), "--name", "data:1")
-    lab.kctl("wait", "pod/content", "--for=condition=Ready")
-    assert inside(lab, "content", "cat /i/deep/file") == "from an image\n"
+    lab.kctl("wait", "pod/content", "pod/never", "--for=condition=Ready")
+    assert inside(lab, "content", "cat /i/deep/file") == inside(lab, "never", "cat /i/deep/file") == "from an image\n"
     assert lab.run("exec", "content", "--", "touch", "/i/x").returncode == 1
 
 
