@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from nodeagent.images.store import Image
 from nodeagent.pods import bundle as bundles
-from nodeagent.pods import restarts, stopsignal
+from nodeagent.pods import lastwords, restarts, stopsignal
 from nodeagent.pods.environment import ConfigError
 from nodeagent.pods.hosted import HostedPod
 from nodeagent.pods.images import VOLUME, PodImages
@@ -200,18 +199,9 @@ class Containers:
             hosted.event("BackOff", text, warning=True)
 
     def _message(self, bundle: Path, name: str, exit_: Exit) -> str:
-        """The termination message: the file, or the end of the log where the policy says so."""
-        container = self._hosted.container(name)
-        with contextlib.suppress(OSError), open(bundle / bundles.TERMINATION_LOG, "rb") as file:
-            data = file.read(bundles.MAX_TERMINATION_MESSAGE)
-            if data:
-                return data.decode(errors="replace")
-        if exit_.code and container.terminationMessagePolicy == "FallbackToLogsOnError":
-            with contextlib.suppress(OSError), open(self._hosted.log_of(name, int(bundle.name)), "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 2048))
-                lines = file.read(2048).decode(errors="replace").splitlines()
-                return "\n".join(line.split(" ", 3)[-1] for line in lines)
-        return exit_.message
+        policy = self._hosted.container(name).terminationMessagePolicy
+        fall_back = bool(exit_.code) and policy == "FallbackToLogsOnError"
+        return lastwords.read(bundle, self._hosted.log_of(name, int(bundle.name)), fall_back=fall_back) or exit_.message
 
     # After a restart of the agent
 
