@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.lab import hosts, layout
 from tests.support.labs import LabUnderTest, eventually, pod
 
 pytestmark = pytest.mark.root
@@ -262,3 +264,56 @@ def test_immutable_maps_are_shown_and_refuse_changes(lab: LabUnderTest) -> None:
     assert inside(lab, name, "cat /v/a") == "1"
     lab.apply({**item, "data": {"a": "2"}})
     eventually(lambda: inside(lab, name, "cat /v/a") == "2")
+
+
+@pytest.fixture
+def shared(lab: LabUnderTest, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., None]]]:
+    """A folder on a shared mount of node-1, with a mount below it, and a way to run commands on that node."""
+
+    def on_node(*command: str) -> None:
+        words = [*hosts.inside(layout.load(lab.name), "node-1"), *command]
+        subprocess.run(words, check=True, capture_output=True, timeout=30)
+
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    on_node("mount", "-t", "tmpfs", "shared", str(folder))
+    on_node("mount", "--make-shared", str(folder))
+    on_node("mkdir", str(folder / "below"))
+    on_node("mount", "-t", "tmpfs", "below", str(folder / "below"))
+    yield folder, on_node
+    lab.run("delete", "pod", "--all", "--now")
+    on_node("umount", "--recursive", str(folder))
+
+
+@pytest.mark.shows("spec.containers[].volumeMounts[].recursiveReadOnly")
+def test_what_lies_below_is_read_only_when_asked(lab: LabUnderTest, shared: tuple[Path, Callable[..., None]]) -> None:
+    """readOnly alone holds for the volume's own mount; IfPossible and Enabled for all of them."""
+    mounts = [
+        {"name": "h", "mountPath": "/plain", "readOnly": True},
+        {"name": "h", "mountPath": "/possible", "readOnly": True, "recursiveReadOnly": "IfPossible"},
+        {"name": "h", "mountPath": "/enabled", "readOnly": True, "recursiveReadOnly": "Enabled"},
+    ]
+    volume = {"name": "h", "hostPath": {"path": str(shared[0])}}
+    name = ready(lab, mounting("below", volume, mounts=mounts, nodeName="node-1"))
+    for path, writable in (("/plain", False), ("/plain/below", True), ("/possible/below", False), ("/enabled/below", False)):
+        assert (lab.run("exec", name, "--", "touch", f"{path}/x").returncode == 0) is writable, path
+
+
+@pytest.mark.shows("spec.containers[].volumeMounts[].mountPropagation")
+def test_mounts_pass_between_node_and_container_as_asked(lab: LabUnderTest, shared: tuple[Path, Callable[..., None]]) -> None:
+    """None: neither way; HostToContainer: what the node mounts later is seen; Bidirectional: the other way too."""
+    folder, on_node = shared
+    volume = {"name": "h", "hostPath": {"path": str(folder)}}
+    mounts = [
+        {"name": "h", "mountPath": "/none"},
+        {"name": "h", "mountPath": "/slave", "mountPropagation": "HostToContainer"},
+        {"name": "h", "mountPath": "/both", "mountPropagation": "Bidirectional"},
+    ]
+    own = {"container": {"securityContext": {"privileged": True}}, "nodeName": "node-1"}
+    name = ready(lab, mounting("mounts", volume, mounts=mounts, **own))
+    on_node("mkdir", str(folder / "later"))
+    on_node("mount", "-t", "tmpfs", "later", str(folder / "later"))
+    on_node("touch", str(folder / "later/seen"))
+    assert inside(lab, name, "ls /none/later /slave/later") == "/none/later:\n\n/slave/later:\nseen\n"
+    inside(lab, name, "mkdir /both/own && mount -t tmpfs own /both/own && touch /both/own/out")
+    on_node("test", "-e", str(folder / "own/out"))
