@@ -317,3 +317,44 @@ def test_mounts_pass_between_node_and_container_as_asked(lab: LabUnderTest, shar
     assert inside(lab, name, "ls /none/later /slave/later") == "/none/later:\n\n/slave/later:\nseen\n"
     inside(lab, name, "mkdir /both/own && mount -t tmpfs own /both/own && touch /both/own/out")
     on_node("test", "-e", str(folder / "own/out"))
+
+
+def test_a_user_namespace_sees_its_own_ids_in_volumes(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Root and fsGroup inside are root and fsGroup in every volume, on disk and in memory; on the node too."""
+    lab.kctl("create", "secret", "generic", "cert", "--from-literal=key=hush")
+    lab.kctl("create", "configmap", "conf", "--from-literal=a=1")
+    volumes = [
+        {"name": "disk", "emptyDir": {}},
+        {"name": "memory", "emptyDir": {"medium": "Memory"}},
+        {"name": "secret", "secret": {"secretName": "cert", "defaultMode": 0o400}},
+        {"name": "conf", "configMap": {"name": "conf"}},
+        {"name": "host", "hostPath": {"path": str(tmp_path)}},
+    ]
+    name = ready(lab, mounting("userns", *volumes, hostUsers=False, securityContext={"fsGroup": 4000}))
+    assert inside(lab, name, "cat /secret/key; stat -Lc '%u:%g' /disk /memory /secret/key /conf/a /host") == (
+        "hush0:4000\n0:4000\n0:4000\n0:4000\n0:0\n"
+    )
+    inside(lab, name, "touch /disk/x /host/x; chown 1000 /host/x")
+    assert ((tmp_path / "x").stat().st_uid, (tmp_path / "x").stat().st_gid) == (1000, 0)
+    assert inside(lab, name, "grep -c '^ *0 *0 ' /proc/self/uid_map || true") == "0\n"
+
+
+def test_a_new_agent_brings_files_up_to_date(lab: LabUnderTest, tmp_path: Path) -> None:
+    """What changed while none ran is there soon after; mounted images stay, and nothing restarts."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").write_text("of an image\n")
+    lab.kctl("image", "load", str(tmp_path / "data"), "--name", "restart:1")
+    lab.kctl("create", "configmap", "conf", "--from-literal=a=old")
+    volumes = [
+        {"name": "c", "configMap": {"name": "conf"}},
+        {"name": "i", "image": {"reference": "restart:1"}},
+        {"name": "d", "downwardAPI": {"items": FIELDS}},
+    ]
+    name = ready(lab, mounting("stays", *volumes))
+    node = lab.get("pod", name)["spec"]["nodeName"]
+    lab.kill(node)
+    change(lab, "configmap", "conf", {"data": {"a": "new"}})
+    change(lab, "pod", name, {"metadata": {"labels": {"late": "yes"}}})
+    lab.start_agent(node)
+    eventually(lambda: inside(lab, name, "cat /c/a /d/meta/labels /i/file") == 'newlate="yes"of an image\n')
+    assert lab.get("pod", name)["status"]["containerStatuses"][0].get("restartCount", 0) == 0
