@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nodeagent import trees
 from nodeagent.images.store import Image
 from nodeagent.pods import bundle as bundles
 from nodeagent.pods import lastwords, restarts, stopsignal
@@ -188,7 +188,8 @@ class Containers:
             hosted.journal.save_attempt(hosted.seen.attempts[name][-1])
         # The writable layer is of no use any more; what logs and status need stays.
         for part in ("upper", "work", "rootfs"):
-            shutil.rmtree(bundle / part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                trees.remove(bundle / part)
         self._say_back_off(name, exit_)
 
     def _say_back_off(self, name: str, exit_: Exit) -> None:

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nodeagent import trees
 from nodeagent.eviction.usage import Place
 from nodeagent.network.seam import NetworkError
 from nodeagent.pods import status as statuses
@@ -220,7 +221,7 @@ class Worker:
             raise OSError("processes are left in the pod's cgroup")
         hosted.s.cgroups.prune()
         await asyncio.to_thread(shutil.rmtree, hosted.logs, ignore_errors=True)
-        await asyncio.to_thread(_remove_tree, hosted.folder)
+        await asyncio.to_thread(trees.remove, hosted.folder)
 
     # After a restart of the agent
 
@@ -238,8 +239,3 @@ class Worker:
                 ipam.hold(hosted.uid, seen.address)
         seen.sandbox = self._sandbox.whole()
         self._containers.recover()
-
-
-def _remove_tree(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodeagent import trees
 from nodeagent.runtime.native import syscalls
 from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
 
+# How mountinfo writes spaces and the like.
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
@@ -122,9 +125,15 @@ def _making(path: Path, tmpfs: str) -> Iterator[bool]:
 
 def remove(folder: Path) -> None:
     """Unmount and delete all volumes of a pod. Raises OSError when something is still mounted."""
-    if not folder.exists():
-        return
-    for entry in os.scandir(folder):
-        while os.path.ismount(entry.path):
-            syscalls.umount(entry.path, syscalls.MNT_DETACH)
-    shutil.rmtree(folder)
+    # The deepest first. A container may have mounted something in a volume, which mountPropagation brought here.
+    for path in sorted(_mounts(folder), key=lambda path: path.count("/"), reverse=True):
+        syscalls.umount(path, syscalls.MNT_DETACH)
+    trees.remove(folder)
+
+
+def _mounts(folder: Path) -> list[str]:
+    """The mount points below a folder, each as often as something is mounted there (proc(5), mountinfo)."""
+    prefix = f"{os.path.realpath(folder)}/"
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    points = (os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split()[4])) for line in lines)
+    return [point for point in points if point.startswith(prefix)]

@@ -358,3 +358,16 @@ def test_a_new_agent_brings_files_up_to_date(lab: LabUnderTest, tmp_path: Path) 
     lab.start_agent(node)
     eventually(lambda: inside(lab, name, "cat /c/a /d/meta/labels /i/file") == 'newlate="yes"of an image\n')
     assert lab.get("pod", name)["status"]["containerStatuses"][0].get("restartCount", 0) == 0
+
+
+def test_folders_however_deep_go_with_their_pod(lab: LabUnderTest) -> None:
+    """Deeper than Python recurses, in a volume and in the container's own file system."""
+    script = "for at in /disk /tmp; do cd $at; i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done; done; echo made"
+    manifest = mounting(
+        "deep", {"name": "disk", "emptyDir": {}}, container={"command": ["sh", "-c", f"mkdir -p /tmp; {script}; sleep 1000"]}
+    )
+    name = ready(lab, manifest)
+    eventually(lambda: lab.kctl("logs", name) == "made\n")
+    item = lab.get("pod", name)
+    lab.kctl("delete", "pod", name, "--now", "--timeout=20s")
+    assert not lab.bundle(item).parents[2].exists()

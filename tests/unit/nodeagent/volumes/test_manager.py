@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,16 @@ def test_one_writer_at_a_time(folder: Path, known: Known) -> None:
     volumes.refresh(subject)
     assert (folder / "conf/a").read_text() == (folder / "conf/b").read_text() == known("ConfigMap", "c").data["a"]
     assert len([name for name in os.listdir(folder / "conf") if name.startswith("..")]) == 2
+
+
+def test_what_a_container_mounted_is_unmounted_and_not_deleted(folder: Path, known: Known, tmp_path: Path) -> None:
+    """A privileged one may mount a folder of the node into its volume, and the mount may come back to the node."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    PodVolumes(folder, known, FACTS).prepare(pod("web", volumes=EVERY[:2]), {})
+    for place in ("disk/a b", "memory/c", "disk/a b"):
+        (folder / place).mkdir(exist_ok=True)
+        subprocess.run(["mount", "--bind", str(kept), str(folder / place)], check=True)
+    manager.remove(folder)
+    assert ((kept / "file").read_text(), mounts(folder), folder.exists()) == ("x", [], False)
