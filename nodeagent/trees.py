@@ -1,15 +1,13 @@
 """Deleting what containers leave behind, however deep they nested it.
 
 `shutil.rmtree` takes one call and one descriptor for each level, so a container that makes folders in folders could make its
-pod undeletable. Here every folder is lifted to the top before its content goes: two descriptors and no recursion.
+pod undeletable. This one goes down and comes back by `..`, with two descriptors and no recursion.
 """
 
 from __future__ import annotations
 
 import errno
-import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,17 +19,65 @@ def remove(path: Path) -> None:
     Raises OSError; what could not be deleted is then left.
     """
     try:
-        root = os.open(path, _OPEN)
+        descriptor = os.open(path, _OPEN)
     except FileNotFoundError:
         return
+    walk = _Walk(descriptor)
     try:
-        fresh = map("..lifted-{}".format, itertools.count())
-        while entries := _folders(root):
-            for name in entries:
-                _empty(root, name, fresh)
+        while walk.step():
+            pass
     finally:
-        os.close(root)
+        walk.close()
     os.rmdir(path)
+
+
+class _Walk:
+    """Where a deletion is: the folder that is open, and of it and each above, its identity and the folders left in it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._here = descriptor
+        self._names: list[str] = []
+        self._identities = [_identity(descriptor)]
+        self._left = [_folders(descriptor)]
+
+    def step(self) -> bool:
+        """One folder down or up; False once the top is empty."""
+        if self._left[-1]:
+            self._down(self._left[-1].pop())
+        elif self._names:
+            self._up()
+        else:
+            return False
+        return True
+
+    def _down(self, name: str) -> None:
+        child = os.open(name, _OPEN, dir_fd=self._here)
+        os.close(self._here)
+        self._here = child
+        identity = _identity(child)
+        if identity[0] != self._identities[0][0]:
+            raise OSError(errno.EBUSY, "something is mounted there", name)
+        self._names.append(name)
+        self._identities.append(identity)
+        self._left.append(_folders(child))
+
+    def _up(self) -> None:
+        parent = os.open("..", _OPEN, dir_fd=self._here)
+        os.close(self._here)
+        self._here = parent
+        self._identities.pop()
+        self._left.pop()
+        if _identity(parent) != self._identities[-1]:
+            raise OSError(errno.ESTALE, "it was moved while it was deleted", self._names[-1])
+        os.rmdir(self._names.pop(), dir_fd=parent)
+
+    def close(self) -> None:
+        os.close(self._here)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _folders(descriptor: int) -> list[str]:
@@ -45,27 +91,3 @@ def _folders(descriptor: int) -> list[str]:
         else:
             os.unlink(entry.name, dir_fd=descriptor)
     return found
-
-
-def _empty(root: int, name: str, fresh: Iterator[str]) -> None:
-    """Delete a folder of the root; the folders in it become folders of the root."""
-    child = os.open(name, _OPEN, dir_fd=root)
-    try:
-        if os.fstat(child).st_dev != os.fstat(root).st_dev:
-            raise OSError(errno.EBUSY, "something is mounted there", name)
-        for inner in _folders(child):
-            _lift(child, inner, root, fresh)
-    finally:
-        os.close(child)
-    os.rmdir(name, dir_fd=root)
-
-
-def _lift(parent: int, name: str, root: int, fresh: Iterator[str]) -> None:
-    for target in fresh:
-        try:
-            os.rename(name, target, src_dir_fd=parent, dst_dir_fd=root)
-            return
-        except OSError as error:
-            # A name that the container took: the next one.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
