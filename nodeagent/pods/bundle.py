@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nodeagent.images.store import Image, ImageStore
-from nodeagent.pods import security
+from nodeagent.pods import lastwords, security
 from nodeagent.pods.environment import ConfigError, Environment, environment, expand
 from nodeagent.pods.mounts import mounts_of
 from nodeagent.runtime import apparmor, seccomp
@@ -19,9 +18,6 @@ from nodeagent.runtime.seam import ContainerConfig, IdRange, Terminal
 from nodeagent.volumes.content import Lookup
 from nodeagent.volumes.manager import Volume
 from pinnace import pki, quantity
-
-TERMINATION_LOG = "termination-log"
-MAX_TERMINATION_MESSAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,9 @@ def write(
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
     folders = cgroups.create(path, limits(container), leaf=True, all_devices=may.privileged)
+    mounts = mounts_of(
+        container, pod_folder=place.folder, message=lastwords.make(bundle), volumes=place.volumes, variables=variables.own
+    )
     value = ContainerConfig(
         args=tuple(_args(container, config, variables)),
         env=tuple(f"{key}={text}" for key, text in env.items()),
@@ -81,11 +80,7 @@ def write(
         user=who.user,
         group=who.group,
         groups=who.groups,
-        mounts=tuple(
-            mounts_of(
-                container, pod_folder=place.folder, message=_message(bundle), volumes=place.volumes, variables=variables.own
-            )
-        ),
+        mounts=tuple(mounts),
         cgroups=folders,
         hierarchies=tuple(cgroups.hierarchies),
         capabilities=may.capabilities,
@@ -107,14 +102,6 @@ def write(
     # It may hold secrets (env).
     pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode())
     return variables.skipped
-
-
-def _message(bundle: Path) -> Path:
-    """The file for the container's last words, whoever it runs as."""
-    path = bundle / TERMINATION_LOG
-    path.touch(mode=0o666)
-    os.chmod(path, 0o666)
-    return path
 
 
 def _args(container: Any, config: dict[str, Any], variables: Environment) -> list[str]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nodeagent import trees
 from nodeagent.images.store import Image
 from nodeagent.pods import bundle as bundles
-from nodeagent.pods import restarts, stopsignal
+from nodeagent.pods import lastwords, restarts, stopsignal
 from nodeagent.pods.environment import ConfigError
 from nodeagent.pods.hosted import HostedPod
-from nodeagent.pods.images import PodImages
+from nodeagent.pods.images import VOLUME, PodImages
 from nodeagent.pods.journal import load
 from nodeagent.pods.lives import Lives
 from nodeagent.pods.model import Attempt, Problem
@@ -23,7 +22,6 @@ from nodeagent.pods.steps import Start
 from nodeagent.runtime.native.runtime import discard
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
-from nodeagent.volumes.content import VolumeError
 
 # Attempts of a container whose bundles and logs are kept: the present one and `kctl logs --previous`.
 KEPT = 2
@@ -64,7 +62,7 @@ class Containers:
             await asyncio.to_thread(discard, bundle)
             self._write_bundle(bundle, container, image)
             hosted.journal.save_attempt(attempt)
-        except (ConfigError, VolumeError, SeccompUnavailable, OSError) as error:
+        except (ConfigError, SeccompUnavailable, OSError) as error:
             hosted.fail(step.name, getattr(error, "reason", "CreateContainerConfigError"), str(error))
             await asyncio.to_thread(discard, bundle)
             return
@@ -97,16 +95,21 @@ class Containers:
             return None
         return found
 
+    def volume_layers(self) -> dict[str, tuple[str, ...]] | Problem:
+        """The layers of image volumes that are still to be mounted, or why they are not here yet."""
+        hosted = self._hosted
+        found = self._images.for_volumes(hosted.mounter.missing_images(hosted.pod), pod=hosted.pod, lookup=hosted.lookup)
+        return found if isinstance(found, Problem) else {name: hosted.s.images.lower_dirs(i) for name, i in found.items()}
+
     def _pulled(self, name: str) -> None:
-        """The pull of a container's image has ended."""
+        """The pull of the image of a container or volume has ended."""
+        name = "" if name.startswith(VOLUME) else name
         if name in self._hosted.seen.problems:
             self._hosted.seen.problems[name] = replace(self._hosted.seen.problems[name], retry_at=0.0)
         self._hosted.changed.set()
 
     def _write_bundle(self, bundle: Path, container: Any, image: Image) -> None:
         hosted = self._hosted
-        if not hosted.volumes:
-            hosted.volumes = hosted.mounter.prepare(hosted.pod)
         place = bundles.Place(
             hosted.folder,
             hosted.logs,
@@ -185,7 +188,8 @@ class Containers:
             hosted.journal.save_attempt(hosted.seen.attempts[name][-1])
         # The writable layer is of no use any more; what logs and status need stays.
         for part in ("upper", "work", "rootfs"):
-            shutil.rmtree(bundle / part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                trees.remove(bundle / part)
         self._say_back_off(name, exit_)
 
     def _say_back_off(self, name: str, exit_: Exit) -> None:
@@ -196,18 +200,9 @@ class Containers:
             hosted.event("BackOff", text, warning=True)
 
     def _message(self, bundle: Path, name: str, exit_: Exit) -> str:
-        """The termination message: the file, or the end of the log where the policy says so."""
-        container = self._hosted.container(name)
-        with contextlib.suppress(OSError), open(bundle / bundles.TERMINATION_LOG, "rb") as file:
-            data = file.read(bundles.MAX_TERMINATION_MESSAGE)
-            if data:
-                return data.decode(errors="replace")
-        if exit_.code and container.terminationMessagePolicy == "FallbackToLogsOnError":
-            with contextlib.suppress(OSError), open(self._hosted.log_of(name, int(bundle.name)), "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 2048))
-                lines = file.read(2048).decode(errors="replace").splitlines()
-                return "\n".join(line.split(" ", 3)[-1] for line in lines)
-        return exit_.message
+        policy = self._hosted.container(name).terminationMessagePolicy
+        fall_back = bool(exit_.code) and policy == "FallbackToLogsOnError"
+        return lastwords.read(bundle, self._hosted.log_of(name, int(bundle.name)), fall_back=fall_back) or exit_.message
 
     # After a restart of the agent
 

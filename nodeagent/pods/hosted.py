@@ -35,7 +35,7 @@ class HostedPod:
         self.journal = Journal(services.state / "pods" / self.uid)
         self.logs = services.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
         self.seen = Seen(started_at=services.clock.now())
-        self.mounter = PodVolumes(self.folder / "volumes", self.lookup, services.node_facts, services.images)
+        self.mounter = PodVolumes(self.folder / "volumes", self.lookup, services.node_facts)
         # By name, once they are there.
         self.volumes: dict[str, Volume] = {}
         self.changed = asyncio.Event()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from pinnace.clock import Clock
 SHOWN = 2.0
 # Seconds after which a worker looks at a pull that has not said anything; its end wakes the worker at once.
 LOOK = 3600.0
+# Before the name of a volume whose image is pulled; no container is called so.
+VOLUME = "volume/"
 Event = Callable[[str, str, bool], None]
 # Finds a Secret of the pod's namespace by kind and name.
 Lookup = Callable[[str, str], Any | None]
@@ -75,6 +77,18 @@ class PodImages:
         if failure is not None:
             return Problem(failure.error.reason, failure.error.message, look, failures=0)
         return Problem("ContainerCreating", "", look, failures=0)
+
+    def for_volumes(self, sources: Mapping[str, Any], *, pod: Any, lookup: Lookup) -> dict[str, Image] | Problem:
+        """The images of volumes (reference and pullPolicy by volume), all pulled at once, or why one is not here yet."""
+        images: dict[str, Image] = {}
+        problem: Problem | None = None
+        for name, source in sources.items():
+            found = self.get(VOLUME + name, source.reference, policy=source.pullPolicy, pod=pod, lookup=lookup)
+            if isinstance(found, Problem):
+                problem = problem or found
+            else:
+                images[name] = found
+        return problem or images
 
     def _finished(self, name: str, reference: str) -> Image | Problem | None:
         """The outcome of a pull that has ended; a failure is booked."""

@@ -12,13 +12,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nodeagent import trees
 from nodeagent.eviction.usage import Place
 from nodeagent.network.seam import NetworkError
 from nodeagent.pods import status as statuses
 from nodeagent.pods import steps
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.hosted import HostedPod, log
-from nodeagent.pods.model import Eviction, Seen
+from nodeagent.pods.model import Eviction, Problem, Seen
 from nodeagent.pods.sandboxes import Sandbox
 from nodeagent.pods.services import Services
 from nodeagent.runtime.seam import Handle
@@ -173,8 +174,12 @@ class Worker:
     async def _mount_volumes(self) -> None:
         hosted = self._hosted
         hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        layers = self._containers.volume_layers()
+        if isinstance(layers, Problem):
+            hosted.seen.problems[""] = layers
+            return
         try:
-            hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod)
+            hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod, layers)
         except VolumeError as error:
             hosted.fail("", "FailedMount", str(error))
             return
@@ -216,7 +221,7 @@ class Worker:
             raise OSError("processes are left in the pod's cgroup")
         hosted.s.cgroups.prune()
         await asyncio.to_thread(shutil.rmtree, hosted.logs, ignore_errors=True)
-        await asyncio.to_thread(_remove_tree, hosted.folder)
+        await asyncio.to_thread(trees.remove, hosted.folder)
 
     # After a restart of the agent
 
@@ -236,8 +241,3 @@ class Worker:
         if seen.sandbox and not seen.released:
             self._sandbox.resume()
         self._containers.recover()
-
-
-def _remove_tree(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

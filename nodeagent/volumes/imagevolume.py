@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.store import ImageNotFound, ImageStore
 from nodeagent.runtime.native import syscalls
 from nodeagent.volumes.content import VolumeError
 
 _FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
-def references(pod: Any) -> list[tuple[str, str]]:
-    """Image and pull policy of every image volume of a pod."""
-    sources = [volume.volumeSource.image for volume in pod.spec.volumes if volume.volumeSource.HasField("image")]
-    return [(source.reference, source.pullPolicy) for source in sources]
+def missing(folder: Path, pod: Any) -> dict[str, Any]:
+    """The image volumes of a pod that are not mounted yet: their sources (reference, pullPolicy) by name."""
+    return {
+        volume.name: volume.volumeSource.image
+        for volume in pod.spec.volumes
+        if volume.volumeSource.HasField("image") and not os.path.ismount(folder / volume.name)
+    }
 
 
-def mount(path: Path, reference: str, images: ImageStore) -> None:
-    """Mount the image on a folder; what is mounted stays. Raises VolumeError, OSError."""
+def mount(path: Path, layers: Sequence[str]) -> None:
+    """Mount layers, the topmost first, on a folder; what is mounted stays. Raises VolumeError, OSError."""
     if os.path.ismount(path):
         return
-    try:
-        layers = images.lower_dirs(images.find(reference))
-    except ImageNotFound:
-        raise VolumeError(f'image "{reference}" is not on this node') from None
+    if not layers:
+        raise VolumeError("its image is not on this node")
     # An overlay without a writable layer needs two folders: an empty one lies below the layers.
     empty = path.parent / f".{path.name}.empty"
     empty.mkdir(mode=0o755, exist_ok=True)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.store import ImageStore
+from nodeagent import trees
 from nodeagent.runtime.native import syscalls
 from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
 
+# How mountinfo writes spaces and the like.
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
@@ -35,18 +37,21 @@ class Volume:
 class PodVolumes:
     """The volumes of one pod below `folder`. Methods block, and may be called from any thread."""
 
-    def __init__(self, folder: Path, lookup: Lookup, facts: dict[str, str], images: ImageStore) -> None:
+    def __init__(self, folder: Path, lookup: Lookup, facts: dict[str, str]) -> None:
         self._folder = folder
         self._lookup = lookup
         self._facts = facts
-        self._images = images
         # One writer at a time: a refresh may come while the volumes are still being made.
         self._lock = threading.Lock()
 
-    def prepare(self, pod: Any) -> dict[str, Volume]:
-        """Make or refresh every volume, by name. Raises VolumeError."""
+    def missing_images(self, pod: Any) -> dict[str, Any]:
+        """What `prepare` wants the layers of: the sources of image volumes that are not mounted yet, by name."""
+        return imagevolume.missing(self._folder, pod)
+
+    def prepare(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
+        """Make or refresh every volume, by name. `layers` are those of image volumes. Raises VolumeError."""
         with self._lock:
-            return {volume.name: self._named(volume, pod) for volume in pod.spec.volumes}
+            return {volume.name: self._named(volume, pod, layers.get(volume.name, ())) for volume in pod.spec.volumes}
 
     def refresh(self, pod: Any) -> None:
         """Bring files up to date with what they show; what is missing now stays as it was."""
@@ -56,23 +61,23 @@ class PodVolumes:
                     with contextlib.suppress(OSError, VolumeError):
                         self._prepare(volume, pod)
 
-    def _named(self, volume: Any, pod: Any) -> Volume:
+    def _named(self, volume: Any, pod: Any, layers: Sequence[str]) -> Volume:
         prefix = f'MountVolume.SetUp failed for volume "{volume.name}" :'
         try:
-            return self._prepare(volume, pod)
+            return self._prepare(volume, pod, layers)
         except OSError as error:
             raise VolumeError(f"{prefix} {error.strerror or error}") from error
         except VolumeError as error:
             raise VolumeError(f"{prefix} {error}") from None
 
-    def _prepare(self, volume: Any, pod: Any) -> Volume:
+    def _prepare(self, volume: Any, pod: Any, layers: Sequence[str] = ()) -> Volume:
         path, source = self._folder / volume.name, volume.volumeSource
         if source.HasField("hostPath"):
             hostpath.check(source.hostPath.path, source.hostPath.type)
             return Volume(source.hostPath.path)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         if source.HasField("image"):
-            imagevolume.mount(path, source.image.reference, self._images)
+            imagevolume.mount(path, layers)
             return Volume(str(path), read_only=True, idmap=False)
         if content.shows_files(source):
             # First, so that nothing is made for a volume that cannot be.
@@ -120,9 +125,15 @@ def _making(path: Path, tmpfs: str) -> Iterator[bool]:
 
 def remove(folder: Path) -> None:
     """Unmount and delete all volumes of a pod. Raises OSError when something is still mounted."""
-    if not folder.exists():
-        return
-    for entry in os.scandir(folder):
-        while os.path.ismount(entry.path):
-            syscalls.umount(entry.path, syscalls.MNT_DETACH)
-    shutil.rmtree(folder)
+    # The deepest first. A container may have mounted something in a volume, which mountPropagation brought here.
+    for path in sorted(_mounts(folder), key=lambda path: path.count("/"), reverse=True):
+        syscalls.umount(path, syscalls.MNT_DETACH)
+    trees.remove(folder)
+
+
+def _mounts(folder: Path) -> list[str]:
+    """The mount points below a folder, each as often as something is mounted there (proc(5), mountinfo)."""
+    prefix = f"{os.path.realpath(folder)}/"
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    points = (os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split()[4])) for line in lines)
+    return [point for point in points if point.startswith(prefix)]

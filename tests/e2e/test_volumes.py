@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.lab import hosts, layout
 from tests.support.labs import LabUnderTest, eventually, pod
 
 pytestmark = pytest.mark.root
@@ -177,20 +179,20 @@ def test_host_paths_are_made_or_refused_by_their_type(lab: LabUnderTest, tmp_pat
     eventually(lambda: expected in lab.kctl("describe", "pod", "wrong"))
 
 
-@pytest.mark.shows("spec.volumes[].image.reference")
-@pytest.mark.shows(
-    "spec.volumes[].image.pullPolicy", partly="an image that is not on the node is waited for, whatever the policy"
-)
+@pytest.mark.shows("spec.volumes[].image.{reference,pullPolicy}")
 def test_the_content_of_an_image_is_a_volume(lab: LabUnderTest, tmp_path: Path) -> None:
     """Read-only, once the image is there; the image needs no program in it."""
-    lab.apply(mounting("content", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}))
-    eventually(lambda: 'image "data:1" is not on this node' in lab.kctl("describe", "pod", "content"))
+    lab.apply(
+        mounting("content", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}),
+        mounting("never", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "Never"}}),
+    )
+    eventually(lambda: "ErrImageNeverPull" in lab.kctl("describe", "pod", "never"))
     root = tmp_path / "data"
     (root / "deep").mkdir(parents=True)
     (root / "deep/file").write_text("from an image\n")
     lab.kctl("image", "load", str(root), "--name", "data:1")
-    lab.kctl("wait", "pod/content", "--for=condition=Ready")
-    assert inside(lab, "content", "cat /i/deep/file") == "from an image\n"
+    lab.kctl("wait", "pod/content", "pod/never", "--for=condition=Ready")
+    assert inside(lab, "content", "cat /i/deep/file") == inside(lab, "never", "cat /i/deep/file") == "from an image\n"
     assert lab.run("exec", "content", "--", "touch", "/i/x").returncode == 1
 
 
@@ -262,3 +264,110 @@ def test_immutable_maps_are_shown_and_refuse_changes(lab: LabUnderTest) -> None:
     assert inside(lab, name, "cat /v/a") == "1"
     lab.apply({**item, "data": {"a": "2"}})
     eventually(lambda: inside(lab, name, "cat /v/a") == "2")
+
+
+@pytest.fixture
+def shared(lab: LabUnderTest, tmp_path: Path) -> Iterator[tuple[Path, Callable[..., None]]]:
+    """A folder on a shared mount of node-1, with a mount below it, and a way to run commands on that node."""
+
+    def on_node(*command: str) -> None:
+        words = [*hosts.inside(layout.load(lab.name), "node-1"), *command]
+        subprocess.run(words, check=True, capture_output=True, timeout=30)
+
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    on_node("mount", "-t", "tmpfs", "shared", str(folder))
+    on_node("mount", "--make-shared", str(folder))
+    on_node("mkdir", str(folder / "below"))
+    on_node("mount", "-t", "tmpfs", "below", str(folder / "below"))
+    yield folder, on_node
+    lab.run("delete", "pod", "--all", "--now")
+    on_node("umount", "--recursive", str(folder))
+
+
+@pytest.mark.shows("spec.containers[].volumeMounts[].recursiveReadOnly")
+def test_what_lies_below_is_read_only_when_asked(lab: LabUnderTest, shared: tuple[Path, Callable[..., None]]) -> None:
+    """readOnly alone holds for the volume's own mount; IfPossible and Enabled for all of them."""
+    mounts = [
+        {"name": "h", "mountPath": "/plain", "readOnly": True},
+        {"name": "h", "mountPath": "/possible", "readOnly": True, "recursiveReadOnly": "IfPossible"},
+        {"name": "h", "mountPath": "/enabled", "readOnly": True, "recursiveReadOnly": "Enabled"},
+    ]
+    volume = {"name": "h", "hostPath": {"path": str(shared[0])}}
+    name = ready(lab, mounting("below", volume, mounts=mounts, nodeName="node-1"))
+    for path, writable in (("/plain", False), ("/plain/below", True), ("/possible/below", False), ("/enabled/below", False)):
+        assert (lab.run("exec", name, "--", "touch", f"{path}/x").returncode == 0) is writable, path
+
+
+@pytest.mark.shows("spec.containers[].volumeMounts[].mountPropagation")
+def test_mounts_pass_between_node_and_container_as_asked(lab: LabUnderTest, shared: tuple[Path, Callable[..., None]]) -> None:
+    """None: neither way; HostToContainer: what the node mounts later is seen; Bidirectional: the other way too."""
+    folder, on_node = shared
+    volume = {"name": "h", "hostPath": {"path": str(folder)}}
+    mounts = [
+        {"name": "h", "mountPath": "/none"},
+        {"name": "h", "mountPath": "/slave", "mountPropagation": "HostToContainer"},
+        {"name": "h", "mountPath": "/both", "mountPropagation": "Bidirectional"},
+    ]
+    own = {"container": {"securityContext": {"privileged": True}}, "nodeName": "node-1"}
+    name = ready(lab, mounting("mounts", volume, mounts=mounts, **own))
+    on_node("mkdir", str(folder / "later"))
+    on_node("mount", "-t", "tmpfs", "later", str(folder / "later"))
+    on_node("touch", str(folder / "later/seen"))
+    assert inside(lab, name, "ls /none/later /slave/later") == "/none/later:\n\n/slave/later:\nseen\n"
+    inside(lab, name, "mkdir /both/own && mount -t tmpfs own /both/own && touch /both/own/out")
+    on_node("test", "-e", str(folder / "own/out"))
+
+
+def test_a_user_namespace_sees_its_own_ids_in_volumes(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Root and fsGroup inside are root and fsGroup in every volume, on disk and in memory; on the node too."""
+    lab.kctl("create", "secret", "generic", "cert", "--from-literal=key=hush")
+    lab.kctl("create", "configmap", "conf", "--from-literal=a=1")
+    volumes = [
+        {"name": "disk", "emptyDir": {}},
+        {"name": "memory", "emptyDir": {"medium": "Memory"}},
+        {"name": "secret", "secret": {"secretName": "cert", "defaultMode": 0o400}},
+        {"name": "conf", "configMap": {"name": "conf"}},
+        {"name": "host", "hostPath": {"path": str(tmp_path)}},
+    ]
+    name = ready(lab, mounting("userns", *volumes, hostUsers=False, securityContext={"fsGroup": 4000}))
+    assert inside(lab, name, "cat /secret/key; stat -Lc '%u:%g' /disk /memory /secret/key /conf/a /host") == (
+        "hush0:4000\n0:4000\n0:4000\n0:4000\n0:0\n"
+    )
+    inside(lab, name, "touch /disk/x /host/x; chown 1000 /host/x")
+    assert ((tmp_path / "x").stat().st_uid, (tmp_path / "x").stat().st_gid) == (1000, 0)
+    assert inside(lab, name, "grep -c '^ *0 *0 ' /proc/self/uid_map || true") == "0\n"
+
+
+def test_a_new_agent_brings_files_up_to_date(lab: LabUnderTest, tmp_path: Path) -> None:
+    """What changed while none ran is there soon after; mounted images stay, and nothing restarts."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").write_text("of an image\n")
+    lab.kctl("image", "load", str(tmp_path / "data"), "--name", "restart:1")
+    lab.kctl("create", "configmap", "conf", "--from-literal=a=old")
+    volumes = [
+        {"name": "c", "configMap": {"name": "conf"}},
+        {"name": "i", "image": {"reference": "restart:1"}},
+        {"name": "d", "downwardAPI": {"items": FIELDS}},
+    ]
+    name = ready(lab, mounting("stays", *volumes))
+    node = lab.get("pod", name)["spec"]["nodeName"]
+    lab.kill(node)
+    change(lab, "configmap", "conf", {"data": {"a": "new"}})
+    change(lab, "pod", name, {"metadata": {"labels": {"late": "yes"}}})
+    lab.start_agent(node)
+    eventually(lambda: inside(lab, name, "cat /c/a /d/meta/labels /i/file") == 'newlate="yes"of an image\n')
+    assert lab.get("pod", name)["status"]["containerStatuses"][0].get("restartCount", 0) == 0
+
+
+def test_folders_however_deep_go_with_their_pod(lab: LabUnderTest) -> None:
+    """Deeper than Python recurses, in a volume and in the container's own file system."""
+    script = "for at in /disk /tmp; do cd $at; i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done; done; echo made"
+    manifest = mounting(
+        "deep", {"name": "disk", "emptyDir": {}}, container={"command": ["sh", "-c", f"mkdir -p /tmp; {script}; sleep 1000"]}
+    )
+    name = ready(lab, manifest)
+    eventually(lambda: lab.kctl("logs", name) == "made\n")
+    item = lab.get("pod", name)
+    lab.kctl("delete", "pod", name, "--now", "--timeout=20s")
+    assert not lab.bundle(item).parents[2].exists()

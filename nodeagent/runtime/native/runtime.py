@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import fcntl
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nodeagent import trees
 from nodeagent.runtime.native import terminals
 from nodeagent.runtime.seam import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig, StartError
 from pinnace.clock import Clock
@@ -294,4 +295,5 @@ async def _message(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 def discard(bundle: Path) -> None:
     """Delete a bundle's files. Symlinks in it are removed, never followed."""
-    shutil.rmtree(bundle, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        trees.remove(bundle)

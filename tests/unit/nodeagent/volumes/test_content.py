@@ -31,6 +31,7 @@ def files(source: dict[str, Any], *objects: Any) -> dict[str, tuple[bytes, int]]
     return {path: (file.content, file.mode) for path, file in found.items()}
 
 
+@pytest.mark.shows("spec.volumes[].secret.defaultMode")
 def test_every_key_is_a_file_of_the_default_mode() -> None:
     """Text and bytes of a ConfigMap alike; 0644 unless said otherwise."""
     settings = config_map("c", {"a": "1"})
@@ -39,6 +40,7 @@ def test_every_key_is_a_file_of_the_default_mode() -> None:
     assert files({"secret": {"secretName": "s", "defaultMode": 0o400}}, secret(k="v")) == {"k": (b"v", 0o400)}
 
 
+@pytest.mark.shows("spec.volumes[].configMap.defaultMode")
 def test_items_choose_keys_paths_and_modes() -> None:
     """Keys that are not named do not appear."""
     items = [{"key": "a", "path": "deep/x"}, {"key": "b", "path": "y", "mode": 0o600}]
