@@ -152,7 +152,7 @@ def _decode(document: Document) -> Any:
     if kind != "Pod" or value.get("apiVersion") != "v1":
         raise Invalid(document.locate(Cause("kind", f"expected a Pod of apiVersion v1, got {codec.describe(kind)}")))
     try:
-        return codec.decode(kinds.POD.cls, value)
+        return codec.decode(kinds.POD.cls, {key: item for key, item in value.items() if key not in ("apiVersion", "kind")})
     except FieldError as error:
         raise _located(document, error.invalid("Pod")) from None
 
