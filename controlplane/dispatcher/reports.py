@@ -138,7 +138,12 @@ def _node(tx: Tx, name: str, status: Any) -> None:
 def _take_status(node: Any, status: Any) -> None:
     """All of it but Ready, which heartbeats say."""
     ready = [c for c in node.status.conditions if c.type == "Ready"]
+    since = {(c.type, c.status): c.lastTransitionTime.seconds for c in node.status.conditions}
     node.status.CopyFrom(status)
     own = [c for c in status.conditions if c.type != "Ready"]
+    for condition in own:
+        # An agent that starts again does not know since when.
+        if (condition.type, condition.status) in since:
+            condition.lastTransitionTime.seconds = since[condition.type, condition.status]
     del node.status.conditions[:]
     node.status.conditions.extend([*own, *ready])

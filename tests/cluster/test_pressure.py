@@ -41,6 +41,18 @@ async def test_a_condition_taints_its_node_and_takes_the_taint_away(cluster: Clu
     assert cluster.get(kinds.POD, "web").spec.nodeName == "n1"
 
 
+async def test_a_condition_has_its_time_from_when_it_changed(cluster: Cluster) -> None:
+    """Also when an agent that has started again says it anew, with a time of its own."""
+    await cluster.join("n1")
+    for told, holds, expected in ((100, "False", 100), (200, "False", 100), (300, "True", 300)):
+        request = nodes_pb2.ReportStatusRequest()
+        condition = request.node.conditions.add(type="PIDPressure", status=holds)
+        condition.lastTransitionTime.seconds = told
+        await cluster._done(lambda tx, request=request: reports.report(tx, "n1", request, now=cluster.clock.now()))
+        found = conditions.find(cluster.get(kinds.NODE, "n1").status, "PIDPressure")
+        assert found.lastTransitionTime.seconds == expected
+
+
 async def test_a_silent_node_keeps_what_was_last_known(cluster: Cluster) -> None:
     """And gets the taints of its silence beside it."""
     await cluster.join("n1")
