@@ -20,6 +20,7 @@ from nodeagent.images.gc import GcPolicy, ImageGc
 from nodeagent.images.puller import Puller
 from nodeagent.images.registry.config import Registries
 from nodeagent.images.store import ImageStore
+from nodeagent.mirrors import Mirrors
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.seam import NetworkError, Node
@@ -36,6 +37,7 @@ from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import Handle
 from nodeagent.session import Session
+from nodeagent.staticpods import StaticPods
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
 from nodeagent.streams.oneshot import run_in
@@ -101,7 +103,11 @@ class Agent:
         await self._restore_network()
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(runtime.warm())
-        self._pods.start(services, self._resync.set)
+        self._pods.statics.sink = reporter.event
+        files = StaticPods(config.manifests, config.node, status.event(reporter.event)) if config.manifests else None
+        if files is not None:
+            files.read()
+        self._pods.start(services, self._resync.set, files.pods() if files else ())
         streams = Streams(
             ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
@@ -114,6 +120,7 @@ class Agent:
                 group.create_task(reporter.run(session.report))
                 group.create_task(status.run())
                 group.create_task(eviction.run())
+                group.create_task(Mirrors(files, self._pods, session.show, self._clock).run())
                 group.create_task(self._keep_network())
                 group.create_task(gc.run())
                 hello = functools.partial(_hello, status, mac)
@@ -165,7 +172,8 @@ class Agent:
             runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
             puller=puller, cgroups=cgroups,
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
-            node_facts=facts, dns=self._config.dns, ipam=lambda: self._ipam, lookup=self._pods.lookup, event=reporter.event,
+            node_facts=facts, dns=self._config.dns, ipam=lambda: self._ipam, lookup=self._pods.lookup,
+            event=self._pods.statics.event,
             report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,13 @@ class Session:
         while True:
             await self._clock.sleep(every)
             yield nodes_pb2.NodeMessage(heartbeat=nodes_pb2.Heartbeat())
+
+    async def show(self, pods: Iterable[Any]) -> list[str]:
+        """Have these static pods seen in the API and no others; returns what was refused. Raises as `report` does."""
+        if self._stub is None:
+            raise RuntimeError("not connected yet")
+        answer = await self._stub.SyncMirrors(nodes_pb2.SyncMirrorsRequest(pods=pods), timeout=REPORT_WITHIN)
+        return list(answer.refusals)
 
     async def report(self, request: nodes_pb2.ReportStatusRequest) -> None:
         """Raises grpc.aio.AioRpcError, or RuntimeError before there is a channel."""

@@ -6,9 +6,8 @@ import sys
 from typing import Any
 
 from cli import flags, output
-from cli.describing import pods
-from cli.describing.lines import conditions, events, head, labels, line, when
-from pinnace import kinds
+from cli.describing import nodes, pods
+from cli.describing.lines import events, head, labels, line, when
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
 
@@ -38,7 +37,7 @@ def run(arguments: list[str]) -> int:
 
 
 def describe(client: Any, kind: Kind, item: Any) -> str:
-    lines = {"Pod": pods.describe, "Node": _node, "Secret": _secret, "ConfigMap": _config_map}.get(kind.kind, _any)(
+    lines = {"Pod": pods.describe, "Node": nodes.describe, "Secret": _secret, "ConfigMap": _config_map}.get(kind.kind, _any)(
         client, kind, item
     )
     return "\n".join([*lines, *events(client, kind, item)])
@@ -66,25 +65,4 @@ def _config_map(client: Any, kind: Kind, item: Any) -> list[str]:
             "====",
             *(f"{key}: {len(value)} bytes" for key, value in sorted(item.binaryData.items())),
         ]
-    return lines
-
-
-def _node(client: Any, kind: Kind, node: Any) -> list[str]:
-    info = node.status.nodeInfo
-    taints = [f"{t.key}{'=' + t.value if t.value else ''}:{t.effect}" for t in node.spec.taints]
-    lines = [
-        *head(kind, node), *labels(node), line("Created", when(node.metadata.creationTimestamp)),
-        line("Taints", ", ".join(taints) or "<none>"), line("Unschedulable", str(node.spec.unschedulable).lower()),
-        "Conditions:", *conditions(node),
-        "Addresses:", *(line(a.type, a.address, 1) for a in node.status.addresses),
-        "Capacity:", *(line(key, value.string, 1) for key, value in sorted(node.status.capacity.items())),
-        "Allocatable:", *(line(key, value.string, 1) for key, value in sorted(node.status.allocatable.items())),
-        "System Info:", line("Kernel", info.kernelVersion, 1), line("OS", info.osImage, 1),
-        line("Runtime", info.containerRuntimeVersion, 1), line("PodCIDR", node.spec.podCIDR),
-    ]  # fmt: skip
-    pods = client.list(kinds.POD, "", fields=f"spec.nodeName={node.metadata.name}")
-    lines.append(f"Pods:             ({len(pods)} in total)")
-    if pods:
-        text = output.table(kinds.POD, pods, wide=False, namespace=True)
-        lines += ["  " + line for line in text.splitlines()]
     return lines

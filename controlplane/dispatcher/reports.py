@@ -17,6 +17,7 @@ from controlplane.store import Tx
 from pinnace import codec, kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Ids
+from pinnace.podresources import MIRROR
 
 LEASES = "kube-node-lease"
 # Conditions of a pod that its agent owns; all others (the scheduler's, readiness gates) are kept as they are.
@@ -83,6 +84,8 @@ def report(tx: Tx, node: str, request: nodes_pb2.ReportStatusRequest, *, now: fl
         own_node = event.involvedObject.kind == "Node" and event.involvedObject.name == node
         if own_node or (about is not None and about.spec.nodeName == node):
             event.source.host = event.reportingInstance = node
+            if about is not None and _is(about, event.involvedObject.uid):
+                event.involvedObject.uid = about.metadata.uid
             events.put(tx, event, now=now)
     if request.HasField("node"):
         _node(tx, node, request.node)
@@ -90,7 +93,7 @@ def report(tx: Tx, node: str, request: nodes_pb2.ReportStatusRequest, *, now: fl
 
 def _pod(tx: Tx, node: str, item: nodes_pb2.PodReport, now: float) -> None:
     pod = tx.get(kinds.POD, item.namespace, item.name)
-    if pod is None or pod.metadata.uid != item.uid or pod.spec.nodeName != node:
+    if pod is None or pod.spec.nodeName != node or not _is(pod, item.uid):
         return
     if item.removed and pod.metadata.deletionTimestamp.seconds:
         pod.metadata.deletionGracePeriodSeconds = 0
@@ -109,6 +112,11 @@ def _pod(tx: Tx, node: str, item: nodes_pb2.PodReport, now: float) -> None:
     pod.status.qosClass = qos
     if pod.status != before or item.removed:
         tx.put(kinds.POD, pod)
+
+
+def _is(pod: Any, uid: str) -> bool:
+    """Whether the agent's pod of this uid is `pod`: itself, or the static pod that it mirrors."""
+    return uid in (pod.metadata.uid, pod.metadata.annotations.get(MIRROR))
 
 
 def _evicted(condition: Any) -> bool:
@@ -130,7 +138,12 @@ def _node(tx: Tx, name: str, status: Any) -> None:
 def _take_status(node: Any, status: Any) -> None:
     """All of it but Ready, which heartbeats say."""
     ready = [c for c in node.status.conditions if c.type == "Ready"]
+    since = {(c.type, c.status): c.lastTransitionTime.seconds for c in node.status.conditions}
     node.status.CopyFrom(status)
     own = [c for c in status.conditions if c.type != "Ready"]
+    for condition in own:
+        # An agent that starts again does not know since when.
+        if (condition.type, condition.status) in since:
+            condition.lastTransitionTime.seconds = since[condition.type, condition.status]
     del node.status.conditions[:]
     node.status.conditions.extend([*own, *ready])

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane import metrics
-from controlplane.api import identity
-from controlplane.dispatcher import reports
+from controlplane.api import identity, verbs
+from controlplane.dispatcher import mirrors, reports
 from controlplane.dispatcher.assignment import NodeAssignment
 from controlplane.dispatcher.streams import Switchboard
 from controlplane.store import Store
@@ -179,6 +179,17 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         name, now = _caller(context), self._clock.now()
         await self._store.update(lambda tx: reports.report(tx, name, request, now=now))
         return nodes_pb2.ReportStatusResponse()
+
+    async def SyncMirrors(self, request: nodes_pb2.SyncMirrorsRequest, context: Any) -> nodes_pb2.SyncMirrorsResponse:
+        name, pods = _caller(context), request.pods
+        if len(pods) > mirrors.MAX_MIRRORS:
+            raise BadRequest(f"a node shows at most {mirrors.MAX_MIRRORS} static pods")
+        call = verbs.Call(self._clock.now(), self._ids, "nodeagent")
+        # A transaction for each, so that one that is refused holds up no other.
+        for mirror in self._store.view(lambda tx: mirrors.stale(tx, name, pods)):
+            await self._store.update(functools.partial(mirrors.drop, node=name, mirror=mirror, call=call))
+        refusals = [await self._store.update(functools.partial(mirrors.show, node=name, pod=pod, call=call)) for pod in pods]
+        return nodes_pb2.SyncMirrorsResponse(refusals=filter(None, refusals))
 
     async def Carry(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async for frame in self.switchboard.node(_caller(context), aiter(frames)):

@@ -80,6 +80,8 @@ class EvictionManager:
         self._since = dict.fromkeys(CONDITIONS, around.clock.now())
         # What was said since the conditions changed, so that a node that stays short of something says so once.
         self._said: set[str] = set()
+        # Pods that were told to go: one that resists is not waited for again, the next follows.
+        self._told: set[str] = set()
         self.pressure: frozenset[str] = frozenset()
 
     def conditions(self) -> list[node_pb2.NodeCondition]:
@@ -110,6 +112,7 @@ class EvictionManager:
     async def look(self) -> list[Evictable]:
         """One look at the node; returns the pods that were evicted."""
         pods = [pod for pod in self._s.pods() if not pod.over()]
+        self._told &= {pod.uid for pod in pods}
         uses = await self._uses(pods, everything=STORAGE in self._s.capacity)
         seen = self._observe(uses)
         decision = decide(self._config, self._state, seen, self._s.clock.now())
@@ -136,7 +139,7 @@ class EvictionManager:
     def _evict_first(
         self, threshold: Threshold, pods: list[Evictable], uses: Mapping[str, PodUse], seen: Observations
     ) -> list[Evictable]:
-        by_uid = {pod.uid: pod for pod in pods if not podresources.critical(pod.pod)}
+        by_uid = {pod.uid: pod for pod in pods if pod.uid not in self._told and not podresources.critical(pod.pod)}
         candidates = rank(threshold.resource, [_candidate(pod, uses[pod.uid]) for pod in by_uid.values()])
         if not candidates:
             self._say("EvictionThresholdMet", f"No pod is left to evict to reclaim {threshold.resource}")
@@ -146,6 +149,7 @@ class EvictionManager:
         asked = float(victim.pod.spec.terminationGracePeriodSeconds)
         grace = 0.0 if threshold.hard else min(asked, self._config.max_pod_grace)
         log.warning("evicting pod=%s signal=%s grace=%.0f", victim.uid, threshold.signal, grace)
+        self._told.add(victim.uid)
         victim.evict(reason="Evicted", message=message, grace=grace)
         return [victim]
 
@@ -153,9 +157,10 @@ class EvictionManager:
         """Pods over their own limits of local storage go whatever the node has left, critical ones excepted."""
         evicted = []
         for pod in pods:
-            message = storage.exceeded(pod.pod, uses[pod.uid])
+            message = "" if pod.uid in self._told else storage.exceeded(pod.pod, uses[pod.uid])
             if message and not podresources.critical(pod.pod):
                 log.warning("evicting pod=%s reason=%s", pod.uid, message.strip())
+                self._told.add(pod.uid)
                 pod.evict(reason="Evicted", message=message, grace=0.0, disruption=False)
                 evicted.append(pod)
         return evicted

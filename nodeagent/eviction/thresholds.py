@@ -26,7 +26,7 @@ HARD = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs
 TRANSITION, INTERVAL = 300.0, 10.0
 _THRESHOLD = re.compile(r"([a-zA-Z.]+)<(.+)\Z", re.ASCII)
 _AMOUNT = re.compile(r"([a-zA-Z.]+)=(.+)\Z", re.ASCII)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)", re.ASCII)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)", re.ASCII)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -131,11 +131,12 @@ def _units(signal: str, text: str) -> int:
 def seconds(text: str) -> float:
     """`90s`, `1m30s` or a plain number of seconds. Raises ValueError."""
     if _DURATION.sub("", text) == "" and text:
-        return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+        value = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
+    else:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
     if not 0 <= value < 1e9:
         raise ValueError(f'"{text}" is no duration such as 90s or 1m30s')
     return value

@@ -16,8 +16,9 @@ from typing import Any
 from nodeagent.eviction.admission import Refusal
 from nodeagent.network.seam import Peer
 from nodeagent.pods.services import Services
+from nodeagent.pods.statics import Statics
 from nodeagent.pods.worker import Worker
-from pinnace import kinds, pki
+from pinnace import kinds, pki, podresources
 from pinnace.api.v1 import nodes_pb2
 
 log = logging.getLogger("pinnace.pods")
@@ -30,6 +31,7 @@ class PodManager:
         self._objects: dict[str, Any] = {}
         self.peers: dict[str, Peer] = {}
         self.workers: dict[str, Worker] = {}
+        self.statics = Statics()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._services: Services | None = None
         self._on_peers: Callable[[], None] = lambda: None
@@ -42,8 +44,8 @@ class PodManager:
         """A ConfigMap or Secret that some pod here names."""
         return self._objects.get(f"{kind}/{namespace}/{name}")
 
-    def start(self, services: Services, on_peers: Callable[[], None]) -> None:
-        """Take up what is on disk."""
+    def start(self, services: Services, on_peers: Callable[[], None], statics: Iterable[Any] = ()) -> None:
+        """Take up what is on disk; `statics` are the static pods, which have the first call on what the node has."""
         self._services = services
         self._on_peers = on_peers
         for folder in ("objects", "peers"):
@@ -55,10 +57,44 @@ class PodManager:
             self._objects[key] = _KINDS[key.partition("/")[0]].cls.FromString(path.read_bytes())
         for path in (self._folder / "peers").iterdir():
             self.peers[path.name] = _peer(nodes_pb2.Peer.FromString(path.read_bytes()))
+        self.want(statics)
         for key, item in list(self._objects.items()):
-            if key.startswith("Pod/"):
+            if key.startswith("Pod/") and not self.statics.mirror(key, item):
                 self._apply_pod(item)
         self._adopt_orphans()
+
+    def want(self, statics: Iterable[Any]) -> None:
+        """These are the static pods from now on."""
+        self.statics.want(statics)
+        for worker in list(self.workers.values()):
+            if podresources.is_static(worker.pod) and worker.uid not in self.statics.wanted:
+                self._retire(worker)
+        self._start_statics()
+
+    def _start_statics(self) -> None:
+        for uid, pod in self.statics.wanted.items():
+            # What has its name ends first: an earlier version of the file, or somebody else's pod.
+            if uid not in self.workers and self._named(pod) is None:
+                self._apply_pod(pod, static=True)
+
+    def _named(self, pod: Any) -> Worker | None:
+        key = (pod.metadata.namespace, pod.metadata.name)
+        return next((w for w in self.workers.values() if (w.pod.metadata.namespace, w.pod.metadata.name) == key), None)
+
+    def _retire(self, worker: Worker) -> None:
+        """Its file is gone or says something else: it is deleted as by its API, with its own grace."""
+        pod = kinds.POD.cls()
+        pod.CopyFrom(worker.pod)
+        meta: Any = pod.metadata  # type: ignore[attr-defined]
+        if not meta.deletionTimestamp.seconds:
+            grace = worker.pod.spec.terminationGracePeriodSeconds
+            meta.deletionTimestamp.seconds = int(self._now()) + grace
+            meta.deletionGracePeriodSeconds = grace
+            worker.update(pod)
+
+    def _now(self) -> float:
+        assert self._services is not None
+        return self._services.clock.now()
 
     def _adopt_orphans(self) -> None:
         """Pods whose folder is here but which the last assignment no longer had: they are torn down."""
@@ -73,8 +109,12 @@ class PodManager:
             if path.exists():
                 pod = kinds.POD.cls.FromString(path.read_bytes())
             pod.metadata.uid = entry.name  # type: ignore[attr-defined]
-            self._apply_pod(pod)
-            self.workers[entry.name].leave()
+            static = podresources.is_static(pod)
+            self._apply_pod(pod, static=static)
+            if static:
+                self._retire(self.workers[entry.name])
+            else:
+                self.workers[entry.name].leave()
 
     def apply(self, assignment: nodes_pb2.Assignment) -> None:
         """Take in an assignment, complete or incremental."""
@@ -104,8 +144,10 @@ class PodManager:
             del self._objects[change.key]
             path.unlink(missing_ok=True)
             changed.add(change.key)
-            if kind == "Pod" and old.metadata.uid in self.workers:
-                self.workers[old.metadata.uid].leave()
+            if kind == "Pod":
+                self.statics.mirror(change.key, None)
+                if old.metadata.uid in self.workers:
+                    self.workers[old.metadata.uid].leave()
             return
         item: Any = _KINDS[kind].cls.FromString(change.object.protobuf)
         if old is not None and old.metadata.resourceVersion == item.metadata.resourceVersion:
@@ -117,7 +159,15 @@ class PodManager:
         if kind == "Pod":
             if old is not None and old.metadata.uid != item.metadata.uid and old.metadata.uid in self.workers:
                 self.workers[old.metadata.uid].leave()
-            self._apply_pod(item)
+            self._take_pod(change.key, item)
+
+    def _take_pod(self, key: str, pod: Any) -> None:
+        """A pod to run, or the mirror of one that runs already."""
+        mirrored = self.statics.mirror(key, pod)
+        if not mirrored:
+            self._apply_pod(pod)
+        elif mirrored in self.workers:
+            self.workers[mirrored].mirrored(pod)
 
     def _change_peer(self, name: str, change: nodes_pb2.Change, changed: set[str]) -> None:
         path = self._folder / "peers" / name
@@ -138,8 +188,11 @@ class PodManager:
             if worker.pod.metadata.namespace in namespaces:
                 worker.objects_changed()
 
-    def _apply_pod(self, pod: Any) -> None:
+    def _apply_pod(self, pod: Any, *, static: bool = False) -> None:
         assert self._services is not None
+        if not static and podresources.SOURCE in pod.metadata.annotations:
+            # Where a pod is from is for us to say (kubelet does likewise): static pods are never evicted.
+            pod.metadata.annotations[podresources.SOURCE] = "api"
         worker = self.workers.get(pod.metadata.uid)
         if worker is not None:
             worker.update(pod)
@@ -168,10 +221,12 @@ class PodManager:
             if worker is not None:
                 # A fault of ours must not strand the pod: a new worker looks at the same folder.
                 asyncio.get_running_loop().call_later(1.0, self._again, worker)
+        elif not task.cancelled():
+            self._start_statics()
 
     def _again(self, worker: Worker) -> None:
         if worker.uid not in self.workers:
-            self._apply_pod(worker.pod)
+            self._apply_pod(worker.pod, static=podresources.is_static(worker.pod))
             if worker.gone:
                 self.workers[worker.uid].leave()
 

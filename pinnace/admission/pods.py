@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinnace import podspec, quantity
+from pinnace import podresources, podspec, quantity
 from pinnace.admission import images, lifecycle, meta, names, ports, security, volumes
 from pinnace.errors import Cause
 
@@ -44,7 +44,7 @@ def default(pod: Any) -> None:
 
 def validate(pod: Any) -> list[Cause]:
     faults = volumes.volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod)
-    faults += names.faults(pod) + security.validate(pod)
+    faults += _mirror(pod) + names.faults(pod) + security.validate(pod)
     known = {volume.name for volume in pod.spec.volumes}
     taken: set[str] = set()
     for path, container in podspec.containers(pod):
@@ -94,8 +94,18 @@ def validate_create(pod: Any) -> list[Cause]:
     return lifecycle.validate_create(pod)
 
 
+def _mirror(pod: Any) -> list[Cause]:
+    if podresources.MIRROR in pod.metadata.annotations and not pod.spec.nodeName:
+        return [Cause("spec.nodeName", f"Required value: with the annotation {podresources.MIRROR}", "FieldValueRequired")]
+    return []
+
+
 def validate_update(old: Any, new: Any) -> list[Cause]:
     """A pod is replaced rather than updated: little of its spec may change."""
+    if old.metadata.annotations.get(podresources.MIRROR) != new.metadata.annotations.get(podresources.MIRROR):
+        # A mirror without it would be run beside the pod that it shows.
+        message = "Forbidden: may not be added, changed or removed"
+        return [Cause(f"metadata.annotations[{podresources.MIRROR}]", message, "FieldValueForbidden")]
     allowed = type(new)()
     allowed.CopyFrom(old)
     for field in ("containers", "initContainers"):

@@ -6,7 +6,6 @@ It survives the launcher and the agent. What it knows it leaves in the bundle, e
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -14,7 +13,7 @@ import select
 import signal
 import time
 
-from nodeagent.runtime.native import init
+from nodeagent.runtime.native import init, oom
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.logfile import LogFile
 
@@ -40,7 +39,7 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
             # Asked again by an agent that took the first request for lost.
             raise OSError("the container has been started already")
         log = LogFile(config["log"], config["log_max_bytes"], config["log_max_files"])
-        ooms = _oom_kills(config["cgroups"])
+        watch = oom.Watch(config["cgroups"])
         pid, pipes, failure = _start(config, bundle)
         if failure:
             os.waitpid(pid, 0)
@@ -54,9 +53,9 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
         }
         save(f"{bundle}/state.json", state)
     reply(state)
-    status = _tend(pid, pipes, log)
+    status = _tend(pid, pipes, log, watch)
     log.close()
-    save(f"{bundle}/exit.json", _exit_record(status, oom=_oom_kills(config["cgroups"]) > ooms))
+    save(f"{bundle}/exit.json", _exit_record(status, oom_killed=watch.killed()))
 
 
 def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], str]:
@@ -95,11 +94,11 @@ def reason(error: BaseException, args: list[str]) -> str:
     return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else error.strerror or str(error)
 
 
-def _tend(pid: int, pipes: dict[int, bytes], log: LogFile) -> int:
+def _tend(pid: int, pipes: dict[int, bytes], log: LogFile, watch: oom.Watch) -> int:
     """Copy output until the process has ended and its pipes are dry. Returns the wait status."""
     pidfd = os.pidfd_open(pid)
     poll = select.poll()
-    for fd in (*pipes, pidfd):
+    for fd in (*pipes, pidfd, *watch.fds):
         poll.register(fd, select.POLLIN)
     deadline: float | None = None
     while pipes or deadline is None:
@@ -111,6 +110,8 @@ def _tend(pid: int, pipes: dict[int, bytes], log: LogFile) -> int:
             if fd == pidfd:
                 poll.unregister(pidfd)
                 deadline = time.monotonic() + DRAIN
+            elif fd in watch.fds:
+                watch.notice()
             else:
                 _drain(fd, pipes, poll, log)
     return os.waitpid(pid, 0)[1]
@@ -126,27 +127,16 @@ def _drain(fd: int, pipes: dict[int, bytes], poll: Any, log: LogFile) -> None:
         del pipes[fd]
 
 
-def _exit_record(status: int, *, oom: bool) -> dict[str, Any]:
+def _exit_record(status: int, *, oom_killed: bool) -> dict[str, Any]:
     record = {"finished_at": time.time(), "oom_killed": False, "signal": 0}
     if os.WIFSIGNALED(status):
         record["signal"] = os.WTERMSIG(status)
         record["code"] = 128 + record["signal"]
-        record["oom_killed"] = oom and record["signal"] == signal.SIGKILL
+        record["oom_killed"] = oom_killed and record["signal"] == signal.SIGKILL
     else:
         record["code"] = os.WEXITSTATUS(status)
-        record["oom_killed"] = oom and record["code"] == 137
+        record["oom_killed"] = oom_killed and record["code"] == 137
     return record
-
-
-def _oom_kills(folders: list[str]) -> int:
-    for folder in folders:
-        for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}") as file:
-                for line in file:
-                    key, _, value = line.partition(" ")
-                    if key == "oom_kill":
-                        return int(value)
-    return 0
 
 
 def save(path: str, value: dict[str, Any]) -> None:

@@ -125,6 +125,18 @@ class ReportStatusResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class SyncMirrorsRequest(_message.Message):
+    __slots__ = ("pods",)
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    pods: _containers.RepeatedCompositeFieldContainer[_pod_pb2.Pod]
+    def __init__(self, pods: _Optional[_Iterable[_Union[_pod_pb2.Pod, _Mapping]]] = ...) -> None: ...
+
+class SyncMirrorsResponse(_message.Message):
+    __slots__ = ("refusals",)
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    refusals: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, refusals: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class RenewCertificateRequest(_message.Message):
     __slots__ = ("csr",)
     CSR_FIELD_NUMBER: _ClassVar[int]

@@ -45,6 +45,11 @@ class NodesStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.ReportStatusRequest.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.ReportStatusResponse.FromString,
                 _registered_method=True)
+        self.SyncMirrors = channel.unary_unary(
+                '/pinnace.api.v1.Nodes/SyncMirrors',
+                request_serializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.SyncMirrorsRequest.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.SyncMirrorsResponse.FromString,
+                _registered_method=True)
         self.Carry = channel.stream_stream(
                 '/pinnace.api.v1.Nodes/Carry',
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
@@ -67,6 +72,12 @@ class NodesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncMirrors(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +108,11 @@ def add_NodesServicer_to_server(servicer, server):
                     servicer.ReportStatus,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.ReportStatusRequest.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.ReportStatusResponse.SerializeToString,
+            ),
+            'SyncMirrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncMirrors,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.SyncMirrorsRequest.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.SyncMirrorsResponse.SerializeToString,
             ),
             'Carry': grpc.stream_stream_rpc_method_handler(
                     servicer.Carry,
@@ -163,6 +179,33 @@ class Nodes:
             '/pinnace.api.v1.Nodes/ReportStatus',
             pinnace_dot_api_dot_v1_dot_nodes__pb2.ReportStatusRequest.SerializeToString,
             pinnace_dot_api_dot_v1_dot_nodes__pb2.ReportStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncMirrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinnace.api.v1.Nodes/SyncMirrors',
+            pinnace_dot_api_dot_v1_dot_nodes__pb2.SyncMirrorsRequest.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_nodes__pb2.SyncMirrorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,96 @@
+"""How much is in a folder, whoever made it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nodeagent.eviction import usage
+from nodeagent.eviction.usage import Disk, Place, measure, storage_of
+from tests.support.objects import pod
+
+MIB = 1 << 20
+
+
+def written(path: Path, mebibytes: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.urandom(mebibytes * MIB))
+    return path
+
+
+def test_files_and_folders_at_every_depth(tmp_path: Path) -> None:
+    """Bytes on the disk, and how many inodes hold them."""
+    written(tmp_path / "a", 1)
+    written(tmp_path / "x/y/z/b", 2)
+    found = measure(tmp_path)
+    assert 3 * MIB <= found.used < 3.2 * MIB
+    assert found.inodes == 6
+
+
+def test_a_sparse_file_costs_what_it_holds(tmp_path: Path) -> None:
+    """Its length is nobody's disk."""
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(1 << 40)
+    assert measure(tmp_path).used < MIB
+
+
+def test_a_file_of_two_names_counts_once(tmp_path: Path) -> None:
+    """Also in two folders."""
+    first = written(tmp_path / "a/one", 1)
+    (tmp_path / "b").mkdir()
+    os.link(first, tmp_path / "b/two")
+    assert measure(tmp_path).used < 2 * MIB
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    """Neither one inside the tree nor the tree itself."""
+    written(tmp_path / "host/big", 4)
+    inside = tmp_path / "pod"
+    inside.mkdir()
+    (inside / "file").symlink_to(tmp_path / "host/big")
+    (inside / "folder").symlink_to(tmp_path / "host")
+    assert measure(inside).used < MIB
+    assert measure(inside / "folder") == Disk()
+
+
+def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
+    """A container that never ran has no layer."""
+    assert measure(tmp_path / "none") == Disk()
+
+
+def test_a_tree_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted until then is the answer."""
+    monkeypatch.setattr(usage, "MAX_ENTRIES", 10)
+    for number in range(50):
+        (tmp_path / str(number)).touch()
+    assert measure(tmp_path).inodes == 11
+
+
+def test_a_tree_deeper_than_names_can_be_long_is_walked(tmp_path: Path) -> None:
+    """As far as the bound; no error, and no descriptor is left."""
+    before = len(os.listdir("/proc/self/fd"))
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d" * 50, dir_fd=here)
+        below = os.open("d" * 50, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    assert measure(tmp_path).inodes >= usage.MAX_DEPTH
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_pods_layers_logs_and_volumes(tmp_path: Path) -> None:
+    """Each container's layer with all of its logs; emptyDirs alone of the volumes."""
+    place = Place(tmp_path / "pod", tmp_path / "logs", "pod1", (("main", 0), ("main", 1)))
+    written(place.folder / "containers/main/1/upper/file", 1)
+    written(place.logs / "main/0.log", 2)
+    written(place.logs / "main/1.log", 3)
+    written(place.folder / "volumes/data/file", 4)
+    written(place.folder / "volumes/settings/file", 5)
+    subject = pod("web", volumes=[{"name": "data", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "x"}}])
+    layers, volumes = storage_of(subject, place)
+    assert {name: disk.used // MIB for name, disk in layers.items()} == {"main": 6}
+    assert {name: disk.used // MIB for name, disk in volumes.items()} == {"data": 4}
