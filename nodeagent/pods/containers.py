@@ -23,10 +23,13 @@ from nodeagent.pods.steps import Start
 from nodeagent.runtime.native.runtime import discard
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
+from nodeagent.volumes import imagevolume
 from nodeagent.volumes.content import VolumeError
 
 # Attempts of a container whose bundles and logs are kept: the present one and `kctl logs --previous`.
 KEPT = 2
+# Before the image of a volume, among those of containers: no container has such a name.
+_VOLUME = "volume:"
 
 
 class Containers:
@@ -97,8 +100,19 @@ class Containers:
             return None
         return found
 
+    def volume_images(self) -> Problem | None:
+        """What holds up the pod's image volumes: the first of their images that is not here."""
+        hosted = self._hosted
+        for reference, policy in imagevolume.references(hosted.pod):
+            name = f"{_VOLUME}{reference}"
+            found = self._images.get(name, reference, policy=policy, pod=hosted.pod, lookup=hosted.lookup)
+            if isinstance(found, Problem):
+                return found
+        return None
+
     def _pulled(self, name: str) -> None:
-        """The pull of a container's image has ended."""
+        """The pull of a container's image, or of a volume's, has ended."""
+        name = "" if name.startswith(_VOLUME) else name
         if name in self._hosted.seen.problems:
             self._hosted.seen.problems[name] = replace(self._hosted.seen.problems[name], retry_at=0.0)
         self._hosted.changed.set()

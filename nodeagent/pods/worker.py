@@ -173,6 +173,9 @@ class Worker:
     async def _mount_volumes(self) -> None:
         hosted = self._hosted
         hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (problem := self._containers.volume_images()) is not None:
+            hosted.seen.problems[""] = problem
+            return
         try:
             hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod)
         except VolumeError as error:

@@ -32,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
         f"--insecure-registry={OPEN}", f"--insecure-registry={PRIVATE}", f"--registry-mirror=reg.example=http://{OPEN}",
         "--backoff=0.5", "--max-backoff=2",
     )  # fmt: skip
-    with running("t-images", tmp_path_factory.mktemp("images"), nodes=2, image=False, agent_arguments=agents) as found:
+    with running("t-images", tmp_path_factory.mktemp("images"), nodes=2, image=False, agent=agents) as found:
         yield found
 
 
@@ -151,6 +151,21 @@ def test_pods_run_from_a_registry(lab: LabUnderTest, registry: LabRegistry) -> N
     assert says(lab, "zstd", registry.push("squeezed", squeezed)) == "squeezed"
     registry.push("mirrored", motd("by mirror"))
     assert says(lab, "mirror", "reg.example/mirrored:1") == "by mirror"
+
+
+def test_an_image_volume_is_pulled_and_held(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """Its files are in the container, and stay when the name has moved to another image and everything unused goes."""
+    shell = registry.push("shell", packed(BUSYBOX, Cmd=["sleep", "1000"]))
+    data = registry.push("data", packed(layer(("file", "from an image"))))
+    manifest = once("reader", shell, nodeName="node-1", terminationGracePeriodSeconds=0)
+    manifest["spec"]["volumes"] = [{"name": "data", "image": {"reference": data, "pullPolicy": "Always"}}]
+    manifest["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    lab.apply(manifest)
+    lab.kctl("wait", "pod/reader", "--for=condition=Ready")
+    registry.push("data", packed(layer(("file", "another"))))
+    lab.kctl("image", "pull", data, "--node", "node-1")
+    lab.kctl("image", "prune", "--all")
+    assert lab.kctl("exec", "reader", "--", "cat", "/data/file") == "from an image"
 
 
 def test_pods_at_once_download_once(lab: LabUnderTest, registry: LabRegistry) -> None:
