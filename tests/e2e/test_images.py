@@ -330,3 +330,19 @@ def test_pulls_go_on_over_a_killed_agent(lab: LabUnderTest, registry: LabRegistr
     lab.kctl("wait", "pod/large", "--for=condition=Ready", "--timeout=60s")
     assert not list((folder / "partial").iterdir())
     assert not list((folder / "incoming").iterdir())
+
+
+def test_a_full_disk_takes_what_no_pod_uses(tmp_path: Path) -> None:
+    """With a threshold that any disk is above, the agent by itself removes all images but the one that runs."""
+    agents = ("--image-gc-high=0.001", "--image-gc-low=0.001", "--image-gc-min-age=0", "--image-gc-period=1")
+    with running("t-imagegc", tmp_path, nodes=1, image=False, agent=agents) as lab:
+        path = archives.docker(tmp_path / "a.tar", BUSYBOX, tag="held:1")
+        holder = pod("holder", container={"image": "held:1", "command": ["sleep", "1000"]}, terminationGracePeriodSeconds=0)
+        lab.apply(holder)
+        lab.kctl("image", "load", str(path))
+        lab.kctl("wait", "pod/holder", "--for=condition=Ready")
+        lab.kctl("image", "load", str(archives.docker(tmp_path / "b.tar", BUSYBOX, layer(("big", "x")), tag="idle:1")))
+        eventually(lambda: "idle:1" not in lab.kctl("image", "list"))
+        assert "held:1" in lab.kctl("image", "list")
+        assert lab.kctl("exec", "holder", "--", "echo", "alive") == "alive\n"
+        assert len(list((lab.node_dir("node-1") / "images/layers").iterdir())) == 1
