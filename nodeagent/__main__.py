@@ -8,18 +8,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from nodeagent import agent, flags
-from nodeagent.images.gc import GcPolicy
-from nodeagent.images.registry import config as registries
+from nodeagent import agent, flags, memory
+from nodeagent.images import flags as imageflags
 from nodeagent.pods.model import Policy
 from pinnace.clock import SystemClock, pause
 from pinnace.errors import ApiError, Unavailable
 
-_T = TypeVar("_T")
 STATE_DIR = Path("/var/lib/pinnace/nodeagent")
 
 
@@ -57,62 +53,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         )
         verb.add_argument("--max-backoff", type=float, default=300.0, help="seconds it grows to (default: %(default)s)")
         flags.add(verb)
-        _add_images(verb)
+        imageflags.add(verb)
     return parser.parse_args(arguments)
-
-
-def _add_images(parser: argparse.ArgumentParser) -> None:
-    mirror, insecure = _argument(registries.mirror), _argument(registries.insecure)
-    parser.add_argument(
-        "--registry-mirror",
-        type=mirror,
-        action="append",
-        default=[],
-        metavar="HOST=URL",
-        help="ask URL before HOST (repeatable)",
-    )
-    parser.add_argument(
-        "--insecure-registry", type=insecure, action="append", default=[], metavar="HOST[:PORT]",
-        help="a registry that may do without HTTPS or a certificate: host, host:port or range of addresses (repeatable)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--image-gc-high",
-        type=float,
-        default=85.0,
-        metavar="PERCENT",
-        help="unused images go when the disk is so full (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--image-gc-low", type=float, default=80.0, metavar="PERCENT", help="until it is so full (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--image-gc-min-age", type=float, default=120.0, metavar="SECONDS", help="no younger one goes (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--image-gc-period", type=float, default=300.0, metavar="SECONDS", help="between looks (default: %(default)s)"
-    )
-
-
-def _argument(read: Callable[[str], _T]) -> Callable[[str], _T]:
-    """For argparse: the text of a ValueError is what is said."""
-
-    def parse(text: str) -> _T:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
-
-
-def _images(args: argparse.Namespace) -> tuple[registries.Registries, GcPolicy]:
-    mirrors: dict[str, list[str]] = {}
-    for host, url in args.registry_mirror:
-        mirrors.setdefault(host, []).append(url)
-    if not 0 < args.image_gc_low <= args.image_gc_high <= 100:
-        sys.exit("pinnace-nodeagent: --image-gc-low and --image-gc-high are percent, the low one not above the high one")
-    gc = GcPolicy(args.image_gc_high, args.image_gc_low, args.image_gc_min_age, max(args.image_gc_period, 1.0))
-    return registries.Registries(mirrors, tuple(args.insecure_registry)), gc
 
 
 def _join(args: argparse.Namespace) -> None:
@@ -145,12 +87,13 @@ def _run(args: argparse.Namespace) -> None:
         sys.exit("pinnace-nodeagent: the agent makes namespaces and mounts, which needs root")
     record = agent.load_identity(args.state_dir)
     policy = Policy(backoff=args.backoff, max_backoff=args.max_backoff)
-    registered, image_gc = _images(args)
     config = agent.Config(
-        args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy, registered, image_gc,
+        args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy,
+        registries=imageflags.registries(args), image_gc=imageflags.gc_policy(args),
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
         status_every=args.node_status_report_frequency, dns=flags.dns(args),
     )  # fmt: skip
+    memory.limit()
     asyncio.run(_serve(config))
 
 

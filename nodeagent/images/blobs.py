@@ -71,6 +71,14 @@ class Blobs:
 
     async def fetch(self, sources: Sequence[Repository], item: Descriptor) -> Path:
         """The whole blob, from the first source that has it right. Within its `turn`. Raises RegistryError."""
+        try:
+            return await self._persist(sources, item)
+        finally:
+            if not self.received(item):
+                self.forget(item.digest)
+
+    async def _persist(self, sources: Sequence[Repository], item: Descriptor) -> Path:
+        """Again and again while there is hope."""
         futile, failure = 0, RegistryError("no registry to ask")
         for _ in range(MAX_TRIES):
             before = self.received(item)
@@ -81,7 +89,7 @@ class Blobs:
             futile = 0 if self.received(item) > before else futile + 1
             if futile >= MAX_FUTILE:
                 break
-            await self._clock.sleep(jitter(min(RETRY * 2.0**futile, MAX_RETRY)))
+            await self._clock.sleep(jitter(min(RETRY * 2.0 ** max(futile - 1, 0), MAX_RETRY)))
         raise failure
 
     async def _from_any(self, sources: Sequence[Repository], item: Descriptor) -> Path:

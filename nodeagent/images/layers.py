@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from nodeagent import memory
 from nodeagent.images.unpack import MAX_BYTES, MAX_MEMBERS, unpack
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
@@ -60,6 +61,7 @@ class Layers:
             async with lock, self._turns:
                 if not self.has(layer.diff_id):
                     await asyncio.to_thread(self._unpack, layer)
+                    memory.trim()
         finally:
             if not lock.locked():
                 self._locks.pop(layer.diff_id, None)

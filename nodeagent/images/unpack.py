@@ -31,7 +31,9 @@ def unpack(stream: IO[bytes], folder: str, name: str) -> None:
     total = count = 0
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
+            while (member := tar.next()) is not None:
+                # tarfile keeps every member that it has seen, and a layer may have half a million.
+                tar.members = []  # type: ignore[attr-defined]
                 count, total = count + 1, total + member.size
                 if count > MAX_MEMBERS or total > MAX_BYTES:
                     raise BadImage(f"{name}: more than {MAX_MEMBERS} members or {MAX_BYTES >> 30} GiB")

@@ -61,12 +61,14 @@ class PodImages:
     def get(self, name: str, reference: str, *, policy: str, pod: Any, lookup: Lookup) -> Image | Problem:
         """The image of the container of that name, or why it is not here yet."""
         outcome = self._finished(name, reference)
-        if outcome is not None:
+        if isinstance(outcome, Image):
             return outcome
         if (image := self._puller.local(reference, policy)) is not None:
             self._drop(name)
             self._event("Pulled", present(reference), False)
             return image
+        if outcome is not None:
+            return outcome
         credentials = self._credentials(pod, lookup)
         key = (reference, policy, credentials)
         failure = self._failures.get(name)

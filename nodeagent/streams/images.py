@@ -30,8 +30,8 @@ class ImageStreams:
         self, images: ImageStore, puller: Puller, gc: ImageGc, *, arrived: Callable[[], None],
         users: Callable[[], dict[str, str]],
     ) -> None:  # fmt: skip
-        """`arrived` is called when there is a new image, for pods that wait for it; `users` says which pod (as
-        namespace/name) uses an image, by id."""
+        """`arrived` is called when there is a new image, for pods that wait for it; `users` says who uses an
+        image, by id."""
         self._images = images
         self._puller = puller
         self._gc = gc
@@ -134,7 +134,7 @@ class ImageStreams:
         except ImageNotFound:
             raise NotFound(f'image "{reference}" is not on this node') from None
         if (user := self._users().get(image.id)) is not None:
-            raise Conflict(f'image "{reference}" is in use by pod {user}')
+            raise Conflict(f'image "{reference}" is in use by {user}')
         self._images.untag(reference)
         freed = await self._images.sweep()
         await outgoing.put(Frame(image=streams_pb2.Image(reference=familiar(reference), id=image.id, sizeBytes=image.size)))

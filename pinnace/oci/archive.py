@@ -153,7 +153,7 @@ class Archive:
             raise BadImage("a root filesystem has no name of its own: give one")
         tar = self._rootfs_tar()
         with tar() as file:
-            digest = "sha256:" + hashlib.file_digest(decompressed(file), "sha256").hexdigest()  # type: ignore[arg-type]
+            digest = _digest_of(decompressed(file))
             size = file.seek(0, 2)
         return from_rootfs(reference, Layer(digest, size, tar))
 
@@ -173,6 +173,13 @@ def from_rootfs(reference: str, layer: Layer) -> ImageArchive:
     run = {"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
     data = json.dumps({"config": run, "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}}).encode()
     return ImageArchive((reference,), data, manifest.config(data, 1, "the config"), (layer,))
+
+
+def _digest_of(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return "sha256:" + digest.hexdigest()
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:

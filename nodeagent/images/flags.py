@@ -1,0 +1,58 @@
+"""The agent's flags about images, and what they make together."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from nodeagent.images.gc import GcPolicy
+from nodeagent.images.registry import config
+from nodeagent.images.registry.config import Registries
+
+_T = TypeVar("_T")
+_GC = GcPolicy()
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
+    mirror, insecure = _checked(config.mirror), _checked(config.insecure)
+    group.add_argument("--registry-mirror", type=mirror, action="append", default=[], metavar="HOST=URL",
+                       help="ask URL before the registry HOST (repeatable)")  # fmt: skip
+    group.add_argument("--insecure-registry", type=insecure, action="append", default=[], metavar="HOST[:PORT]",
+                       help="may do without HTTPS: host, host:port or range of addresses (repeatable)")  # fmt: skip
+    group.add_argument("--image-gc-high", type=float, default=_GC.high, metavar="PERCENT",
+                       help="unused images go when the disk is so full (default: %(default)s)")  # fmt: skip
+    group.add_argument("--image-gc-low", type=float, default=_GC.low, metavar="PERCENT",
+                       help="until it is only so full (default: %(default)s)")  # fmt: skip
+    group.add_argument("--image-gc-min-age", type=float, default=_GC.min_age, metavar="SECONDS",
+                       help="none goes that was used more recently (default: %(default)s)")  # fmt: skip
+    group.add_argument("--image-gc-period", type=float, default=_GC.period, metavar="SECONDS",
+                       help="between looks at the disk, at least one (default: %(default)s)")  # fmt: skip
+
+
+def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """For argparse: the text of a ValueError is what is said."""
+
+    def parse(text: str) -> _T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def registries(args: argparse.Namespace) -> Registries:
+    mirrors: dict[str, list[str]] = {}
+    for host, url in args.registry_mirror:
+        mirrors.setdefault(host, []).append(url)
+    return Registries(mirrors, tuple(args.insecure_registry))
+
+
+def gc_policy(args: argparse.Namespace) -> GcPolicy:
+    """Exits with a message for thresholds that cannot be."""
+    if not 0 < args.image_gc_low <= args.image_gc_high <= 100:
+        sys.exit("pinnace-nodeagent: --image-gc-low and --image-gc-high are percent, the low one not above the high one")
+    return GcPolicy(args.image_gc_high, args.image_gc_low, max(args.image_gc_min_age, 0.0), max(args.image_gc_period, 1.0))

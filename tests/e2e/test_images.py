@@ -1,0 +1,348 @@
+"""Images in a real lab: from Debian's docker-registry on a host of the lab, and from archives; what is kept and what goes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from cli.lab import layout
+from tests.support import archives
+from tests.support.archives import layer
+from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.registry import ARCH, Packed, Registry, in_namespace, indexed, packed, push
+
+pytestmark = pytest.mark.root
+HOST = f"{layout.SUBNET}.1"
+OPEN, PRIVATE, UNLISTED = (f"{HOST}:{port}" for port in (5000, 5001, 5002))
+BASIC = "Basic " + base64.b64encode(b"user:secret").decode()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    agents = (
+        f"--insecure-registry={OPEN}", f"--insecure-registry={PRIVATE}", f"--registry-mirror=reg.example=http://{OPEN}",
+        "--backoff=0.5", "--max-backoff=2",
+    )  # fmt: skip
+    with running("t-images", tmp_path_factory.mktemp("images"), nodes=2, image=False, agent=agents) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _clean(lab: LabUnderTest) -> Iterator[None]:
+    yield
+    lab.run("delete", "pod,cm,secret", "--all", "--now")
+    lab.kctl("image", "prune", "--all")
+
+
+class LabRegistry:
+    """A docker-registry on the lab's control host."""
+
+    def __init__(self, lab: LabUnderTest, folder: Path, address: str, *, auth: bool = False) -> None:
+        self._namespace = layout.load(lab.record["name"]).namespace(layout.CONTROL, "net")
+        self._headers = {"Authorization": BASIC} if auth else {}
+        self.registry = Registry(folder, address, words=("nsenter", f"--net={self._namespace}"), auth=auth)
+        self.registry.start(self._answers)
+
+    def _answers(self) -> bool:
+        host, _, port = self.registry.address.rpartition(":")
+        try:
+            in_namespace(self._namespace, lambda: socket.create_connection((host, int(port)), 1).close())
+        except AssertionError:
+            return False
+        return True
+
+    def push(self, repository: str, image: Packed, tag: str = "1") -> str:
+        """Returns the name to pull it by."""
+        address = self.registry.address
+        in_namespace(self._namespace, lambda: push(address, repository, image, tag=tag, headers=self._headers))
+        return f"{address}/{repository}:{tag}"
+
+    def blobs_asked(self, repository: str) -> list[str]:
+        lines = self.registry.log().splitlines()
+        return [line.split('"GET ')[1].split()[0] for line in lines if f'"GET /v2/{repository}/blobs/' in line]
+
+
+@pytest.fixture(scope="module")
+def registry(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabRegistry]:
+    found = LabRegistry(lab, tmp_path_factory.mktemp("registry"), OPEN)
+    yield found
+    found.registry.stop()
+
+
+@pytest.fixture(scope="module")
+def private(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabRegistry]:
+    found = LabRegistry(lab, tmp_path_factory.mktemp("private"), PRIVATE, auth=True)
+    yield found
+    found.registry.stop()
+
+
+def busybox_layer() -> bytes:
+    """A root file system of busybox alone."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("bin/busybox")
+        data = Path("/bin/busybox").read_bytes()
+        info.size, info.mode = len(data), 0o755
+        tar.addfile(info, io.BytesIO(data))
+        for name in ("sh", "sleep", "cat", "echo"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return out.getvalue()
+
+
+BUSYBOX = busybox_layer()
+
+
+def motd(text: str, **more: Any) -> Packed:
+    return packed(BUSYBOX, layer(("etc/motd", text)), Cmd=["cat", "/etc/motd"], **more)
+
+
+def says(lab: LabUnderTest, name: str, image: str, **spec: Any) -> str:
+    """What a pod of the image prints with the image's own command."""
+    lab.apply(once(name, image, **spec))
+    eventually(lambda: lab.get("pod", name)["status"]["phase"] == "Succeeded")
+    return lab.kctl("logs", name)
+
+
+def once(name: str, image: str, **spec: Any) -> dict[str, Any]:
+    manifest = pod(name, **{"restartPolicy": "Never", **spec})
+    container = manifest["spec"]["containers"][0]
+    del container["command"], container["imagePullPolicy"]
+    container["image"] = image
+    return manifest
+
+
+def waiting(lab: LabUnderTest, name: str, reason: str) -> Callable[[], str]:
+    """Its message, once a container waits for that reason."""
+
+    def check() -> str:
+        state = lab.get("pod", name)["status"]["containerStatuses"][0]["state"]["waiting"]
+        assert state["reason"] == reason, state
+        return str(state["message"])
+
+    return check
+
+
+def test_pods_run_from_a_registry(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """By tag, by digest, of an index, in zstd and by the name of a mirror; events and status are kubelet's."""
+    name = registry.push("team/app", motd("by tag"))
+    assert says(lab, "tag", name) == "by tag"
+    described = lab.kctl("describe", "pod", "tag")
+    assert f'Pulling image "{name}"' in described
+    assert f'Successfully pulled image "{name}" in ' in described
+    image = motd("by digest")
+    registry.push("pinned", image)
+    pinned = f"{OPEN}/pinned@{image.digest}"
+    assert says(lab, "digest", pinned) == "by digest"
+    assert lab.get("pod", "digest")["status"]["containerStatuses"][0]["imageID"] == pinned
+    many = indexed(**{"s390x": motd("foreign"), ARCH: motd("mine")})
+    assert says(lab, "index", registry.push("many", many)) == "mine"
+    squeezed = motd("squeezed", compress=zstandard.ZstdCompressor().compress, kind="zstd")
+    assert says(lab, "zstd", registry.push("squeezed", squeezed)) == "squeezed"
+    registry.push("mirrored", motd("by mirror"))
+    assert says(lab, "mirror", "reg.example/mirrored:1") == "by mirror"
+
+
+def test_an_image_volume_is_pulled_and_held(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """Its files are in the container, and stay when the name has moved to another image and everything unused goes."""
+    shell = registry.push("shell", packed(BUSYBOX, Cmd=["sleep", "1000"]))
+    data = registry.push("data", packed(layer(("file", "from an image"))))
+    manifest = once("reader", shell, nodeName="node-1", terminationGracePeriodSeconds=0)
+    manifest["spec"]["volumes"] = [{"name": "data", "image": {"reference": data, "pullPolicy": "Always"}}]
+    manifest["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    lab.apply(manifest)
+    lab.kctl("wait", "pod/reader", "--for=condition=Ready")
+    registry.push("data", packed(layer(("file", "another"))))
+    lab.kctl("image", "pull", data, "--node", "node-1")
+    lab.kctl("image", "prune", "--all")
+    assert lab.kctl("exec", "reader", "--", "cat", "/data/file") == "from an image"
+
+
+def test_pods_at_once_download_once(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """Six on one node: one transfer of the layer that is new."""
+    image = packed(BUSYBOX, layer(("etc/motd", "shared"), ("filler", "x" * 300_000)), Cmd=["cat", "/etc/motd"])
+    name = registry.push("shared", image)
+    names = [f"p{number}" for number in range(6)]
+    lab.apply(*(once(item, name, nodeName="node-1") for item in names))
+    eventually(lambda: all(lab.get("pod", item)["status"]["phase"] == "Succeeded" for item in names))
+    newest = list(image.blobs)[-1]
+    assert sum(newest in path for path in registry.blobs_asked("shared")) == 1
+
+
+def test_a_private_image_and_its_secret(lab: LabUnderTest, private: LabRegistry) -> None:
+    """A wrong secret is ErrImagePull, then ImagePullBackOff; mended, the pod runs. The password is in no log."""
+    name = private.push("secret/app", motd("private"))
+    lab.apply(pull_secret("hunter2"), once("private", name, imagePullSecrets=[{"name": "pull"}]))
+    message = eventually(waiting(lab, "private", "ImagePullBackOff"))
+    assert message.startswith(f'Back-off pulling image "{name}": ErrImagePull: ')
+    assert "access denied (401)" in message
+    assert "Error: ErrImagePull" in lab.kctl("describe", "pod", "private")
+    lab.apply(pull_secret("secret"))
+    eventually(lambda: lab.get("pod", "private")["status"]["phase"] == "Succeeded")
+    for node in ("node-1", "node-2"):
+        log = layout.load(lab.record["name"]).log(node).read_text()
+        assert "hunter2" not in log
+        assert BASIC.split()[1] not in log
+    assert f"image {name} pulled on node-1, node-2" in lab.kctl("image", "pull", name, "--secret", "pull")
+
+
+def pull_secret(password: str) -> dict[str, Any]:
+    auths = {"auths": {f"{PRIVATE}/secret": {"username": "user", "password": password}}}
+    return {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull"}, "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": base64.b64encode(json.dumps(auths).encode()).decode()},
+    }  # fmt: skip
+
+
+def test_a_failing_pull_holds_up_no_other_container(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """One container runs while the other's image cannot be had; with a registry that is not listed the message says how."""
+    name = registry.push("fine", packed(BUSYBOX, Cmd=["sleep", "1000"]))
+    manifest = once("half", f"{UNLISTED}/app:1", restartPolicy="Always", terminationGracePeriodSeconds=0)
+    manifest["spec"]["containers"].append({"name": "fine", "image": name})
+    lab.apply(manifest)
+
+    def fine_runs() -> bool:
+        states = {item["name"]: item["state"] for item in lab.get("pod", "half")["status"]["containerStatuses"]}
+        return "running" in states["fine"] and states["main"]["waiting"]["reason"] != "ContainerCreating"
+
+    eventually(fine_runs)
+    lab.kctl("delete", "pod", "half", "--timeout=20s")
+
+
+def test_a_registry_that_is_not_listed_must_speak_https(lab: LabUnderTest, registry: LabRegistry, tmp_path: Path) -> None:
+    """Plain HTTP is refused, and the flag that would allow it is named."""
+    unlisted = LabRegistry(lab, tmp_path, UNLISTED)
+    try:
+        name = unlisted.push("app", motd("never"))
+        lab.apply(once("plain", name))
+        message = eventually(waiting(lab, "plain", "ImagePullBackOff"))
+        assert f"--insecure-registry {UNLISTED}" in message
+    finally:
+        unlisted.registry.stop()
+
+
+def test_load_sends_only_what_a_node_lacks(lab: LabUnderTest, tmp_path: Path) -> None:
+    """The second image shares its base; again, nothing; and with one node behind, what that one lacks."""
+    top = layer(("etc/motd", "x" * 10_000))
+    first = archives.docker(tmp_path / "first.tar", BUSYBOX, tag="loads:1")
+    second = archives.oci(tmp_path / "second.tar", BUSYBOX, top, name="loads:2")
+    said = lab.kctl("image", "load", str(first), "--node", "node-1")
+    assert said == f"image loads:1 loaded on node-1\nsent 1 layers, {len(BUSYBOX) / 1e6:.3g}MB\n"
+    said = lab.kctl("image", "load", str(second), "--node", "node-1")
+    assert "sent 1 layers" in said
+    assert "MB" not in said
+    assert "every layer was there already" in lab.kctl("image", "load", str(second), "--node", "node-1")
+    assert "sent 2 layers" in lab.kctl("image", "load", str(second))
+    listed = lab.kctl("image", "list").splitlines()
+    assert any(line.startswith("loads:2") and line.endswith("node-1,node-2") for line in listed)
+    assert any(line.startswith("loads:1") and line.endswith("node-1") for line in listed)
+
+
+@pytest.mark.parametrize("form", ["oci folder", "docker.tar.gz", "rootfs.tar", "rootfs.tar.gz", "rootfs folder"])
+def test_every_form_of_archive_is_loaded(lab: LabUnderTest, tmp_path: Path, form: str) -> None:
+    """Folders and compressed archives too; `Always` takes a loaded image as it is."""
+    import gzip
+
+    path, name = tmp_path / "image", f"formed:{form.replace(' ', '-').lower()}"
+    match form:
+        case "oci folder":
+            with tarfile.open(archives.oci(tmp_path / "a.tar", BUSYBOX, name="")) as tar:
+                tar.extractall(path, filter="data")
+        case "docker.tar.gz":
+            path.write_bytes(gzip.compress(archives.docker(tmp_path / "a.tar", BUSYBOX, tag="").read_bytes()))
+        case "rootfs folder":
+            with tarfile.open(fileobj=io.BytesIO(BUSYBOX)) as tar:
+                tar.extractall(path, filter="data")
+        case _:
+            path.write_bytes(gzip.compress(BUSYBOX) if form.endswith("gz") else BUSYBOX)
+    assert f"image {name} loaded on node-1, node-2" in lab.kctl("image", "load", str(path), "--name", name)
+    assert "already there" in lab.kctl("image", "load", str(path), "--name", name).replace("there already", "already there")
+    lab.apply(pod("formed", "echo", "hello", container={"image": name, "imagePullPolicy": "Always"}, restartPolicy="Never"))
+    eventually(lambda: lab.get("pod", "formed")["status"]["phase"] == "Succeeded")
+
+
+def test_an_archive_that_is_none_is_refused_here(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Before any node hears of it, in one line."""
+    for name, data in (("text", b"hello" * 1000), ("empty", b"")):
+        (tmp_path / name).write_bytes(data)
+        result = lab.run("image", "load", str(tmp_path / name), "--name", "x:1")
+        assert result.returncode == 1
+        assert result.stderr.count(b"\n") == 1
+        assert b"not a usable image" in result.stderr
+    evil = archives.docker(tmp_path / "evil.tar", layer(("../../evil", "x")))
+    result = lab.run("image", "load", str(evil))
+    assert b"its path leads out of the layer" in result.stderr
+    assert lab.kctl("image", "list").count("\n") == 1
+
+
+def test_rm_and_prune_leave_what_is_in_use(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Refused with the pod's name; once the pod is gone it goes, and the space with it."""
+    path = archives.docker(tmp_path / "a.tar", BUSYBOX, tag="held:1")
+    lab.kctl("image", "load", str(path))
+    lab.apply(
+        pod(
+            "holder",
+            container={"image": "held:1", "command": ["sleep", "1000"]},
+            nodeName="node-1",
+            terminationGracePeriodSeconds=0,
+        )
+    )
+    lab.kctl("wait", "pod/holder", "--for=condition=Ready")
+    result = lab.run("image", "rm", "held:1")
+    assert result.returncode == 1
+    assert b'node node-1: image "held:1" is in use by pod default/holder' in result.stderr
+    lab.kctl("image", "prune", "--all")
+    assert lab.kctl("exec", "holder", "--", "echo", "alive") == "alive\n"
+    assert "node-1" in lab.kctl("image", "list")
+    lab.kctl("delete", "pod", "holder", "--timeout=20s")
+    assert "image held:1 removed on node-1" in lab.kctl("image", "rm", "held:1")
+    folder = lab.node_dir("node-1") / "images"
+    assert not any((folder / "layers").iterdir())
+    assert b"is not on this node" in lab.run("image", "rm", "held:1").stderr
+
+
+def test_pulls_go_on_over_a_killed_agent(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """kill -9 in the middle of a pull: the agent that comes back finishes it, and nothing half done is left."""
+    import random
+
+    filler = random.Random(1).randbytes(60_000_000)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("filler")
+        info.size = len(filler)
+        tar.addfile(info, io.BytesIO(filler))
+    name = registry.push("large", packed(BUSYBOX, out.getvalue(), compress=bytes, kind="", Cmd=["sleep", "1000"]))
+    lab.apply(once("large", name, nodeName="node-2", restartPolicy="Always", terminationGracePeriodSeconds=0))
+    folder = lab.node_dir("node-2") / "images"
+    eventually(lambda: any((folder / "partial").iterdir()), every=0.002)
+    lab.kill("node-2")
+    lab.start_agent("node-2")
+    lab.kctl("wait", "pod/large", "--for=condition=Ready", "--timeout=60s")
+    assert not list((folder / "partial").iterdir())
+    assert not list((folder / "incoming").iterdir())
+
+
+def test_a_full_disk_takes_what_no_pod_uses(tmp_path: Path) -> None:
+    """With a threshold that any disk is above, the agent by itself removes all images but the one that runs."""
+    agents = ("--image-gc-high=0.001", "--image-gc-low=0.001", "--image-gc-min-age=0", "--image-gc-period=1")
+    with running("t-imagegc", tmp_path, nodes=1, image=False, agent=agents) as lab:
+        path = archives.docker(tmp_path / "a.tar", BUSYBOX, tag="held:1")
+        holder = pod("holder", container={"image": "held:1", "command": ["sleep", "1000"]}, terminationGracePeriodSeconds=0)
+        lab.apply(holder)
+        lab.kctl("image", "load", str(path))
+        lab.kctl("wait", "pod/holder", "--for=condition=Ready")
+        lab.kctl("image", "load", str(archives.docker(tmp_path / "b.tar", BUSYBOX, layer(("big", "x")), tag="idle:1")))
+        eventually(lambda: "idle:1" not in lab.kctl("image", "list"))
+        assert "held:1" in lab.kctl("image", "list")
+        assert lab.kctl("exec", "holder", "--", "echo", "alive") == "alive\n"
+        assert len(list((lab.node_dir("node-1") / "images/layers").iterdir())) == 1
