@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("delete", "Delete objects, and wait until they are gone"),
     "logs": ("logs", "Print the logs of a container"),
     "exec": ("exec", "Run a command in a container"),
+    "attach": ("attach", "Attach to a container that runs"),
     "wait": ("wait", "Wait for a condition of objects"),
     "events": ("events", "List events, oldest first"),
     "why": ("why", "Explain the scheduler's last decision about a pod"),

@@ -36,6 +36,7 @@ from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import Handle
 from nodeagent.session import Session
+from nodeagent.streams.attach import AttachStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
 from nodeagent.streams.oneshot import run_in
@@ -105,6 +106,7 @@ class Agent:
         streams = Streams(
             ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
+            | AttachStreams(self._pods, runtime).handlers()
             | LogStreams(self._pods, self._clock).handlers()
         )
         session = Session(config.server, config.state_dir / "pki", self._clock)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 from cli import flags
-from pinnace import errors, kinds
-from pinnace.errors import BadRequest
+from cli.carry import raise_exit
+from cli.pods import pod_name
 
 
 def run(arguments: list[str]) -> int:
@@ -50,17 +49,3 @@ def run(arguments: list[str]) -> int:
             return 0
     print("error: the stream ended before the log did", file=sys.stderr)
     return 1
-
-
-def pod_name(word: str) -> str:
-    """The name in `web` or `pod/web`. Raises BadRequest for another kind."""
-    kind, slash, name = word.rpartition("/")
-    if slash and kinds.by_word(kind) is not kinds.POD:
-        raise BadRequest(f"{word}: only pods have containers")
-    return name
-
-
-def raise_exit(exit_: Any) -> None:
-    """Raise what a stream's last frame says went wrong."""
-    if exit_.message:
-        raise errors.BY_REASON.get(exit_.reason, errors.Internal)(exit_.message)

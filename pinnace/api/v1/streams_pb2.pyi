@@ -87,11 +87,7 @@ class PruneImagesOptions(_message.Message):
     def __init__(self, all: _Optional[bool] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-<<<<<<< HEAD
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages")
-=======
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "attach", "portForward", "copy", "stats")
->>>>>>> 27ec298 (Monitors serve attach: input, output, a terminal of the container's own; slow readers hold up nobody)
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -100,16 +96,13 @@ class OpenStream(_message.Message):
     LOGS_FIELD_NUMBER: _ClassVar[int]
     LOADIMAGE_FIELD_NUMBER: _ClassVar[int]
     LISTIMAGES_FIELD_NUMBER: _ClassVar[int]
-<<<<<<< HEAD
     PULLIMAGE_FIELD_NUMBER: _ClassVar[int]
     REMOVEIMAGE_FIELD_NUMBER: _ClassVar[int]
     PRUNEIMAGES_FIELD_NUMBER: _ClassVar[int]
-=======
     ATTACH_FIELD_NUMBER: _ClassVar[int]
     PORTFORWARD_FIELD_NUMBER: _ClassVar[int]
     COPY_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
->>>>>>> 27ec298 (Monitors serve attach: input, output, a terminal of the container's own; slow readers hold up nobody)
     namespace: str
     pod: str
     container: str
@@ -118,18 +111,14 @@ class OpenStream(_message.Message):
     logs: LogOptions
     loadImage: LoadImageOptions
     listImages: ListImagesOptions
-<<<<<<< HEAD
     pullImage: PullImageOptions
     removeImage: RemoveImageOptions
     pruneImages: PruneImagesOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ...) -> None: ...
-=======
     attach: AttachOptions
     portForward: PortForwardOptions
     copy: CopyOptions
     stats: StatsOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ...) -> None: ...
->>>>>>> 27ec298 (Monitors serve attach: input, output, a terminal of the container's own; slow readers hold up nobody)
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")
@@ -274,11 +263,7 @@ class NodeStats(_message.Message):
     def __init__(self, node: _Optional[str] = ..., timeNanos: _Optional[int] = ..., cpuNanos: _Optional[int] = ..., cpuNanoCores: _Optional[int] = ..., memoryWorkingSetBytes: _Optional[int] = ..., memoryUsageBytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodStats, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-<<<<<<< HEAD
-    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes")
-=======
-    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "stats", "stdoutClosed")
->>>>>>> 27ec298 (Monitors serve attach: input, output, a terminal of the container's own; slow readers hold up nobody)
+    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes", "stats", "stdoutClosed")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
@@ -288,16 +273,13 @@ class Frame(_message.Message):
     RESIZE_FIELD_NUMBER: _ClassVar[int]
     EXIT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
-<<<<<<< HEAD
     IMAGEOFFER_FIELD_NUMBER: _ClassVar[int]
     LAYERSWANTED_FIELD_NUMBER: _ClassVar[int]
     LAYERSTART_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     FREEDBYTES_FIELD_NUMBER: _ClassVar[int]
-=======
     STATS_FIELD_NUMBER: _ClassVar[int]
     STDOUTCLOSED_FIELD_NUMBER: _ClassVar[int]
->>>>>>> 27ec298 (Monitors serve attach: input, output, a terminal of the container's own; slow readers hold up nobody)
     open: OpenStream
     id: str
     stdin: bytes
@@ -307,15 +289,11 @@ class Frame(_message.Message):
     resize: TerminalSize
     exit: Exit
     image: Image
-<<<<<<< HEAD
     imageOffer: ImageOffer
     layersWanted: LayersWanted
     layerStart: LayerStart
     progress: str
     freedBytes: int
-    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ...) -> None: ...
-=======
     stats: NodeStats
     stdoutClosed: bool
-    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ...) -> None: ...
->>>>>>> 27ec298 (Monitors serve attach: input, output, a terminal of the container's own; slow readers hold up nobody)
+    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ...) -> None: ...

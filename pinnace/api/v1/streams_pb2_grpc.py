@@ -125,13 +125,14 @@ class StreamsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """For each image an offer, the layers that the node then wants, and the image back.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadImage(self, request_iterator, context):
-        """For each image an offer, the layers that the node then wants, and the image back.
+        """An archive as stdin frames; the loaded images come back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
