@@ -32,8 +32,8 @@ class Streams(streams_pb2_grpc.StreamsServicer):
     async def Copy(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         source = aiter(frames)
         opening = await _opening(source, "copy")
-        if not opening.copy.path.startswith("/") or "\0" in opening.copy.path:
-            raise BadRequest("copy needs an absolute path in the container")
+        if not opening.copy.path or "\0" in opening.copy.path:
+            raise BadRequest("copy needs a path in the container")
         async for frame in self._in_container(opening, source):
             yield frame
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +102,114 @@ def test_caller_that_goes_while_its_input_is_not_read_takes_the_command_along(la
         except subprocess.TimeoutExpired:
             call.kill()
     eventually(lambda: "sleep 4711" not in lab.kctl("exec", "deaf", "--", "ps"))
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every path below with its mode and content; links with their target."""
+    found = {}
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(folder))] = (status.st_mode, content)
+    return found
+
+
+def make_tree(folder: Path) -> Path:
+    site = folder / "site"
+    (site / "deep/er").mkdir(parents=True)
+    (site / "empty").mkdir()
+    (site / "big").write_bytes(os.urandom(3 << 20))
+    (site / "deep/er/run.sh").write_text("#!/bin/sh\n")
+    (site / "deep/er/run.sh").chmod(0o751)
+    (site / "deep/link").symlink_to("er/run.sh")
+    (site / ("n" * 180 + "é")).write_text("long")
+    (site / "deep/er").chmod(0o555)
+    return site
+
+
+def test_cp_takes_folders_both_ways(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Content, modes, links and long names; into a folder that is there, and under a new name."""
+    up(lab, pod("files"))
+    site = make_tree(tmp_path)
+    assert lab.kctl("cp", str(site), "files:/tmp") == ""
+    assert lab.kctl("exec", "files", "--", "stat", "-c", "%a %u", "/tmp/site/deep/er/run.sh") == "751 0\n"
+    lab.kctl("cp", str(site), "default/files:/tmp/renamed", "-c", "main")
+    back = tmp_path / "back"
+    lab.kctl("cp", "files:/tmp/renamed", str(back))
+    assert tree(back) == tree(site)
+    (tmp_path / "into").mkdir()
+    lab.kctl("cp", "files:/tmp/site/", str(tmp_path / "into"))
+    assert tree(tmp_path / "into/site") == tree(site)
+
+
+def test_cp_takes_single_files_and_standard_streams(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Also through links of the container's, which stay in it, and relative to its working directory."""
+    up(lab, pod("files", container={"workingDir": "/www"}))
+    (tmp_path / "page").write_text("hello")
+    lab.kctl("cp", str(tmp_path / "page"), "files:index.html")
+    assert lab.kctl("exec", "files", "--", "cat", "/www/index.html") == "hello"
+    lab.kctl("exec", "files", "--", "ln", "-s", "/../../../www", "/tmp/out")
+    assert lab.kctl("cp", "files:/tmp/out/index.html", "-") == "hello"
+    lab.kctl("cp", "-", "files:/tmp/out/second", stdin=b"from a pipe")
+    lab.kctl("cp", "files:/www/second", str(tmp_path))
+    assert (tmp_path / "second").read_text() == "from a pipe"
+
+
+def test_cp_says_what_is_wrong(lab: LabUnderTest, tmp_path: Path) -> None:
+    """One line, exit code 1, and nothing half done."""
+    up(
+        lab,
+        pod(
+            "files",
+            "sh",
+            "-c",
+            "mkdir /tmp/dir; mkfifo /tmp/dir/pipe; echo a > /tmp/dir/a; trap 'exit 0' TERM; while :; do sleep 0.2; done",
+        ),
+    )
+    for words, text in (
+        (("files:/nope", str(tmp_path)), b"No such file"),
+        ((str(tmp_path / "nope"), "files:/tmp"), b"no such file"),
+        ((str(tmp_path), "files:/tmp/no/such"), b"no such folder"),
+        (("files:/a", "files:/b"), b"one of source and destination"),
+        (("none:/a", "x"), b"NotFound"),
+        (("files:/tmp/dir/pipe", "-"), b"neither a file nor a folder"),
+    ):
+        result = lab.run("cp", *words)
+        assert (result.returncode, text in result.stderr) == (1, True), (words, result.stderr)
+    result = lab.run("cp", "files:/tmp/dir", str(tmp_path))
+    assert b"a device, pipe or socket is not copied" in result.stderr
+    assert (tmp_path / "dir/a").read_text() == "a\n"
+
+
+def test_cp_acts_as_the_containers_user(lab: LabUnderTest, tmp_path: Path) -> None:
+    """It may do what the container may, and what it makes belongs to it."""
+    up(lab, pod("user", container={"securityContext": {"runAsUser": 1234}}))
+    (tmp_path / "page").write_text("hello")
+    assert b"denied" in lab.run("cp", str(tmp_path / "page"), "user:/etc/page").stderr
+    lab.kctl("cp", str(tmp_path / "page"), "user:/tmp/page")
+    assert lab.kctl("exec", "user", "--", "stat", "-c", "%u", "/tmp/page") == "1234\n"
+
+
+def test_cp_is_not_led_out_by_the_containers_links(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Neither by those to paths of the node, nor by the kernel's own in /proc."""
+    secret = Path("/tmp/pinnace-test-secret")
+    secret.write_text("of the node")
+    try:
+        up(
+            lab,
+            pod(
+                "bad",
+                "sh",
+                "-c",
+                "ln -s /tmp/pinnace-test-secret /tmp/s; ln -s /proc/self/fd/3 /tmp/f; ln -s /proc/1/root /tmp/r; sleep 600",
+            ),
+        )
+        for name in ("s", "f", "r/etc/passwd", "r"):
+            result = lab.run("cp", f"bad:/tmp/{name}", "-")
+            assert result.returncode == 1, name
+            assert b"of the node" not in result.stdout
+        (tmp_path / "x").write_text("x")
+        lab.run("cp", str(tmp_path / "x"), "bad:/tmp/s")
+        assert secret.read_text() == "of the node"
+    finally:
+        secret.unlink()

@@ -32,15 +32,17 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
     for source, target in zip(stdio, (0, 1, 2), strict=True):
         os.dup2(source, target)
         os.close(source)
+    # A path that is relative is so to the working directory.
+    path = request["path"] if request["path"].startswith("/") else f"{config['cwd']}/{request['path']}"
     _enter(bundle, config)
     reply({"pid": os.getpid()})
     root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     code = 1
     try:
         if request["unpack"]:
-            code = tarstreams.unpack(root, request["path"], open(0, "rb", buffering=0, closefd=False))
+            code = tarstreams.unpack(root, path, open(0, "rb", buffering=0, closefd=False))
         else:
-            code = tarstreams.pack(root, request["path"], open(1, "wb", buffering=0, closefd=False))
+            code = tarstreams.pack(root, path, open(1, "wb", buffering=0, closefd=False))
     except BrokenPipeError:
         # Whom it was for has gone.
         pass

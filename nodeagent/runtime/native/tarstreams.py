@@ -110,7 +110,7 @@ class _Packer:
             info = _info(name, status, tarfile.REGTYPE)
             info.size = status.st_size
             content = _Exactly(file)
-            self._tar.addfile(info, content)
+            self._tar.addfile(info, content)  # type: ignore[arg-type]
             if content.short:
                 self._skip(name, "it became shorter while it was read")
 
@@ -122,7 +122,7 @@ class _Exactly:
         self._file = file
         self.short = False
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         data = b""
         while len(data) < size:
             chunk = self._file.read(size - len(data))
@@ -141,23 +141,20 @@ def _info(name: str, status: os.stat_result, kind: bytes) -> tarfile.TarInfo:
 
 
 def unpack(root: int, path: str, source: IO[bytes]) -> int:
-    """A tree into the folder `path`, or under that name where there is no such folder. Returns 0. Raises OSError,
-    tarfile.TarError."""
+    """A tree into the folder `path`, or under that name where there is no such folder. Returns 0. Raises OSError."""
     os.umask(0)
     base, name = _destination(root, path)
-    later: list[tuple[list[str], int]] = []
-    with tarfile.open(fileobj=source, mode="r|", bufsize=CHUNK) as tar:
-        for member in tar:
-            # The library keeps all it has seen.
-            tar.members = []
-            parts = _parts(member.name)
-            if name:
-                parts[0] = name
-            _take(tar, member, base, parts, later)
-    for parts, mode in reversed(later):
-        fd = _descend(base, parts)
-        os.fchmod(fd, mode)
-        os.close(fd)
+    unpacker = _Unpacker(base)
+    try:
+        with tarfile.open(fileobj=source, mode="r|", bufsize=CHUNK) as tar:
+            while (member := tar.next()) is not None:
+                # The library keeps all it has seen.
+                vars(tar)["members"] = []
+                parts = _parts(member.name)
+                unpacker.take(tar, member, [name, *parts[1:]] if name else parts)
+    except tarfile.TarError as error:
+        raise Refused(f"not a usable tar stream: {error}") from None
+    unpacker.finish()
     return 0
 
 
@@ -198,33 +195,47 @@ def _descend(base: int, parts: list[str]) -> int:
     return current
 
 
-def _take(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, base: int, parts: list[str], later: list[tuple[list[str], int]]
-) -> None:
-    mode = member.mode & 0o777
-    if member.isdir():
-        fd = _descend(base, parts)
-        os.fchmod(fd, mode | 0o700)
-        os.close(fd)
+class _Unpacker:
+    def __init__(self, base: int) -> None:
+        self._base = base
+        # Folders whose owner may not write to them: what goes into them goes first.
+        self._closed: list[tuple[list[str], int]] = []
+
+    def take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parts: list[str]) -> None:
+        """Raises Refused."""
+        if member.isdir():
+            self._folder(parts, member.mode & 0o777)
+            return
+        parent = _descend(self._base, parts[:-1])
+        try:
+            if member.isreg():
+                _file(tar, member, parent, parts[-1])
+            elif member.issym():
+                _free(parent, parts[-1])
+                os.symlink(member.linkname, parts[-1], dir_fd=parent)
+            else:
+                raise Refused("only files, folders and symbolic links are unpacked")
+        except OSError as error:
+            raise Refused(f"{'/'.join(parts)}: {error.strerror}") from None
+        finally:
+            os.close(parent)
+
+    def _folder(self, parts: list[str], mode: int) -> None:
+        fd = _descend(self._base, parts)
+        try:
+            # A folder of someone else's, such as /tmp, stays as it is.
+            with contextlib.suppress(PermissionError):
+                os.fchmod(fd, mode | 0o700)
+        finally:
+            os.close(fd)
         if mode & 0o700 != 0o700:
-            # What is to go into it goes first.
-            later.append((parts, mode))
-        return
-    parent = _descend(base, parts[:-1])
-    try:
-        if member.isreg():
-            _file(tar, member, parent, parts[-1])
-        elif member.issym():
-            _free(parent, parts[-1])
-            os.symlink(member.linkname, parts[-1], dir_fd=parent)
-        else:
-            raise Refused(f"{member.name}: only files, folders and symbolic links are unpacked")
-    except Refused:
-        raise
-    except OSError as error:
-        raise Refused(f"{'/'.join(parts)}: {error.strerror}") from None
-    finally:
-        os.close(parent)
+            self._closed.append((parts, mode))
+
+    def finish(self) -> None:
+        for parts, mode in reversed(self._closed):
+            fd = _descend(self._base, parts)
+            os.fchmod(fd, mode)
+            os.close(fd)
 
 
 def _file(tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, leaf: str) -> None:
@@ -238,7 +249,7 @@ def _file(tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, leaf: str)
         fd = os.open(leaf, _SINK | os.O_EXCL, 0o600, dir_fd=parent)
     with open(fd, "wb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Refused(f"{member.name}: there is something else than a file")
+            raise Refused("there is something else than a file")
         content = tar.extractfile(member)
         while content is not None and (data := content.read(CHUNK)):
             view = memoryview(data)
@@ -252,5 +263,5 @@ def _file(tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, leaf: str)
 def _free(parent: int, leaf: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(os.stat(leaf, dir_fd=parent, follow_symlinks=False).st_mode):
-            raise Refused(f"{leaf}: a folder is in the way of a link")
+            raise Refused("a folder is in the way of a link")
         os.unlink(leaf, dir_fd=parent)
