@@ -40,6 +40,7 @@ from nodeagent.streams.attach import AttachStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
 from nodeagent.streams.oneshot import run_in
+from nodeagent.streams.ports import PortStreams
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
 from pinnace import pki, podresources
@@ -107,6 +108,7 @@ class Agent:
             ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
             | AttachStreams(self._pods, runtime).handlers()
+            | PortStreams(self._pods).handlers()
             | LogStreams(self._pods, self._clock).handlers()
         )
         session = Session(config.server, config.state_dir / "pki", self._clock)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -213,3 +216,76 @@ def test_cp_is_not_led_out_by_the_containers_links(lab: LabUnderTest, tmp_path: 
         assert secret.read_text() == "of the node"
     finally:
         secret.unlink()
+
+
+# Answers each connection with what it has read, once that has ended.
+ECHO = "while :; do nc -l -p 7000 -e sh -c 'cat > /tmp/got; cat /tmp/got'; done"
+
+
+class Forward:
+    """kctl port-forward, running."""
+
+    def __init__(self, call: subprocess.Popen[bytes]) -> None:
+        self.call = call
+        assert call.stdout is not None
+        line = call.stdout.readline().decode()
+        assert line.startswith("Forwarding from 127.0.0.1:"), (line, call.stderr and call.stderr.read(4096))
+        self.port = int(line.split(":")[1].split()[0])
+
+    def talk(self, data: bytes) -> bytes:
+        """Send, half-close, and read to the end."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            said = b""
+            while chunk := sock.recv(65536):
+                said += chunk
+            return said
+
+
+@contextlib.contextmanager
+def forwarded(lab: LabUnderTest, *arguments: str) -> Iterator[Forward]:
+    with started(lab, "port-forward", *arguments) as call:
+        try:
+            yield Forward(call)
+        finally:
+            call.kill()
+
+
+def test_port_forward_half_closes_both_ways(lab: LabUnderTest) -> None:
+    """The server answers after the client has ended its side; the port is the pod's loopback."""
+    up(lab, pod("echo", "sh", "-c", ECHO))
+    data = os.urandom(1 << 20)
+    with forwarded(lab, "echo", ":7000") as forward:
+        assert eventually(lambda: forward.talk(data)) == data
+        # Data and the server's end of it first, then the client still speaks.
+        with socket.create_connection(("127.0.0.1", forward.port), timeout=30) as sock:
+            sock.sendall(b"once more")
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(100) == b"once more"
+            assert sock.recv(100) == b""
+
+
+def test_port_forward_carries_many_connections_at_once(lab: LabUnderTest) -> None:
+    """Each gets its own answer."""
+    up(lab, pod("web", "sh", "-c", "mkdir /srv; for i in $(seq 40); do echo page $i > /srv/$i; done; httpd -f -p 80 -h /srv"))
+    with forwarded(lab, "pod/web", "0:80") as forward:
+        eventually(lambda: b"page 1" in forward.talk(b"GET /1 HTTP/1.0\r\n\r\n"))
+        with ThreadPoolExecutor(40) as pool:
+            said = list(pool.map(lambda n: forward.talk(b"GET /%d HTTP/1.0\r\n\r\n" % n), range(1, 41)))
+    for number, answer in enumerate(said, 1):
+        assert answer.endswith(b"page %d\n" % number)
+
+
+def test_port_forward_says_what_is_wrong(lab: LabUnderTest) -> None:
+    """A port that nobody listens on, one that is taken here, and a pod that goes."""
+    up(lab, pod("none"))
+    assert b"is not a port pair" in lab.run("port-forward", "none", "x:80").stderr
+    with forwarded(lab, "none", ":81") as forward:
+        assert forward.talk(b"hello") == b""
+        assert forward.call.stderr is not None
+        assert b"cannot connect to 127.0.0.1:81 in the pod: Connection refused" in forward.call.stderr.readline()
+        assert b"unable to listen on port" in lab.run("port-forward", "none", f"{forward.port}:80").stderr
+        lab.kctl("delete", "pod", "none", "--now")
+        forward.talk(b"hello")
+        assert forward.call.wait(20) == 1
