@@ -55,9 +55,12 @@ def _enter(bundle: str, config: dict[str, Any]) -> None:
     """What is written counts for the container; when its memory runs out, this process goes and not the container's."""
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
-    doors = [os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in config["cgroups"]]
-    execs.enter(bundle, config, sc.CLONE_NEWNS)
-    for door in doors:
-        os.write(door, b"0")
-        os.close(door)
-    init.drop_privileges(config, b"")
+    for folder in config["cgroups"]:
+        with open(f"{folder}/cgroup.procs", "w") as file:
+            file.write("0")
+    confinement = init.Confinement(config)
+    # Made for the container's program, and not for ours.
+    confinement.filter = b""
+    execs.enter(bundle, sc.CLONE_NEWNS)
+    confinement.enter_user()
+    init.drop_privileges(config, confinement)

@@ -125,14 +125,13 @@ class StreamsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
-        """For each image an offer, the layers that the node then wants, and the image back.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadImage(self, request_iterator, context):
-        """An archive as stdin frames; the loaded images come back.
+        """For each image an offer, the layers that the node then wants, and the image back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
