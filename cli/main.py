@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("attach", "Attach to a container that runs"),
     "port-forward": ("portforward", "Reach ports of a pod from here"),
     "cp": ("cp", "Copy files and folders to and from containers"),
+    "top": ("top", "Show what nodes and pods use"),
     "wait": ("wait", "Wait for a condition of objects"),
     "events": ("events", "List events, oldest first"),
     "why": ("why", "Explain the scheduler's last decision about a pod"),
