@@ -17,20 +17,22 @@ class ExecOptions(_message.Message):
     def __init__(self, command: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., tty: _Optional[bool] = ...) -> None: ...
 
 class LogOptions(_message.Message):
-    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes")
+    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes", "wait")
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     TAILLINES_FIELD_NUMBER: _ClassVar[int]
     SINCENANOS_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     LIMITBYTES_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     follow: bool
     tailLines: int
     sinceNanos: int
     previous: bool
     timestamps: bool
     limitBytes: int
-    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ...) -> None: ...
+    wait: bool
+    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ..., wait: _Optional[bool] = ...) -> None: ...
 
 class AttachOptions(_message.Message):
     __slots__ = ("stdin",)
