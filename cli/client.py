@@ -30,6 +30,12 @@ class Client:
         self.channel = grpc.secure_channel(context.server.replace("unix://", "unix:"), credentials, options=_OPTIONS)
         self.objects = objects_pb2_grpc.ObjectsStub(self.channel)
 
+    def aio_channel(self) -> Any:
+        """A channel of its own, for asyncio."""
+        context = self.context
+        credentials = grpc.ssl_channel_credentials(context.ca, context.key, context.certificate)
+        return grpc.aio.secure_channel(context.server.replace("unix://", "unix:"), credentials, options=_OPTIONS)
+
     def call(self, method: Callable[..., Any], request: Any, *, timeout: float | None = DEADLINE) -> Any:
         """A unary call. Raises ApiError."""
         try:

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from prometheus_client import generate_latest
 
-from controlplane import bootstrap, identityfiles, metrics, tokens
+from controlplane import bootstrap, cadvisor, identityfiles, metrics, tokens
 from controlplane.api import verbs
 from controlplane.api.cluster import Cluster
 from controlplane.api.guard import Guard
@@ -35,7 +35,7 @@ from controlplane.election import Elector
 from controlplane.scheduler.service import Scheduler
 from controlplane.store import Backend, Store
 from controlplane.web import Request, Response, Route, Web
-from pinnace import pki
+from pinnace import kinds, pki
 from pinnace.api.v1 import cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
 from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest
@@ -169,9 +169,9 @@ class ControlPlane:
         await server.start()
         if config.socket:
             os.chmod(config.socket, 0o600)
-        return server, await self._serve_web(store, files) if config.web else None
+        return server, await self._serve_web(store, nodes, files) if config.web else None
 
-    async def _serve_web(self, store: Store, files: identityfiles.Files) -> asyncio.Server:
+    async def _serve_web(self, store: Store, nodes: Nodes, files: identityfiles.Files) -> asyncio.Server:
         async def ca(request: Request) -> Response:
             return Response(files.ca.certificate, "application/x-pem-file")
 
@@ -181,6 +181,11 @@ class ControlPlane:
         async def scrape(request: Request) -> Response:
             metrics.revision.set(store.revision)
             return Response(generate_latest(metrics.REGISTRY), "text/plain; version=0.0.4; charset=utf-8")
+
+        async def scrape_containers(request: Request) -> Response:
+            names = [node.metadata.name for node in store.view(lambda tx: tx.list(kinds.NODE))]
+            found = await cadvisor.ask(nodes.switchboard, names)
+            return Response(cadvisor.render(found), "text/plain; version=0.0.4; charset=utf-8")
 
         async def join(request: Request) -> Response:
             return await self._join(store, files.ca, request)
@@ -192,6 +197,7 @@ class ControlPlane:
             "/readyz": health,
             "/livez": health,
             "/metrics": scrape,
+            "/metrics/cadvisor": scrape_containers,
         }
         host, _, port = self._config.web.rpartition(":")
         web = Web(routes, public=frozenset({"/ca.pem", "/join"}))

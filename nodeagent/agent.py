@@ -38,11 +38,15 @@ from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import Handle
 from nodeagent.session import Session
 from nodeagent.staticpods import StaticPods
+from nodeagent.stats import Collector
+from nodeagent.streams.attach import AttachStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
 from nodeagent.streams.oneshot import run_in
+from nodeagent.streams.ports import PortStreams
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
+from nodeagent.streams.statstreams import StatStreams
 from pinnace import pki, podresources
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock
@@ -111,7 +115,10 @@ class Agent:
         streams = Streams(
             ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
+            | AttachStreams(self._pods, runtime).handlers()
+            | PortStreams(self._pods).handlers()
             | LogStreams(self._pods, self._clock).handlers()
+            | StatStreams(self._collector(services)).handlers()
         )
         session = Session(config.server, config.state_dir / "pki", self._clock)
         mac = mac_of(config.node)
@@ -139,6 +146,10 @@ class Agent:
             except OSError as error:
                 log.warning("no_route server=%s error=%s", self._config.server, error)
                 await self._clock.sleep(RETRY_NETWORK)
+
+    def _collector(self, services: Services) -> Collector:
+        config = self._config
+        return Collector(self._pods, services.cgroups, self._clock, node=config.node, capacity=config.resources.capacity)
 
     def _eviction(self, services: Services, reporter: Reporter, status: NodeStatus, gc: ImageGc) -> EvictionManager:
         config = self._config

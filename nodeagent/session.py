@@ -86,8 +86,11 @@ class Session:
                 log.info("session_opened pod_cidr=%s", message.welcome.podCIDR)
             elif kind == "assignment":
                 assigned(message.assignment)
-            elif kind == "stream" and len(self._streams) < MAX_STREAMS:
-                task = asyncio.ensure_future(streams.serve(self._stub, message.stream))
+            elif kind == "stream" and not message.stream.HasField("open"):
+                streams.withdraw(message.stream.id)
+            elif kind == "stream" and len(self._streams) < MAX_STREAMS * 2:
+                busy = len(self._streams) >= MAX_STREAMS
+                task = asyncio.ensure_future(streams.serve(self._stub, message.stream, busy=busy))
                 self._streams.add(task)
                 task.add_done_callback(self._streams.discard)
 

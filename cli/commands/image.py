@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli import flags, nodewise, tables
+from cli.carry import raise_exit
 from cli.commands import imageload
-from cli.commands.logs import raise_exit
 from cli.sizes import size
 from pinnace import kinds
 from pinnace.errors import BadRequest, NotFound

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli import flags, nodewise
-from cli.commands.logs import raise_exit
+from cli.carry import raise_exit
 from cli.sizes import size
 from pinnace.errors import BadRequest
 

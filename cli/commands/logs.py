@@ -1,66 +1,103 @@
-"""`kctl logs`: a container's output."""
+"""`kctl logs`: what containers say, of one pod or many, so far or as they say it."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from datetime import datetime
 from typing import Any
 
-from cli import flags
-from pinnace import errors, kinds
+from cli import flags, logreader
+from cli.loglines import Printer, Source
+from cli.pods import pod_name
+from pinnace import kinds
 from pinnace.errors import BadRequest
+
+# Lines of each container when many pods are asked for, as kubectl has it; and streams at once.
+TAIL_OF_MANY = 10
+MAX_REQUESTS = 50
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("logs", "Print the logs of a container: kctl logs web -f --tail 20")
-    parser.add_argument("pod", help="name, or pod/name")
+    args = _parser().parse_intermixed_args(arguments)
+    container = args.container or args.container_
+    _check(args, container)
+    client = flags.client(args)
+    namespace = client.context.namespace
+    printer = Printer(prefix=args.prefix)
+    reader = logreader.LogReader(client, _options(args), printer)
+    choice: dict[str, Any] = {"container": container, "every": args.all_containers}
+    many = logreader.Many(reader, args.max_log_requests)
+    if args.selector:
+        if args.follow:
+            return logreader.follow_selected(client, many, namespace, args.selector, **choice)
+        return logreader.read_all(client, reader, namespace, args.selector, **choice)
+    name = pod_name(args.pod)
+    if not args.all_containers and (container or not args.prefix):
+        # No more than one call: the control plane knows which container is the default.
+        reader.read(Source(namespace, name, container))
+        return 0
+    found = logreader.sources(client.get(kinds.POD, namespace, name), **choice)
+    for source in found:
+        many.add(source) if args.follow else reader.read(source)
+    return many.wait()
+
+
+def _parser() -> flags.Parser:
+    parser = flags.Parser("logs", "Print the logs of containers: kctl logs web -f --tail 20, kctl logs -f -l app=web --prefix")
+    parser.add_argument("pod", nargs="?", default="", help="name, or pod/name")
     parser.add_argument("container_", nargs="?", default="", metavar="container")
     parser.add_argument("-c", "--container", default="")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as the container writes")
-    parser.add_argument("--tail", type=int, default=-1, help="only the last lines")
+    parser.add_argument("--all-containers", action="store_true", help="all of the pod, init and ephemeral ones too")
+    parser.add_argument("-l", "--selector", default="", help="label selector; with -f also pods that come later")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as they write, across rotations and restarts")
+    parser.add_argument("--prefix", action="store_true", help="say before each line whose it is")
+    parser.add_argument("--tail", type=int, default=None, help=f"only the last lines (default: all; {TAIL_OF_MANY} with -l)")
     parser.add_argument("--since", type=flags.seconds, default=None, help="only what is newer, such as 5m")
+    parser.add_argument("--since-time", type=_nanos, default=None, help="only what is newer, such as 2026-01-31T12:00:00Z")
     parser.add_argument("-p", "--previous", action="store_true", help="the run before this one")
     parser.add_argument("--timestamps", action="store_true")
-    parser.add_argument("--limit-bytes", type=int, default=0)
-    args = parser.parse_intermixed_args(arguments)
-    client = flags.client(args)
-    from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
+    parser.add_argument("--limit-bytes", type=int, default=0, help="of each container")
+    parser.add_argument(
+        "--max-log-requests", type=int, default=MAX_REQUESTS, help="containers followed at once (default: %(default)s)"
+    )
+    return parser
+
+
+def _nanos(text: str) -> int:
+    """RFC 3339 as nanoseconds since the epoch. Raises argparse.ArgumentTypeError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a time with its zone, such as 2026-01-31T12:00:00Z')
+    return int(moment.timestamp() * 1_000_000) * 1000
+
+
+def _check(args: Any, container: str) -> None:
+    if bool(args.pod) == bool(args.selector):
+        raise BadRequest("name a pod, or select some with -l")
+    if args.all_containers and container:
+        raise BadRequest("--all-containers and the name of one cannot be used together")
+    if args.since is not None and args.since_time is not None:
+        raise BadRequest("only one of --since and --since-time may be used")
+    if args.max_log_requests < 1:
+        raise BadRequest("--max-log-requests must be 1 or more")
+
+
+def _options(args: Any) -> Any:
+    from pinnace.api.v1 import streams_pb2
 
     options = streams_pb2.LogOptions(
-        follow=args.follow, previous=args.previous, timestamps=args.timestamps, limitBytes=args.limit_bytes
-    )
-    if args.tail >= 0:
-        options.tailLines = args.tail
+        follow=args.follow, previous=args.previous, timestamps=args.timestamps, limitBytes=args.limit_bytes,
+        wait=args.follow and bool(args.selector),
+    )  # fmt: skip
+    tail = args.tail if args.tail is not None else TAIL_OF_MANY if args.selector else -1
+    if tail >= 0:
+        options.tailLines = tail
     if args.since is not None:
         options.sinceNanos = time.time_ns() - int(args.since * 1e9)
-    opening = streams_pb2.OpenStream(
-        namespace=client.context.namespace,
-        pod=pod_name(args.pod),
-        container=args.container or args.container_,
-        logs=options,
-    )
-    stub = streams_pb2_grpc.StreamsStub(client.channel)
-    for frame in client.stream(stub.Logs, opening):
-        kind = frame.WhichOneof("frame")
-        if kind == "stdout":
-            sys.stdout.buffer.write(frame.stdout)
-            sys.stdout.buffer.flush()
-        elif kind == "exit":
-            raise_exit(frame.exit)
-            return 0
-    print("error: the stream ended before the log did", file=sys.stderr)
-    return 1
-
-
-def pod_name(word: str) -> str:
-    """The name in `web` or `pod/web`. Raises BadRequest for another kind."""
-    kind, slash, name = word.rpartition("/")
-    if slash and kinds.by_word(kind) is not kinds.POD:
-        raise BadRequest(f"{word}: only pods have containers")
-    return name
-
-
-def raise_exit(exit_: Any) -> None:
-    """Raise what a stream's last frame says went wrong."""
-    if exit_.message:
-        raise errors.BY_REASON.get(exit_.reason, errors.Internal)(exit_.message)
+    if args.since_time is not None:
+        options.sinceNanos = args.since_time
+    return options

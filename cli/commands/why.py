@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli import flags, tables
-from cli.commands.logs import pod_name
+from cli.pods import pod_name
 
 
 def run(arguments: list[str]) -> int:

@@ -21,6 +21,31 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         opening = await _opening(source, "exec")
         if not opening.exec.command:
             raise BadRequest("exec needs a command")
+        async for frame in self._in_container(opening, source):
+            yield frame
+
+    async def Attach(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        source = aiter(frames)
+        async for frame in self._in_container(await _opening(source, "attach"), source):
+            yield frame
+
+    async def Copy(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        source = aiter(frames)
+        opening = await _opening(source, "copy")
+        if not opening.copy.path or "\0" in opening.copy.path:
+            raise BadRequest("copy needs a path in the container")
+        async for frame in self._in_container(opening, source):
+            yield frame
+
+    async def PortForward(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        source = aiter(frames)
+        opening = await _opening(source, "portForward")
+        if not 0 < opening.portForward.port < 1 << 16:
+            raise BadRequest(f"{opening.portForward.port} is not a port")
+        async for frame in self._in_container(opening, source):
+            yield frame
+
+    async def _in_container(self, opening: streams_pb2.OpenStream, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         node = self._locate(opening, running=True)
         async for frame in self._switchboard.client(node, opening, source):
             yield frame
@@ -30,6 +55,13 @@ class Streams(streams_pb2_grpc.StreamsServicer):
             raise BadRequest("Logs needs log options")
         node = self._locate(request, running=False)
         async for frame in self._switchboard.client(node, request, None):
+            yield frame
+
+    async def Stats(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        if request.WhichOneof("kind") != "stats":
+            raise BadRequest("Stats needs options of statistics")
+        self._store.get(kinds.NODE, "", request.node)
+        async for frame in self._switchboard.client(request.node, request, None):
             yield frame
 
     async def LoadImage(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
@@ -76,7 +108,7 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         if not pod.spec.nodeName:
             raise BadRequest(f"pod {opening.pod} does not have a host assigned")
         if running and pod.status.phase in ("Succeeded", "Failed"):
-            raise BadRequest(f"cannot exec in a stopped pod: its phase is {pod.status.phase}")
+            raise BadRequest(f"cannot reach into a stopped pod: its phase is {pod.status.phase}")
         node: str = pod.spec.nodeName
         return node
 

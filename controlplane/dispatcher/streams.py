@@ -31,6 +31,8 @@ class Carried:
     to_node: asyncio.Queue[Any] = field(default_factory=lambda: asyncio.Queue(DEPTH))
     to_client: asyncio.Queue[Any] = field(default_factory=lambda: asyncio.Queue(DEPTH))
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    # Whether the node has said its last.
+    ended: bool = False
 
 
 class Switchboard:
@@ -59,11 +61,15 @@ class Switchboard:
                 feeder = asyncio.ensure_future(_pump(frames, carried.to_node))
             while (frame := await carried.to_client.get()) is not None:
                 yield frame
+            carried.ended = True
         finally:
             self._streams.pop(id_, None)
             if feeder is not None:
                 feeder.cancel()
             _end(carried.to_node)
+            if carried.answered.is_set() and not carried.ended:
+                # On the session, for an agent that is held up by a process that reads nothing reads no frames either.
+                self._offer(node, nodes_pb2.StreamOffer(id=id_))
 
     async def node(self, node: str, frames: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """The agent's side. Raises NotFound and Forbidden for an id that is not its own."""

@@ -63,6 +63,8 @@ def write(
     may = security.privileges(pod, container, security.Host(held(), apparmor.loaded()))
     home = "/root" if who.user == 0 else "/"
     env.setdefault("HOME", home)
+    if container.tty:
+        env.setdefault("TERM", "xterm")
     env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)

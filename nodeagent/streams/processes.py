@@ -1,4 +1,4 @@
-"""Processes that people run in containers: exec, with pipes or a terminal."""
+"""Processes that people run in containers: exec, with pipes or a terminal; and those that copy files for them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ class ProcessStreams:
         self._runtime = runtime
 
     def handlers(self) -> dict[str, Handler]:
-        return {"exec": self._exec}
+        return {"exec": self._exec, "copy": self._copy}
 
     async def _exec(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
         handle = running(self._pods, opening)
         config = ExecConfig(tuple(opening.exec.command), opening.exec.tty)
         session = Terminal(outgoing) if opening.exec.tty else Pipes(outgoing, stdin=opening.exec.stdin)
         await _serve(session, incoming, self._runtime.exec(handle, config, session.child, session.adopt))
+
+    async def _copy(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
+        handle = running(self._pods, opening)
+        session = Pipes(outgoing, stdin=opening.copy.unpack)
+        copying = self._runtime.copy(handle, opening.copy.path, session.child, unpack=opening.copy.unpack)
+        await _serve(session, incoming, copying)
 
 
 def running(pods: PodManager, opening: Any) -> Handle:

@@ -13,7 +13,7 @@ import resource
 import select
 import signal
 
-from nodeagent.runtime.native import capabilities, rootfs
+from nodeagent.runtime.native import capabilities, rootfs, terminals
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -60,8 +60,9 @@ class Confinement:
         raise OSError("AppArmor is not enabled on the host")
 
 
-def run(config: dict[str, Any], bundle: str, parent: int) -> None:
-    """Become the program of `config`. Raises OSError; never returns. For `parent` see `end_with`."""
+def run(config: dict[str, Any], bundle: str, parent: int, console: int = -1) -> None:
+    """Become the program of `config`. Raises OSError; never returns. For `parent` see `end_with`; `console` is the Unix
+    socket that the master of its terminal is sent through, -1 for none."""
     # The monitor's end is the container's end. Set again below: the kernel clears it when credentials change.
     end_with(parent)
     hide()
@@ -77,6 +78,8 @@ def run(config: dict[str, Any], bundle: str, parent: int) -> None:
         # there takes a mask away or makes a read-only mount writable.
         confinement.enter_user()
         sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    if console >= 0:
+        terminals.take(console, config["user"], console=True)
     become(config, confinement, parent)
 
 

@@ -4,8 +4,8 @@ It must never import gRPC, protobuf, asyncio or anything of the agent. It listen
 request a message) and forks for every request; the fork does the work and answers, so that the launcher is free at
 once and a slow start delays nobody.
 
-Requests: {"id", "op": "sandbox" | "unpin" | "start" | "exec", ...}. Answers: {"id", "ok": ...}, {"id", "error": text}, or
-{"id", "lost": text} for a fork that was killed; after an answer of its own that one means nothing.
+Requests: {"id", "op": "sandbox" | "unpin" | "start" | "exec" | "copy", ...}. Answers: {"id", "ok": ...}, {"id", "error":
+text}, or {"id", "lost": text} for a fork that was killed; after an answer of its own that one means nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 
-from nodeagent.runtime.native import execs, monitor, sandbox
+from nodeagent.runtime.native import copies, execs, monitor, sandbox
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -175,6 +175,8 @@ def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[
             monitor.run(request["bundle"], lambda state: answer({"ok": state}))
         case "exec":
             execs.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
+        case "copy":
+            copies.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
         case _:
             raise ValueError(f"unknown request {request['op']}")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import signal
+import socket
 import time
 
-from nodeagent.runtime.native import init, oom
+from nodeagent.runtime.native import attachments, init, oom, terminals
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.logfile import LogFile
+from nodeagent.runtime.native.tending import Tender
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-CHUNK = 64 << 10
-# Seconds to go on reading output after the end: processes outside the pid namespace may hold the pipes open.
-DRAIN = 0.5
+# Clients that may wait to be attached.
+BACKLOG = 16
 
 
 def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
@@ -40,7 +40,9 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
             raise OSError("the container has been started already")
         log = LogFile(config["log"], config["log_max_bytes"], config["log_max_files"])
         watch = oom.Watch(config["cgroups"])
-        pid, pipes, failure = _start(config, bundle)
+        # From the beginning, so that the first word of the program can be heard.
+        listener = attachments.listen(bundle, BACKLOG)
+        pid, streams, failure = _start(config, bundle)
         if failure:
             os.waitpid(pid, 0)
             raise OSError(failure)
@@ -53,15 +55,51 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
         }
         save(f"{bundle}/state.json", state)
     reply(state)
-    status = _tend(pid, pipes, log, watch)
+    tender = Tender(listener, streams.outputs, streams.stdin, terminal=config["terminal"], log=log, watch=watch)
+    status = tender.run(pid)
     log.close()
     save(f"{bundle}/exit.json", _exit_record(status, oom_killed=watch.killed()))
 
 
-def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], str]:
-    """Fork init in a new pid namespace. Returns its pid, the output pipes, and what went wrong."""
-    out_read, out_write = os.pipe2(os.O_CLOEXEC)
-    err_read, err_write = os.pipe2(os.O_CLOEXEC)
+class Streams:
+    """Both ends of the program's standard streams. A terminal's master comes later, from the program's side."""
+
+    def __init__(self, terminal: dict[str, Any]) -> None:
+        self.outputs: dict[int, bytes] = {}
+        self.stdin = -1
+        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._child = [self._null] * 3
+        self._ours: socket.socket | None = None
+        self.console: socket.socket | None = None
+        if terminal["tty"]:
+            self._ours, self.console = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        else:
+            for target, name in ((1, b"stdout"), (2, b"stderr")):
+                ours, self._child[target] = os.pipe2(os.O_CLOEXEC)
+                self.outputs[ours] = name
+            if terminal["stdin"]:
+                self._child[0], self.stdin = os.pipe2(os.O_CLOEXEC)
+
+    def take(self) -> None:
+        """In the program's process, before it has a terminal: what it reads and writes until then."""
+        for target, source in enumerate(self._child):
+            os.dup2(source, target)
+
+    def settle(self, *, runs: bool) -> None:
+        """In the monitor, once the program runs or has failed to."""
+        for fd in {self._null, *self._child}:
+            os.close(fd)
+        if self._ours is not None and self.console is not None:
+            self.console.close()
+            if runs:
+                self.stdin = terminals.receive(self._ours)[1][0]
+                self.outputs[self.stdin] = b"stdout"
+            self._ours.close()
+
+
+def _start(config: dict[str, Any], bundle: str) -> tuple[int, Streams, str]:
+    """Fork init in a new pid namespace. Returns its pid, its streams, and what went wrong."""
+    streams = Streams(config["terminal"])
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
     cgroup = init.unified(config["cgroups"])
     pid = sc.fork(init.enter_pid_namespace(config), cgroup)
@@ -69,21 +107,20 @@ def _start(config: dict[str, Any], bundle: str) -> tuple[int, dict[int, bytes], 
         try:
             os.setsid()
             os.close(fail_read)
-            null = os.open("/dev/null", os.O_RDONLY)
-            for source, target in ((null, 0), (out_write, 1), (err_write, 2)):
-                os.dup2(source, target)
-            init.run(config, bundle, fail_write)
+            streams.take()
+            init.run(config, bundle, fail_write, -1 if streams.console is None else streams.console.fileno())
         except BaseException as error:
             os.write(fail_write, reason(error, config["args"]).encode()[:4000])
         finally:
             os._exit(127)
-    for fd in (out_write, err_write, fail_write, *([cgroup] if cgroup >= 0 else [])):
+    for fd in (fail_write, *([cgroup] if cgroup >= 0 else [])):
         os.close(fd)
     failure = b""
     while chunk := os.read(fail_read, 4096):
         failure += chunk
     os.close(fail_read)
-    return pid, {out_read: b"stdout", err_read: b"stderr"}, failure.decode(errors="replace")
+    streams.settle(runs=not failure)
+    return pid, streams, failure.decode(errors="replace")
 
 
 def reason(error: BaseException, args: list[str]) -> str:
@@ -92,39 +129,6 @@ def reason(error: BaseException, args: list[str]) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f'exec: "{os.fsdecode(error.filename)}": {error.strerror.lower()}'
     return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else error.strerror or str(error)
-
-
-def _tend(pid: int, pipes: dict[int, bytes], log: LogFile, watch: oom.Watch) -> int:
-    """Copy output until the process has ended and its pipes are dry. Returns the wait status."""
-    pidfd = os.pidfd_open(pid)
-    poll = select.poll()
-    for fd in (*pipes, pidfd, *watch.fds):
-        poll.register(fd, select.POLLIN)
-    deadline: float | None = None
-    while pipes or deadline is None:
-        timeout = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
-        ready = poll.poll(timeout)
-        if not ready and deadline is not None:
-            break
-        for fd, _ in ready:
-            if fd == pidfd:
-                poll.unregister(pidfd)
-                deadline = time.monotonic() + DRAIN
-            elif fd in watch.fds:
-                watch.notice()
-            else:
-                _drain(fd, pipes, poll, log)
-    return os.waitpid(pid, 0)[1]
-
-
-def _drain(fd: int, pipes: dict[int, bytes], poll: Any, log: LogFile) -> None:
-    data = os.read(fd, CHUNK)
-    if data:
-        log.write(pipes[fd], data)
-    else:
-        poll.unregister(fd)
-        os.close(fd)
-        del pipes[fd]
 
 
 def _exit_record(status: int, *, oom_killed: bool) -> dict[str, Any]:

@@ -204,14 +204,21 @@ class NativeRuntime:
         stdio: tuple[int, int, int] | None,
         terminal: Callable[[int], None] | None = None,
     ) -> int:
+        request = {"op": "exec", "bundle": str(handle.bundle), "args": list(config.args), "env": list(config.env)}
+        return await self._help(request | {"tty": config.tty}, stdio or (), terminal if config.tty else None)
+
+    async def copy(self, handle: Handle, path: str, stdio: tuple[int, int, int], *, unpack: bool) -> int:
+        return await self._help({"op": "copy", "bundle": str(handle.bundle), "path": path, "unpack": unpack}, stdio, None)
+
+    async def _help(self, request: dict[str, Any], stdio: tuple[int, ...], terminal: Callable[[int], None] | None) -> int:
+        """A helper of the launcher's, to its end; its exit code."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         # Closing ours ends the command and all that it started, also when we are killed.
         with ours:
             with theirs:
-                request = {"op": "exec", "bundle": str(handle.bundle), "args": list(config.args), "env": list(config.env)}
-                await self._request(request | {"tty": config.tty}, (*(stdio or ()), theirs.fileno()))
-            if terminal is not None and config.tty:
+                await self._request(request, (*stdio, theirs.fileno()))
+            if terminal is not None:
                 terminal((await _message(ours))[1][0])
             return int((await _message(ours))[0] or b"137")
 

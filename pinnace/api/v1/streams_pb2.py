@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/streams.proto\x12\x0epinnace.api.v1\":\n\x0b\x45xecOptions\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0b\n\x03tty\x18\x03 \x01(\x08\"\x90\x01\n\nLogOptions\x12\x0e\n\x06\x66ollow\x18\x01 \x01(\x08\x12\x16\n\ttailLines\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nsinceNanos\x18\x03 \x01(\x03\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x12\n\ntimestamps\x18\x05 \x01(\x08\x12\x12\n\nlimitBytes\x18\x06 \x01(\x03\x42\x0c\n\n_tailLines\"\x12\n\x10LoadImageOptions\"\x13\n\x11ListImagesOptions\"?\n\x10PullImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\x12\x18\n\x10\x64ockerConfigJson\x18\x02 \x01(\x0c\"\'\n\x12RemoveImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\"!\n\x12PruneImagesOptions\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"\xcb\x03\n\nOpenStream\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12+\n\x04\x65xec\x18\x05 \x01(\x0b\x32\x1b.pinnace.api.v1.ExecOptionsH\x00\x12*\n\x04logs\x18\x06 \x01(\x0b\x32\x1a.pinnace.api.v1.LogOptionsH\x00\x12\x35\n\tloadImage\x18\x07 \x01(\x0b\x32 .pinnace.api.v1.LoadImageOptionsH\x00\x12\x37\n\nlistImages\x18\x08 \x01(\x0b\x32!.pinnace.api.v1.ListImagesOptionsH\x00\x12\x35\n\tpullImage\x18\r \x01(\x0b\x32 .pinnace.api.v1.PullImageOptionsH\x00\x12\x39\n\x0bremoveImage\x18\x0e \x01(\x0b\x32\".pinnace.api.v1.RemoveImageOptionsH\x00\x12\x39\n\x0bpruneImages\x18\x0f \x01(\x0b\x32\".pinnace.api.v1.PruneImagesOptionsH\x00\x42\x06\n\x04kind\"-\n\x0cTerminalSize\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\"5\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"G\n\x05Image\x12\x11\n\treference\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\tsizeBytes\x18\x03 \x01(\x03\x12\x0c\n\x04user\x18\x04 \x01(\t\"A\n\nImageOffer\x12\x12\n\nreferences\x18\x01 \x03(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64iffIds\x18\x03 \x03(\t\"\x1f\n\x0cLayersWanted\x12\x0f\n\x07\x64iffIds\x18\x01 \x03(\t\"/\n\nLayerStart\x12\x0e\n\x06\x64iffId\x18\x01 \x01(\t\x12\x11\n\tsizeBytes\x18\x02 \x01(\x03\"\xd8\x03\n\x05\x46rame\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.pinnace.api.v1.OpenStreamH\x00\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12\x0f\n\x05stdin\x18\x03 \x01(\x0cH\x00\x12\x15\n\x0bstdinClosed\x18\x04 \x01(\x08H\x00\x12\x10\n\x06stdout\x18\x05 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x06 \x01(\x0cH\x00\x12.\n\x06resize\x18\x07 \x01(\x0b\x32\x1c.pinnace.api.v1.TerminalSizeH\x00\x12$\n\x04\x65xit\x18\x08 \x01(\x0b\x32\x14.pinnace.api.v1.ExitH\x00\x12&\n\x05image\x18\t \x01(\x0b\x32\x15.pinnace.api.v1.ImageH\x00\x12\x30\n\nimageOffer\x18\n \x01(\x0b\x32\x1a.pinnace.api.v1.ImageOfferH\x00\x12\x34\n\x0clayersWanted\x18\x0b \x01(\x0b\x32\x1c.pinnace.api.v1.LayersWantedH\x00\x12\x30\n\nlayerStart\x18\x0c \x01(\x0b\x32\x1a.pinnace.api.v1.LayerStartH\x00\x12\x12\n\x08progress\x18\r \x01(\tH\x00\x12\x14\n\nfreedBytes\x18\x0e \x01(\x03H\x00\x42\x07\n\x05\x66rame2\xcc\x03\n\x07Streams\x12\x38\n\x04\x45xec\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12;\n\x04Logs\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12=\n\tLoadImage\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x41\n\nListImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12@\n\tPullImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bRemoveImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bPruneImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/streams.proto\x12\x0epinnace.api.v1\":\n\x0b\x45xecOptions\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0b\n\x03tty\x18\x03 \x01(\x08\"\x9e\x01\n\nLogOptions\x12\x0e\n\x06\x66ollow\x18\x01 \x01(\x08\x12\x16\n\ttailLines\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nsinceNanos\x18\x03 \x01(\x03\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x12\n\ntimestamps\x18\x05 \x01(\x08\x12\x12\n\nlimitBytes\x18\x06 \x01(\x03\x12\x0c\n\x04wait\x18\x07 \x01(\x08\x42\x0c\n\n_tailLines\"\x1e\n\rAttachOptions\x12\r\n\x05stdin\x18\x01 \x01(\x08\"\"\n\x12PortForwardOptions\x12\x0c\n\x04port\x18\x01 \x01(\r\"+\n\x0b\x43opyOptions\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06unpack\x18\x02 \x01(\x08\"$\n\x0cStatsOptions\x12\x14\n\x0cwindowMillis\x18\x01 \x01(\r\"\x12\n\x10LoadImageOptions\"\x13\n\x11ListImagesOptions\"?\n\x10PullImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\x12\x18\n\x10\x64ockerConfigJson\x18\x02 \x01(\x0c\"\'\n\x12RemoveImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\"!\n\x12PruneImagesOptions\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"\x93\x05\n\nOpenStream\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12+\n\x04\x65xec\x18\x05 \x01(\x0b\x32\x1b.pinnace.api.v1.ExecOptionsH\x00\x12*\n\x04logs\x18\x06 \x01(\x0b\x32\x1a.pinnace.api.v1.LogOptionsH\x00\x12\x35\n\tloadImage\x18\x07 \x01(\x0b\x32 .pinnace.api.v1.LoadImageOptionsH\x00\x12\x37\n\nlistImages\x18\x08 \x01(\x0b\x32!.pinnace.api.v1.ListImagesOptionsH\x00\x12\x35\n\tpullImage\x18\r \x01(\x0b\x32 .pinnace.api.v1.PullImageOptionsH\x00\x12\x39\n\x0bremoveImage\x18\x0e \x01(\x0b\x32\".pinnace.api.v1.RemoveImageOptionsH\x00\x12\x39\n\x0bpruneImages\x18\x0f \x01(\x0b\x32\".pinnace.api.v1.PruneImagesOptionsH\x00\x12/\n\x06\x61ttach\x18\t \x01(\x0b\x32\x1d.pinnace.api.v1.AttachOptionsH\x00\x12\x39\n\x0bportForward\x18\n \x01(\x0b\x32\".pinnace.api.v1.PortForwardOptionsH\x00\x12+\n\x04\x63opy\x18\x0b \x01(\x0b\x32\x1b.pinnace.api.v1.CopyOptionsH\x00\x12-\n\x05stats\x18\x0c \x01(\x0b\x32\x1c.pinnace.api.v1.StatsOptionsH\x00\x42\x06\n\x04kind\"-\n\x0cTerminalSize\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\"5\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"G\n\x05Image\x12\x11\n\treference\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\tsizeBytes\x18\x03 \x01(\x03\x12\x0c\n\x04user\x18\x04 \x01(\t\"A\n\nImageOffer\x12\x12\n\nreferences\x18\x01 \x03(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64iffIds\x18\x03 \x03(\t\"\x1f\n\x0cLayersWanted\x12\x0f\n\x07\x64iffIds\x18\x01 \x03(\t\"/\n\nLayerStart\x12\x0e\n\x06\x64iffId\x18\x01 \x01(\t\x12\x11\n\tsizeBytes\x18\x02 \x01(\x03\"\xe0\x02\n\x0e\x43ontainerStats\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63puNanos\x18\x02 \x01(\x04\x12\x14\n\x0c\x63puNanoCores\x18\x03 \x01(\x04\x12\x18\n\x10memoryUsageBytes\x18\x04 \x01(\x04\x12\x1d\n\x15memoryWorkingSetBytes\x18\x05 \x01(\x04\x12\x16\n\x0ememoryRssBytes\x18\x06 \x01(\x04\x12\x18\n\x10memoryLimitBytes\x18\x07 \x01(\x04\x12\x11\n\tprocesses\x18\x08 \x01(\x04\x12\x14\n\x0c\x66sUsageBytes\x18\t \x01(\x04\x12\x10\n\x08\x66sInodes\x18\n \x01(\x04\x12\x12\n\ncpuPeriods\x18\x0b \x01(\x04\x12\x1b\n\x13\x63puThrottledPeriods\x18\x0c \x01(\x04\x12\x19\n\x11\x63puThrottledNanos\x18\r \x01(\x04\x12\x14\n\x0cstartedNanos\x18\x0e \x01(\x03\x12\x10\n\x08oomKills\x18\x0f \x01(\x04\"\xa0\x01\n\x08PodStats\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x32\n\ncontainers\x18\x04 \x03(\x0b\x32\x1e.pinnace.api.v1.ContainerStats\x12\x32\n\ninterfaces\x18\x05 \x03(\x0b\x32\x1e.pinnace.api.v1.InterfaceStats\"\xdc\x01\n\x0eInterfaceStats\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0creceiveBytes\x18\x02 \x01(\x04\x12\x16\n\x0ereceivePackets\x18\x03 \x01(\x04\x12\x15\n\rreceiveErrors\x18\x04 \x01(\x04\x12\x16\n\x0ereceiveDropped\x18\x05 \x01(\x04\x12\x15\n\rtransmitBytes\x18\x06 \x01(\x04\x12\x17\n\x0ftransmitPackets\x18\x07 \x01(\x04\x12\x16\n\x0etransmitErrors\x18\x08 \x01(\x04\x12\x17\n\x0ftransmitDropped\x18\t \x01(\x04\"\xb5\x01\n\tNodeStats\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\ttimeNanos\x18\x02 \x01(\x03\x12\x10\n\x08\x63puNanos\x18\x03 \x01(\x04\x12\x14\n\x0c\x63puNanoCores\x18\x04 \x01(\x04\x12\x1d\n\x15memoryWorkingSetBytes\x18\x05 \x01(\x04\x12\x18\n\x10memoryUsageBytes\x18\x06 \x01(\x04\x12&\n\x04pods\x18\x07 \x03(\x0b\x32\x18.pinnace.api.v1.PodStats\"\x9c\x04\n\x05\x46rame\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.pinnace.api.v1.OpenStreamH\x00\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12\x0f\n\x05stdin\x18\x03 \x01(\x0cH\x00\x12\x15\n\x0bstdinClosed\x18\x04 \x01(\x08H\x00\x12\x10\n\x06stdout\x18\x05 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x06 \x01(\x0cH\x00\x12.\n\x06resize\x18\x07 \x01(\x0b\x32\x1c.pinnace.api.v1.TerminalSizeH\x00\x12$\n\x04\x65xit\x18\x08 \x01(\x0b\x32\x14.pinnace.api.v1.ExitH\x00\x12&\n\x05image\x18\t \x01(\x0b\x32\x15.pinnace.api.v1.ImageH\x00\x12\x30\n\nimageOffer\x18\n \x01(\x0b\x32\x1a.pinnace.api.v1.ImageOfferH\x00\x12\x34\n\x0clayersWanted\x18\x0b \x01(\x0b\x32\x1c.pinnace.api.v1.LayersWantedH\x00\x12\x30\n\nlayerStart\x18\x0c \x01(\x0b\x32\x1a.pinnace.api.v1.LayerStartH\x00\x12\x12\n\x08progress\x18\r \x01(\tH\x00\x12\x14\n\nfreedBytes\x18\x0e \x01(\x03H\x00\x12*\n\x05stats\x18\x12 \x01(\x0b\x32\x19.pinnace.api.v1.NodeStatsH\x00\x12\x16\n\x0cstdoutClosed\x18\x13 \x01(\x08H\x00\x42\x07\n\x05\x66rame2\xc1\x05\n\x07Streams\x12\x38\n\x04\x45xec\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12:\n\x06\x41ttach\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x38\n\x04\x43opy\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12?\n\x0bPortForward\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12;\n\x04Logs\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12<\n\x05Stats\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12=\n\tLoadImage\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x41\n\nListImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12@\n\tPullImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bRemoveImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bPruneImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,33 +34,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECOPTIONS']._serialized_start=48
   _globals['_EXECOPTIONS']._serialized_end=106
   _globals['_LOGOPTIONS']._serialized_start=109
-  _globals['_LOGOPTIONS']._serialized_end=253
-  _globals['_LOADIMAGEOPTIONS']._serialized_start=255
-  _globals['_LOADIMAGEOPTIONS']._serialized_end=273
-  _globals['_LISTIMAGESOPTIONS']._serialized_start=275
-  _globals['_LISTIMAGESOPTIONS']._serialized_end=294
-  _globals['_PULLIMAGEOPTIONS']._serialized_start=296
-  _globals['_PULLIMAGEOPTIONS']._serialized_end=359
-  _globals['_REMOVEIMAGEOPTIONS']._serialized_start=361
-  _globals['_REMOVEIMAGEOPTIONS']._serialized_end=400
-  _globals['_PRUNEIMAGESOPTIONS']._serialized_start=402
-  _globals['_PRUNEIMAGESOPTIONS']._serialized_end=435
-  _globals['_OPENSTREAM']._serialized_start=438
-  _globals['_OPENSTREAM']._serialized_end=897
-  _globals['_TERMINALSIZE']._serialized_start=899
-  _globals['_TERMINALSIZE']._serialized_end=944
-  _globals['_EXIT']._serialized_start=946
-  _globals['_EXIT']._serialized_end=999
-  _globals['_IMAGE']._serialized_start=1001
-  _globals['_IMAGE']._serialized_end=1072
-  _globals['_IMAGEOFFER']._serialized_start=1074
-  _globals['_IMAGEOFFER']._serialized_end=1139
-  _globals['_LAYERSWANTED']._serialized_start=1141
-  _globals['_LAYERSWANTED']._serialized_end=1172
-  _globals['_LAYERSTART']._serialized_start=1174
-  _globals['_LAYERSTART']._serialized_end=1221
-  _globals['_FRAME']._serialized_start=1224
-  _globals['_FRAME']._serialized_end=1696
-  _globals['_STREAMS']._serialized_start=1699
-  _globals['_STREAMS']._serialized_end=2159
+  _globals['_LOGOPTIONS']._serialized_end=267
+  _globals['_ATTACHOPTIONS']._serialized_start=269
+  _globals['_ATTACHOPTIONS']._serialized_end=299
+  _globals['_PORTFORWARDOPTIONS']._serialized_start=301
+  _globals['_PORTFORWARDOPTIONS']._serialized_end=335
+  _globals['_COPYOPTIONS']._serialized_start=337
+  _globals['_COPYOPTIONS']._serialized_end=380
+  _globals['_STATSOPTIONS']._serialized_start=382
+  _globals['_STATSOPTIONS']._serialized_end=418
+  _globals['_LOADIMAGEOPTIONS']._serialized_start=420
+  _globals['_LOADIMAGEOPTIONS']._serialized_end=438
+  _globals['_LISTIMAGESOPTIONS']._serialized_start=440
+  _globals['_LISTIMAGESOPTIONS']._serialized_end=459
+  _globals['_PULLIMAGEOPTIONS']._serialized_start=461
+  _globals['_PULLIMAGEOPTIONS']._serialized_end=524
+  _globals['_REMOVEIMAGEOPTIONS']._serialized_start=526
+  _globals['_REMOVEIMAGEOPTIONS']._serialized_end=565
+  _globals['_PRUNEIMAGESOPTIONS']._serialized_start=567
+  _globals['_PRUNEIMAGESOPTIONS']._serialized_end=600
+  _globals['_OPENSTREAM']._serialized_start=603
+  _globals['_OPENSTREAM']._serialized_end=1262
+  _globals['_TERMINALSIZE']._serialized_start=1264
+  _globals['_TERMINALSIZE']._serialized_end=1309
+  _globals['_EXIT']._serialized_start=1311
+  _globals['_EXIT']._serialized_end=1364
+  _globals['_IMAGE']._serialized_start=1366
+  _globals['_IMAGE']._serialized_end=1437
+  _globals['_IMAGEOFFER']._serialized_start=1439
+  _globals['_IMAGEOFFER']._serialized_end=1504
+  _globals['_LAYERSWANTED']._serialized_start=1506
+  _globals['_LAYERSWANTED']._serialized_end=1537
+  _globals['_LAYERSTART']._serialized_start=1539
+  _globals['_LAYERSTART']._serialized_end=1586
+  _globals['_CONTAINERSTATS']._serialized_start=1589
+  _globals['_CONTAINERSTATS']._serialized_end=1941
+  _globals['_PODSTATS']._serialized_start=1944
+  _globals['_PODSTATS']._serialized_end=2104
+  _globals['_INTERFACESTATS']._serialized_start=2107
+  _globals['_INTERFACESTATS']._serialized_end=2327
+  _globals['_NODESTATS']._serialized_start=2330
+  _globals['_NODESTATS']._serialized_end=2511
+  _globals['_FRAME']._serialized_start=2514
+  _globals['_FRAME']._serialized_end=3054
+  _globals['_STREAMS']._serialized_start=3057
+  _globals['_STREAMS']._serialized_end=3762
 # @@protoc_insertion_point(module_scope)

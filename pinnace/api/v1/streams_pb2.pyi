@@ -17,20 +17,48 @@ class ExecOptions(_message.Message):
     def __init__(self, command: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., tty: _Optional[bool] = ...) -> None: ...
 
 class LogOptions(_message.Message):
-    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes")
+    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes", "wait")
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     TAILLINES_FIELD_NUMBER: _ClassVar[int]
     SINCENANOS_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     LIMITBYTES_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     follow: bool
     tailLines: int
     sinceNanos: int
     previous: bool
     timestamps: bool
     limitBytes: int
-    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ...) -> None: ...
+    wait: bool
+    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class AttachOptions(_message.Message):
+    __slots__ = ("stdin",)
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    stdin: bool
+    def __init__(self, stdin: _Optional[bool] = ...) -> None: ...
+
+class PortForwardOptions(_message.Message):
+    __slots__ = ("port",)
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    def __init__(self, port: _Optional[int] = ...) -> None: ...
+
+class CopyOptions(_message.Message):
+    __slots__ = ("path", "unpack")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    UNPACK_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    unpack: bool
+    def __init__(self, path: _Optional[str] = ..., unpack: _Optional[bool] = ...) -> None: ...
+
+class StatsOptions(_message.Message):
+    __slots__ = ("windowMillis",)
+    WINDOWMILLIS_FIELD_NUMBER: _ClassVar[int]
+    windowMillis: int
+    def __init__(self, windowMillis: _Optional[int] = ...) -> None: ...
 
 class LoadImageOptions(_message.Message):
     __slots__ = ()
@@ -61,7 +89,7 @@ class PruneImagesOptions(_message.Message):
     def __init__(self, all: _Optional[bool] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages")
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +101,10 @@ class OpenStream(_message.Message):
     PULLIMAGE_FIELD_NUMBER: _ClassVar[int]
     REMOVEIMAGE_FIELD_NUMBER: _ClassVar[int]
     PRUNEIMAGES_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_FIELD_NUMBER: _ClassVar[int]
+    PORTFORWARD_FIELD_NUMBER: _ClassVar[int]
+    COPY_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     container: str
@@ -84,7 +116,11 @@ class OpenStream(_message.Message):
     pullImage: PullImageOptions
     removeImage: RemoveImageOptions
     pruneImages: PruneImagesOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ...) -> None: ...
+    attach: AttachOptions
+    portForward: PortForwardOptions
+    copy: CopyOptions
+    stats: StatsOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")
@@ -140,8 +176,96 @@ class LayerStart(_message.Message):
     sizeBytes: int
     def __init__(self, diffId: _Optional[str] = ..., sizeBytes: _Optional[int] = ...) -> None: ...
 
+class ContainerStats(_message.Message):
+    __slots__ = ("name", "cpuNanos", "cpuNanoCores", "memoryUsageBytes", "memoryWorkingSetBytes", "memoryRssBytes", "memoryLimitBytes", "processes", "fsUsageBytes", "fsInodes", "cpuPeriods", "cpuThrottledPeriods", "cpuThrottledNanos", "startedNanos", "oomKills")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CPUNANOS_FIELD_NUMBER: _ClassVar[int]
+    CPUNANOCORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORYUSAGEBYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORYWORKINGSETBYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORYRSSBYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORYLIMITBYTES_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    FSUSAGEBYTES_FIELD_NUMBER: _ClassVar[int]
+    FSINODES_FIELD_NUMBER: _ClassVar[int]
+    CPUPERIODS_FIELD_NUMBER: _ClassVar[int]
+    CPUTHROTTLEDPERIODS_FIELD_NUMBER: _ClassVar[int]
+    CPUTHROTTLEDNANOS_FIELD_NUMBER: _ClassVar[int]
+    STARTEDNANOS_FIELD_NUMBER: _ClassVar[int]
+    OOMKILLS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cpuNanos: int
+    cpuNanoCores: int
+    memoryUsageBytes: int
+    memoryWorkingSetBytes: int
+    memoryRssBytes: int
+    memoryLimitBytes: int
+    processes: int
+    fsUsageBytes: int
+    fsInodes: int
+    cpuPeriods: int
+    cpuThrottledPeriods: int
+    cpuThrottledNanos: int
+    startedNanos: int
+    oomKills: int
+    def __init__(self, name: _Optional[str] = ..., cpuNanos: _Optional[int] = ..., cpuNanoCores: _Optional[int] = ..., memoryUsageBytes: _Optional[int] = ..., memoryWorkingSetBytes: _Optional[int] = ..., memoryRssBytes: _Optional[int] = ..., memoryLimitBytes: _Optional[int] = ..., processes: _Optional[int] = ..., fsUsageBytes: _Optional[int] = ..., fsInodes: _Optional[int] = ..., cpuPeriods: _Optional[int] = ..., cpuThrottledPeriods: _Optional[int] = ..., cpuThrottledNanos: _Optional[int] = ..., startedNanos: _Optional[int] = ..., oomKills: _Optional[int] = ...) -> None: ...
+
+class PodStats(_message.Message):
+    __slots__ = ("namespace", "name", "uid", "containers", "interfaces")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: str
+    containers: _containers.RepeatedCompositeFieldContainer[ContainerStats]
+    interfaces: _containers.RepeatedCompositeFieldContainer[InterfaceStats]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., containers: _Optional[_Iterable[_Union[ContainerStats, _Mapping]]] = ..., interfaces: _Optional[_Iterable[_Union[InterfaceStats, _Mapping]]] = ...) -> None: ...
+
+class InterfaceStats(_message.Message):
+    __slots__ = ("name", "receiveBytes", "receivePackets", "receiveErrors", "receiveDropped", "transmitBytes", "transmitPackets", "transmitErrors", "transmitDropped")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RECEIVEBYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVEPACKETS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVEERRORS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVEDROPPED_FIELD_NUMBER: _ClassVar[int]
+    TRANSMITBYTES_FIELD_NUMBER: _ClassVar[int]
+    TRANSMITPACKETS_FIELD_NUMBER: _ClassVar[int]
+    TRANSMITERRORS_FIELD_NUMBER: _ClassVar[int]
+    TRANSMITDROPPED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    receiveBytes: int
+    receivePackets: int
+    receiveErrors: int
+    receiveDropped: int
+    transmitBytes: int
+    transmitPackets: int
+    transmitErrors: int
+    transmitDropped: int
+    def __init__(self, name: _Optional[str] = ..., receiveBytes: _Optional[int] = ..., receivePackets: _Optional[int] = ..., receiveErrors: _Optional[int] = ..., receiveDropped: _Optional[int] = ..., transmitBytes: _Optional[int] = ..., transmitPackets: _Optional[int] = ..., transmitErrors: _Optional[int] = ..., transmitDropped: _Optional[int] = ...) -> None: ...
+
+class NodeStats(_message.Message):
+    __slots__ = ("node", "timeNanos", "cpuNanos", "cpuNanoCores", "memoryWorkingSetBytes", "memoryUsageBytes", "pods")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TIMENANOS_FIELD_NUMBER: _ClassVar[int]
+    CPUNANOS_FIELD_NUMBER: _ClassVar[int]
+    CPUNANOCORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORYWORKINGSETBYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORYUSAGEBYTES_FIELD_NUMBER: _ClassVar[int]
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    timeNanos: int
+    cpuNanos: int
+    cpuNanoCores: int
+    memoryWorkingSetBytes: int
+    memoryUsageBytes: int
+    pods: _containers.RepeatedCompositeFieldContainer[PodStats]
+    def __init__(self, node: _Optional[str] = ..., timeNanos: _Optional[int] = ..., cpuNanos: _Optional[int] = ..., cpuNanoCores: _Optional[int] = ..., memoryWorkingSetBytes: _Optional[int] = ..., memoryUsageBytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodStats, _Mapping]]] = ...) -> None: ...
+
 class Frame(_message.Message):
-    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes")
+    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes", "stats", "stdoutClosed")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +280,8 @@ class Frame(_message.Message):
     LAYERSTART_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     FREEDBYTES_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    STDOUTCLOSED_FIELD_NUMBER: _ClassVar[int]
     open: OpenStream
     id: str
     stdin: bytes
@@ -170,4 +296,6 @@ class Frame(_message.Message):
     layerStart: LayerStart
     progress: str
     freedBytes: int
-    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ...) -> None: ...
+    stats: NodeStats
+    stdoutClosed: bool
+    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ...) -> None: ...

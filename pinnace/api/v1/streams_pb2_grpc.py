@@ -39,8 +39,28 @@ class StreamsStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                 _registered_method=True)
+        self.Attach = channel.stream_stream(
+                '/pinnace.api.v1.Streams/Attach',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.Copy = channel.stream_stream(
+                '/pinnace.api.v1.Streams/Copy',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.PortForward = channel.stream_stream(
+                '/pinnace.api.v1.Streams/PortForward',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
         self.Logs = channel.unary_stream(
                 '/pinnace.api.v1.Streams/Logs',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.Stats = channel.unary_stream(
+                '/pinnace.api.v1.Streams/Stats',
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                 _registered_method=True)
@@ -80,7 +100,31 @@ class StreamsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attach(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Copy(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PortForward(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Logs(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stats(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,8 +169,28 @@ def add_StreamsServicer_to_server(servicer, server):
                     request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
             ),
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'Copy': grpc.stream_stream_rpc_method_handler(
+                    servicer.Copy,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'PortForward': grpc.stream_stream_rpc_method_handler(
+                    servicer.PortForward,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
             'Logs': grpc.unary_stream_rpc_method_handler(
                     servicer.Logs,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'Stats': grpc.unary_stream_rpc_method_handler(
+                    servicer.Stats,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
             ),
@@ -194,6 +258,87 @@ class Streams:
             _registered_method=True)
 
     @staticmethod
+    def Attach(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pinnace.api.v1.Streams/Attach',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Copy(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pinnace.api.v1.Streams/Copy',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PortForward(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pinnace.api.v1.Streams/PortForward',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Logs(request,
             target,
             options=(),
@@ -208,6 +353,33 @@ class Streams:
             request,
             target,
             '/pinnace.api.v1.Streams/Logs',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/Stats',
             pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
             pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
             options,

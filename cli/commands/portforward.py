@@ -1,0 +1,144 @@
+"""`kctl port-forward`: local ports that lead to ports of a pod, one stream for each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from cli import carry, flags
+from cli.pods import pod_name
+from pinnace import kinds
+from pinnace.errors import ApiError, BadRequest, NotFound
+
+CHUNK = 32 << 10
+# Connections at once; more wait.
+MAX_CONNECTIONS = 150
+
+
+def run(arguments: list[str]) -> int:
+    parser = flags.Parser("port-forward", "Reach ports of a pod from here: kctl port-forward web 8080:80 :443")
+    parser.add_argument("pod", help="name, or pod/name")
+    parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="no or zero LOCAL: a free one")
+    parser.add_argument("--address", default="localhost", help="addresses to listen on, with commas (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    pairs = [parse(word) for word in args.ports]
+    client = flags.client(args)
+    pod = client.get(kinds.POD, client.context.namespace, pod_name(args.pod))
+    if pod.status.phase != "Running":
+        raise BadRequest(f"unable to forward port because pod is not running. Current status={pod.status.phase or 'Pending'}")
+    addresses = ["127.0.0.1" if item == "localhost" else item for item in args.address.split(",")]
+    try:
+        asyncio.run(Forwarder(client, pod).serve(addresses, pairs))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def parse(word: str) -> tuple[int, int]:
+    """Local and remote port of `8080:80`, `80`, `:80`. Raises BadRequest."""
+    local, colon, remote = word.rpartition(":")
+    ports = [_port(local or "0") if colon else _port(remote), _port(remote)]
+    if -1 in ports or ports[1] == 0:
+        raise BadRequest(f'"{word}" is not a port pair such as 8080:80, 80 or :80')
+    return ports[0], ports[1]
+
+
+def _port(text: str) -> int:
+    """-1 for what is no port."""
+    return int(text) if text.isdecimal() and len(text) <= 5 and int(text) < 1 << 16 else -1
+
+
+class Forwarder:
+    def __init__(self, client: Any, pod: Any) -> None:
+        self._client = client
+        self._pod = pod
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._lost = asyncio.Event()
+
+    async def serve(self, addresses: list[str], pairs: list[tuple[int, int]]) -> None:
+        """Listen until cancelled. Raises BadRequest when no address can be listened on."""
+        from pinnace.api.v1 import streams_pb2_grpc
+
+        async with self._client.aio_channel() as channel:
+            stub = streams_pb2_grpc.StreamsStub(channel)
+            servers = [await self._listen(stub, address, local, remote) for address in addresses for local, remote in pairs]
+            try:
+                await self._lost.wait()
+                raise NotFound(f"lost connection to pod {self._pod.metadata.name}: it is gone")
+            finally:
+                for server in servers:
+                    server.close()
+
+    async def _listen(self, stub: Any, address: str, local: int, remote: int) -> asyncio.Server:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            print(f"Handling connection for {port}", flush=True)
+            try:
+                async with self._slots:
+                    await self._carry(stub, remote, reader, writer)
+            except ApiError as error:
+                print(f"error forwarding port {remote} to pod {self._pod.metadata.name}: {error.message}", file=sys.stderr)
+                if isinstance(error, NotFound):
+                    self._lost.set()
+            except OSError:
+                # The local side hung up.
+                pass
+            finally:
+                writer.close()
+
+        try:
+            server = await asyncio.start_server(connected, address, local, limit=CHUNK)
+        except OSError as error:
+            raise BadRequest(f"unable to listen on port {local} of {address}: {error.strerror or error}") from None
+        port = server.sockets[0].getsockname()[1]
+        shown = f"[{address}]" if ":" in address else address
+        print(f"Forwarding from {shown}:{port} -> {remote}", flush=True)
+        return server
+
+    async def _carry(self, stub: Any, remote: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end in both directions. Raises ApiError, OSError."""
+        import grpc
+
+        from pinnace import wire
+        from pinnace.api.v1 import streams_pb2
+
+        meta = self._pod.metadata
+        opening = streams_pb2.OpenStream(namespace=meta.namespace, pod=meta.name)
+        opening.portForward.port = remote
+        call = stub.PortForward()
+        sender = None
+        try:
+            await call.write(streams_pb2.Frame(open=opening))
+            sender = asyncio.ensure_future(_send(reader, call))
+            while (frame := await call.read()) is not grpc.aio.EOF:
+                match frame.WhichOneof("frame"):
+                    case "stdout":
+                        writer.write(frame.stdout)
+                        await writer.drain()
+                    case "stdoutClosed":
+                        writer.write_eof()
+                    case "exit":
+                        carry.raise_exit(frame.exit)
+                        return
+        except grpc.aio.AioRpcError as error:
+            raise wire.from_rpc_error(error) from None
+        except asyncio.CancelledError:
+            # By our sender when the local side was reset, and then it is no end of ours.
+            if sender is None or not sender.done():
+                raise
+        finally:
+            if sender is not None:
+                sender.cancel()
+            call.cancel()
+
+
+async def _send(reader: asyncio.StreamReader, call: Any) -> None:
+    from pinnace.api.v1 import streams_pb2
+
+    try:
+        while data := await reader.read(CHUNK):
+            await call.write(streams_pb2.Frame(stdin=data))
+        await call.write(streams_pb2.Frame(stdinClosed=True))
+    except OSError:
+        # Reset by the local side: that is the end of the whole connection.
+        call.cancel()
