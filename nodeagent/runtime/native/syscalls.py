@@ -195,6 +195,12 @@ def prctl(option: int, *arguments: Any) -> int:
     return _check(_libc.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
 
 
+def set_name(name: bytes) -> None:
+    """What ps(1) shows of this process, at most 15 bytes."""
+    buffer = ctypes.create_string_buffer(name)
+    prctl(PR_SET_NAME, ctypes.addressof(buffer))
+
+
 def load_seccomp(program: bytes) -> None:
     """Install a compiled BPF filter (struct sock_filter, 8 bytes each)."""
     body = ctypes.create_string_buffer(program, len(program))
