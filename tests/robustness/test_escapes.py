@@ -39,7 +39,14 @@ ALLOWED = {
     "own users": GRANTED,
     "no new privileges": set[str](),
     "root, bare": {
-        "keyring", "make_key", "ask_key", "unshare_user", "clone_user", "clone3_user", "uring", "hypervisor_socket",
+        "keyring",
+        "make_key",
+        "ask_key",
+        "unshare_user",
+        "clone_user",
+        "clone3_user",
+        "uring",
+        "hypervisor_socket",
     },
     "own users, admin": GRANTED | OWN,
 }

@@ -23,7 +23,10 @@ def read(path: str) -> bytes:
 
 def pod(container: dict[str, Any] | None = None, **shared: Any) -> Any:
     message = pod_pb2.Pod(spec={"containers": [{"name": "main"}]})
-    for target, values in ((message.spec.securityContext, shared), (message.spec.containers[0].securityContext, container or {})):
+    for target, values in (
+        (message.spec.securityContext, shared),
+        (message.spec.containers[0].securityContext, container or {}),
+    ):
         target.SetInParent()
         target.MergeFrom(type(target)(**values))
     return message
