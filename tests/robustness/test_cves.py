@@ -36,17 +36,20 @@ def layered(box: Boxes, layer: Path) -> tuple[str, ...]:
 # CVE-2024-21626: a descriptor of the host, reached through the working directory.
 
 
-@pytest.mark.parametrize("number", range(3, 12))
-async def test_cve_2024_21626_working_directory(box: Boxes, number: int) -> None:
+async def test_cve_2024_21626_working_directory(box: Boxes) -> None:
     """An image whose WORKDIR names a descriptor starts nowhere outside its root, whichever number it guesses."""
     (box.folder / "secret").write_text("of the host")
     sandbox = await box.sandbox()
     script = "cat ../../../../../../../../../tmp/*/secret; cat ./secret; true"
-    try:
-        ran = await box.run(sandbox, "sh", "-c", script, cwd=f"/proc/self/fd/{number}")
-    except StartError:
-        return
-    assert "of the host" not in ran.out
+    refused = 0
+    for number in range(3, 16):
+        try:
+            ran = await box.run(sandbox, "sh", "-c", script, cwd=f"/proc/self/fd/{number}")
+        except StartError:
+            refused += 1
+        else:
+            assert "of the host" not in ran.out
+    assert refused > 0
 
 
 async def test_cve_2024_21626_descriptors(box: Boxes) -> None:
