@@ -57,7 +57,7 @@ def parse(text: bytes, name: str, *, machine: str, capabilities: frozenset[str])
         _known(document, _FIELDS, "")
         default = _action(document, "defaultAction", "defaultErrnoRet", "")
         for index, flag in enumerate(_list(document, "flags")):
-            if flag not in _HARMLESS_FLAGS:
+            if not isinstance(flag, str) or flag not in _HARMLESS_FLAGS:
                 raise _Fault(f"flags[{index}]", f"{flag} is not supported")
         rules = tuple(_rules(document, default, machine, capabilities))
         return Profile(default, tuple(_arches(document, machine)), rules)
@@ -79,7 +79,9 @@ def _known(value: dict[str, Any], fields: set[str], place: str) -> None:
 
 
 def _list(value: dict[str, Any], key: str, place: str = "") -> list[Any]:
-    found = value.get(key) or []
+    found = value.get(key)
+    if found is None:
+        return []
     if not isinstance(found, list):
         raise _Fault(f"{place}.{key}".lstrip("."), "expected a list")
     return found
@@ -93,9 +95,10 @@ def _number(value: Any, place: str, most: int) -> int:
 
 def _action(value: dict[str, Any], key: str, errno_key: str, place: str) -> int:
     here = f"{place}.{key}".lstrip(".")
-    if value.get(key) not in _ACTIONS:
-        raise _Fault(here, f"{value.get(key)!r} is not one of {', '.join(_ACTIONS)}")
-    action = _ACTIONS[value[key]]
+    name = value.get(key)
+    if not isinstance(name, str) or name not in _ACTIONS:
+        raise _Fault(here, f"{name!r:.80} is not one of {', '.join(_ACTIONS)}")
+    action = _ACTIONS[name]
     if action not in (lib.ERRNO, lib.TRACE):
         return action
     given = value.get(errno_key)
@@ -109,9 +112,10 @@ def _arches(document: dict[str, Any], machine: str) -> Iterator[int]:
     for entry in _list(document, "archMap"):
         if isinstance(entry, dict) and entry.get("architecture") == _NATIVE[machine]:
             names += _list(entry, "subArchitectures", "archMap")
-    for name in dict.fromkeys(names):
+    for name in names:
         if not isinstance(name, str) or not name.startswith("SCMP_ARCH_"):
-            raise _Fault("architectures", f"{name!r} is not an architecture")
+            raise _Fault("architectures", f"{name!r:.80} is not an architecture")
+    for name in dict.fromkeys(names):
         if name in family and name != _NATIVE[machine]:
             yield family[name]
 
@@ -147,7 +151,7 @@ def _groups(compares: list[lib.Compare]) -> list[tuple[lib.Compare, ...]]:
 
 
 def _compare(item: Any, place: str) -> lib.Compare:
-    if not isinstance(item, dict) or item.get("op") not in _OPS:
+    if not isinstance(item, dict) or not isinstance(item.get("op"), str) or item["op"] not in _OPS:
         raise _Fault(f"{place}.op", f"expected one of {', '.join(_OPS)}")
     _known(item, {"index", "value", "valueTwo", "op"}, place)
     index = _number(item.get("index"), f"{place}.index", 5)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,24 @@ def log(handle: Handle, stream: str) -> str:
         if name == stream:
             kept.append(text + ("\n" if tag == "F" else ""))
     return "".join(kept)
+
+
+@cache
+def _tries() -> bytes:
+    """tests/support/tries.c, compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["gcc", "-static", "-O1", "-o", f"{folder}/tries", str(ROOT / "tests/support/tries.c")]
+        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+        return Path(folder, "tries").read_bytes()
+
+
+def tries_layer(box: Boxes) -> Path:
+    """A layer with /bin/tries."""
+    layer = box.add_layer()
+    (layer / "bin").mkdir()
+    (layer / "bin/tries").write_bytes(_tries())
+    (layer / "bin/tries").chmod(0o755)
+    return layer
 
 
 def busybox(folder: Path) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_ALL = sc.CLONE_NEWNS | sc.CLONE_NEWPID | sc.CLONE_NEWNET | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc.CLONE_NEWCGROUP
+# Not the pid namespace, in which this process could be seen, nor the user namespace: the cgroups stay the host's.
+_ALL = sc.CLONE_NEWNS | sc.CLONE_NEWNET | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc.CLONE_NEWCGROUP
 
 
 def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
@@ -34,8 +35,8 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
     confinement = init.Confinement(config)
     group = ExecGroup(config["cgroups"])
     try:
-        enter(bundle)
-        pid = _start(config, confinement, stdio, channel, group=group)
+        pidfd = enter(bundle)
+        pid = _start(config, Entry(confinement, group, pidfd, channel), stdio)
         reply({"pid": pid})
         _end_with_reader(pid, channel, group)
         status = os.waitpid(pid, 0)[1]
@@ -45,8 +46,10 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
     terminals.send(channel, b"%d" % code)
 
 
-def enter(bundle: str, namespaces: int = _ALL) -> None:
-    """Join the namespaces of the container's init: exactly the process that the monitor recorded. Raises OSError."""
+def enter(bundle: str, namespaces: int = _ALL) -> int:
+    """Join namespaces of the container's init: exactly the process that the monitor recorded. Returns its pidfd.
+
+    Raises OSError."""
     with open(f"{bundle}/state.json") as file:
         state = json.load(file)
     try:
@@ -56,27 +59,44 @@ def enter(bundle: str, namespaces: int = _ALL) -> None:
     except (ProcessLookupError, FileNotFoundError):
         raise OSError("the container is not running") from None
     init.hide()
-    # Its user namespace comes later, and for the command alone: the cgroups stay with a process of the host's.
     sc.setns(pidfd, namespaces)
-    os.close(pidfd)
+    return pidfd
 
 
-def _start(config: dict[str, Any], confinement: init.Confinement, stdio: list[int], channel: int, *, group: ExecGroup) -> int:
-    """Fork the command and wait until it runs. Returns its pid. Raises OSError."""
+class Entry:
+    """What the command needs on its way in: the container's pidfd, and the socket that its terminal goes through."""
+
+    def __init__(self, confinement: init.Confinement, group: ExecGroup, pidfd: int, channel: int) -> None:
+        self.confinement = confinement
+        self.group = group
+        self.pidfd = pidfd
+        self.channel = channel
+
+
+def _start(config: dict[str, Any], entry: Entry, stdio: list[int]) -> int:
+    """Have the command forked and wait until it runs. Returns its pid. Raises OSError.
+
+    A process of the container that may trace others sees whatever enters its pid namespace. So a helper outside gives up
+    privileges and descriptors first, and what it forks into the namespace has nothing left to be taken (CVE-2016-9962)."""
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
+    pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
+    helper = os.fork()
+    if helper == 0:
         os.close(fail_read)
-        _become(config, confinement, stdio, channel, fail_write, group=group)
-    for fd in (fail_write, *stdio):
+        _become(config, entry, stdio, fail_write, pid_write)
+    for fd in (fail_write, pid_write, entry.pidfd, *stdio):
         os.close(fd)
+    number = os.read(pid_read, 32)
     failure = b""
     while chunk := os.read(fail_read, 4096):
         failure += chunk
-    if failure:
-        os.waitpid(pid, 0)
-        raise OSError(failure.decode(errors="replace"))
-    return pid
+    os.close(pid_read)
+    os.waitpid(helper, 0)
+    if failure and number:
+        os.waitpid(int(number), 0)
+    if failure or not number:
+        raise OSError(failure.decode(errors="replace") or "the process that starts the command was killed")
+    return int(number)
 
 
 def _end_with_reader(pid: int, channel: int, group: ExecGroup) -> None:
@@ -91,20 +111,33 @@ def _end_with_reader(pid: int, channel: int, group: ExecGroup) -> None:
     os.close(pidfd)
 
 
-def _become(
-    config: dict[str, Any], confinement: init.Confinement, stdio: list[int], channel: int, fail_write: int, *, group: ExecGroup
-) -> None:
-    try:
-        group.join()
-        confinement.enter_user()
+def _become(config: dict[str, Any], entry: Entry, stdio: list[int], fail_write: int, pid_write: int) -> None:
+    def inside() -> None:
+        _fork_inside(pid_write, {fail_write, *(() if stdio else (entry.channel,))})
         os.setsid()
-        if stdio:
-            for source, target in zip(stdio, (0, 1, 2), strict=True):
-                os.dup2(source, target)
-        else:
-            terminals.take(channel, config["user"], console=False)
-        init.become(config, confinement, fail_write)
+        if not stdio:
+            terminals.take(entry.channel, config["user"], console=False)
+
+    try:
+        entry.group.join()
+        sc.setns(entry.pidfd, sc.CLONE_NEWPID)
+        entry.confinement.enter_user()
+        for source, target in zip(stdio, (0, 1, 2), strict=False):
+            os.dup2(source, target)
+        init.become(config, entry.confinement, fail_write, inside)
     except BaseException as error:
         os.write(fail_write, monitors.reason(error, config["args"]).encode()[:4000])
     finally:
         os._exit(127)
+
+
+def _fork_inside(report: int, keep: set[int]) -> None:
+    """Go on as a child in the pid namespace that was joined, without the host's descriptors; `report` gets its pid."""
+    first = 0 if len(keep) > 1 else 3
+    for low, high in zip((first - 1, *sorted(keep | {report})), (*sorted(keep | {report}), 4096), strict=True):
+        os.closerange(low + 1, high)
+    pid = sc.fork_sibling()
+    if pid:
+        os.write(report, b"%d" % pid)
+        os._exit(0)
+    os.close(report)

@@ -19,6 +19,7 @@ from nodeagent.runtime.native import syscalls as sc
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -178,8 +179,9 @@ def _oom_score(value: int) -> None:
         _write("/proc/self/oom_score_adj", b"%d" % value)
 
 
-def become(config: dict[str, Any], confinement: Confinement, parent: int) -> None:
-    """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container."""
+def become(config: dict[str, Any], confinement: Confinement, parent: int, then: Callable[[], None] | None = None) -> None:
+    """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container, which does
+    `then` once it has no privileges but the container's."""
     os.umask(0o022)
     _limits()
     entered = _enter_cwd(config["cwd"])
@@ -189,6 +191,8 @@ def become(config: dict[str, Any], confinement: Confinement, parent: int) -> Non
     # A descriptor that leaked into the image's WORKDIR would show as a path outside the root (CVE-2024-21626).
     if not os.getcwd().startswith("/"):
         raise OSError(f"the working directory {config['cwd']} lies outside the container")
+    if then is not None:
+        then()
     end_with(parent)
     # Python ignores these; a program expects the defaults.
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

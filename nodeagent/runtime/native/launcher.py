@@ -186,6 +186,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sc.prctl(sc.PR_SET_PDEATHSIG, 0)
+    # Executed through a descriptor: its number is no name, and nobody needs it any more.
+    sc.set_name(b"launcher")
+    os.closerange(3, 256)
     Server(sys.argv[1]).serve()
 
 

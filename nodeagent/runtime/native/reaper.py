@@ -70,8 +70,7 @@ def _close_in(keep: int) -> None:
 
 def _rename() -> None:
     """Its command line is the launcher's, with a path of the host, and containers can read it: it is overwritten."""
-    name = ctypes.create_string_buffer(_NAME)
-    sc.prctl(sc.PR_SET_NAME, ctypes.addressof(name))
+    sc.set_name(_NAME)
     with open("/proc/thread-self/stat", "rb") as file:
         # arg_start and arg_end, fields 48 and 49 of proc_pid_stat(5).
         start, end = (int(word) for word in file.read().rpartition(b")")[2].split()[45:47])

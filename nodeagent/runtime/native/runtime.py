@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent import trees
+from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native import terminals
 from nodeagent.runtime.seam import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig, StartError
 from pinnace.clock import Clock
@@ -123,10 +124,15 @@ class NativeRuntime:
 
     def _spawn(self) -> None:
         command = [sys.executable, "-P", "-m", "nodeagent.runtime.native.launcher", str(self._socket_path)]
-        with open(self._log_path, "ab") as log:
-            self._launcher = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-            )
+        program = _sealed(os.path.realpath(sys.executable))
+        try:
+            with open(self._log_path, "ab") as log:
+                self._launcher = subprocess.Popen(
+                    command, executable=f"/proc/self/fd/{program}", pass_fds=(program,), stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=log, start_new_session=True, cwd="/",
+                )  # fmt: skip
+        finally:
+            os.close(program)
 
     def _readable(self) -> None:
         assert self._socket is not None
@@ -221,6 +227,17 @@ class NativeRuntime:
             if terminal is not None:
                 terminal((await _message(ours))[1][0])
             return int((await _message(ours))[0] or b"137")
+
+
+def _sealed(path: str) -> int:
+    """A descriptor of a program through a read-only mount of its own.
+
+    The program that becomes a container's is Python until then, and a container can have /proc/self/exe run in place of
+    its own: what it then finds there is this mount, through which nobody can write to the host's Python (CVE-2019-5736).
+    """
+    tree = sc.open_tree(sc.AT_FDCWD, path)
+    sc.mount_setattr(tree, sc.MOUNT_ATTR_RDONLY)
+    return tree
 
 
 def _cancel(bundle: Path) -> bool:

@@ -1,0 +1,84 @@
+"""A hostile program in a container tries everything it can think of; a table says what came of each. All are refused.
+
+The tries are in tests/support/tries.c, by system call, for no shell offers most of them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodeagent.runtime.native.capabilities import DEFAULT
+from nodeagent.runtime.seam import IdRange
+from tests.support.boxes import boxes, tries_layer
+
+pytestmark = pytest.mark.root
+IDS = IdRange(900 * 65536, 65536)
+# What Kubernetes grants by default: NET_RAW makes packets of any kind in the pod's own network namespace, where they
+# reach nobody who believes them (tests/e2e/test_isolation.py forges ARP replies between pods).
+GRANTED = {"packet_socket", "forge_arp", "raw_ip"}
+PROFILES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "own users": {"ids": IDS},
+    "no new privileges": {"user": 1000, "group": 1000, "groups": (1000,), "no_new_privileges": True, "capabilities": ()},
+    "root, bare": {"capabilities": (), "seccomp": ""},
+    "own users, admin": {"ids": IDS, "capabilities": (*DEFAULT, "SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "MKNOD")},
+}
+# With SYS_ADMIN in a user namespace a container may arrange its own mounts and namespaces, and load BPF of its own kind;
+# without a filter, its own keys, namespaces of its own making and user space page faults: none of it is the host's.
+OWN = {
+    "mount_tmpfs", "new_mount", "copy_mount", "unshare_user", "unshare_mounts", "unshare_network", "clone_user",
+    "clone_mounts", "clone3_user", "join_mounts", "host_name", "mount_cgroup2", "pidfd_host",
+}  # fmt: skip
+ALLOWED = {
+    "default": GRANTED,
+    "own users": GRANTED,
+    "no new privileges": set[str](),
+    "root, bare": {
+        "keyring",
+        "make_key",
+        "ask_key",
+        "unshare_user",
+        "clone_user",
+        "clone3_user",
+        "uring",
+        "hypervisor_socket",
+    },
+    "own users, admin": GRANTED | OWN,
+}
+
+
+async def attempts(profile: str) -> dict[str, str]:
+    settings = dict(PROFILES[profile])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with boxes("t-escape") as box:
+            marker = box.folder / "of-the-host"
+            marker.write_text("here")
+            disk = os.stat("/").st_dev
+            sandbox = await box.sandbox(ids=settings.get("ids"))
+            arguments = [str(os.getpid()), str(listening.getsockname()[1]), str(marker)]
+            ran = await box.run(
+                sandbox, "/bin/tries", *arguments, str(os.major(disk)), str(os.minor(disk)),
+                layers=(str(tries_layer(box)), str(box.image)), **settings,
+            )  # fmt: skip
+            assert ran.code == 0, ran
+            assert marker.read_text() == "here"
+    return dict(line.split("\t") for line in ran.out.splitlines())
+
+
+@pytest.mark.parametrize("profile", list(PROFILES))
+async def test_no_try_to_escape_succeeds(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every attempt fails, but for what the profile grants the container over what is its own."""
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    table = await attempts(profile)
+    with capsys.disabled():
+        print(f"\n{profile}:")
+        for name, outcome in table.items():
+            print(f"  {name:24}{'granted' if outcome == 'SUCCEEDED' and name in ALLOWED[profile] else outcome}")
+    assert len(table) > 70
+    assert {name for name, outcome in table.items() if outcome == "SUCCEEDED"} - ALLOWED[profile] == set()
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
