@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/streams.proto\x12\x0epinnace.api.v1\":\n\x0b\x45xecOptions\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0b\n\x03tty\x18\x03 \x01(\x08\"\x90\x01\n\nLogOptions\x12\x0e\n\x06\x66ollow\x18\x01 \x01(\x08\x12\x16\n\ttailLines\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nsinceNanos\x18\x03 \x01(\x03\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x12\n\ntimestamps\x18\x05 \x01(\x08\x12\x12\n\nlimitBytes\x18\x06 \x01(\x03\x42\x0c\n\n_tailLines\"\x12\n\x10LoadImageOptions\"\x13\n\x11ListImagesOptions\"?\n\x10PullImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\x12\x18\n\x10\x64ockerConfigJson\x18\x02 \x01(\x0c\"\'\n\x12RemoveImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\"!\n\x12PruneImagesOptions\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"\xcb\x03\n\nOpenStream\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12+\n\x04\x65xec\x18\x05 \x01(\x0b\x32\x1b.pinnace.api.v1.ExecOptionsH\x00\x12*\n\x04logs\x18\x06 \x01(\x0b\x32\x1a.pinnace.api.v1.LogOptionsH\x00\x12\x35\n\tloadImage\x18\x07 \x01(\x0b\x32 .pinnace.api.v1.LoadImageOptionsH\x00\x12\x37\n\nlistImages\x18\x08 \x01(\x0b\x32!.pinnace.api.v1.ListImagesOptionsH\x00\x12\x35\n\tpullImage\x18\r \x01(\x0b\x32 .pinnace.api.v1.PullImageOptionsH\x00\x12\x39\n\x0bremoveImage\x18\x0e \x01(\x0b\x32\".pinnace.api.v1.RemoveImageOptionsH\x00\x12\x39\n\x0bpruneImages\x18\x0f \x01(\x0b\x32\".pinnace.api.v1.PruneImagesOptionsH\x00\x42\x06\n\x04kind\"-\n\x0cTerminalSize\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\"5\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"G\n\x05Image\x12\x11\n\treference\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\tsizeBytes\x18\x03 \x01(\x03\x12\x0c\n\x04user\x18\x04 \x01(\t\"A\n\nImageOffer\x12\x12\n\nreferences\x18\x01 \x03(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64iffIds\x18\x03 \x03(\t\"\x1f\n\x0cLayersWanted\x12\x0f\n\x07\x64iffIds\x18\x01 \x03(\t\"/\n\nLayerStart\x12\x0e\n\x06\x64iffId\x18\x01 \x01(\t\x12\x11\n\tsizeBytes\x18\x02 \x01(\x03\"\xd8\x03\n\x05\x46rame\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.pinnace.api.v1.OpenStreamH\x00\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12\x0f\n\x05stdin\x18\x03 \x01(\x0cH\x00\x12\x15\n\x0bstdinClosed\x18\x04 \x01(\x08H\x00\x12\x10\n\x06stdout\x18\x05 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x06 \x01(\x0cH\x00\x12.\n\x06resize\x18\x07 \x01(\x0b\x32\x1c.pinnace.api.v1.TerminalSizeH\x00\x12$\n\x04\x65xit\x18\x08 \x01(\x0b\x32\x14.pinnace.api.v1.ExitH\x00\x12&\n\x05image\x18\t \x01(\x0b\x32\x15.pinnace.api.v1.ImageH\x00\x12\x30\n\nimageOffer\x18\n \x01(\x0b\x32\x1a.pinnace.api.v1.ImageOfferH\x00\x12\x34\n\x0clayersWanted\x18\x0b \x01(\x0b\x32\x1c.pinnace.api.v1.LayersWantedH\x00\x12\x30\n\nlayerStart\x18\x0c \x01(\x0b\x32\x1a.pinnace.api.v1.LayerStartH\x00\x12\x12\n\x08progress\x18\r \x01(\tH\x00\x12\x14\n\nfreedBytes\x18\x0e \x01(\x03H\x00\x42\x07\n\x05\x66rame2\xcc\x03\n\x07Streams\x12\x38\n\x04\x45xec\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12;\n\x04Logs\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12=\n\tLoadImage\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x41\n\nListImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12@\n\tPullImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bRemoveImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bPruneImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/streams.proto\x12\x0epinnace.api.v1\":\n\x0b\x45xecOptions\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\r\n\x05stdin\x18\x02 \x01(\x08\x12\x0b\n\x03tty\x18\x03 \x01(\x08\"\x90\x01\n\nLogOptions\x12\x0e\n\x06\x66ollow\x18\x01 \x01(\x08\x12\x16\n\ttailLines\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nsinceNanos\x18\x03 \x01(\x03\x12\x10\n\x08previous\x18\x04 \x01(\x08\x12\x12\n\ntimestamps\x18\x05 \x01(\x08\x12\x12\n\nlimitBytes\x18\x06 \x01(\x03\x42\x0c\n\n_tailLines\"\x12\n\x10LoadImageOptions\"\x13\n\x11ListImagesOptions\"?\n\x10PullImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\x12\x18\n\x10\x64ockerConfigJson\x18\x02 \x01(\x0c\"\'\n\x12RemoveImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\"!\n\x12PruneImagesOptions\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"\xd9\x01\n\x11\x42uildImageOptions\x12\x12\n\ndockerfile\x18\x01 \x01(\t\x12\x0c\n\x04tags\x18\x02 \x03(\t\x12\x39\n\x04\x61rgs\x18\x03 \x03(\x0b\x32+.pinnace.api.v1.BuildImageOptions.ArgsEntry\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x0f\n\x07noCache\x18\x05 \x01(\x08\x12\x19\n\x11runTimeoutSeconds\x18\x06 \x01(\x05\x1a+\n\tArgsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x12\x45xportImageOptions\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0e\n\x06\x64iffId\x18\x02 \x01(\t\"\xbf\x04\n\nOpenStream\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12+\n\x04\x65xec\x18\x05 \x01(\x0b\x32\x1b.pinnace.api.v1.ExecOptionsH\x00\x12*\n\x04logs\x18\x06 \x01(\x0b\x32\x1a.pinnace.api.v1.LogOptionsH\x00\x12\x35\n\tloadImage\x18\x07 \x01(\x0b\x32 .pinnace.api.v1.LoadImageOptionsH\x00\x12\x37\n\nlistImages\x18\x08 \x01(\x0b\x32!.pinnace.api.v1.ListImagesOptionsH\x00\x12\x35\n\tpullImage\x18\r \x01(\x0b\x32 .pinnace.api.v1.PullImageOptionsH\x00\x12\x39\n\x0bremoveImage\x18\x0e \x01(\x0b\x32\".pinnace.api.v1.RemoveImageOptionsH\x00\x12\x39\n\x0bpruneImages\x18\x0f \x01(\x0b\x32\".pinnace.api.v1.PruneImagesOptionsH\x00\x12\x37\n\nbuildImage\x18\x10 \x01(\x0b\x32!.pinnace.api.v1.BuildImageOptionsH\x00\x12\x39\n\x0b\x65xportImage\x18\x13 \x01(\x0b\x32\".pinnace.api.v1.ExportImageOptionsH\x00\x42\x06\n\x04kind\"-\n\x0cTerminalSize\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\"5\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"G\n\x05Image\x12\x11\n\treference\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\tsizeBytes\x18\x03 \x01(\x03\x12\x0c\n\x04user\x18\x04 \x01(\t\"A\n\nImageOffer\x12\x12\n\nreferences\x18\x01 \x03(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64iffIds\x18\x03 \x03(\t\"\x1f\n\x0cLayersWanted\x12\x0f\n\x07\x64iffIds\x18\x01 \x03(\t\"/\n\nLayerStart\x12\x0e\n\x06\x64iffId\x18\x01 \x01(\t\x12\x11\n\tsizeBytes\x18\x02 \x01(\x03\"\xd8\x03\n\x05\x46rame\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.pinnace.api.v1.OpenStreamH\x00\x12\x0c\n\x02id\x18\x02 \x01(\tH\x00\x12\x0f\n\x05stdin\x18\x03 \x01(\x0cH\x00\x12\x15\n\x0bstdinClosed\x18\x04 \x01(\x08H\x00\x12\x10\n\x06stdout\x18\x05 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x06 \x01(\x0cH\x00\x12.\n\x06resize\x18\x07 \x01(\x0b\x32\x1c.pinnace.api.v1.TerminalSizeH\x00\x12$\n\x04\x65xit\x18\x08 \x01(\x0b\x32\x14.pinnace.api.v1.ExitH\x00\x12&\n\x05image\x18\t \x01(\x0b\x32\x15.pinnace.api.v1.ImageH\x00\x12\x30\n\nimageOffer\x18\n \x01(\x0b\x32\x1a.pinnace.api.v1.ImageOfferH\x00\x12\x34\n\x0clayersWanted\x18\x0b \x01(\x0b\x32\x1c.pinnace.api.v1.LayersWantedH\x00\x12\x30\n\nlayerStart\x18\x0c \x01(\x0b\x32\x1a.pinnace.api.v1.LayerStartH\x00\x12\x12\n\x08progress\x18\r \x01(\tH\x00\x12\x14\n\nfreedBytes\x18\x0e \x01(\x03H\x00\x42\x07\n\x05\x66rame2\xd0\x04\n\x07Streams\x12\x38\n\x04\x45xec\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12;\n\x04Logs\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12=\n\tLoadImage\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x41\n\nListImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12@\n\tPullImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bRemoveImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12\x42\n\x0bPruneImages\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x12>\n\nBuildImage\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x42\n\x0b\x45xportImage\x12\x1a.pinnace.api.v1.OpenStream\x1a\x15.pinnace.api.v1.Frame0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.api.v1.streams_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BUILDIMAGEOPTIONS_ARGSENTRY']._loaded_options = None
+  _globals['_BUILDIMAGEOPTIONS_ARGSENTRY']._serialized_options = b'8\001'
   _globals['_EXECOPTIONS']._serialized_start=48
   _globals['_EXECOPTIONS']._serialized_end=106
   _globals['_LOGOPTIONS']._serialized_start=109
@@ -45,22 +47,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REMOVEIMAGEOPTIONS']._serialized_end=400
   _globals['_PRUNEIMAGESOPTIONS']._serialized_start=402
   _globals['_PRUNEIMAGESOPTIONS']._serialized_end=435
-  _globals['_OPENSTREAM']._serialized_start=438
-  _globals['_OPENSTREAM']._serialized_end=897
-  _globals['_TERMINALSIZE']._serialized_start=899
-  _globals['_TERMINALSIZE']._serialized_end=944
-  _globals['_EXIT']._serialized_start=946
-  _globals['_EXIT']._serialized_end=999
-  _globals['_IMAGE']._serialized_start=1001
-  _globals['_IMAGE']._serialized_end=1072
-  _globals['_IMAGEOFFER']._serialized_start=1074
-  _globals['_IMAGEOFFER']._serialized_end=1139
-  _globals['_LAYERSWANTED']._serialized_start=1141
-  _globals['_LAYERSWANTED']._serialized_end=1172
-  _globals['_LAYERSTART']._serialized_start=1174
-  _globals['_LAYERSTART']._serialized_end=1221
-  _globals['_FRAME']._serialized_start=1224
-  _globals['_FRAME']._serialized_end=1696
-  _globals['_STREAMS']._serialized_start=1699
-  _globals['_STREAMS']._serialized_end=2159
+  _globals['_BUILDIMAGEOPTIONS']._serialized_start=438
+  _globals['_BUILDIMAGEOPTIONS']._serialized_end=655
+  _globals['_BUILDIMAGEOPTIONS_ARGSENTRY']._serialized_start=612
+  _globals['_BUILDIMAGEOPTIONS_ARGSENTRY']._serialized_end=655
+  _globals['_EXPORTIMAGEOPTIONS']._serialized_start=657
+  _globals['_EXPORTIMAGEOPTIONS']._serialized_end=712
+  _globals['_OPENSTREAM']._serialized_start=715
+  _globals['_OPENSTREAM']._serialized_end=1290
+  _globals['_TERMINALSIZE']._serialized_start=1292
+  _globals['_TERMINALSIZE']._serialized_end=1337
+  _globals['_EXIT']._serialized_start=1339
+  _globals['_EXIT']._serialized_end=1392
+  _globals['_IMAGE']._serialized_start=1394
+  _globals['_IMAGE']._serialized_end=1465
+  _globals['_IMAGEOFFER']._serialized_start=1467
+  _globals['_IMAGEOFFER']._serialized_end=1532
+  _globals['_LAYERSWANTED']._serialized_start=1534
+  _globals['_LAYERSWANTED']._serialized_end=1565
+  _globals['_LAYERSTART']._serialized_start=1567
+  _globals['_LAYERSTART']._serialized_end=1614
+  _globals['_FRAME']._serialized_start=1617
+  _globals['_FRAME']._serialized_end=2089
+  _globals['_STREAMS']._serialized_start=2092
+  _globals['_STREAMS']._serialized_end=2684
 # @@protoc_insertion_point(module_scope)
