@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.labs import ROOT, LabUnderTest, eventually, pod, running
 
 pytestmark = pytest.mark.root
 BUILDER = "node-1"
@@ -200,8 +200,8 @@ def test_a_failing_run_says_its_line_and_exit_code(lab: LabUnderTest, tmp_path: 
         ("FROM busybox\n\nCOPY ../secret /", "Dockerfile:3: COPY ../secret /: '../secret': a source must not contain '..'"),
         ("FROM busybox\nCOPY out /", "Dockerfile:2: COPY out /: 'out': no such file in the context"),
         ("FROM busybox\nCOPY nope* /x/", "Dockerfile:2: COPY nope* /x/: 'nope*': no such file in the context"),
-        ("FROM not-here:1", "Dockerfile:1: FROM not-here:1: the image 'not-here:1' is not on this node"),
-        ("FROM busybox\nCOPY --from=not-here /a /b", "the image 'not-here' is not on this node"),
+        ("FROM not-here:1", "image \"not-here:1\" is not on this node"),
+        ("FROM busybox\nCOPY --from=not-here /a /b", "Dockerfile:2: COPY --from=not-here /a /b: "),
         ("FROM busybox\nUSER nobody-at-all\nRUN true", "Dockerfile:3: RUN true: the image has no user \"nobody-at-all\""),
         ("FROM busybox\nRUN [\"/no/such/program\"]", "could not be started: exec: \"/no/such/program\": no such file"),
         ("FROM scratch\nCMD [\"/x\"]", "the image has no file"),
@@ -265,6 +265,30 @@ def test_an_image_that_was_built_is_a_base_like_any_other(lab: LabUnderTest, tmp
     folder = context(tmp_path / "b", "FROM t/base\nRUN echo $A $(cat /base) > /derived")
     lab.kctl("image", "build", "--node", "node-2", "-t", "t/derived", str(folder))
     assert run_once(lab, "t/derived", "node-3", "cat", "/derived") == "1 base\n"
+
+
+def test_nodes_that_lack_the_base_get_it_too(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Its layer's tar is made again, to the byte: the image is the same one everywhere."""
+    root = tmp_path / "root"
+    subprocess.run([str(ROOT / "examples/busybox-image.sh"), str(root)], check=True)
+    (root / "only-here").write_text("base\n")
+    os.link(root / "only-here", root / "linked")
+    lab.kctl("image", "load", str(root), "--name", "t/own-base", "--node", BUILDER)
+    build(lab, context(tmp_path / "c", "FROM t/own-base\nRUN rm /only-here"), tag="t/on-own-base")
+    assert run_once(lab, "t/on-own-base", "node-2", "sh", "-c", "cat /linked; ls / | grep only") == "base\n"
+    assert record(lab, "t/on-own-base", "node-2")["layers"] == record(lab, "t/on-own-base")["layers"]
+
+
+def test_the_cache_outlives_other_images_and_goes_when_images_are_pruned(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Also layers that no image has; a removal is no reason to run a stage again."""
+    text = "FROM busybox AS one\nRUN echo intermediate > /x\nFROM busybox\nCOPY --from=one /x /y"
+    folder = context(tmp_path / "c", text)
+    build(lab, folder, tag="t/pruned")
+    lab.kctl("image", "rm", "t/pruned")
+    assert cached(build(lab, folder, tag="t/pruned")) == [True, True]
+    lab.kctl("image", "rm", "t/pruned")
+    lab.kctl("image", "prune")
+    assert cached(build(lab, folder, tag="t/pruned")) == [False, False]
 
 
 def start_slow_build(lab: LabUnderTest, folder: Path) -> subprocess.Popen[bytes]:
