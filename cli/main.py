@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("why", "Explain the scheduler's last decision about a pod"),
     "lab": ("lab", "Clusters of several nodes on this machine"),
     "node": ("node", "Join hosts, cordon and uncordon nodes"),
-    "image": ("image", "Images on nodes: list, pull, load, remove"),
+    "image": ("image", "Images on nodes: list, pull, load, build, remove"),
     "doctor": ("doctor", "Check this machine, and say how to mend it"),
     "api-resources": ("apiresources", "List the kinds that are served"),
     "config": ("config", "Contexts: list, show, choose"),

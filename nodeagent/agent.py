@@ -16,6 +16,9 @@ from typing import Any
 from nodeagent import description
 from nodeagent.eviction import admission, thresholds
 from nodeagent.eviction.manager import EvictionManager, Surroundings
+from nodeagent.images.build import leftovers, sources
+from nodeagent.images.build.builds import Builds
+from nodeagent.images.build.cache import BuildCache
 from nodeagent.images.gc import GcPolicy, ImageGc
 from nodeagent.images.puller import Puller
 from nodeagent.images.registry.config import Registries
@@ -40,6 +43,7 @@ from nodeagent.session import Session
 from nodeagent.staticpods import StaticPods
 from nodeagent.stats import Collector
 from nodeagent.streams.attach import AttachStreams
+from nodeagent.streams.builds import BuildStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
 from nodeagent.streams.oneshot import run_in
@@ -49,7 +53,7 @@ from nodeagent.streams.service import Streams
 from nodeagent.streams.statstreams import StatStreams
 from pinnace import pki, podresources
 from pinnace.api.v1 import nodes_pb2
-from pinnace.clock import Clock
+from pinnace.clock import Clock, RandomIds
 
 log = logging.getLogger("pinnace.agent")
 # Seconds between looks at the overlay's entries, which do vanish (moby#52661).
@@ -95,10 +99,11 @@ class Agent:
         config = self._config
         self._address = self._address or await self._find_address()
         runtime = NativeRuntime(config.state_dir, self._clock)
-        images = ImageStore(config.state_dir / "images", self._clock)
+        cache = BuildCache(config.state_dir / "images/build-cache")
+        images = ImageStore(config.state_dir / "images", self._clock, also=cache.layers)
         puller = Puller(images, config.registries, self._clock)
         usage = ImageUsage(self._pods, images)
-        gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids)
+        gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids, forget_cache=cache.clear)
         reporter = Reporter(self._clock)
         node = description.describe(config.node, self._address, config.state_dir, config.resources)
         status = NodeStatus(node, reporter.node, config.status_every)
@@ -112,8 +117,10 @@ class Agent:
         if files is not None:
             files.read()
         self._pods.start(services, self._resync.set, files.pods() if files else ())
+        builds = self._builds(services, cache)
         streams = Streams(
             ImageStreams(images, puller, gc, arrived=self._pods.nudge, users=usage.users).handlers()
+            | BuildStreams(builds, images, self._pods.nudge).handlers()
             | ProcessStreams(self._pods, runtime).handlers()
             | AttachStreams(self._pods, runtime).handlers()
             | PortStreams(self._pods).handlers()
@@ -130,6 +137,7 @@ class Agent:
                 group.create_task(Mirrors(files, self._pods, session.show, self._clock).run())
                 group.create_task(self._keep_network())
                 group.create_task(gc.run())
+                group.create_task(builds.clean())
                 hello = functools.partial(_hello, status, mac)
                 group.create_task(session.run(hello, self._welcomed, self._pods.apply, streams))
         finally:
@@ -187,6 +195,14 @@ class Agent:
             event=self._pods.statics.event,
             report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
+
+    def _builds(self, services: Services, cache: BuildCache) -> Builds:
+        node = leftovers.Node(
+            runtime=services.runtime, network=services.network, cgroups=services.cgroups, clock=services.clock,
+            ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
+        )  # fmt: skip
+        find = functools.partial(sources.fetched, services.puller)
+        return Builds(services.state, node, images=services.images, cache=cache, find=find, ids=RandomIds())
 
     # Network
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cli import flags, nodewise, tables
 from cli.carry import raise_exit
-from cli.commands import imageload
+from cli.commands import imagebuild, imageload
 from cli.sizes import size
 from pinnace import kinds
 from pinnace.errors import BadRequest, NotFound
@@ -142,6 +142,9 @@ VERBS: dict[str, Verb] = {
     "pull": Verb("have nodes fetch an image from its registry", _add_pull, _pull),
     "load": Verb(
         "OCI layout, docker archive, or root filesystem, as tar or folder, to every node", imageload.configure, imageload.run
+    ),
+    "build": Verb(
+        "an image from a Dockerfile, on one node, and from there to every node", imagebuild.configure, imagebuild.run
     ),
     "rm": Verb("remove a name, and the image with its last one", _add_reference, _remove),
     "prune": Verb("remove images that no pod uses", _add_prune, _prune),

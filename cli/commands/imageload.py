@@ -61,7 +61,7 @@ def run(args: Any) -> int:
 def _load(client: Any, images: list[ImageArchive], args: Any) -> int:
     nodes = nodewise.names(client, args.node)
     results = nodewise.everywhere(
-        nodes, f"loading {args.path.name}", lambda node, say: _to_node(client, node, images, say)
+        nodes, f"loading {args.path.name}", lambda node, say: to_node(client, node, images, say)
     )  # fmt: skip
     layers, sent = (sum(getattr(item, name) for item in results.done.values()) for name in ("layers", "sent"))
     for name, holders in results.holders(lambda item: item.names):
@@ -71,7 +71,7 @@ def _load(client: Any, images: list[ImageArchive], args: Any) -> int:
     return results.report()
 
 
-def _to_node(client: Any, node: str, images: list[ImageArchive], say: nodewise.Say) -> Loaded:
+def to_node(client: Any, node: str, images: list[ImageArchive], say: nodewise.Say) -> Loaded:
     from pinnace.api.v1 import streams_pb2_grpc
 
     loaded = Loaded()

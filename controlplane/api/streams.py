@@ -95,6 +95,17 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         async for frame in self._switchboard.client(request.node, request, None):
             yield frame
 
+    async def BuildImage(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        source = aiter(frames)
+        opening = await _opening(source, "buildImage")
+        self._store.get(kinds.NODE, "", opening.node)
+        async for frame in self._switchboard.client(opening.node, opening, source):
+            yield frame
+
+    async def ExportImage(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_node(request, "exportImage"):
+            yield frame
+
     def _locate(self, opening: streams_pb2.OpenStream, *, running: bool) -> str:
         """The pod's node, and the container filled in. Raises NotFound and BadRequest."""
         pod = self._store.get(kinds.POD, opening.namespace or "default", opening.pod)

@@ -67,14 +67,16 @@ class ImageGc:
 
     def __init__(
         self, store: ImageStore, blobs: Blobs, clock: Clock, *, policy: GcPolicy, in_use: Callable[[], Collection[str]],
-        disk: Callable[[], Disk] | None = None,
+        disk: Callable[[], Disk] | None = None, forget_cache: Callable[[], object] = lambda: None,
     ) -> None:  # fmt: skip
+        """`forget_cache` lets go of layers that only a build cache keeps."""
         self._store = store
         self._blobs = blobs
         self._clock = clock
         self._policy = policy
         self._in_use = in_use
         self._disk = disk or self._measure
+        self._forget_cache = forget_cache
 
     def _measure(self) -> Disk:
         found = shutil.disk_usage(self._store.folder)
@@ -99,7 +101,9 @@ class ImageGc:
         need = wanted(disk, self._policy) if target_free is None else max(0, target_free - disk.available)
         if not need:
             return freed
-        freed += self._blobs.expire(self._policy.min_age)
+        # What can be made again goes before what somebody brought.
+        self._forget_cache()
+        freed += self._blobs.expire(self._policy.min_age) + await self._store.sweep()
         before = self._clock.now() - self._policy.min_age
         # From the choice to the removal nothing else runs: no pod can come to need one of them in between.
         chosen = choose(self._store.all(), need - freed, in_use=self._in_use(), used=self._store.used, before=before)
@@ -117,4 +121,5 @@ class ImageGc:
         in_use = self._in_use()
         doomed = [image for image in self._store.all() if image.id not in in_use and (everything or not image.references)]
         self._store.forget(image.id for image in doomed)
+        self._forget_cache()
         return doomed, await self._store.sweep() + self._blobs.expire(self._policy.min_age)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from nodeagent import memory
+from nodeagent.images import recipes
+from nodeagent.images.build import layertar
 from nodeagent.images.unpack import MAX_BYTES, MAX_MEMBERS, unpack
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
@@ -31,6 +34,8 @@ _MAX_TAR = MAX_BYTES + MAX_MEMBERS * 1024
 class Layers:
     def __init__(self, folder: Path, incoming: Path) -> None:
         self._folder, self._incoming = folder, incoming
+        self._recipes = folder.with_name("recipes")
+        self._recipes.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.sizes: dict[str, int] = {}
         self._held: Counter[str] = Counter()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -73,15 +78,43 @@ class Layers:
         try:
             with layer.open() as stream:
                 hashed = _Hashed(decompressed(stream), name)
-                unpack(cast(IO[bytes], hashed), scratch, name)
-                if hashed.finish() != layer.diff_id:
+                recorder = recipes.Recorder(cast(IO[bytes], hashed), Path(f"{scratch}.recipe"))
+                unpack(cast(IO[bytes], recorder), scratch, name, recorder.note)
+                recorder.finish()
+                if hashed.digest() != layer.diff_id:
                     raise BadImage(f"layer {layer.diff_id} does not match its digest")
             self.sizes[layer.diff_id] = size_of(scratch)
+            if recorder.whole:
+                # Before the layer: where there is one, it is whole.
+                os.rename(f"{scratch}.recipe", self._recipe(layer.diff_id))
             os.rename(scratch, self.path(layer.diff_id))
         except OSError as error:
             raise BadImage(f"{name}: {error}") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            Path(f"{scratch}.recipe").unlink(missing_ok=True)
+
+    def _recipe(self, diff_id: str) -> Path:
+        return self._recipes / f"{self.path(diff_id).name}.gz"
+
+    def tar(self, diff_id: str) -> tuple[int, Iterator[bytes]]:
+        """The layer's tar again: its size, and its bytes in chunks. Those of a layer that was neither built here nor
+        recorded when it came may differ, which whoever takes them sees by the digest. Raises OSError."""
+        recipe, folder = self._recipe(diff_id), self.path(diff_id)
+        if recipe.exists():
+            return recipes.size(recipe), recipes.stream(recipe, folder)
+        return layertar.size(folder), layertar.stream(folder)
+
+    def adopt(self, diff_id: str, folder: Path) -> None:
+        """Take in, by rename, a folder that was made here and is held; it has the digest. Raises OSError."""
+        os.chmod(folder, 0o755)
+        self.sizes[diff_id] = size_of(folder)
+        try:
+            os.rename(folder, self.path(diff_id))
+        except OSError as error:
+            # It is here already.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
     def size(self, diff_id: str) -> int:
         """Bytes on disk."""
@@ -102,6 +135,9 @@ class Layers:
                 trash = Path(tempfile.mkdtemp(dir=self._incoming))
                 os.rename(entry.path, trash / "layer")
                 displaced.append(trash)
+        for entry in list(os.scandir(self._recipes)):
+            if entry.name.removesuffix(".gz") not in kept:
+                os.unlink(entry.path)
         self.sizes = {diff_id: size for diff_id, size in self.sizes.items() if self.path(diff_id).name in kept}
         return displaced
 
@@ -132,9 +168,7 @@ class _Hashed:
         self._digest.update(data)
         return data
 
-    def finish(self) -> str:
-        while self.read(1 << 20):
-            pass
+    def digest(self) -> str:
         return "sha256:" + self._digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
     layers/<digest>/    a layer, unpacked once and shared by every image and container that has it
     images/<id>.json    an image: names, config, layers; its last change is the image's last use
     incoming/           archives and layers on their way; emptied at start
+    recipes/            how to make a layer's tar again (`recipes`)
     partial/            blobs that a registry has sent in part; kept over a restart (`blobs`)
 
 Everything appears and disappears by rename, so whatever is there is whole. An image goes before its layers do: after a
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +37,12 @@ class ImageNotFound(Exception):
 
 
 class ImageStore:
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock | None = None, *, also: Callable[[], Iterable[str]] = tuple
+    ) -> None:  # fmt: skip
+        """`also` names layers to keep though no image has them (a build cache's)."""
         self.folder = folder
+        self._also = also
         self._clock = clock or SystemClock()
         self._layers, self._images, self.incoming, self.partial = (
             folder / name for name in ("layers", "images", "incoming", "partial")
@@ -84,6 +89,10 @@ class ImageStore:
         """Folders for an overlay mount, the topmost layer first."""
         return tuple(str(self._tree.path(digest)) for digest in reversed(image.layers))
 
+    def layer_dirs(self, diff_ids: Sequence[str]) -> tuple[str, ...]:
+        """As `lower_dirs`, of layers that are given from the bottom up."""
+        return tuple(str(self._tree.path(digest)) for digest in reversed(diff_ids))
+
     def read_file(self, image: Image, path: str, limit: int = 1 << 20) -> bytes:
         """A small file of the image, as its topmost layer that has it says. Empty when there is none."""
         for folder in self.lower_dirs(image):
@@ -110,6 +119,14 @@ class ImageStore:
     async def add_layer(self, layer: Layer) -> None:
         """Take in a layer that is held. Raises BadImage."""
         await self._tree.add(layer)
+
+    def tar(self, diff_id: str) -> tuple[int, Iterator[bytes]]:
+        """A layer's tar again, to the byte: its size and its content in chunks. Raises BadImage, OSError."""
+        return self._tree.tar(diff_id)
+
+    def adopt(self, diff_id: str, folder: Path) -> None:
+        """Take in, by rename, an unpacked layer that was made here and is held. Raises OSError."""
+        self._tree.adopt(diff_id, folder)
 
     async def keep(self, config: ImageConfig, references: Iterable[str], *, loaded: bool, pinned: str = "") -> Image:
         """Make an image of layers that are there and held. `pinned` is how a registry has it: host/repository@digest.
@@ -169,4 +186,5 @@ class ImageStore:
         return await asyncio.to_thread(erase, self._displace())
 
     def _displace(self) -> list[Path]:
-        return self._tree.displace(layer for image in self._records.by_id.values() for layer in image.layers)
+        layers = (layer for image in self._records.by_id.values() for layer in image.layers)
+        return self._tree.displace([*layers, *self._also()])

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 import tarfile
+from collections.abc import Callable
 from typing import IO
 
 from nodeagent.runtime.native import syscalls
@@ -25,8 +26,8 @@ _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _CHUNK = 1 << 20
 
 
-def unpack(stream: IO[bytes], folder: str, name: str) -> None:
-    """Unpack an uncompressed tar. Raises BadImage naming `name` and the member."""
+def unpack(stream: IO[bytes], folder: str, name: str, note: Callable[[tarfile.TarInfo], None] = lambda _: None) -> None:
+    """Unpack an uncompressed tar; `note` sees every member before its content. Raises BadImage naming `name` and the member."""
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     total = count = 0
     try:
@@ -37,6 +38,7 @@ def unpack(stream: IO[bytes], folder: str, name: str) -> None:
                 count, total = count + 1, total + member.size
                 if count > MAX_MEMBERS or total > MAX_BYTES:
                     raise BadImage(f"{name}: more than {MAX_MEMBERS} members or {MAX_BYTES >> 30} GiB")
+                note(member)
                 try:
                     _place(root, tar, member)
                 except BadImage as error:

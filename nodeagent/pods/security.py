@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nodeagent.images import accounts
 from nodeagent.pods.environment import ConfigError
 from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS
 
@@ -73,10 +74,13 @@ def identity(pod: Any, container: Any, image_user: str, read: ReadFile) -> Ident
     _check_non_root(own, shared, uid, name)
     if uid is not None:
         name, group = str(uid), ""
-    user = _user(name, read)
-    if gid is None:
-        gid = _group(group, read) if group else user.gid
-    given = [] if shared.supplementalGroupsPolicy == "Strict" else _memberships(user.name, read)
+    try:
+        user = accounts.user(name, read("etc/passwd"))
+        if gid is None:
+            gid = accounts.group(group, read("etc/group")) if group else user.gid
+        given = [] if shared.supplementalGroupsPolicy == "Strict" else accounts.memberships(user.name, read("etc/group"))
+    except accounts.AccountError as error:
+        raise ConfigError(f"the image runs as {error}") from None
     asked = [*shared.supplementalGroups, *([shared.fsGroup] if shared.HasField("fsGroup") else [])]
     return Identity(user.uid, gid, tuple(dict.fromkeys([gid, *given, *asked])))
 
@@ -99,52 +103,6 @@ def _check_non_root(own: Any, shared: Any, uid: int | None, name: str) -> None:
         raise ConfigError(f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root")
     if uid is None and int(name or 0) == 0:
         raise ConfigError("container has runAsNonRoot and image will run as root")
-
-
-@dataclass(frozen=True, slots=True)
-class _User:
-    uid: int
-    gid: int
-    # Empty for an id that the image's passwd file does not name.
-    name: str = ""
-
-
-def _user(name: str, read: ReadFile) -> _User:
-    """An entry of the image's passwd, by name or id; an id needs none. What is a number is never taken for a name: an
-    image could call its root "1000"."""
-    key = 2 if not name or name.isdecimal() else 0
-    for fields in _lines(read("etc/passwd"), 4):
-        if fields[key] == (name or "0") and fields[2].isdecimal() and fields[3].isdecimal():
-            return _User(_id(fields[2]), _id(fields[3]), fields[0])
-    if key == 2:
-        return _User(_id(name or "0"), 0)
-    raise ConfigError(f'the image runs as user "{name}", which its /etc/passwd does not have')
-
-
-def _group(name: str, read: ReadFile) -> int:
-    if name.isdecimal():
-        return _id(name)
-    for fields in _lines(read("etc/group"), 3):
-        if fields[0] == name and fields[2].isdecimal():
-            return _id(fields[2])
-    raise ConfigError(f'the image runs as group "{name}", which its /etc/group does not have')
-
-
-def _id(text: str) -> int:
-    if len(text) > 10 or int(text) >= 1 << 31:
-        raise ConfigError(f"{text[:20]} is no user or group id")
-    return int(text)
-
-
-def _memberships(name: str, read: ReadFile) -> list[int]:
-    """The groups that the image's group file lists the user in (supplementalGroupsPolicy Merge)."""
-    groups = _lines(read("etc/group"), 4) if name else []
-    return [_id(fields[2]) for fields in groups if name in fields[3].split(",") and fields[2].isdecimal()]
-
-
-def _lines(data: bytes, fields: int) -> list[list[str]]:
-    found = (line.split(":") for line in data.decode(errors="replace").splitlines())
-    return [parts for parts in found if len(parts) >= fields]
 
 
 def privileges(pod: Any, container: Any, host: Host) -> Privileges:

@@ -29,7 +29,8 @@ _LAYERS = tuple(
     for base in ("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar")
     for suffix in ("", "+gzip", "+zstd", ".gzip", ".zstd")
 )
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# Of this machine, as images name it.
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +86,15 @@ def choose(value: dict[str, Any], name: str) -> Descriptor:
     entries = _list(value, "manifests", name)
     if len(entries) > MAX_PLATFORMS:
         raise BadImage(f"{name} lists {len(entries)} manifests; at most {MAX_PLATFORMS} are read")
-    wanted = _ARCHITECTURES.get(platform.machine(), platform.machine())
     offered = []
     for entry in entries:
         where = entry.get("platform") if isinstance(entry, dict) else None
         where = where if isinstance(where, dict) else {}
         offered.append(f"{where.get('os')}/{where.get('architecture')}"[:40])
-        if offered[-1] == f"linux/{wanted}":
+        if offered[-1] == f"linux/{ARCHITECTURE}":
             return descriptor(entry, f"{name}: manifests")
     listed = ", ".join(sorted({text for text in offered if "unknown" not in text})[:10])
-    raise BadImage(f"the image has no manifest for linux/{wanted}" + (f" (it has: {listed})" if listed else ""))
+    raise BadImage(f"the image has no manifest for linux/{ARCHITECTURE}" + (f" (it has: {listed})" if listed else ""))
 
 
 def manifest(value: dict[str, Any], name: str) -> Manifest:

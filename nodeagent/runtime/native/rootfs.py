@@ -85,7 +85,11 @@ def _overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> N
         # Files of the image are root's on disk; through these they are the container's root's, and nothing is changed.
         layers = _mapped(layers, target, userns)
         os.chown(f"{bundle}/upper", config["ids"]["first"], config["ids"]["first"])
-    options = f"lowerdir={':'.join(layers)},upperdir={bundle}/upper,workdir={bundle}/work"
+    # The kernel takes one page of options: relative to the folder of the layers, a hundred names fit.
+    base = os.path.dirname(layers[-1])
+    os.chdir(base)
+    lower = ":".join(os.path.relpath(layer, base) for layer in layers)
+    options = f"lowerdir={lower},upperdir={bundle}/upper,workdir={bundle}/work"
     if len(options) >= 4095:
         raise OSError("the image has more layers than one overlay mount can name")
     sc.mount("overlay", target, "overlay", 0 if config["privileged"] else sc.MS_NODEV, options)

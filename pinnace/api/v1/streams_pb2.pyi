@@ -88,8 +88,39 @@ class PruneImagesOptions(_message.Message):
     all: bool
     def __init__(self, all: _Optional[bool] = ...) -> None: ...
 
+class BuildImageOptions(_message.Message):
+    __slots__ = ("dockerfile", "tags", "args", "target", "noCache", "runTimeoutSeconds")
+    class ArgsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DOCKERFILE_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    NOCACHE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIMEOUTSECONDS_FIELD_NUMBER: _ClassVar[int]
+    dockerfile: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    args: _containers.ScalarMap[str, str]
+    target: str
+    noCache: bool
+    runTimeoutSeconds: int
+    def __init__(self, dockerfile: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., args: _Optional[_Mapping[str, str]] = ..., target: _Optional[str] = ..., noCache: _Optional[bool] = ..., runTimeoutSeconds: _Optional[int] = ...) -> None: ...
+
+class ExportImageOptions(_message.Message):
+    __slots__ = ("reference", "diffId")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    DIFFID_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    diffId: str
+    def __init__(self, reference: _Optional[str] = ..., diffId: _Optional[str] = ...) -> None: ...
+
 class OpenStream(_message.Message):
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats")
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +136,8 @@ class OpenStream(_message.Message):
     PORTFORWARD_FIELD_NUMBER: _ClassVar[int]
     COPY_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    BUILDIMAGE_FIELD_NUMBER: _ClassVar[int]
+    EXPORTIMAGE_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     container: str
@@ -120,7 +153,9 @@ class OpenStream(_message.Message):
     portForward: PortForwardOptions
     copy: CopyOptions
     stats: StatsOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ...) -> None: ...
+    buildImage: BuildImageOptions
+    exportImage: ExportImageOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")

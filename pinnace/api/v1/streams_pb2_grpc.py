@@ -89,6 +89,16 @@ class StreamsStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                 _registered_method=True)
+        self.BuildImage = channel.stream_stream(
+                '/pinnace.api.v1.Streams/BuildImage',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.ExportImage = channel.unary_stream(
+                '/pinnace.api.v1.Streams/ExportImage',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
 
 
 class StreamsServicer:
@@ -161,6 +171,21 @@ class StreamsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BuildImage(self, request_iterator, context):
+        """The context's tar as stdin frames; what the build says comes back as stdout, and the image at its end. The build ends
+        with the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportImage(self, request, context):
+        """An offer as LoadImage takes it and a start for each layer, with its size; or one layer's tar as stdout frames.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StreamsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +241,16 @@ def add_StreamsServicer_to_server(servicer, server):
             ),
             'PruneImages': grpc.unary_stream_rpc_method_handler(
                     servicer.PruneImages,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'BuildImage': grpc.stream_stream_rpc_method_handler(
+                    servicer.BuildImage,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'ExportImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportImage,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
             ),
@@ -515,6 +550,60 @@ class Streams:
             request,
             target,
             '/pinnace.api.v1.Streams/PruneImages',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BuildImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pinnace.api.v1.Streams/BuildImage',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/ExportImage',
             pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
             pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
             options,
