@@ -36,6 +36,8 @@ def take(channel: int, user: int, *, console: bool) -> None:
     os.close(master)
     for target in (0, 1, 2):
         os.dup2(slave, target)
+        # It may be one of the three itself, and dup2 onto itself changes nothing.
+        os.set_inheritable(target, True)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
