@@ -21,6 +21,8 @@ from pinnace.oci import BadImage
 
 MAX_MEMBERS = 500_000
 MAX_BYTES = 16 << 30
+# Folders on the way to a member: a layer is walked and deleted by calls that go one deeper for each (os.walk, rmtree).
+MAX_DEPTH = 250
 _RESOLVE = 0x08 | 0x04  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _CHUNK = 1 << 20
@@ -61,6 +63,8 @@ def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise BadImage("its path leads out of the layer")
+    if len(parts) > MAX_DEPTH:
+        raise BadImage(f"its path is more than {MAX_DEPTH} folders deep")
     return parts
 
 

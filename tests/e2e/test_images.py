@@ -179,6 +179,7 @@ def test_pods_at_once_download_once(lab: LabUnderTest, registry: LabRegistry) ->
     assert sum(newest in path for path in registry.blobs_asked("shared")) == 1
 
 
+@pytest.mark.shows("spec.imagePullSecrets[].name")
 def test_a_private_image_and_its_secret(lab: LabUnderTest, private: LabRegistry) -> None:
     """A wrong secret is ErrImagePull, then ImagePullBackOff; mended, the pod runs. The password is in no log."""
     name = private.push("secret/app", motd("private"))
@@ -249,6 +250,7 @@ def test_load_sends_only_what_a_node_lacks(lab: LabUnderTest, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("form", ["oci folder", "docker.tar.gz", "rootfs.tar", "rootfs.tar.gz", "rootfs folder"])
+@pytest.mark.shows("spec.containers[].imagePullPolicy")
 def test_every_form_of_archive_is_loaded(lab: LabUnderTest, tmp_path: Path, form: str) -> None:
     """Folders and compressed archives too; `Always` takes a loaded image as it is."""
     import gzip

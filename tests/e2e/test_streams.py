@@ -53,6 +53,7 @@ def test_exec_with_a_terminal_of_the_containers(lab: LabUnderTest) -> None:
         assert screen.code() == 5
 
 
+@pytest.mark.shows("spec.containers[].{stdin,stdinOnce}")
 def test_attach_talks_to_the_program(lab: LabUnderTest) -> None:
     """Input and output, both streams, half-close, and the container's exit code."""
     script = "echo hello; cat; echo bye >&2; exit 7"
@@ -63,6 +64,7 @@ def test_attach_talks_to_the_program(lab: LabUnderTest) -> None:
     assert lab.kctl("logs", "talk").splitlines()[0] == "hello"
 
 
+@pytest.mark.shows("spec.containers[].tty")
 def test_attach_on_a_terminal_and_again_after_the_agent_was_killed(lab: LabUnderTest) -> None:
     """The session is the container's: another one goes on where the last one was, also with another agent."""
     up(lab, pod("shell", "sh", container=TTY))

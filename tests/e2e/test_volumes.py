@@ -116,7 +116,7 @@ def test_a_missing_source_holds_the_pod_back_and_an_optional_one_does_not(lab: L
     eventually(lambda: inside(lab, "waits", "ls /v") == "a\ns\n")
 
 
-@pytest.mark.shows("spec.securityContext.fsGroup")
+@pytest.mark.shows("spec.securityContext.{fsGroup,runAsUser,runAsGroup,supplementalGroups}")
 @pytest.mark.shows(
     "spec.securityContext.fsGroupChangePolicy", partly="no volume lives longer than its pod yet, so both values do the same"
 )
@@ -129,9 +129,13 @@ def test_volumes_belong_to_the_fs_group(lab: LabUnderTest) -> None:
         {"name": "secret", "secret": {"secretName": "cert", "defaultMode": 0o400}},
         {"name": "fields", "downwardAPI": {"items": FIELDS}},
     ]
-    security = {"runAsUser": 1000, "runAsGroup": 2000, "fsGroup": 4000, "fsGroupChangePolicy": "OnRootMismatch"}
+    security = {
+        "runAsUser": 1000, "runAsGroup": 2000, "supplementalGroups": [5000], "fsGroup": 4000,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }  # fmt: skip
     name = ready(lab, mounting("group", *volumes, securityContext=security))
-    assert "4000" in inside(lab, name, "id -G").split()
+    assert inside(lab, name, "id -u; id -g") == "1000\n2000\n"
+    assert {"4000", "5000"} <= set(inside(lab, name, "id -G").split())
     assert inside(lab, name, "cat /secret/key; stat -Lc '%g %a' /secret/key /fields/name") == "hush4000 440\n4000 440\n"
     assert inside(lab, name, "stat -c '%g %a' /disk /memory") == "4000 2777\n4000 2770\n"
     assert inside(lab, name, "mkdir /memory/sub && touch /memory/sub/x && stat -c '%u %g' /memory/sub/x") == "1000 4000\n"
@@ -319,6 +323,7 @@ def test_mounts_pass_between_node_and_container_as_asked(lab: LabUnderTest, shar
     on_node("test", "-e", str(folder / "own/out"))
 
 
+@pytest.mark.shows("spec.hostUsers")
 def test_a_user_namespace_sees_its_own_ids_in_volumes(lab: LabUnderTest, tmp_path: Path) -> None:
     """Root and fsGroup inside are root and fsGroup in every volume, on disk and in memory; on the node too."""
     lab.kctl("create", "secret", "generic", "cert", "--from-literal=key=hush")

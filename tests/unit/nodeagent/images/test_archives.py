@@ -119,6 +119,14 @@ async def test_a_layer_that_leads_out_is_refused_by_member(store: ImageStore, tm
     assert kept(store) == []
 
 
+async def test_folders_nested_too_deep_are_refused(store: ImageStore, tmp_path: Path) -> None:
+    """Deeper than Python's own tools walk and delete; nothing of it is kept."""
+    path = archives.docker(tmp_path / "deep.tar", layer(("d/" * 1500 + "file", "x")))
+    with pytest.raises(BadImage, match="its path is more than 250 folders deep"):
+        await store.load(path, "")
+    assert kept(store) == []
+
+
 async def test_absolute_names_stay_inside(store: ImageStore, tmp_path: Path) -> None:
     """A leading slash means the layer's own root, as in any tar."""
     [image] = await store.load(archives.docker(tmp_path / "a.tar", layer(("/etc/own", "x"))), "")

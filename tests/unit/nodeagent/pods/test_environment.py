@@ -223,7 +223,7 @@ def test_what_is_missing_is_named(arguments: dict[str, Any], message: str) -> No
 
 @pytest.mark.shows(
     "spec.containers[].env[].valueFrom.secretKeyRef.optional",
-    "spec.containers[].envFrom[].configMapRef.optional",
+    "spec.containers[].envFrom[].{configMapRef,secretRef}.optional",
 )
 def test_what_is_optional_may_be_missing() -> None:
     """The variable is then not there at all."""
@@ -232,5 +232,5 @@ def test_what_is_optional_may_be_missing() -> None:
         key_of("configMap", "other", "none", optional=True),
         key_of("secret", "none", "a", optional=True),
     ]
-    source = {"configMapRef": {"name": "none", "optional": True}}
-    assert variables(*references, envFrom=[source], objects=(config_map("other"),)) == {"HOSTNAME": "web"}
+    sources = [{kind: {"name": "none", "optional": True}} for kind in ("configMapRef", "secretRef")]
+    assert variables(*references, envFrom=sources, objects=(config_map("other"),)) == {"HOSTNAME": "web"}

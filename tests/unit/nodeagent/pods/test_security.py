@@ -60,6 +60,7 @@ def may(container: dict[str, Any] | None = None, host: Host = HOST, **shared: An
         ("", {"runAsUser": 1000}, {}, Identity(1000, 0, (0,))),
     ],
 )
+@pytest.mark.shows("spec.securityContext.{runAsUser,runAsGroup,supplementalGroups,supplementalGroupsPolicy}")
 def test_users_and_groups(image_user: str, container: dict[str, Any], shared: dict[str, Any], expected: Identity) -> None:
     """A container's setting before its pod's before the image's; groups of the image unless the policy is Strict."""
     assert who(image_user, container, **shared) == expected
@@ -75,6 +76,7 @@ def test_users_and_groups(image_user: str, container: dict[str, Any], shared: di
         ("", {"runAsUser": 0}, "breaks non-root policy"),
     ],
 )
+@pytest.mark.shows("spec.securityContext.runAsNonRoot")
 def test_run_as_non_root_is_held(image_user: str, container: dict[str, Any], said: str) -> None:
     """Root is refused, and so is a name, which proves nothing."""
     with pytest.raises(ConfigError) as caught:
@@ -108,6 +110,7 @@ def test_an_unknown_user_is_an_error(user: str) -> None:
         ({"add": ["SYS_ADMIN"], "drop": ["SYS_ADMIN"]}, set(DEFAULT)),
     ],
 )
+@pytest.mark.shows("spec.containers[].securityContext.capabilities.{add,drop}")
 def test_capabilities_are_added_and_dropped(changes: dict[str, Any], expected: set[str]) -> None:
     """ALL first, then additions, then drops."""
     assert set(may({"capabilities": changes}).capabilities) == expected
@@ -121,6 +124,7 @@ def test_a_capability_that_nobody_has_is_refused() -> None:
         may({"capabilities": {"add": ["SYS_RESOURCE"]}}, Host(tuple(n for n in NAMES if n != "SYS_RESOURCE")))
 
 
+@pytest.mark.shows("spec.containers[].securityContext.privileged")
 def test_privileged_has_what_the_node_has() -> None:
     """All capabilities of the node, no filter, no masks, whatever else is said."""
     found = may({"privileged": True, "seccompProfile": {"type": "RuntimeDefault"}}, ARMOURED)
@@ -128,6 +132,10 @@ def test_privileged_has_what_the_node_has() -> None:
     assert (found.seccomp.type, found.apparmor, found.masked, found.privileged) == ("Unconfined", "", False, True)
 
 
+@pytest.mark.shows(
+    "spec.securityContext.seccompProfile.{type,localhostProfile}",
+    "spec.containers[].securityContext.{seccompProfile.type,procMount}",
+)
 def test_profiles_and_flags() -> None:
     """seccomp of container before pod; no_new_privs, read-only root and procMount as said."""
     assert may().seccomp == Seccomp("RuntimeDefault")
@@ -153,6 +161,7 @@ def test_profiles_and_flags() -> None:
         ({"type": "Unconfined"}, ARMOURED, "unconfined"),
     ],
 )
+@pytest.mark.shows("spec.containers[].securityContext.appArmorProfile.{type,localhostProfile}")
 def test_apparmor_profiles(profile: dict[str, str] | None, host: Host, expected: str) -> None:
     """A node without AppArmor has nothing to apply; one with it applies what is loaded."""
     assert may({"appArmorProfile": profile} if profile else {}, host).apparmor == expected

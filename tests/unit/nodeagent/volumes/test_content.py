@@ -40,7 +40,7 @@ def test_every_key_is_a_file_of_the_default_mode() -> None:
     assert files({"secret": {"secretName": "s", "defaultMode": 0o400}}, secret(k="v")) == {"k": (b"v", 0o400)}
 
 
-@pytest.mark.shows("spec.volumes[].configMap.defaultMode")
+@pytest.mark.shows("spec.volumes[].configMap.defaultMode", "spec.volumes[].secret.items[].{key,path,mode}")
 def test_items_choose_keys_paths_and_modes() -> None:
     """Keys that are not named do not appear."""
     items = [{"key": "a", "path": "deep/x"}, {"key": "b", "path": "y", "mode": 0o600}]
@@ -48,6 +48,7 @@ def test_items_choose_keys_paths_and_modes() -> None:
         {"configMap": {"name": "c", "items": items, "defaultMode": 0o440}}, config_map("c", {"a": "1", "b": "2", "z": "3"})
     )
     assert found == {"deep/x": (b"1", 0o440), "y": (b"2", 0o600)}
+    assert files({"secret": {"secretName": "s", "items": items, "defaultMode": 0o440}}, secret(a="1", b="2", z="3")) == found
 
 
 @pytest.mark.shows("spec.volumes[].{configMap,secret}.optional")
