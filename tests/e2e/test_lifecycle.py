@@ -36,15 +36,14 @@ def shell(name: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def status(lab: LabUnderTest, name: str, container: str = "main") -> dict[str, Any]:
+    """Raises KeyError while the node has said nothing of it."""
     found = lab.get("pod", name)["status"]
-    every = [
-        item for field in ("init", "", "ephemeral") for item in found.get(f"{field}{'C' if field else 'c'}ontainerStatuses", [])
-    ]
-    return dict(next(item for item in every if item["name"] == container))
+    fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    return {item["name"]: item for field in fields for item in found.get(field, [])}[container]
 
 
 def condition(lab: LabUnderTest, name: str, type_: str) -> dict[str, Any]:
-    return dict(next(item for item in lab.get("pod", name)["status"]["conditions"] if item["type"] == type_))
+    return {item["type"]: item for item in lab.get("pod", name)["status"]["conditions"]}[type_]
 
 
 def events(lab: LabUnderTest, name: str) -> str:
