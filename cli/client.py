@@ -20,6 +20,7 @@ _OPTIONS = (
     ("grpc.ssl_target_name_override", pki.SERVER_NAME),
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.enable_retries", 0),
+    *wire.WINDOW,
 )
 
 

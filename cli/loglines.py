@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
@@ -88,13 +88,13 @@ class Printer:
         self._by_pod: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def write(self, source: Source, piece: bytes) -> None:
+    def write(self, source: Source, pieces: Iterable[bytes]) -> None:
         """Raises BrokenPipeError."""
         with self._lock:
             head = self._head(source) if self._prefix else b""
             # Between others' lines a part has to be a line of its own.
-            tail = b"" if piece.endswith(b"\n") or not self._prefix else b"\n"
-            self._out.write(head + piece + tail)
+            ends = b"\n" if self._prefix else b""
+            self._out.write(b"".join(head + piece + (b"" if piece.endswith(b"\n") else ends) for piece in pieces))
             self._out.flush()
 
     def _head(self, source: Source) -> bytes:

@@ -66,11 +66,9 @@ class LogReader:
         opening = streams_pb2.OpenStream(namespace=source.namespace, pod=source.pod, container=source.container, logs=options)
         for frame in self._client.stream(self._stub.Logs, opening):
             if frame.WhichOneof("frame") == "stdout":
-                for piece in splitter.feed(frame.stdout):
-                    self._printer.write(source, piece)
+                self._printer.write(source, splitter.feed(frame.stdout))
             elif frame.WhichOneof("frame") == "exit":
-                for piece in splitter.finish():
-                    self._printer.write(source, piece)
+                self._printer.write(source, splitter.finish())
                 raise_exit(frame.exit)
                 return
         raise Unavailable("the stream ended before the log did")

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Print the logs of a container"),
     "exec": ("exec", "Run a command in a container"),
     "attach": ("attach", "Attach to a container that runs"),
+    "debug": ("debug", "Look around in a running pod with another image"),
     "port-forward": ("portforward", "Reach ports of a pod from here"),
     "cp": ("cp", "Copy files and folders to and from containers"),
     "top": ("top", "Show what nodes and pods use"),

@@ -35,7 +35,7 @@ from controlplane.election import Elector
 from controlplane.scheduler.service import Scheduler
 from controlplane.store import Backend, Store
 from controlplane.web import Request, Response, Route, Web
-from pinnace import kinds, pki
+from pinnace import kinds, pki, wire
 from pinnace.api.v1 import cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
 from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest
@@ -53,6 +53,7 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.so_reuseport", 0),
+    *wire.WINDOW,
 )
 
 

@@ -38,7 +38,7 @@ from nodeagent.reporter import Reporter
 from nodeagent.resources import NodeResources
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
-from nodeagent.runtime.seam import Handle
+from nodeagent.runtime.seam import Handle, LogRotation
 from nodeagent.session import Session
 from nodeagent.staticpods import StaticPods
 from nodeagent.stats import Collector
@@ -79,6 +79,7 @@ class Config:
     manifests: Path | None = None
     # Seconds between reports of a node status that does not change.
     status_every: float = 300.0
+    rotation: LogRotation = field(default_factory=LogRotation)
     dns: ClusterDns = field(default_factory=ClusterDns)
 
 
@@ -191,7 +192,8 @@ class Agent:
             runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
             puller=puller, cgroups=cgroups,
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
-            node_facts=facts, dns=self._config.dns, ipam=lambda: self._ipam, lookup=self._pods.lookup,
+            node_facts=facts, dns=self._config.dns, rotation=self._config.rotation,
+            ipam=lambda: self._ipam, lookup=self._pods.lookup,
             event=self._pods.statics.event,
             report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip

@@ -12,6 +12,8 @@ from typing import Any
 from nodeagent.eviction import thresholds
 from nodeagent.pods.resolver import ClusterDns
 from nodeagent.resources import NodeResources, parse_amounts
+from nodeagent.runtime.seam import LogRotation
+from pinnace import quantity
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,10 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="run the pods of the manifests in this folder, whatever the control plane says")  # fmt: skip
     group.add_argument("--node-status-report-frequency", type=duration, default=300.0, metavar="TIME",
                        help="between reports of a node status that does not change (default: 5m)")  # fmt: skip
+    group.add_argument("--container-log-max-size", type=_checked(quantity.units), default=10 << 20, metavar="BYTES",
+                       help="size at which a container's log is rotated (default: 10Mi)")  # fmt: skip
+    group.add_argument("--container-log-max-files", type=_natural, default=5, metavar="COUNT",
+                       help="files of it that are kept, 2 or more (default: %(default)s)")  # fmt: skip
     group = parser.add_argument_group("names")
     group.add_argument("--cluster-dns", type=_checked(_addresses), default=(), metavar="IP,...",
                        help="name servers of the cluster (default: none, and pods ask whom the node asks)")  # fmt: skip
@@ -76,6 +82,13 @@ def eviction(args: argparse.Namespace) -> thresholds.Config:
         found, args.eviction_pressure_transition_period, float(args.eviction_max_pod_grace_period),
         max(args.eviction_monitoring_interval, 0.1),
     )  # fmt: skip
+
+
+def rotation(args: argparse.Namespace) -> LogRotation:
+    """Ends the process with a message for what cannot be."""
+    if args.container_log_max_size < 1 or args.container_log_max_files < 2:
+        raise SystemExit("pinnace-nodeagent: --container-log-max-size must be positive, --container-log-max-files 2 or more")
+    return LogRotation(args.container_log_max_size, args.container_log_max_files)
 
 
 def dns(args: argparse.Namespace) -> ClusterDns:

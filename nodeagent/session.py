@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from nodeagent.streams.service import Streams
-from pinnace import pki
+from pinnace import pki, wire
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.clock import Clock, jitter
 
@@ -32,6 +32,7 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3_000),
+    *wire.WINDOW,
 )
 
 

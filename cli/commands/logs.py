@@ -91,7 +91,7 @@ def _options(args: Any) -> Any:
 
     options = streams_pb2.LogOptions(
         follow=args.follow, previous=args.previous, timestamps=args.timestamps, limitBytes=args.limit_bytes,
-        wait=args.follow and bool(args.selector),
+        wait=args.follow and (bool(args.selector) or args.all_containers),
     )  # fmt: skip
     tail = args.tail if args.tail is not None else TAIL_OF_MANY if args.selector else -1
     if tail >= 0:

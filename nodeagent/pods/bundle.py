@@ -14,7 +14,7 @@ from nodeagent.pods.mounts import mounts_of
 from nodeagent.runtime import apparmor, seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.native.capabilities import held
-from nodeagent.runtime.seam import ContainerConfig, IdRange, Terminal
+from nodeagent.runtime.seam import ContainerConfig, IdRange, LogRotation, Terminal
 from nodeagent.volumes.content import Lookup
 from nodeagent.volumes.manager import Volume
 from pinnace import pki, quantity
@@ -50,7 +50,7 @@ def limits(container: Any) -> Limits:
 
 def write(
     bundle: Path, pod: Any, container: Any, image: Image, place: Place, *,
-    images: ImageStore, cgroups: Cgroups, lookup: Lookup, seccomp_folder: Path, log: Path,
+    images: ImageStore, cgroups: Cgroups, lookup: Lookup, seccomp_folder: Path, log: Path, rotation: LogRotation,
 ) -> tuple[str, ...]:  # fmt: skip
     """Make the bundle's config.json and cgroup; returns which keys of `envFrom` were skipped, in words.
 
@@ -99,6 +99,8 @@ def write(
         oom_score_adj=_oom_score(pod, container, place),
         pid_target=place.target,
         terminal=Terminal(container.stdin, container.stdinOnce, container.tty),
+        log_max_bytes=rotation.max_bytes,
+        log_max_files=rotation.max_files,
     )
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     # It may hold secrets (env).

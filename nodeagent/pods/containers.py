@@ -122,7 +122,7 @@ class Containers:
         skipped = bundles.write(
             bundle, hosted.pod, container, image, place, images=hosted.s.images, cgroups=hosted.s.cgroups,
             lookup=hosted.lookup, seccomp_folder=hosted.s.state / "seccomp",
-            log=hosted.log_of(container.name, int(bundle.name)),
+            log=hosted.log_of(container.name, int(bundle.name)), rotation=hosted.s.rotation,
         )  # fmt: skip
         for text in skipped:
             hosted.event("InvalidEnvironmentVariableNames", text, warning=True)

@@ -14,7 +14,7 @@ from nodeagent.network.seam import Network
 from nodeagent.pods.model import Policy
 from nodeagent.pods.resolver import ClusterDns
 from nodeagent.runtime.cgroups import Cgroups
-from nodeagent.runtime.seam import Handle, Runtime
+from nodeagent.runtime.seam import Handle, LogRotation, Runtime
 from pinnace.clock import Clock
 
 # (pod, reason, message, warning)
@@ -40,6 +40,7 @@ class Services:
     host_ip: str
     node_facts: dict[str, str]
     dns: ClusterDns
+    rotation: LogRotation
     # Processes that one pod may have; zero for no limit.
     pod_max_pids: int
     # The node's addresses, once the control plane has said which range is its own.

@@ -71,6 +71,14 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRotation:
+    """Of a container's log: bytes a file, files kept."""
+
+    max_bytes: int = 10 << 20
+    max_files: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """All a container is; as JSON it is a bundle's `config.json`. `layers` from the top down; `cgroups` are folders on
     the host to join; `hierarchies` what to mount below /sys/fs/cgroup."""

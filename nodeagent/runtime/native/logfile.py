@@ -11,14 +11,21 @@ import time
 
 # A line longer than this is split into parts (containerd's default).
 MAX_LINE = 16 << 10
+# Bytes that are collected for one write; with their times, short lines are many times as long as they were.
+BATCH = 64 << 10
 
 
 class LogFile:
+    """A disk that is full loses lines, never the container."""
+
     def __init__(self, path: str, max_bytes: int, max_files: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._partial: dict[bytes, bytes] = {}
+        self._batch: list[bytes] = []
+        self._waiting = 0
+        self._second = (-1, b"")
         self._open()
 
     def _open(self) -> None:
@@ -29,31 +36,41 @@ class LogFile:
         """Take bytes of a stream; whole lines are written at once, the rest waits."""
         lines = (self._partial.pop(stream, b"") + data).split(b"\n")
         rest = lines.pop()
-        out = []
         for line in lines:
-            out.append(self._format(stream, line, b"F"))
+            self._line(stream, line, b"F")
         while len(rest) > MAX_LINE:
-            out.append(self._format(stream, rest[:MAX_LINE], b"P"))
+            self._put(stream, rest[:MAX_LINE], b"P")
             rest = rest[MAX_LINE:]
         if rest:
             self._partial[stream] = rest
-        self._append(b"".join(out))
+        self._flush()
 
-    def _format(self, stream: bytes, line: bytes, tag: bytes) -> bytes:
-        parts = []
+    def _line(self, stream: bytes, line: bytes, tag: bytes) -> None:
         while len(line) > MAX_LINE:
-            parts.append(b"%s %s P %s\n" % (_now(), stream, line[:MAX_LINE]))
+            self._put(stream, line[:MAX_LINE], b"P")
             line = line[MAX_LINE:]
-        parts.append(b"%s %s %s %s\n" % (_now(), stream, tag, line))
-        return b"".join(parts)
+        self._put(stream, line, tag)
 
-    def _append(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._size += len(data)
-        if self._size >= self._max_bytes:
-            self._rotate()
+    def _put(self, stream: bytes, text: bytes, tag: bytes) -> None:
+        entry = b"%s %s %s %s\n" % (self._now(), stream, tag, text)
+        self._batch.append(entry)
+        self._waiting += len(entry)
+        if self._waiting >= BATCH or self._size + self._waiting >= self._max_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._batch:
+            return
+        view = memoryview(b"".join(self._batch))
+        self._size += len(view)
+        self._batch, self._waiting = [], 0
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            if self._size >= self._max_bytes:
+                self._rotate()
+        except OSError:
+            return
 
     def _rotate(self) -> None:
         """The oldest goes; `x.log` becomes `x.log.1`. Readers follow by inode."""
@@ -62,18 +79,20 @@ class LogFile:
             newer = f"{self._path}.{number - 1}" if number > 1 else self._path
             if os.path.exists(newer):
                 os.replace(newer, older)
-        os.close(self._fd)
+        before = self._fd
         self._open()
+        os.close(before)
 
     def close(self) -> None:
         """Write what waits without a newline, as a part: the program never ended the line."""
         for stream, rest in self._partial.items():
-            if rest:
-                self._append(self._format(stream, rest, b"P"))
+            self._line(stream, rest, b"P")
+        self._flush()
         os.close(self._fd)
 
-
-def _now() -> bytes:
-    nanos = time.time_ns()
-    moment = time.gmtime(nanos // 1_000_000_000)
-    return b"%04d-%02d-%02dT%02d:%02d:%02d.%09dZ" % (*moment[:6], nanos % 1_000_000_000)
+    def _now(self) -> bytes:
+        nanos = time.time_ns()
+        second = nanos // 1_000_000_000
+        if second != self._second[0]:
+            self._second = second, b"%04d-%02d-%02dT%02d:%02d:%02d" % time.gmtime(second)[:6]
+        return b"%s.%09dZ" % (self._second[1], nanos % 1_000_000_000)
