@@ -75,7 +75,7 @@ ROWS = [
     Row("cwd is made", "pwd; stat -c '%a %u' .", "/a/b\n755 0", {"cwd": "/a/b"}),
     Row("cwd of a user who may enter it", "pwd", "/tmp", {"cwd": "/tmp", "user": 1000}),
     Row("cwd is made for a user too", "pwd", "/made/here", {"cwd": "/made/here", "user": 1000}),
-    Row("env, and nothing else", "tr '\\0' '\\n' < /proc/1/environ", "A=1=2\nB=", {"env": ("A=1=2", "B=")}),
+    Row("env, and nothing else", "xargs -0 -n 1 echo < /proc/1/environ", "A=1=2\nB=", {"env": ("A=1=2", "B=")}),
     Row("umask", "umask", "0022"),
     Row("user, group and groups", "id -u; id -g; id -G", "1000\n1001\n1001 7 8", {"user": 1000, "group": 1001, "groups": (7, 8)}),
     Row("no core files", "ulimit -Sc", "0"),

@@ -55,7 +55,10 @@ class Boxes:
         return layer
 
     async def sandbox(self, **more: Any) -> SandboxConfig:
-        config = SandboxConfig(self.folder / f"s{next(self._numbers)}", "box", **more)
+        number = next(self._numbers)
+        if more.get("shared_pid"):
+            more |= {"cgroups": self.cgroups.create(f"pod/s{number}", Limits(), leaf=True)}
+        config = SandboxConfig(self.folder / f"s{number}", "box", **more)
         self._sandboxes.append(config.folder)
         await self.runtime.create_sandbox(config)
         return config

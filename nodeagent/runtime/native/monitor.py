@@ -53,7 +53,8 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
             "monitor_start": start_time(os.getpid()),
             "started_at": time.time(),
         }
-        save(f"{bundle}/state.json", state)
+        # What it names ends with the machine: a start does not wait for the disk.
+        save(f"{bundle}/state.json", state, durable=False)
     reply(state)
     tender = Tender(listener, streams.outputs, streams.stdin, terminal=config["terminal"], log=log, watch=watch)
     status = tender.run(pid)
@@ -143,12 +144,14 @@ def _exit_record(status: int, *, oom_killed: bool) -> dict[str, Any]:
     return record
 
 
-def save(path: str, value: dict[str, Any]) -> None:
+def save(path: str, value: dict[str, Any], *, durable: bool = True) -> None:
+    """Whole or absent; `durable`: after the machine loses power too."""
     temporary = f"{path}.new"
     with open(temporary, "w") as file:
         json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(temporary, path)
 
 

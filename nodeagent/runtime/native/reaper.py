@@ -19,12 +19,10 @@ _NAME = b"pause"
 _NOBODY = 65534
 
 
-def start(cgroup: int) -> int:
-    """Fork it into a new pid namespace and the v2 cgroup of a descriptor (-1: none); returns its pid once it is ready.
-
-    Raises OSError."""
+def start() -> int:
+    """Fork it into a new pid namespace; returns its pid once it is ready. Raises OSError."""
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    pid = sc.fork(sc.CLONE_NEWPID, cgroup)
+    pid = sc.fork(sc.CLONE_NEWPID)
     if pid == 0:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})

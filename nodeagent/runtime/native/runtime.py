@@ -199,9 +199,11 @@ class NativeRuntime:
             return None
         if (bundle / "exit.json").exists():
             return _exit(bundle / "exit.json")
-        if not (bundle / "state.json").exists():
+        try:
+            return _handle(bundle, json.loads((bundle / "state.json").read_text()))
+        except (FileNotFoundError, ValueError):
+            # Cut short by a loss of power: then nothing of it runs.
             return None
-        return _handle(bundle, json.loads((bundle / "state.json").read_text()))
 
     async def exec(
         self,

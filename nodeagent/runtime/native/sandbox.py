@@ -79,10 +79,14 @@ def _pinned(folder: str, name: str) -> bool:
 
 def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
+    # A reaper is counted with its pod: it is forked by a process in its cgroups, which no user namespace lets one enter.
+    cgroups = request["cgroups"] if "pid" in missing else []
+    cgroup = init.unified(cgroups)
+    pid = sc.fork(0, cgroup)
     if pid == 0:
         try:
             ours.close()
+            init.join_cgroups(cgroups)
             _namespaces(theirs, folder, missing, request)
         except BaseException as error:
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -90,6 +94,8 @@ def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
         finally:
             os._exit(0)
     theirs.close()
+    if cgroup >= 0:
+        os.close(cgroup)
     try:
         if "user" in missing:
             _answer(ours)
@@ -130,11 +136,6 @@ def _pin(folder: str, name: str, source: str) -> None:
 
 def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request: dict[str, Any]) -> None:
     """The child's part: make them and set them up, from inside. Says so, and waits until they are pinned."""
-    # While the host's cgroups may be joined: a reaper is counted with its pod.
-    cgroup = -1
-    if "pid" in missing:
-        init.join_cgroups(request["cgroups"])
-        cgroup = init.unified(request["cgroups"])
     if "user" in missing:
         sc.unshare(sc.CLONE_NEWUSER)
         theirs.send(b"{}")
@@ -152,7 +153,7 @@ def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request:
     if "net" in missing:
         _loopback_up()
     _write_sysctls(request["sysctls"], missing)
-    started = reaper.start(cgroup) if "pid" in missing else None
+    started = reaper.start() if "pid" in missing else None
     theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
     theirs.recv(64)
 

@@ -35,6 +35,8 @@ class Tree:
 
     def directory(self, path: str) -> int:
         """A descriptor of a folder, made with its parents when missing: one component at a time, each inside the root."""
+        with contextlib.suppress(FileNotFoundError):
+            return sc.openat2(self.fd, path or ".", DIRECTORY)
         done, current = "", os.dup(self.fd)
         try:
             for part in [part for part in path.split("/") if part]:
