@@ -153,6 +153,26 @@ def test_pods_run_from_a_registry(lab: LabUnderTest, registry: LabRegistry) -> N
     assert says(lab, "mirror", "reg.example/mirrored:1") == "by mirror"
 
 
+@pytest.mark.shows("spec.containers[].imagePullPolicy", "spec.initContainers[].imagePullPolicy")
+def test_the_pull_policy_decides_what_runs_when_a_tag_moves(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """IfNotPresent the copy that is here, Always the registry's, Never only what is here."""
+    name = registry.push("moves", motd("old"))
+    assert says(lab, "first", name, nodeName="node-1") == "old"
+    registry.push("moves", motd("new"))
+    kept = once("kept", name, nodeName="node-1")
+    kept["spec"]["initContainers"] = [{"name": "init", "image": name, "imagePullPolicy": "IfNotPresent"}]
+    kept["spec"]["containers"][0]["imagePullPolicy"] = "Always"
+    lab.apply(kept)
+    eventually(lambda: lab.get("pod", "kept")["status"]["phase"] == "Succeeded")
+    assert lab.kctl("logs", "kept", "-c", "init") == "old"
+    assert lab.kctl("logs", "kept", "-c", "main") == "new"
+    never = once("never", f"{OPEN}/nothing:1")
+    never["spec"]["containers"][0]["imagePullPolicy"] = "Never"
+    lab.apply(never)
+    assert "pull policy of Never" in eventually(waiting(lab, "never", "ErrImageNeverPull"))
+
+
+@pytest.mark.shows("spec.volumes[].image.{reference,pullPolicy}")
 def test_an_image_volume_is_pulled_and_held(lab: LabUnderTest, registry: LabRegistry) -> None:
     """Its files are in the container, and stay when the name has moved to another image and everything unused goes."""
     shell = registry.push("shell", packed(BUSYBOX, Cmd=["sleep", "1000"]))
@@ -179,6 +199,7 @@ def test_pods_at_once_download_once(lab: LabUnderTest, registry: LabRegistry) ->
     assert sum(newest in path for path in registry.blobs_asked("shared")) == 1
 
 
+@pytest.mark.shows("spec.imagePullSecrets[].name")
 def test_a_private_image_and_its_secret(lab: LabUnderTest, private: LabRegistry) -> None:
     """A wrong secret is ErrImagePull, then ImagePullBackOff; mended, the pod runs. The password is in no log."""
     name = private.push("secret/app", motd("private"))

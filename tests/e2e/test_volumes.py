@@ -178,9 +178,6 @@ def test_host_paths_are_made_or_refused_by_their_type(lab: LabUnderTest, tmp_pat
 
 
 @pytest.mark.shows("spec.volumes[].image.reference")
-@pytest.mark.shows(
-    "spec.volumes[].image.pullPolicy", partly="an image that is not on the node is waited for, whatever the policy"
-)
 def test_the_content_of_an_image_is_a_volume(lab: LabUnderTest, tmp_path: Path) -> None:
     """Read-only, once the image is there; the image needs no program in it."""
     lab.apply(mounting("content", {"name": "i", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}))
