@@ -91,7 +91,7 @@ class Agent:
         runtime = NativeRuntime(config.state_dir, self._clock)
         images = ImageStore(config.state_dir / "images", self._clock)
         puller = Puller(images, config.registries, self._clock)
-        usage = ImageUsage(self._pods, images)
+        usage = ImageUsage(self._pods, images, config.state_dir / "pods")
         gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids)
         reporter = Reporter(self._clock)
         node = description.describe(config.node, self._address, config.state_dir, config.resources)

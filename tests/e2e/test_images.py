@@ -332,6 +332,21 @@ def test_rm_and_prune_leave_what_is_in_use(lab: LabUnderTest, tmp_path: Path) ->
     assert b"is not on this node" in lab.run("image", "rm", "held:1").stderr
 
 
+def test_a_container_holds_its_image_when_the_name_has_moved(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Another image is loaded under the name, and everything unused goes: what runs goes on, and can read all its files."""
+    lab.kctl("image", "load", str(archives.docker(tmp_path / "a.tar", BUSYBOX, layer(("file", "first")), tag="moved:1")))
+    container = {"image": "moved:1", "command": ["sleep", "1000"]}
+    lab.apply(pod("holder", container=container, nodeName="node-1", terminationGracePeriodSeconds=0))
+    lab.kctl("wait", "pod/holder", "--for=condition=Ready")
+    lab.kctl("image", "load", str(archives.docker(tmp_path / "b.tar", layer(("file", "second")), tag="moved:1")))
+    lab.kctl("image", "prune", "--all")
+    assert lab.kctl("exec", "holder", "--", "cat", "/file") == "first"
+    lab.kill("node-1")
+    lab.start_agent("node-1")
+    eventually(lambda: lab.run("image", "prune", "--all").returncode == 0)
+    assert lab.kctl("exec", "holder", "--", "cat", "/file") == "first"
+
+
 def test_pulls_go_on_over_a_killed_agent(lab: LabUnderTest, registry: LabRegistry) -> None:
     """kill -9 in the middle of a pull: the agent that comes back finishes it, and nothing half done is left."""
     import random
