@@ -103,7 +103,7 @@ class Agent:
         cache = BuildCache(config.state_dir / "images/build-cache")
         images = ImageStore(config.state_dir / "images", self._clock, also=cache.layers)
         puller = Puller(images, config.registries, self._clock)
-        usage = ImageUsage(self._pods, images)
+        usage = ImageUsage(self._pods, images, config.state_dir / "pods")
         gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids, forget_cache=cache.clear)
         reporter = Reporter(self._clock)
         node = description.describe(config.node, self._address, config.state_dir, config.resources)

@@ -6,17 +6,18 @@ A part is kept in `partial/` under the blob's digest, over failures and restarts
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.images.registry.client import Repository
 from nodeagent.images.registry.errors import RegistryError, Transient
 from nodeagent.images.registry.http import Abort
+from nodeagent.images.turns import Turns
 from pinnace.clock import Clock, jitter
 from pinnace.oci.manifest import Descriptor
 
@@ -34,7 +35,7 @@ class Blobs:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
         self._running: dict[str, asyncio.Future[None]] = {}
         self._aborts: set[Abort] = set()
         self._threads: ThreadPoolExecutor | None = None
@@ -58,16 +59,9 @@ class Blobs:
             self._threads = ThreadPoolExecutor(THREADS, "pull")
         return self._threads
 
-    @contextlib.asynccontextmanager
-    async def turn(self, digest: str) -> AsyncIterator[None]:
+    def turn(self, digest: str) -> AbstractAsyncContextManager[None]:
         """One at a time for each blob: who comes second finds what the first has brought."""
-        lock = self._locks.setdefault(digest, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(digest, None)
+        return self._turns.of(digest)
 
     async def fetch(self, sources: Sequence[Repository], item: Descriptor) -> Path:
         """The whole blob, from the first source that has it right. Within its `turn`. Raises RegistryError."""
@@ -135,8 +129,10 @@ class Blobs:
         """Remove parts that have not grown for `age` seconds and that nobody is at; returns the bytes freed."""
         freed = 0
         for entry in os.scandir(self._folder):
-            status = entry.stat(follow_symlinks=False)
-            if f"sha256:{entry.name}" not in self._locks and status.st_mtime <= self._clock.now() - age:
+            digest, status = f"sha256:{entry.name}", entry.stat(follow_symlinks=False)
+            if self._turns.busy(digest) or digest in self._running:
+                continue
+            if status.st_mtime <= self._clock.now() - age:
                 freed += status.st_size
                 os.unlink(entry.path)
         return freed

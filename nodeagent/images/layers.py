@@ -20,6 +20,7 @@ from typing import IO, cast
 from nodeagent import memory
 from nodeagent.images import recipes
 from nodeagent.images.build import layertar
+from nodeagent.images.turns import Turns
 from nodeagent.images.unpack import MAX_BYTES, MAX_MEMBERS, unpack
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
@@ -38,8 +39,8 @@ class Layers:
         self._recipes.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.sizes: dict[str, int] = {}
         self._held: Counter[str] = Counter()
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._turns = asyncio.Semaphore(PARALLEL)
+        self._turns = Turns()
+        self._slots = asyncio.Semaphore(PARALLEL)
 
     def path(self, diff_id: str) -> Path:
         # A short name: all layers of an image share one page of mount options.
@@ -61,15 +62,10 @@ class Layers:
 
     async def add(self, layer: Layer) -> None:
         """Unpack a layer unless it is there; two who add the same one do it once. Raises BadImage."""
-        lock = self._locks.setdefault(layer.diff_id, asyncio.Lock())
-        try:
-            async with lock, self._turns:
-                if not self.has(layer.diff_id):
-                    await asyncio.to_thread(self._unpack, layer)
-                    memory.trim()
-        finally:
-            if not lock.locked():
-                self._locks.pop(layer.diff_id, None)
+        async with self._turns.of(layer.diff_id), self._slots:
+            if not self.has(layer.diff_id):
+                await asyncio.to_thread(self._unpack, layer)
+                memory.trim()
 
     def _unpack(self, layer: Layer) -> None:
         name = f"layer {layer.diff_id[:19]}"

@@ -26,6 +26,10 @@ MAX_DEPTH = 250
 _RESOLVE = 0x08 | 0x04  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _CHUNK = 1 << 20
+# How a tar carries extended attributes, and those that a layer may set: a program's capabilities (ping), and what is
+# for applications. Those of overlayfs would be a way to make layers lie.
+_XATTR = "SCHILY.xattr."
+_KEPT_XATTRS = ("security.capability", "user.")
 
 
 def unpack(stream: IO[bytes], folder: str, name: str, note: Callable[[tarfile.TarInfo], None] = lambda _: None) -> None:
@@ -158,6 +162,17 @@ def _write(parent: int, name: str, tar: tarfile.TarFile, member: tarfile.TarInfo
 
 def _own(parent: int, name: str, member: tarfile.TarInfo) -> None:
     os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+    for key, value in member.pax_headers.items():
+        if key.startswith(_XATTR) and key.removeprefix(_XATTR).startswith(_KEPT_XATTRS):
+            _set_xattr(f"/proc/self/fd/{parent}/{name}", key.removeprefix(_XATTR), value)
     # After chown, which clears setuid bits.
     os.chmod(name, member.mode & 0o7777, dir_fd=parent)
     os.utime(name, (member.mtime, member.mtime), dir_fd=parent)
+
+
+def _set_xattr(path: str, name: str, value: str) -> None:
+    try:
+        os.setxattr(path, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,38 @@ from nodeagent.pods.model import Seen
 
 
 class ImageUsage:
-    def __init__(self, pods: PodManager, images: ImageStore) -> None:
+    """`folder` has the folder of every pod."""
+
+    def __init__(self, pods: PodManager, images: ImageStore, folder: Path) -> None:
         self._pods = pods
         self._images = images
+        self._folder = folder
 
     def users(self) -> dict[str, str]:
         """Ids of images in use, each with who uses it: `pod default/web`."""
         images = self._images.all()
         found = holders(((worker.pod, worker.seen) for worker in self._pods.workers.values()), images)
-        # A volume keeps the image that its name had when it was mounted.
-        mounts = Path("/proc/self/mounts").read_text()
-        volumes = {image.id: "an image volume" for image in images if self._images.lower_dirs(image)[0] in mounts}
-        return {**volumes, **found}
+        # What the disk and the kernel say holds too: a name may have moved since a container was begun or a volume
+        # mounted, and a worker may be missing for a moment.
+        mounts, begun = Path("/proc/self/mounts").read_text(), begun_layers(self._folder)
+        for image in images:
+            top = self._images.lower_dirs(image)[0]
+            if top in begun or top in mounts:
+                found.setdefault(image.id, "a container" if top in begun else "an image volume")
+        return found
 
     def ids(self) -> set[str]:
         return set(self.users())
+
+
+def begun_layers(folder: Path) -> set[str]:
+    """The topmost layers of containers that have a bundle and have not ended."""
+    found = set()
+    for path in folder.glob("*/containers/*/*/config.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+            if not (path.parent / "exit.json").exists():
+                found.add(str(json.loads(path.read_bytes())["layers"][0]))
+    return found
 
 
 def holders(pods: Iterable[tuple[Any, Seen]], images: Iterable[Image]) -> dict[str, str]:

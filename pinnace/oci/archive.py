@@ -105,9 +105,10 @@ class Archive:
     def _oci(self, reference: str) -> list[ImageArchive]:
         found = []
         index = manifest.document(self._bytes("index.json"), "index.json")
-        for entry in index.get("manifests") or []:
+        for entry in manifest.entries(index, "manifests", "index.json"):
             top = manifest.descriptor(entry, "index.json: manifests")
-            annotations = entry.get("annotations") or {}
+            annotations = entry.get("annotations")
+            annotations = annotations if isinstance(annotations, dict) else {}
             name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name") or ""
             value = self._document(top.digest)
             if manifest.is_index(value):
@@ -122,12 +123,13 @@ class Archive:
     def _docker(self, reference: str) -> list[ImageArchive]:
         found = []
         # The only document here that is a list.
-        listed = manifest.document(b'{"images":' + self._bytes("manifest.json") + b"}", "manifest.json")["images"]
-        for entry in listed if isinstance(listed, list) else []:
-            if not isinstance(entry, dict) or not isinstance(entry.get("Layers"), list):
+        listed = manifest.document(b'{"images":' + self._bytes("manifest.json") + b"}", "manifest.json")
+        for entry in manifest.entries(listed, "images", "manifest.json"):
+            if not isinstance(entry, dict):
                 raise BadImage("manifest.json lists something that is no image")
-            tags = (reference,) if reference else tuple(map(str, entry.get("RepoTags") or ()))
-            layers = [str(name).removeprefix("./") for name in entry["Layers"]]
+            named = tuple(map(str, manifest.entries(entry, "RepoTags", "manifest.json")))
+            tags = (reference,) if reference else named
+            layers = [str(name).removeprefix("./") for name in manifest.entries(entry, "Layers", "manifest.json")]
             found.append(self._image(str(entry.get("Config")).removeprefix("./"), layers, tags))
         if not found:
             raise BadImage("manifest.json lists no image")

@@ -83,18 +83,18 @@ def is_index(value: dict[str, Any]) -> bool:
 
 def choose(value: dict[str, Any], name: str) -> Descriptor:
     """The index's entry for this machine. Raises BadImage."""
-    entries = _list(value, "manifests", name)
-    if len(entries) > MAX_PLATFORMS:
-        raise BadImage(f"{name} lists {len(entries)} manifests; at most {MAX_PLATFORMS} are read")
+    listed = entries(value, "manifests", name)
+    if len(listed) > MAX_PLATFORMS:
+        raise BadImage(f"{name} lists {len(listed)} manifests; at most {MAX_PLATFORMS} are read")
     offered = []
-    for entry in entries:
+    for entry in listed:
         where = entry.get("platform") if isinstance(entry, dict) else None
         where = where if isinstance(where, dict) else {}
         offered.append(f"{where.get('os')}/{where.get('architecture')}"[:40])
         if offered[-1] == f"linux/{ARCHITECTURE}":
             return descriptor(entry, f"{name}: manifests")
-    listed = ", ".join(sorted({text for text in offered if "unknown" not in text})[:10])
-    raise BadImage(f"the image has no manifest for linux/{ARCHITECTURE}" + (f" (it has: {listed})" if listed else ""))
+    others = ", ".join(sorted({text for text in offered if "unknown" not in text})[:10])
+    raise BadImage(f"the image has no manifest for linux/{ARCHITECTURE}" + (f" (it has: {others})" if others else ""))
 
 
 def manifest(value: dict[str, Any], name: str) -> Manifest:
@@ -104,7 +104,7 @@ def manifest(value: dict[str, Any], name: str) -> Manifest:
     config = descriptor(value.get("config"), f"{name}: config")
     if config.media_type and config.media_type not in _CONFIGS:
         raise BadImage(f"{name} is not a container image: its config is {config.media_type[:100]}")
-    layers = tuple(descriptor(item, f"{name}: layers[{at}]") for at, item in enumerate(_list(value, "layers", name)))
+    layers = tuple(descriptor(item, f"{name}: layers[{at}]") for at, item in enumerate(entries(value, "layers", name)))
     if len(layers) > MAX_LAYERS:
         raise BadImage(f"{len(layers)} layers; at most {MAX_LAYERS} are supported")
     for layer in layers:
@@ -138,7 +138,7 @@ def config(data: bytes, layers: int, name: str) -> ImageConfig:
     """A config that goes with a manifest of so many layers. Raises BadImage."""
     value = document(data, name)
     rootfs = value.get("rootfs")
-    diff_ids = _list(rootfs if isinstance(rootfs, dict) else {}, "diff_ids", name)
+    diff_ids = entries(rootfs if isinstance(rootfs, dict) else {}, "diff_ids", name)
     if len(diff_ids) != layers or not 1 <= layers <= MAX_LAYERS:
         raise BadImage(f"{name} names {len(diff_ids)} layers, the manifest {layers}")
     for digest in diff_ids:
@@ -148,7 +148,8 @@ def config(data: bytes, layers: int, name: str) -> ImageConfig:
     return ImageConfig(digest_of(data), run if isinstance(run, dict) else {}, tuple(diff_ids))
 
 
-def _list(value: dict[str, Any], key: str, name: str) -> list[Any]:
+def entries(value: dict[str, Any], key: str, name: str) -> list[Any]:
+    """A list in a document, empty where it is not. Raises BadImage."""
     found = value.get(key) or []
     if not isinstance(found, list):
         raise BadImage(f"{name}: {key} is not a list")

@@ -153,6 +153,26 @@ def test_pods_run_from_a_registry(lab: LabUnderTest, registry: LabRegistry) -> N
     assert says(lab, "mirror", "reg.example/mirrored:1") == "by mirror"
 
 
+@pytest.mark.shows("spec.containers[].imagePullPolicy", "spec.initContainers[].imagePullPolicy")
+def test_the_pull_policy_decides_what_runs_when_a_tag_moves(lab: LabUnderTest, registry: LabRegistry) -> None:
+    """IfNotPresent the copy that is here, Always the registry's, Never only what is here."""
+    name = registry.push("moves", motd("old"))
+    assert says(lab, "first", name, nodeName="node-1") == "old"
+    registry.push("moves", motd("new"))
+    kept = once("kept", name, nodeName="node-1")
+    kept["spec"]["initContainers"] = [{"name": "init", "image": name, "imagePullPolicy": "IfNotPresent"}]
+    kept["spec"]["containers"][0]["imagePullPolicy"] = "Always"
+    lab.apply(kept)
+    eventually(lambda: lab.get("pod", "kept")["status"]["phase"] == "Succeeded")
+    assert lab.kctl("logs", "kept", "-c", "init") == "old"
+    assert lab.kctl("logs", "kept", "-c", "main") == "new"
+    never = once("never", f"{OPEN}/nothing:1")
+    never["spec"]["containers"][0]["imagePullPolicy"] = "Never"
+    lab.apply(never)
+    assert "pull policy of Never" in eventually(waiting(lab, "never", "ErrImageNeverPull"))
+
+
+@pytest.mark.shows("spec.volumes[].image.{reference,pullPolicy}")
 def test_an_image_volume_is_pulled_and_held(lab: LabUnderTest, registry: LabRegistry) -> None:
     """Its files are in the container, and stay when the name has moved to another image and everything unused goes."""
     shell = registry.push("shell", packed(BUSYBOX, Cmd=["sleep", "1000"]))
@@ -311,6 +331,21 @@ def test_rm_and_prune_leave_what_is_in_use(lab: LabUnderTest, tmp_path: Path) ->
     folder = lab.node_dir("node-1") / "images"
     assert not any((folder / "layers").iterdir())
     assert b"is not on this node" in lab.run("image", "rm", "held:1").stderr
+
+
+def test_a_container_holds_its_image_when_the_name_has_moved(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Another image is loaded under the name, and everything unused goes: what runs goes on, and can read all its files."""
+    lab.kctl("image", "load", str(archives.docker(tmp_path / "a.tar", BUSYBOX, layer(("file", "first")), tag="moved:1")))
+    container = {"image": "moved:1", "command": ["sleep", "1000"]}
+    lab.apply(pod("holder", container=container, nodeName="node-1", terminationGracePeriodSeconds=0))
+    lab.kctl("wait", "pod/holder", "--for=condition=Ready")
+    lab.kctl("image", "load", str(archives.docker(tmp_path / "b.tar", layer(("file", "second")), tag="moved:1")))
+    lab.kctl("image", "prune", "--all")
+    assert lab.kctl("exec", "holder", "--", "cat", "/file") == "first"
+    lab.kill("node-1")
+    lab.start_agent("node-1")
+    eventually(lambda: lab.run("image", "prune", "--all").returncode == 0)
+    assert lab.kctl("exec", "holder", "--", "cat", "/file") == "first"
 
 
 def test_pulls_go_on_over_a_killed_agent(lab: LabUnderTest, registry: LabRegistry) -> None:

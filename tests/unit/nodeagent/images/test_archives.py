@@ -89,6 +89,21 @@ async def test_device_nodes_are_left_out(store: ImageStore, tmp_path: Path) -> N
     assert not (Path(store.lower_dirs(image)[0]) / "dev/sda").exists()
 
 
+async def test_a_program_keeps_its_capabilities_and_no_layer_marks_itself(store: ImageStore, tmp_path: Path) -> None:
+    """security.capability is set after the owner, which would clear it; an attribute of overlayfs is not taken over."""
+    ping = member("ping", tarfile.REGTYPE)
+    # CAP_NET_RAW, permitted and effective (capabilities(7), vfs_cap_data of revision 2).
+    value = bytes.fromhex("0100000200200000000000000000000000000000")
+    ping.pax_headers = {
+        "SCHILY.xattr.security.capability": value.decode("utf-8", "surrogateescape"),
+        "SCHILY.xattr.trusted.overlay.opaque": "y",
+    }
+    [image] = await store.load(archives.docker(tmp_path / "a.tar", layer(ping)), "")
+    path = Path(store.lower_dirs(image)[0]) / "ping"
+    assert os.getxattr(path, "security.capability") == value
+    assert os.listxattr(path) == ["security.capability"]
+
+
 ESCAPES = {
     "parent": ([("../../evil", "x")], "'../../evil'"),
     "parent inside": ([("a/../../evil", "x")], "'a/../../evil'"),
