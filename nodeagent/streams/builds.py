@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.build.builder import Request
+from nodeagent.images.build.builder import Request, plan
 from nodeagent.images.build.builds import Builds
 from nodeagent.images.build.errors import BuildError
 from nodeagent.images.store import Image, ImageNotFound, ImageStore
@@ -41,6 +41,8 @@ class BuildStreams:
     async def _build(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
         request = _request(opening.buildImage)
         try:
+            # Before the context, which may be large.
+            plan(request)
             async with self._builds.folder() as folder:
                 await _take_context(folder, incoming)
                 image = await self._until_gone(request, folder, incoming, outgoing)

@@ -53,8 +53,16 @@ class Built:
     document: bytes
 
 
+def plan(request: Request) -> Plan:
+    """What the Dockerfile asks for. Raises BuildError for what is not supported, before anything is done."""
+    dockerfile = grammar.parse(request.dockerfile)
+    read = reading.read(dockerfile)
+    found = stages.plan(read, target=request.target, args=request.args, escape=dockerfile.escape)
+    return replace(found, notes=(*dockerfile.notes, *found.notes))
+
+
 class Builder:
-    """Builds once."""
+    """Builds once. Raises BuildError for a Dockerfile that cannot be planned."""
 
     def __init__(
         self, request: Request, folder: Path, say: Say, *, node: Node, images: ImageStore, cache: BuildCache,
@@ -72,20 +80,16 @@ class Builder:
         # Layers that perhaps nothing else names yet: they must not be swept.
         self._held = ExitStack()
         self._states: dict[int, State] = {}
-        self._plan = Plan((), {}, "\\", ())
+        self._plan = plan(request)
         self._number = 0
 
     async def build(self) -> Built:
         """Raises BuildError, OSError."""
-        dockerfile = grammar.parse(self._request.dockerfile)
-        read = reading.read(dockerfile)
-        plan = stages.plan(read, target=self._request.target, args=self._request.args, escape=dockerfile.escape)
-        self._plan = plan
-        for note in (*dockerfile.notes, *plan.notes):
+        for note in self._plan.notes:
             await self._say(f"note: {note}\n".encode())
-        for stage in plan.stages:
+        for stage in self._plan.stages:
             self._states[stage.number] = await self._stage(stage)
-        return await self._finish(self._states[plan.stages[-1].number])
+        return await self._finish(self._states[self._plan.stages[-1].number])
 
     async def close(self) -> None:
         """Take away what runs, and let go of layers."""
@@ -130,9 +134,9 @@ class Builder:
         await self._say(f"[{self._number}/{self._plan.steps}] {item.text}{mark}\n".encode())
 
     async def _step(self, item: Instruction, before: State, stage: Stage) -> State:
-        plan = self._plan
-        resolved = state.resolve(item, before, plan.escape)
-        after = state.configure(resolved, before, self._request.args, plan.global_args, plan.escape)
+        escape, scope = self._plan.escape, self._plan.global_args
+        resolved = state.resolve(item, before, escape)
+        after = state.configure(resolved, before, self._request.args, scope, escape)
         match resolved:
             case Run():
 
