@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nodeagent.images.build import globbing, grammar, keys, layertar, reading, sources, stages, state, trees, writers
+from nodeagent import trees
+from nodeagent.images.build import globbing, grammar, keys, layertar, reading, sources, stages, state, writers
 from nodeagent.images.build.cache import BuildCache, Record
 from nodeagent.images.build.errors import BuildError
 from nodeagent.images.build.instructions import Copy, Instruction, Run, Workdir

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodeagent import trees
 from nodeagent.images import accounts
 from nodeagent.images.build import content, keys, view
 from nodeagent.images.build.errors import BuildError
@@ -47,7 +47,7 @@ def of_layers(name: str, layers: tuple[str, ...], folders: tuple[str, ...], scra
         with view.merged(folders, scratch) as root:
             yield Source(name, root, layers)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        trees.remove(scratch)
 
 
 async def fetched(puller: Puller, name: str) -> Image:
