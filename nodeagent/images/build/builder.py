@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,14 +24,15 @@ from nodeagent.images.build.running import Runner, Say
 from nodeagent.images.build.sources import Source
 from nodeagent.images.build.stages import Plan, Stage
 from nodeagent.images.build.state import DEFAULT_PATH, State
+from nodeagent.images.registry.credentials import Credential
 from nodeagent.images.store import Image, ImageStore
 from pinnace.oci import manifest
 from pinnace.oci.manifest import MAX_LAYERS
 
 # Writes a layer: the folders below it from the top down, and the folder whose `upper` it becomes.
 Make = Callable[[tuple[str, ...], Path], Awaitable[None]]
-# An image by its name, from wherever it is to be had. Raises BuildError.
-Find = Callable[[str], Awaitable[Image]]
+# An image by its name, from wherever it is to be had with these credentials. Raises BuildError.
+Find = Callable[[str, Sequence[Credential]], Awaitable[Image]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Request:
     target: str = ""
     use_cache: bool = True
     run_deadline: float = 3600.0
+    # For the registries of base images.
+    credentials: tuple[Credential, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class Builder:
         return State(config=dict(image.config), layers=image.layers, history=history)
 
     async def _image(self, name: str) -> Image:
-        image = await self._find(name)
+        image = await self._find(name, self._request.credentials)
         self._hold(*image.layers)
         return image
 

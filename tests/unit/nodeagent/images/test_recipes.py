@@ -95,7 +95,7 @@ async def test_a_layer_that_cannot_be_made_again_is_not_passed_off_as_itself(lay
 
 async def test_a_layer_may_be_deeper_than_pythons_stack(layers: Layers, tmp_path: Path) -> None:
     """It is measured, replaced, given away and removed like any other."""
-    deep = "d/" * 1500
+    deep = "d/" * 1100
     assert layers.size(await added(layers, layer((deep + "f", "x" * 700)))) == 700
     assert layers.size(await added(layers, layer((deep + "f", "x" * 700), ("d/.wh.d", "")))) == 0
     erase(layers.displace([]))
