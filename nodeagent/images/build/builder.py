@@ -29,6 +29,8 @@ from nodeagent.images.store import Image, ImageStore
 from pinnace.oci import manifest
 from pinnace.oci.manifest import MAX_LAYERS
 
+# Characters of an instruction that are shown.
+MAX_SHOWN = 200
 # Writes a layer: the folders below it from the top down, and the folder whose `upper` it becomes.
 Make = Callable[[tuple[str, ...], Path], Awaitable[None]]
 # An image by its name, from wherever it is to be had with these credentials. Raises BuildError.
@@ -135,7 +137,8 @@ class Builder:
     async def _announce(self, item: Instruction, *, cached: bool = False) -> None:
         self._number += 1
         mark = " CACHED" if cached else ""
-        await self._say(f"[{self._number}/{self._plan.steps}] {item.text}{mark}\n".encode())
+        text = item.text if len(item.text) <= MAX_SHOWN else item.text[:MAX_SHOWN] + "..."
+        await self._say(f"[{self._number}/{self._plan.steps}] {text}{mark}\n".encode())
 
     async def _step(self, item: Instruction, before: State, stage: Stage) -> State:
         escape, scope = self._plan.escape, self._plan.global_args
@@ -225,9 +228,9 @@ def _blaming(item: Instruction) -> Iterator[None]:
     try:
         yield
     except BuildError as error:
-        raise BuildError(f"{item.text[:200]}: {error.message}", item.line, code=error.code) from error
+        raise BuildError(f"{item.text[:MAX_SHOWN]}: {error.message}", item.line, code=error.code) from error
     except OSError as error:
-        raise BuildError(f"{item.text[:200]}: {error.strerror or error}", item.line) from error
+        raise BuildError(f"{item.text[:MAX_SHOWN]}: {error.strerror or error}", item.line) from error
 
 
 def _digest(upper: Path) -> str:

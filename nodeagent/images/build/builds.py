@@ -69,7 +69,9 @@ class Builds:
         if len(self._folders) >= MAX_BUILDS:
             raise BuildError(f"this node runs {MAX_BUILDS} builds already")
         path = self._folder / self._ids.uid()[:8]
-        (path / "context").mkdir(parents=True, mode=0o755)
+        for part in (self._folder, path, path / "context"):
+            # Closed to other users of the machine: what is built may hold setuid programs.
+            part.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folders.add(path)
         try:
             yield path
