@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cli import flags, nodewise, tables
+from cli import flags, nodewise, pullsecret, tables
 from cli.carry import raise_exit
 from cli.commands import imagebuild, imageload
 from cli.sizes import size
-from pinnace import kinds
-from pinnace.errors import BadRequest, NotFound
+from pinnace.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +46,13 @@ def _list(args: Any) -> int:
 
 
 def _pull(args: Any) -> int:
-    config = _pull_secret(args) if args.secret else b""
+    config = pullsecret.read(flags.client(args), args.secret)
     results = _ask(
         args, f"pulling {args.reference}", "PullImage", "pullImage", reference=args.reference, dockerConfigJson=config
     )
     for name, nodes in results.holders(_images):
         print(f"image {name} pulled on {', '.join(nodes)}")
     return results.report()
-
-
-def _pull_secret(args: Any) -> bytes:
-    """The Docker configuration in a pull secret. Raises NotFound, BadRequest."""
-    client = flags.client(args)
-    secret = client.get(kinds.SECRET, client.context.namespace, args.secret)
-    data: bytes = secret.data.get(".dockerconfigjson", b"")
-    if secret.type != "kubernetes.io/dockerconfigjson" or not data:
-        raise BadRequest(f'secret "{args.secret}" is not of type kubernetes.io/dockerconfigjson')
-    return data
 
 
 def _remove(args: Any) -> int:
@@ -129,7 +118,7 @@ def _add_reference(parser: Any) -> None:
 
 def _add_pull(parser: Any) -> None:
     _add_reference(parser)
-    parser.add_argument("--secret", default="", help="pull secret of the namespace (type kubernetes.io/dockerconfigjson)")
+    pullsecret.add_flag(parser)
 
 
 def _add_prune(parser: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from cli import buildcontext, flags, nodewise
+from cli import buildcontext, flags, nodewise, pullsecret
 from cli.carry import raise_exit
 from cli.commands import imageload
 from pinnace import kinds
@@ -29,6 +29,7 @@ def configure(parser: Any) -> None:
     parser.add_argument("--target", default="", help="stop at this stage")
     parser.add_argument("--no-cache", action="store_true", help="run every step again")
     parser.add_argument("--run-timeout", type=_seconds, default=0, help="how long each RUN may take (default: 1h)")
+    pullsecret.add_flag(parser)
     parser.add_argument("--node", default="", help="build on this node (default: the first that is Ready)")
 
 
@@ -47,6 +48,7 @@ def run(args: Any) -> int:
         raise BadRequest(f"the context {args.folder} is not a folder")
     ignore = buildcontext.read_ignore(args.folder, dockerfile)
     client = flags.client(args)
+    options.dockerConfigJson = pullsecret.read(client, args.secret)
     ready = _ready(client)
     node = args.node or next(iter(ready), "")
     if not node:

@@ -10,14 +10,13 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from nodeagent import memory
+from nodeagent import memory, trees
 from nodeagent.images import recipes
 from nodeagent.images.build import layertar
 from nodeagent.images.turns import Turns
@@ -74,9 +73,9 @@ class Layers:
         try:
             with layer.open() as stream:
                 hashed = _Hashed(decompressed(stream), name)
-                recorder = recipes.Recorder(cast(IO[bytes], hashed), Path(f"{scratch}.recipe"))
-                unpack(cast(IO[bytes], recorder), scratch, name, recorder.note)
-                recorder.finish()
+                with recipes.Recorder(cast(IO[bytes], hashed), Path(f"{scratch}.recipe")) as recorder:
+                    unpack(cast(IO[bytes], recorder), scratch, name, recorder.note)
+                    recorder.finish()
                 if hashed.digest() != layer.diff_id:
                     raise BadImage(f"layer {layer.diff_id} does not match its digest")
             self.sizes[layer.diff_id] = size_of(scratch)
@@ -87,7 +86,8 @@ class Layers:
         except OSError as error:
             raise BadImage(f"{name}: {error}") from None
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                trees.remove(Path(scratch))
             Path(f"{scratch}.recipe").unlink(missing_ok=True)
 
     def _recipe(self, diff_id: str) -> Path:
@@ -143,7 +143,8 @@ def erase(displaced: Iterable[Path]) -> int:
     freed = 0
     for path in displaced:
         freed += size_of(path)
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            trees.remove(path)
     return freed
 
 
@@ -170,8 +171,13 @@ class _Hashed:
 
 def size_of(folder: str | Path) -> int:
     """Bytes of the files below a folder; a file with several names counts once for each."""
-    total = 0
-    for base, _, files in os.walk(folder):
-        for name in files:
-            total += os.lstat(os.path.join(base, name)).st_size
+    total, waiting = 0, [str(folder)]
+    # Not os.walk, which takes a call for each level: a layer may be deeper than that.
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
     return total

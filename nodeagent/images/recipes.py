@@ -70,10 +70,15 @@ class Recorder:
             self._start += count
 
     def finish(self) -> None:
-        """Read to the end, and close the recipe."""
+        """Read to the end: there may be more than tarfile wants."""
         while self.read(_CHUNK):
             pass
         self._piece(len(self._pending))
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._out.close()
 
 

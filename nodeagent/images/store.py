@@ -13,13 +13,14 @@ crash at any moment a layer without an image may be left, which the next start t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from nodeagent import trees
 from nodeagent.images.layers import Layers, erase
 from nodeagent.images.records import Image, Records, without
 from nodeagent.runtime.native import syscalls
@@ -47,7 +48,8 @@ class ImageStore:
         self._layers, self._images, self.incoming, self.partial = (
             folder / name for name in ("layers", "images", "incoming", "partial")
         )
-        shutil.rmtree(self.incoming, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            trees.remove(self.incoming)
         for path in (self._layers, self._images, self.incoming, self.partial):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._records = Records(self._images)

@@ -14,8 +14,10 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
+from nodeagent import trees
 from nodeagent.runtime.native import syscalls
 from pinnace.oci import BadImage
 
@@ -115,9 +117,7 @@ def _clear(parent: int, name: str) -> None:
     except FileNotFoundError:
         return
     if stat.S_ISDIR(mode):
-        import shutil
-
-        shutil.rmtree(name, dir_fd=parent)
+        trees.remove(Path(f"/proc/self/fd/{parent}/{name}"))
     else:
         os.unlink(name, dir_fd=parent)
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.build.builder import Request
+from nodeagent.images.build.builder import Request, plan
 from nodeagent.images.build.builds import Builds
 from nodeagent.images.build.errors import BuildError
+from nodeagent.images.registry.credentials import BadSecret, parse_config
 from nodeagent.images.store import Image, ImageNotFound, ImageStore
 from nodeagent.images.unpack import unpack
 from nodeagent.streams.frames import CHUNK, Frame, Handler, exhaust
@@ -41,6 +42,8 @@ class BuildStreams:
     async def _build(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
         request = _request(opening.buildImage)
         try:
+            # Before the context, which may be large.
+            plan(request)
             async with self._builds.folder() as folder:
                 await _take_context(folder, incoming)
                 image = await self._until_gone(request, folder, incoming, outgoing)
@@ -113,13 +116,15 @@ def _request(options: Any) -> Request:
     try:
         for tag in options.tags:
             parse(tag)
-    except BadReference as error:
+        credentials = parse_config(options.dockerConfigJson, "given") if options.dockerConfigJson else []
+    except (BadReference, BadSecret) as error:
         raise BadRequest(str(error)) from None
     if options.runTimeoutSeconds < 0:
         raise BadRequest("runTimeoutSeconds must not be negative")
     return Request(
         dockerfile=options.dockerfile, tags=tuple(options.tags), args=dict(options.args), target=options.target,
         use_cache=not options.noCache, run_deadline=float(options.runTimeoutSeconds or RUN_TIMEOUT),
+        credentials=tuple(credentials),
     )  # fmt: skip
 
 

@@ -223,6 +223,26 @@ def test_a_run_that_takes_too_long_is_ended(lab: LabUnderTest, tmp_path: Path) -
     assert not processes("sleep 4321")
 
 
+def test_what_no_layer_can_hold_is_refused(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Names of whiteouts, and trees deeper than any path; all of it is removed."""
+    deep = "i=0; while [ $i -lt 812 ]; do mkdir dddd && cd dddd || exit 1; i=$((i+1)); done"
+    for command, words in (("touch /.wh.x", "/.wh.x: a layer cannot hold"), (f"cd /tmp; {deep}", "File name too long")):
+        assert words in refused(lab, context(tmp_path / "c", f"FROM busybox\nRUN {command}"))
+
+
+def test_only_so_many_builds_run_at_once(lab: LabUnderTest, tmp_path: Path) -> None:
+    """One more is refused; it is not queued unseen."""
+    clients = [start_slow_build(lab, tmp_path / str(number), wait=False) for number in range(4)]
+    try:
+        eventually(lambda: len(processes("sleep 4333")) == 4)
+        assert "runs 4 builds already" in refused(lab, context(tmp_path / "c", "FROM busybox\nRUN true"))
+    finally:
+        for client in clients:
+            client.kill()
+            client.communicate()
+    eventually(lambda: not processes("sleep 4333"))
+
+
 def processes(command: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -291,12 +311,13 @@ def test_the_cache_outlives_other_images_and_goes_when_images_are_pruned(lab: La
     assert cached(build(lab, folder, tag="t/pruned")) == [False, False]
 
 
-def start_slow_build(lab: LabUnderTest, folder: Path) -> subprocess.Popen[bytes]:
+def start_slow_build(lab: LabUnderTest, folder: Path, *, wait: bool = True) -> subprocess.Popen[bytes]:
     """A build whose RUN is under way: kctl's process."""
     context(folder, "FROM busybox\nRUN sleep 4333 & sleep 4334")
     command = [sys.executable, "-P", "-m", "cli.main", "image", "build", "--node", BUILDER, "-t", "t/slow", str(folder)]
     client = subprocess.Popen(command, env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    eventually(lambda: processes("sleep 4333") and processes("sleep 4334"))
+    if wait:
+        eventually(lambda: processes("sleep 4333") and processes("sleep 4334"))
     return client
 
 

@@ -383,3 +383,19 @@ def test_a_full_disk_takes_what_no_pod_uses(tmp_path: Path) -> None:
         assert "held:1" in lab.kctl("image", "list")
         assert lab.kctl("exec", "holder", "--", "echo", "alive") == "alive\n"
         assert len(list((lab.node_dir("node-1") / "images/layers").iterdir())) == 1
+
+
+def test_a_build_pulls_its_base_and_takes_it_to_the_other_nodes(
+    lab: LabUnderTest, registry: LabRegistry, private: LabRegistry, tmp_path: Path
+) -> None:
+    """From two registries, one of which wants a password; the node that has neither image runs the result."""
+    base, tools = registry.push("build/base", motd("base")), private.push("secret/tools", motd("tools"))
+    lab.apply(pull_secret("secret"))
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {base}\nCOPY --from={tools} /etc/motd /etc/tools\nCMD cat /etc/motd /etc/tools\n"
+    )
+    refused = lab.run("image", "build", "--node", "node-1", "-t", "t/pulled", str(tmp_path))
+    assert b"Dockerfile:2: COPY --from" in refused.stderr
+    said = lab.kctl("image", "build", "--node", "node-1", "-t", "t/pulled", "--secret", "pull", str(tmp_path))
+    assert "and now on node-1, node-2" in said
+    assert says(lab, "pulled", "t/pulled", nodeSelector={"kubernetes.io/hostname": "node-2"}) == "basetools"

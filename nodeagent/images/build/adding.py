@@ -10,7 +10,6 @@ import bz2
 import gzip
 import lzma
 import os
-import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from nodeagent import trees
 from nodeagent.images.build.errors import BuildError
 from nodeagent.images.unpack import unpack
 from nodeagent.runtime.native import syscalls
@@ -44,7 +44,7 @@ def opened(root: int, path: str, scratch: Path, *, extract: bool) -> Iterator[in
     except (BadImage, EOFError, lzma.LZMAError) as error:
         raise BuildError(str(error)) from None
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        trees.remove(scratch)
 
 
 def _is_archive(root: int, path: str) -> bool:

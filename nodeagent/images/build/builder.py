@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nodeagent.images.build import globbing, grammar, keys, layertar, reading, sources, stages, state, trees, writers
+from nodeagent import trees
+from nodeagent.images.build import globbing, grammar, keys, layertar, reading, sources, stages, state, writers
 from nodeagent.images.build.cache import BuildCache, Record
 from nodeagent.images.build.errors import BuildError
 from nodeagent.images.build.instructions import Copy, Instruction, Run, Workdir
@@ -23,14 +24,17 @@ from nodeagent.images.build.running import Runner, Say
 from nodeagent.images.build.sources import Source
 from nodeagent.images.build.stages import Plan, Stage
 from nodeagent.images.build.state import DEFAULT_PATH, State
+from nodeagent.images.registry.credentials import Credential
 from nodeagent.images.store import Image, ImageStore
 from pinnace.oci import manifest
 from pinnace.oci.manifest import MAX_LAYERS
 
+# Characters of an instruction that are shown.
+MAX_SHOWN = 200
 # Writes a layer: the folders below it from the top down, and the folder whose `upper` it becomes.
 Make = Callable[[tuple[str, ...], Path], Awaitable[None]]
-# An image by its name, from wherever it is to be had. Raises BuildError.
-Find = Callable[[str], Awaitable[Image]]
+# An image by its name, from wherever it is to be had with these credentials. Raises BuildError.
+Find = Callable[[str, Sequence[Credential]], Awaitable[Image]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Request:
     target: str = ""
     use_cache: bool = True
     run_deadline: float = 3600.0
+    # For the registries of base images.
+    credentials: tuple[Credential, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,16 @@ class Built:
     document: bytes
 
 
+def plan(request: Request) -> Plan:
+    """What the Dockerfile asks for. Raises BuildError for what is not supported, before anything is done."""
+    dockerfile = grammar.parse(request.dockerfile)
+    read = reading.read(dockerfile)
+    found = stages.plan(read, target=request.target, args=request.args, escape=dockerfile.escape)
+    return replace(found, notes=(*dockerfile.notes, *found.notes))
+
+
 class Builder:
-    """Builds once."""
+    """Builds once. Raises BuildError for a Dockerfile that cannot be planned."""
 
     def __init__(
         self, request: Request, folder: Path, say: Say, *, node: Node, images: ImageStore, cache: BuildCache,
@@ -72,20 +86,16 @@ class Builder:
         # Layers that perhaps nothing else names yet: they must not be swept.
         self._held = ExitStack()
         self._states: dict[int, State] = {}
-        self._plan = Plan((), {}, "\\", ())
+        self._plan = plan(request)
         self._number = 0
 
     async def build(self) -> Built:
         """Raises BuildError, OSError."""
-        dockerfile = grammar.parse(self._request.dockerfile)
-        read = reading.read(dockerfile)
-        plan = stages.plan(read, target=self._request.target, args=self._request.args, escape=dockerfile.escape)
-        self._plan = plan
-        for note in (*dockerfile.notes, *plan.notes):
+        for note in self._plan.notes:
             await self._say(f"note: {note}\n".encode())
-        for stage in plan.stages:
+        for stage in self._plan.stages:
             self._states[stage.number] = await self._stage(stage)
-        return await self._finish(self._states[plan.stages[-1].number])
+        return await self._finish(self._states[self._plan.stages[-1].number])
 
     async def close(self) -> None:
         """Take away what runs, and let go of layers."""
@@ -118,7 +128,7 @@ class Builder:
         return State(config=dict(image.config), layers=image.layers, history=history)
 
     async def _image(self, name: str) -> Image:
-        image = await self._find(name)
+        image = await self._find(name, self._request.credentials)
         self._hold(*image.layers)
         return image
 
@@ -127,12 +137,13 @@ class Builder:
     async def _announce(self, item: Instruction, *, cached: bool = False) -> None:
         self._number += 1
         mark = " CACHED" if cached else ""
-        await self._say(f"[{self._number}/{self._plan.steps}] {item.text}{mark}\n".encode())
+        text = item.text if len(item.text) <= MAX_SHOWN else item.text[:MAX_SHOWN] + "..."
+        await self._say(f"[{self._number}/{self._plan.steps}] {text}{mark}\n".encode())
 
     async def _step(self, item: Instruction, before: State, stage: Stage) -> State:
-        plan = self._plan
-        resolved = state.resolve(item, before, plan.escape)
-        after = state.configure(resolved, before, self._request.args, plan.global_args, plan.escape)
+        escape, scope = self._plan.escape, self._plan.global_args
+        resolved = state.resolve(item, before, escape)
+        after = state.configure(resolved, before, self._request.args, scope, escape)
         match resolved:
             case Run():
 
@@ -217,9 +228,9 @@ def _blaming(item: Instruction) -> Iterator[None]:
     try:
         yield
     except BuildError as error:
-        raise BuildError(f"{item.text[:200]}: {error.message}", item.line, code=error.code) from error
+        raise BuildError(f"{item.text[:MAX_SHOWN]}: {error.message}", item.line, code=error.code) from error
     except OSError as error:
-        raise BuildError(f"{item.text[:200]}: {error.strerror or error}", item.line) from error
+        raise BuildError(f"{item.text[:MAX_SHOWN]}: {error.strerror or error}", item.line) from error
 
 
 def _digest(upper: Path) -> str:

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from nodeagent.images.build import leftovers, trees
+from nodeagent import memory, trees
+from nodeagent.images.build import leftovers
 from nodeagent.images.build.builder import Builder, Built, Find, Request
 from nodeagent.images.build.cache import BuildCache
 from nodeagent.images.build.errors import BuildError
@@ -55,7 +56,7 @@ class Builds:
     async def _take_away(self, folder: Path) -> None:
         try:
             await leftovers.take_away(self._node, folder)
-            await asyncio.to_thread(trees.unmount, folder)
+            await asyncio.to_thread(leftovers.unmount, folder)
             await asyncio.to_thread(trees.remove, folder)
         except OSError as error:
             # It is tried again at the next start; pods and other builds go on.
@@ -68,13 +69,16 @@ class Builds:
         if len(self._folders) >= MAX_BUILDS:
             raise BuildError(f"this node runs {MAX_BUILDS} builds already")
         path = self._folder / self._ids.uid()[:8]
-        (path / "context").mkdir(parents=True, mode=0o755)
+        for part in (self._folder, path, path / "context"):
+            # Closed to other users of the machine: what is built may hold setuid programs.
+            part.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folders.add(path)
         try:
             yield path
         finally:
             self._folders.discard(path)
             await asyncio.to_thread(trees.remove, path)
+            memory.trim()
 
     async def build(self, request: Request, folder: Path, say: Say) -> Image:
         """Build in `folder`, whose `context` is there. Raises BuildError, BadImage, OSError."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from dockerfile_parse import DockerfileParser
 
+from nodeagent.images.build import words
 from nodeagent.images.build.errors import BuildError
 
 MAX_BYTES = 256 << 10
 MAX_STATEMENTS = 1_000
 _DIRECTIVE = re.compile(r"^\s*#\s*(escape|syntax|check)\s*=\s*(.*?)\s*$", re.IGNORECASE)
-_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?[\"']?[A-Za-z_]")
+_HEREDOC = re.compile(r"\d*<<-?[\"']?[A-Za-z_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,14 @@ def _structure(lines: list[str]) -> list[dict[str, str]]:
 
 def _statement(item: dict[str, str]) -> Statement:
     statement = Statement(item["instruction"], item["value"].strip(), int(item["startline"]) + 1)
-    if statement.name in ("RUN", "COPY", "ADD") and _HEREDOC.search(statement.value):
+    if statement.name in ("RUN", "COPY", "ADD") and any(map(_HEREDOC.match, _words(statement.value))):
         raise BuildError(f"{statement.name} with a here-document (<<) is not supported", statement.line)
     return statement
+
+
+def _words(value: str) -> list[str]:
+    """Outside of quotes; what the shell will find wrong is for the shell to say."""
+    try:
+        return words.split(value)
+    except words.WordError:
+        return value.split()

@@ -17,6 +17,7 @@ from nodeagent.network.ipam import Ipam
 from nodeagent.network.seam import Network, NetworkError
 from nodeagent.pods.resolver import ClusterDns
 from nodeagent.runtime.cgroups import Cgroups
+from nodeagent.runtime.native import syscalls
 from nodeagent.runtime.seam import Handle, Runtime, StartError
 from pinnace.clock import Clock
 
@@ -70,6 +71,15 @@ async def take_away(node: Node, folder: Path) -> None:
     ipam = node.ipam()
     if ipam is not None:
         ipam.release(name)
+
+
+def unmount(folder: Path) -> None:
+    """Detach whatever is mounted below `folder`: a view whose builder was killed in the very moment. Raises OSError."""
+    with open("/proc/self/mountinfo") as file:
+        points = [line.split()[4] for line in file]
+    for point in reversed(points):
+        if point.startswith(f"{folder}/"):
+            syscalls.umount(point, syscalls.MNT_DETACH)
 
 
 async def _monitors_ended(node: Node, folder: Path) -> None:

@@ -10,7 +10,6 @@ layer of its own below the writable one, so that it never shows in what is built
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ from nodeagent.images.build.errors import BuildError
 from nodeagent.images.build.leftovers import Node
 from nodeagent.images.build.sources import Account
 from nodeagent.network.seam import NetworkError
+from nodeagent.pods.resolver import ClusterDns
 from nodeagent.runtime import seccomp
 from nodeagent.runtime.cgroups import Limits
 from nodeagent.runtime.native.capabilities import DEFAULT
@@ -88,11 +88,8 @@ class Runner:
         self._write_etc(address)
 
     def _write_etc(self, address: str) -> None:
-        resolv = ""
-        with contextlib.suppress(OSError):
-            resolv = Path("/etc/resolv.conf").read_text()
         hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{HOSTNAME}\n"
-        for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{HOSTNAME}\n")):
+        for name, text in (("hosts", hosts), ("resolv.conf", _resolv(self._node.dns)), ("hostname", f"{HOSTNAME}\n")):
             path = self._folder / name
             path.write_text(text)
             os.chmod(path, 0o644)
@@ -173,6 +170,16 @@ class _Hurried:
         finally:
             sleeper.cancel()
             waiter.cancel()
+
+
+def _resolv(dns: ClusterDns) -> str:
+    """As a pod has it, but for the names of a namespace."""
+    if dns.servers:
+        return f"search svc.{dns.domain} {dns.domain}\n" + "".join(f"nameserver {server}\n" for server in dns.servers)
+    try:
+        return dns.resolv_conf.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _mount_points(layers: tuple[str, ...], folder: Path) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodeagent import trees
 from nodeagent.images import accounts
 from nodeagent.images.build import content, keys, view
 from nodeagent.images.build.errors import BuildError
 from nodeagent.images.puller import Puller, PullError
+from nodeagent.images.registry.credentials import Credential
 from nodeagent.images.store import Image
 
 
@@ -47,13 +48,13 @@ def of_layers(name: str, layers: tuple[str, ...], folders: tuple[str, ...], scra
         with view.merged(folders, scratch) as root:
             yield Source(name, root, layers)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        trees.remove(scratch)
 
 
-async def fetched(puller: Puller, name: str) -> Image:
+async def fetched(puller: Puller, name: str, credentials: Sequence[Credential]) -> Image:
     """The image of a FROM: the node's own, else its registry's. Raises BuildError."""
     try:
-        return await puller.ensure(name, "IfNotPresent", [], lambda *_: None)
+        return await puller.ensure(name, "IfNotPresent", credentials, lambda *_: None)
     except PullError as error:
         raise BuildError(error.message) from None
 

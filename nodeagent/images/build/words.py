@@ -95,7 +95,7 @@ class _Reader:
                 raise WordError('a quote (") is not closed')
             if char == "$":
                 out.append(self._dollar(depth))
-            elif char == self._escape and self._peek() in ('"', "$", self._escape) and self._peek():
+            elif char == self._escape and self._peek() in ('"', "$", self._escape):
                 out.append(self._next())
             else:
                 out.append(char)

@@ -89,7 +89,7 @@ class PruneImagesOptions(_message.Message):
     def __init__(self, all: _Optional[bool] = ...) -> None: ...
 
 class BuildImageOptions(_message.Message):
-    __slots__ = ("dockerfile", "tags", "args", "target", "noCache", "runTimeoutSeconds")
+    __slots__ = ("dockerfile", "tags", "args", "target", "noCache", "runTimeoutSeconds", "dockerConfigJson")
     class ArgsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -103,13 +103,15 @@ class BuildImageOptions(_message.Message):
     TARGET_FIELD_NUMBER: _ClassVar[int]
     NOCACHE_FIELD_NUMBER: _ClassVar[int]
     RUNTIMEOUTSECONDS_FIELD_NUMBER: _ClassVar[int]
+    DOCKERCONFIGJSON_FIELD_NUMBER: _ClassVar[int]
     dockerfile: str
     tags: _containers.RepeatedScalarFieldContainer[str]
     args: _containers.ScalarMap[str, str]
     target: str
     noCache: bool
     runTimeoutSeconds: int
-    def __init__(self, dockerfile: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., args: _Optional[_Mapping[str, str]] = ..., target: _Optional[str] = ..., noCache: _Optional[bool] = ..., runTimeoutSeconds: _Optional[int] = ...) -> None: ...
+    dockerConfigJson: bytes
+    def __init__(self, dockerfile: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., args: _Optional[_Mapping[str, str]] = ..., target: _Optional[str] = ..., noCache: _Optional[bool] = ..., runTimeoutSeconds: _Optional[int] = ..., dockerConfigJson: _Optional[bytes] = ...) -> None: ...
 
 class ExportImageOptions(_message.Message):
     __slots__ = ("reference", "diffId")

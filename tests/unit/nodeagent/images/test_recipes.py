@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.images.layers import Layers
+from nodeagent.images.layers import Layers, erase
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
 from tests.support.archives import layer, member
@@ -91,6 +91,15 @@ async def test_a_layer_that_cannot_be_made_again_is_not_passed_off_as_itself(lay
     (layers.path(diff_id) / "b").write_text("longer than it was")
     with pytest.raises(BadImage, match="not as it was"):
         b"".join(layers.tar(diff_id)[1])
+
+
+async def test_a_layer_may_be_deeper_than_pythons_stack(layers: Layers, tmp_path: Path) -> None:
+    """It is measured, replaced, given away and removed like any other."""
+    deep = "d/" * 1100
+    assert layers.size(await added(layers, layer((deep + "f", "x" * 700)))) == 700
+    assert layers.size(await added(layers, layer((deep + "f", "x" * 700), ("d/.wh.d", "")))) == 0
+    erase(layers.displace([]))
+    assert not list((tmp_path / "incoming").iterdir())
 
 
 async def test_recipes_go_with_their_layers(layers: Layers, tmp_path: Path) -> None:

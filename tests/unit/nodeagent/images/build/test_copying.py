@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.images.build import adding, content, copying, globbing, trees
+from nodeagent import trees
+from nodeagent.images.build import adding, content, copying, globbing
 from nodeagent.images.build.copying import Manner
 from nodeagent.images.build.errors import BuildError
 from tests.support.archives import layer, member

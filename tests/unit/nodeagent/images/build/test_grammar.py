@@ -22,6 +22,8 @@ TEXTS = {
     "a byte order mark": ("\ufeffFROM a", [("FROM", "a", 1)]),
     "a name alone": ("FROM a\nRUN", [("FROM", "a", 1), ("RUN", "", 2)]),
     "an instruction called COMMENT": ("FROM a\nCOMMENT b", [("FROM", "a", 1), ("COMMENT", "b", 2)]),
+    "what is in quotes is no here-document": ("RUN echo ' <<EOF'", [("RUN", "echo ' <<EOF'", 1)]),
+    "a here-string is none": ("RUN a <<<x", [("RUN", "a <<<x", 1)]),
     "a shift is no here-document": ("RUN echo $((1<<2))", [("RUN", "echo $((1<<2))", 1)]),
 }
 
