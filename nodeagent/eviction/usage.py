@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime.cgroups import Cgroups, Usage
 
-MAX_ENTRIES = 500_000
-MAX_DEPTH = 200
+MAX_ENTRIES = 200_000
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -95,65 +93,88 @@ def measure(path: Path) -> Disk:
         root = os.open(path, _OPEN)
     except OSError:
         return Disk()
+    walk = _Walk(root)
     try:
-        return _Walk(os.fstat(root)).walk(root)
+        while walk.step():
+            pass
     finally:
-        os.close(root)
+        walk.close()
+    return walk.found
 
 
 class _Walk:
-    """One walk: a file with several names counts once."""
+    """One walk. It goes down by name and comes back by `..`, with one descriptor, so that no depth hides anything; when the
+    tree is moved under its feet it ends with what it has."""
 
-    def __init__(self, root: os.stat_result) -> None:
-        self._device = root.st_dev
-        self._linked: set[int] = set()
+    def __init__(self, root: int) -> None:
+        """Takes the descriptor over."""
+        self._here = root
         self._left = MAX_ENTRIES
-        self._used = root.st_blocks * 512
-        self._inodes = 1
+        # Inodes of several names that were counted.
+        self._linked: set[int] = set()
+        top = os.fstat(root)
+        self._device = top.st_dev
+        self.found = Disk(top.st_blocks * 512, 1)
+        # Of the folder that is open and of each above it: its inode, and the folders in it that are still to be seen.
+        self._path: list[tuple[int, list[str]]] = [(top.st_ino, self._scan())]
 
-    def walk(self, root: int) -> Disk:
-        self._folder(root, 0)
-        return Disk(self._used, self._inodes)
+    def step(self) -> bool:
+        """Into the next folder or back out of this one; False when there is none left."""
+        names = self._path[-1][1]
+        if names:
+            self._enter(names.pop())
+            return True
+        self._path.pop()
+        return bool(self._path) and self._leave(self._path[-1][0])
 
-    def _folder(self, folder: int, depth: int) -> None:
-        for name in _names(folder):
-            self._left -= 1
-            if self._left < 0:
-                return
-            try:
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except OSError:
-                continue
-            if found.st_dev == self._device and self._fresh(found):
-                self._used += found.st_blocks * 512
-                self._inodes += 1
-                if stat.S_ISDIR(found.st_mode) and depth < MAX_DEPTH:
-                    self._descend(folder, name, depth)
+    def close(self) -> None:
+        os.close(self._here)
 
-    def _descend(self, folder: int, name: str, depth: int) -> None:
+    def _enter(self, name: str) -> None:
         try:
-            below = os.open(name, _OPEN, dir_fd=folder)
+            below = os.open(name, _OPEN, dir_fd=self._here)
         except OSError:
             return
+        inode = os.fstat(below).st_ino
+        os.close(self._here)
+        self._here = below
+        self._path.append((inode, self._scan()))
+
+    def _leave(self, inode: int) -> bool:
         try:
-            self._folder(below, depth + 1)
-        finally:
-            os.close(below)
-
-    def _fresh(self, found: os.stat_result) -> bool:
-        if found.st_nlink < 2 or stat.S_ISDIR(found.st_mode):
-            return True
-        if found.st_ino in self._linked:
+            above = os.open("..", _OPEN, dir_fd=self._here)
+        except OSError:
             return False
-        self._linked.add(found.st_ino)
-        return True
+        os.close(self._here)
+        self._here = above
+        seen = os.fstat(above)
+        return (seen.st_dev, seen.st_ino) == (self._device, inode)
 
+    def _scan(self) -> list[str]:
+        """Count what is in the open folder; returns its folders."""
+        folders: list[str] = []
+        try:
+            with os.scandir(self._here) as entries:
+                for entry in entries:
+                    self._left -= 1
+                    if self._left < 0:
+                        return []
+                    if self._count(entry.name):
+                        folders.append(entry.name)
+        except OSError:
+            pass
+        return folders
 
-def _names(folder: int) -> Iterable[str]:
-    """Names as they come: a folder of a million is never a list. The scan closes with the loop over it."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                yield entry.name
-    except OSError:
-        return
+    def _count(self, name: str) -> bool:
+        """Whether it is a folder to go into."""
+        try:
+            seen = os.stat(name, dir_fd=self._here, follow_symlinks=False)
+        except OSError:
+            return False
+        folder = stat.S_ISDIR(seen.st_mode)
+        if seen.st_dev != self._device or (not folder and seen.st_nlink > 1 and seen.st_ino in self._linked):
+            return False
+        if not folder and seen.st_nlink > 1:
+            self._linked.add(seen.st_ino)
+        self.found += Disk(seen.st_blocks * 512, 1)
+        return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nodeagent import trees
 from nodeagent.eviction import usage
 from nodeagent.eviction.usage import Disk, Place, measure, storage_of
 from tests.support.objects import pod
@@ -68,18 +69,41 @@ def test_a_tree_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     assert measure(tmp_path).inodes == 11
 
 
-def test_a_tree_deeper_than_names_can_be_long_is_walked(tmp_path: Path) -> None:
-    """As far as the bound; no error, and no descriptor is left."""
-    before = len(os.listdir("/proc/self/fd"))
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(300):
-        os.mkdir("d" * 50, dir_fd=here)
-        below = os.open("d" * 50, os.O_RDONLY, dir_fd=here)
+def test_no_depth_hides_anything(tmp_path: Path) -> None:
+    """However deep a container nests its folders; and no descriptor is left."""
+    root = tmp_path / "deep"
+    root.mkdir()
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
+    file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=here)
+    os.write(file, os.urandom(MIB))
+    os.close(file)
     os.close(here)
-    assert measure(tmp_path).inodes >= usage.MAX_DEPTH
+    before = len(os.listdir("/proc/self/fd"))
+    found = measure(root)
+    assert found.inodes == 3002
+    assert found.used >= MIB
     assert len(os.listdir("/proc/self/fd")) == before
+    trees.remove(root)
+
+
+def test_what_moves_while_it_is_measured_ends_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coming back by `..` to another place, it counts nothing there."""
+    written(tmp_path / "elsewhere/big", 4)
+    written(tmp_path / "pod/a/b/file", 1)
+    (tmp_path / "pod/z").mkdir()
+    walk = usage._Walk(os.open(tmp_path / "pod", usage._OPEN))
+    while walk.found.inodes < 5:
+        assert walk.step()
+    (tmp_path / "pod/a/b").rename(tmp_path / "elsewhere/b")
+    while walk.step():
+        pass
+    walk.close()
+    assert walk.found.used < 2 * MIB
 
 
 def test_a_pods_layers_logs_and_volumes(tmp_path: Path) -> None:
