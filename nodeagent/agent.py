@@ -109,7 +109,7 @@ class Agent:
         node = description.describe(config.node, self._address, config.state_dir, config.resources)
         status = NodeStatus(node, reporter.node, config.status_every)
         services = self._services(runtime, images, puller, reporter, node)
-        eviction = self._eviction(services, reporter, status, gc)
+        eviction = self._eviction(services, reporter, status, gc, images)
         await self._restore_network()
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(runtime.warm())
@@ -160,14 +160,16 @@ class Agent:
         config = self._config
         return Collector(self._pods, services.cgroups, self._clock, node=config.node, capacity=config.resources.capacity)
 
-    def _eviction(self, services: Services, reporter: Reporter, status: NodeStatus, gc: ImageGc) -> EvictionManager:
+    def _eviction(
+        self, services: Services, reporter: Reporter, status: NodeStatus, gc: ImageGc, images: ImageStore
+    ) -> EvictionManager:
         config = self._config
         eviction = EvictionManager(
             config.eviction,
             Surroundings(
                 pods=lambda: list(self._pods.workers.values()), cgroups=services.cgroups, clock=self._clock,
                 state=config.state_dir, images=config.state_dir / "images", capacity=config.resources.capacity,
-                event=status.event(reporter.event), changed=status.changed, reclaim=gc.free,
+                event=status.event(reporter.event), changed=status.changed, reclaim=gc.free, image_bytes=images.total_bytes,
             ),
         )  # fmt: skip
         status.add(lambda found: found.conditions.extend(eviction.conditions()))

@@ -66,6 +66,8 @@ class Surroundings:
     state: Path
     images: Path
     capacity: Mapping[str, int]
+    # Bytes of the images on the node, for one that has a capacity of its own.
+    image_bytes: Callable[[], int]
     # About the node: reason, message, whether it is a warning.
     event: Callable[[str, str, bool], None]
     changed: Callable[[], None]
@@ -180,7 +182,7 @@ class EvictionManager:
         return found
 
     def _observe(self, uses: Mapping[str, PodUse]) -> Observations:
-        stored = sum(use.storage.used for use in uses.values())
+        stored = sum(use.storage.used for use in uses.values()) + self._s.image_bytes()
         node = self._s.cgroups.usage("")
         return signals.measure(self._s.capacity, node, stored, state=self._s.state, images=self._s.images)
 

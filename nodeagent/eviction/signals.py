@@ -23,7 +23,7 @@ def measure(
     capacity: Mapping[str, int], node: Usage, stored: int, *, state: Path, images: Path, proc: Path = PROC
 ) -> dict[str, Observation]:
     """Every signal that can be read. `capacity` is the node's own where it has one; `node` what its cgroup uses,
-    `stored` the bytes of its pods' local storage."""
+    `stored` the bytes of its pods' local storage and of its images."""
     found: dict[str, Observation] = {}
     if MEMORY in capacity:
         found["memory.available"] = _left(capacity[MEMORY], node.memory)

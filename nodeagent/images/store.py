@@ -70,6 +70,11 @@ class ImageStore:
     def all(self) -> list[Image]:
         return sorted(self._records.by_id.values(), key=lambda image: image.references)
 
+    def total_bytes(self) -> int:
+        """What all images take; a layer that several share counts once."""
+        sizes = {layer: size for image in self.all() for layer, size in zip(image.layers, image.sizes, strict=False)}
+        return sum(sizes.values())
+
     def used(self, image: Image) -> float:
         """When it was last used, in seconds since the epoch."""
         return self._records.used.get(image.id, 0.0)

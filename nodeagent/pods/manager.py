@@ -16,7 +16,7 @@ from typing import Any
 from nodeagent.eviction.admission import Refusal
 from nodeagent.network.seam import Peer
 from nodeagent.pods.services import Services
-from nodeagent.pods.statics import Statics
+from nodeagent.pods.statics import Statics, retired
 from nodeagent.pods.worker import Worker
 from pinnace import kinds, pki, podresources
 from pinnace.api.v1 import nodes_pb2
@@ -82,19 +82,8 @@ class PodManager:
         return next((w for w in self.workers.values() if (w.pod.metadata.namespace, w.pod.metadata.name) == key), None)
 
     def _retire(self, worker: Worker) -> None:
-        """Its file is gone or says something else: it is deleted as by its API, with its own grace."""
-        pod = kinds.POD.cls()
-        pod.CopyFrom(worker.pod)
-        meta: Any = pod.metadata  # type: ignore[attr-defined]
-        if not meta.deletionTimestamp.seconds:
-            grace = worker.pod.spec.terminationGracePeriodSeconds
-            meta.deletionTimestamp.seconds = int(self._now()) + grace
-            meta.deletionGracePeriodSeconds = grace
-            worker.update(pod)
-
-    def _now(self) -> float:
         assert self._services is not None
-        return self._services.clock.now()
+        worker.update(retired(worker.pod, self._services.clock.now()))
 
     def _adopt_orphans(self) -> None:
         """Pods whose folder is here but which the last assignment no longer had: they are torn down."""

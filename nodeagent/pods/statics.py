@@ -22,6 +22,16 @@ def is_mirror(pod: Any) -> bool:
     return podresources.MIRROR in pod.metadata.annotations
 
 
+def retired(pod: Any, now: float) -> Any:
+    """The pod as deleted by its API with its own grace: its file is gone or says something else."""
+    found = type(pod)()
+    found.CopyFrom(pod)
+    meta, grace = found.metadata, pod.spec.terminationGracePeriodSeconds
+    if not meta.deletionTimestamp.seconds:
+        meta.deletionTimestamp.seconds, meta.deletionGracePeriodSeconds = int(now) + grace, grace
+    return found
+
+
 class Statics:
     def __init__(self) -> None:
         self.wanted: dict[str, Any] = {}

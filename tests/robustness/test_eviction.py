@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ AGENT = (
     "--capacity=memory=300Mi,ephemeral-storage=100Mi,pid=200",
     "--eviction-hard=memory.available<100Mi,nodefs.available<30Mi,pid.available<60",
     "--eviction-monitoring-interval=250ms", "--eviction-pressure-transition-period=3s",
+    "--image-gc-min-age=0",
 )  # fmt: skip
 
 
@@ -135,6 +138,21 @@ def test_a_full_disk_takes_who_filled_it(lab: LabUnderTest) -> None:
     assert status["message"].startswith("The node was low on resource: ephemeral-storage. Threshold quantity: 30Mi")
     eventually(lambda: conditions(lab) == set())
     assert pid(lab, "small") == stays
+
+
+def test_images_that_nothing_uses_go_first(lab: LabUnderTest, tmp_path: Path) -> None:
+    """They give the disk back, and no pod has to."""
+    rootfs = tmp_path / "rootfs"
+    (rootfs / "etc").mkdir(parents=True)
+    (rootfs / "filler").write_bytes(os.urandom(40 << 20))
+    lab.kctl("image", "load", str(rootfs), "--name", "filler")
+    assert "filler" in lab.kctl("image", "list")
+    lab.apply(holder("calm", 35, DISK))
+    eventually(lambda: lab.all_running(["calm"]))
+    stays = pid(lab, "calm")
+    eventually(lambda: "filler" not in lab.kctl("image", "list"))
+    eventually(lambda: conditions(lab) == set())
+    assert pid(lab, "calm") == stays
 
 
 def test_a_pod_of_many_processes_goes_when_they_run_out(lab: LabUnderTest) -> None:

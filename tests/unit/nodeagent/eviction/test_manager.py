@@ -66,10 +66,11 @@ class Node:
         self.events: list[str] = []
         self.changes = 0
         self.asked: list[int] = []
+        self.images = 0
         self.manager = EvictionManager(config, Surroundings(
             pods=lambda: list(self.pods), cgroups=FakeCgroups(self.pods),  # type: ignore[arg-type]
             clock=self.clock, state=folder, images=folder, capacity=capacity, event=self._event, changed=self._changed,
-            reclaim=self._reclaim,
+            reclaim=self._reclaim, image_bytes=lambda: self.images,
         ))  # fmt: skip
 
     def _event(self, reason: str, message: str, warning: bool) -> None:
@@ -80,7 +81,8 @@ class Node:
 
     async def _reclaim(self, wanted: int) -> int:
         self.asked.append(wanted)
-        return 0
+        freed, self.images = self.images, 0
+        return freed
 
     def run(self, name: str, memory: int = 0, **spec: Any) -> FakePod:
         asks = spec.pop("asks", None)
@@ -201,6 +203,21 @@ async def test_the_disk_is_cleaned_before_a_pod_is_evicted(tmp_path: Path) -> No
     assert node.evicted() == ["big"]
     assert "has larger consumption of ephemeral-storage. " in node.pods[1].evictions[0][1]
     assert holds(node)["DiskPressure"] == "True"
+
+
+async def test_images_that_nothing_uses_go_before_any_pod(tmp_path: Path) -> None:
+    """When that is enough, nobody is evicted; the condition stays for its period."""
+    node = Node(tmp_path, HARD, **{"ephemeral-storage": 30 * MIB})
+    node.images = 25 * MIB
+    node.run("calm")
+    assert await node.manager.look() == []
+    assert (node.images, len(node.asked), holds(node)["DiskPressure"]) == (0, 1, "True")
+    await node.clock.advance(59)
+    assert await node.manager.look() == []
+    assert (len(node.asked), holds(node)["DiskPressure"]) == (1, "True")
+    await node.clock.advance(1)
+    await node.manager.look()
+    assert holds(node)["DiskPressure"] == "False"
 
 
 async def test_a_pod_over_its_own_limit_goes_from_a_calm_node(node: Node) -> None:
