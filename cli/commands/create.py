@@ -16,12 +16,17 @@ from pinnace.errors import ApiError, BadRequest
 def run(arguments: list[str]) -> int:
     parser = flags.Parser(
         "create",
-        "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file)",
+        "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file), "
+        "secret docker-registry NAME (--docker-server, --docker-username, --docker-password)",
     )
-    parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic NAME")
+    parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic|docker-registry NAME")
     flags.add_files(parser)
     parser.add_argument("--from-literal", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--from-file", action="append", default=[], metavar="[KEY=]PATH")
+    parser.add_argument("--docker-server", default="https://index.docker.io/v1/", help="default: %(default)s")
+    parser.add_argument("--docker-username", default="")
+    parser.add_argument("--docker-password", default="")
+    parser.add_argument("--docker-email", default="")
     parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=("none", "client", "server"))
     parser.add_argument("-o", "--output", default="", help=output.FORMATS)
     args = parser.parse_intermixed_args(arguments)
@@ -67,16 +72,36 @@ def _create(client: Any, pairs: list[tuple[kinds.Kind, dict[str, Any]]], args: A
 def _from_arguments(args: Any) -> tuple[kinds.Kind, dict[str, Any]]:
     kind = kinds.by_word(args.what[0])
     names = args.what[1:]
+    registry = kind is kinds.SECRET and names[:1] == ["docker-registry"]
     if kind is kinds.SECRET:
-        if names[:1] != ["generic"]:
-            raise BadRequest("only `create secret generic NAME` is supported")
+        if not registry and names[:1] != ["generic"]:
+            raise BadRequest("only `create secret generic NAME` and `create secret docker-registry NAME` are supported")
         names = names[1:]
     if kind not in (kinds.NAMESPACE, kinds.CONFIG_MAP, kinds.SECRET) or len(names) != 1:
-        raise BadRequest("usage: create namespace NAME | create configmap NAME | create secret generic NAME")
+        raise BadRequest("usage: create namespace NAME | create configmap NAME | create secret generic|docker-registry NAME")
     value: dict[str, Any] = {"metadata": {"name": names[0]}}
-    if kind is not kinds.NAMESPACE:
+    if registry:
+        value |= _pull_secret(args)
+    elif kind is not kinds.NAMESPACE:
         value |= _data(kind, args)
     return kind, value
+
+
+def _pull_secret(args: Any) -> dict[str, Any]:
+    """From the docker flags, or --from-file=.dockerconfigjson=PATH as it is."""
+    kind = "kubernetes.io/dockerconfigjson"
+    if args.from_file:
+        value = _data(kinds.SECRET, args)
+        if set(value["data"]) != {".dockerconfigjson"}:
+            raise BadRequest("--from-file must be .dockerconfigjson=PATH for a pull secret")
+        return {"type": kind, **value}
+    if not args.docker_username or not args.docker_password:
+        raise BadRequest("a pull secret needs --docker-username and --docker-password")
+    auth = base64.b64encode(f"{args.docker_username}:{args.docker_password}".encode()).decode()
+    entry = {"username": args.docker_username, "password": args.docker_password, "auth": auth}
+    entry |= {"email": args.docker_email} if args.docker_email else {}
+    config = json.dumps({"auths": {args.docker_server: entry}}).encode()
+    return {"type": kind, "data": {".dockerconfigjson": base64.b64encode(config).decode()}}
 
 
 def _data(kind: kinds.Kind, args: Any) -> dict[str, Any]:

@@ -62,6 +62,10 @@ class ImageStore:
         for image in list(self._records.by_id.values()):
             if not all(map(self._tree.has, image.layers)):
                 self._records.remove(image.id)
+            elif len(image.sizes) != len(image.layers):
+                # As it was written before sizes were kept by layer.
+                sizes = tuple(map(self._tree.size, image.layers))
+                self._records.write(replace(image, sizes=sizes), self.used(image))
             self._tree.sizes.update(zip(image.layers, image.sizes, strict=False))
         erase(self._displace())
 

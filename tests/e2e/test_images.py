@@ -214,7 +214,10 @@ def test_a_private_image_and_its_secret(lab: LabUnderTest, private: LabRegistry)
         log = layout.load(lab.record["name"]).log(node).read_text()
         assert "hunter2" not in log
         assert BASIC.split()[1] not in log
-    assert f"image {name} pulled on node-1, node-2" in lab.kctl("image", "pull", name, "--secret", "pull")
+    words = ("--docker-username=user", "--docker-password=secret", f"--docker-server={PRIVATE}")
+    lab.kctl("create", "secret", "docker-registry", "made", *words)
+    assert f"image {name} pulled on node-1, node-2" in lab.kctl("image", "pull", name, "--secret", "made")
+    assert b"access denied (401)" in lab.run("image", "pull", name).stderr
 
 
 def pull_secret(password: str) -> dict[str, Any]:

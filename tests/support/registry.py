@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -216,7 +217,10 @@ def serving(image: Packed, *, tag: str = "1") -> Callable[[BaseHTTPRequestHandle
 
 
 @contextmanager
-def rogue(answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]) -> Iterator[Rogue]:
+def rogue(
+    answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]], *, pem: Path | None = None
+) -> Iterator[Rogue]:
+    """With `pem`, a certificate and its key in one file, it speaks HTTPS."""
     found = Rogue(answer)
 
     class Handler(BaseHTTPRequestHandler):
@@ -239,6 +243,10 @@ def rogue(answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], 
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if pem is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     found.address = f"127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
