@@ -144,8 +144,20 @@ def config(data: bytes, layers: int, name: str) -> ImageConfig:
     for digest in diff_ids:
         if not isinstance(digest, str) or not is_digest(digest):
             raise BadImage(f"{name}: {str(digest)[:80]!r} is not a sha256 digest")
+    return ImageConfig(digest_of(data), _run(value, name), tuple(diff_ids))
+
+
+def _run(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """The `config` member, those of its members that are used checked for their types."""
     run = value.get("config")
-    return ImageConfig(digest_of(data), run if isinstance(run, dict) else {}, tuple(diff_ids))
+    run = run if isinstance(run, dict) else {}
+    for key in ("Env", "Cmd", "Entrypoint"):
+        if not all(isinstance(item, str) and "\0" not in item for item in entries(run, key, name)):
+            raise BadImage(f"{name}: {key} is not a list of strings without NUL")
+    for key in ("User", "WorkingDir", "StopSignal"):
+        if not isinstance(run.get(key) or "", str):
+            raise BadImage(f"{name}: {key} is not a string")
+    return run
 
 
 def entries(value: dict[str, Any], key: str, name: str) -> list[Any]:

@@ -82,6 +82,24 @@ async def test_a_config_that_lies_about_its_layers_is_refused(store: ImageStore,
     assert not list(store._layers.iterdir())
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"Env": "A=1"},
+        {"Env": [1]},
+        {"Env": ["A=\0"]},
+        {"Cmd": {"a": "b"}},
+        {"Entrypoint": [None]},
+        {"User": 0.5},
+        {"WorkingDir": ["/"]},
+    ],
+)
+async def test_a_config_of_wrong_types_is_refused(puller: Puller, member: dict[str, Any]) -> None:
+    """By member, and before a container is made of it."""
+    [key] = member
+    assert f": {key} is not a " in await refused(puller, serving(packed(BASE, **member)))
+
+
 async def test_a_manifest_that_is_not_what_its_digest_says_is_refused(puller: Puller) -> None:
     """By digest, and by the header of a tag."""
     image, other = packed(BASE), packed(layer(("x", "y")))
