@@ -12,7 +12,7 @@ from pinnace.kinds import Kind
 
 
 def line(name: str, value: str, depth: int = 0) -> str:
-    return f"{'  ' * depth}{name + ':':<{18 - 2 * depth}}{value}"
+    return f"{'  ' * depth}{name + ':':<{17 - 2 * depth}} {value}"
 
 
 def map_lines(name: str, items: Any, depth: int = 0, sign: str = "=") -> list[str]:
@@ -54,7 +54,8 @@ def events(client: Any, kind: Kind, item: Any) -> list[str]:
     found = [event for event in found if event.involvedObject.uid in ("", item.metadata.uid)]
     if not found:
         return [line("Events", "<none>")]
-    found.sort(key=lambda event: (event.lastTimestamp.seconds, event.firstTimestamp.seconds))
+    # Times are whole seconds; within one, the order in which the server learned of them.
+    found.sort(key=lambda e: (e.lastTimestamp.seconds, e.firstTimestamp.seconds, int(e.metadata.resourceVersion or 0)))
     now = time.time()
     rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "---", "----", "-------"]]
     for event in found:
