@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from cli import buildcontext, flags, nodewise, pullsecret
+from cli import buildcontext, flags, nodewise, output, pullsecret
 from cli.carry import raise_exit
 from cli.commands import imageload
+from cli.sizes import size
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest
 
@@ -54,7 +55,7 @@ def run(args: Any) -> int:
     if not node:
         raise BadRequest("no node is Ready to build")
     try:
-        names = _build(client, node, options, buildcontext.pack(args.folder, ignore))
+        names = _build(client, node, options, _shown(buildcontext.pack(args.folder, ignore), node))
     except ApiError as error:
         # The node does not know what the file is called here.
         raise type(error)(error.message.replace("Dockerfile:", f"{dockerfile}:", 1)) from None
@@ -122,6 +123,18 @@ class _Feeding:
             if self.failure is not None:
                 raise self.failure from None
             raise
+
+
+def _shown(chunks: Iterator[bytes], node: str) -> Iterator[bytes]:
+    """The context, its progress on the terminal."""
+    progress, sent = output.Progress(), 0
+    try:
+        for chunk in chunks:
+            yield chunk
+            sent += len(chunk)
+            progress.show(f"sending the context to {node}: {size(sent)}")
+    finally:
+        progress.clear()
 
 
 def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -119,6 +119,8 @@ def _request(options: Any) -> Request:
         credentials = parse_config(options.dockerConfigJson, "given") if options.dockerConfigJson else []
     except (BadReference, BadSecret) as error:
         raise BadRequest(str(error)) from None
+    if any("\0" in name + value for name, value in options.args.items()):
+        raise BadRequest("a build argument has a NUL character")
     if options.runTimeoutSeconds < 0:
         raise BadRequest("runTimeoutSeconds must not be negative")
     return Request(

@@ -254,6 +254,19 @@ def processes(command: str) -> list[int]:
     return found
 
 
+def test_a_run_is_confined_like_a_container_of_a_pod(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Its own processes, few capabilities, a seccomp filter, a bound on processes, no device nodes."""
+    look = "grep -E 'CapEff|Seccomp:' /proc/self/status; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max; echo pid $$"
+    folder = context(tmp_path / "c", f"FROM busybox\nRUN {look}; mknod /n c 1 3 || echo no devices")
+    lines = build(lab, folder).splitlines()
+    assert "Seccomp:\t2" in lines
+    assert "4096" in lines
+    assert "pid 1" in lines
+    assert "no devices" in lines
+    [effective] = [line for line in lines if line.startswith("CapEff")]
+    assert int(effective.split()[1], 16) == 0xA80425FB & ~(1 << 27)
+
+
 def test_a_run_reaches_pods_on_other_nodes(lab: LabUnderTest, tmp_path: Path) -> None:
     """Its network is a pod's."""
     serve = "while :; do echo served | nc -l -p 8080; done"

@@ -48,6 +48,8 @@ def parse(text: str) -> Dockerfile:
     """Raises BuildError."""
     if len(text) > MAX_BYTES:
         raise BuildError(f"the Dockerfile is larger than {MAX_BYTES >> 10} KiB")
+    if "\0" in text:
+        raise BuildError("the Dockerfile has a NUL character", text[: text.index("\0")].count("\n") + 1)
     lines = text.removeprefix("\ufeff").split("\n")
     escape, notes = _directives(lines)
     found = tuple(_statement(item) for item in _structure(lines) if not item["content"].lstrip().startswith("#"))

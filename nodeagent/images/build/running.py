@@ -36,6 +36,8 @@ Say = Callable[[bytes], Awaitable[None]]
 HOSTNAME = "build"
 # What the runtime mounts; folders end with a slash.
 MOUNT_POINTS = ("/proc/", "/sys/", "/dev/", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname")
+# Processes of a RUN; its weight for the cpu is the least, so that pods come first.
+MAX_PIDS = 4096
 # A RUN's output goes to the client as fast as it reads; what it leaves behind by more than this is lost to it.
 LOG_BYTES, LOG_FILES = 64 << 20, 2
 
@@ -109,7 +111,7 @@ class Runner:
             group=process.who.gid,
             groups=process.who.groups,
             mounts=tuple(Mount(str(self._folder / name), f"/etc/{name}") for name in ("hosts", "resolv.conf", "hostname")),
-            cgroups=cgroups.create(f"{self.name}/run", Limits(), leaf=True),
+            cgroups=cgroups.create(f"{self.name}/run", Limits(pids=MAX_PIDS), leaf=True),
             hierarchies=tuple(cgroups.hierarchies),
             capabilities=DEFAULT,
             seccomp=str(seccomp.compiled(self._node.seccomp_folder, DEFAULT)),

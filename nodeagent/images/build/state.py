@@ -93,7 +93,10 @@ def resolve(instruction: Instruction, state: State, escape: str) -> Instruction:
 
     match instruction:
         case Pairs():
-            return replace(instruction, pairs=tuple((value(name), value(text)) for name, text in instruction.pairs))
+            pairs = tuple((value(name), value(text)) for name, text in instruction.pairs)
+            if not all(name and "=" not in name for name, _ in pairs):
+                raise BuildError("a name is empty or has a = in it once its variables are replaced", instruction.line)
+            return replace(instruction, pairs=pairs)
         case Copy():
             return replace(
                 instruction, paths=tuple(value(path) for path in instruction.paths), target=value(instruction.target),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 MAX_DEPTH = 16
+# Characters of a word: a value that is put in often enough would fill the memory.
+MAX_WORD = 128 << 10
 
 
 class WordError(ValueError):
@@ -51,6 +53,7 @@ class _Reader:
         self._variables = variables
         self._escape = escape
         self._at = 0
+        self._put_in = 0
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -62,7 +65,7 @@ class _Reader:
 
     def word(self, end: str, depth: int) -> str:
         """Up to the character `end`, which is not consumed; empty: all of it."""
-        out = []
+        out: list[str] = []
         while (char := self._peek()) and char != end:
             self._at += 1
             if char == "'":
@@ -70,7 +73,7 @@ class _Reader:
             elif char == '"':
                 out.append(self._double(depth))
             elif char == "$":
-                out.append(self._dollar(depth))
+                out.append(self._bounded(self._dollar(depth)))
             elif char == self._escape:
                 # Alone at the end it stands for itself.
                 out.append(self._next() or char)
@@ -94,12 +97,18 @@ class _Reader:
             if not char:
                 raise WordError('a quote (") is not closed')
             if char == "$":
-                out.append(self._dollar(depth))
+                out.append(self._bounded(self._dollar(depth)))
             elif char == self._escape and self._peek() in ('"', "$", self._escape):
                 out.append(self._next())
             else:
                 out.append(char)
         return "".join(out)
+
+    def _bounded(self, value: str) -> str:
+        self._put_in += len(value)
+        if self._put_in > MAX_WORD:
+            raise WordError(f"longer than {MAX_WORD >> 10} KiB once its variables are replaced")
+        return value
 
     def _dollar(self, depth: int) -> str:
         if self._peek() != "{":

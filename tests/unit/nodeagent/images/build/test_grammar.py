@@ -56,7 +56,7 @@ def test_a_syntax_directive_is_ignored_with_a_note() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [("", "no instruction"), ("# only\n", "no instruction"), ("# escape=x\nFROM a", "escape character"), ("RUN a\n" * 1001, "1000"),
-     ("FROM " + "a" * 300_000, "256 KiB")],
+     ("FROM " + "a" * 300_000, "256 KiB"), ("FROM a\0", "NUL")],
 )  # fmt: skip
 def test_what_is_no_dockerfile(text: str, words: str) -> None:
     """Empty, too long, or with an escape that is none."""

@@ -74,7 +74,8 @@ def test_args(text: str, args: dict[str, str], scope: dict[str, str], wanted: di
 @pytest.mark.parametrize(
     ("text", "words"),
     [("EXPOSE http", "EXPOSE"), ("EXPOSE 0", "EXPOSE"), ("EXPOSE 70000", "EXPOSE"), ("EXPOSE 999999", "EXPOSE"),
-     ("EXPOSE 80/icmp", "EXPOSE"), ("EXPOSE 90-80", "empty"), ("USER $NONE", "USER is empty"), ("ENV A=" + "x" * 40_000, "32 KiB"),
+     ("EXPOSE 80/icmp", "EXPOSE"), ("EXPOSE 90-80", "empty"), ("USER $NONE", "USER is empty"), ('ENV ""=x', "name is empty"),
+     ("LABEL $NONE=x", "name is empty"), ("ENV $NONE=x", "name is empty"), ("ENV A=" + "x" * 40_000, "32 KiB"),
      ('ENV B="${C:?give C}"', "give C")],
 )  # fmt: skip
 def test_refusals(text: str, words: str) -> None:

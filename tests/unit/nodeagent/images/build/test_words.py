@@ -35,6 +35,14 @@ def test_what_cannot_be_read(text: str, words: str) -> None:
         expand(text, VARIABLES)
 
 
+def test_a_value_put_in_too_often_is_an_error() -> None:
+    """Not a word of gigabytes; not by nesting either."""
+    large = {"A": "x" * 10_000}
+    for text in ("$A" * 100_000, '"' + "$A" * 100_000 + '"', "${none:-" + "$A" * 100_000 + "}"):
+        with pytest.raises(WordError, match="longer than"):
+            expand(text, large)
+
+
 def test_another_escape_character() -> None:
     """A backslash is then a letter."""
     assert expand(r"`$V c:\$V", VARIABLES, "`") == r"$V c:\value"
