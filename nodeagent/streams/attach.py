@@ -14,6 +14,7 @@ from nodeagent.runtime.native import attachments
 from nodeagent.runtime.seam import Exit, Handle, Runtime
 from nodeagent.streams.frames import Ended, Frame, Handler
 from nodeagent.streams.processes import running
+from pinnace import podspec
 from pinnace.errors import BadRequest, Internal
 
 # Seconds after the monitor hung up in which the container's end must show.
@@ -99,10 +100,13 @@ class AttachStreams:
             attachment = await Attachment.open(handle, stdin=opening.attach.stdin)
         except OSError as error:
             raise BadRequest(f"container {opening.container} in pod {opening.pod} cannot be attached to: {error}") from None
+        worker = self._pods.find(opening.namespace, opening.pod)
+        container = podspec.find(worker.pod, opening.container) if worker is not None else None
+        newline = "\r\n" if container is not None and container.tty else "\n"
         feeder = asyncio.ensure_future(_feed(attachment, incoming))
         try:
             while (output := await attachment.read()) is not None:
-                await outgoing.put(_frame(output))
+                await outgoing.put(_frame(output, newline=newline))
         finally:
             feeder.cancel()
             attachment.close()
@@ -131,8 +135,8 @@ async def _feed(attachment: Attachment, incoming: AsyncIterator[Any]) -> None:
         return
 
 
-def _frame(output: Output) -> Any:
+def _frame(output: Output, *, newline: str) -> Any:
     if output.missed:
-        text = f"\r\n[{output.missed} bytes were not read in time; kctl logs has them]\r\n"
+        text = f"{newline}[{output.missed} bytes were not read in time; kctl logs has them]{newline}"
         return Frame(stderr=text.encode())
     return Frame(stdout=output.data) if output.stream == "stdout" else Frame(stderr=output.data)

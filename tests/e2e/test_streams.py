@@ -291,3 +291,25 @@ def test_port_forward_says_what_is_wrong(lab: LabUnderTest) -> None:
         lab.kctl("delete", "pod", "none", "--now")
         forward.talk(b"hello")
         assert forward.call.wait(20) == 1
+
+
+def test_streams_reach_into_a_user_namespace(lab: LabUnderTest, tmp_path: Path) -> None:
+    """Terminals, files and ports of a pod whose root is nobody on the node."""
+    up(lab, pod("own", "sh", container=TTY, hostUsers=False), pod("echo", "sh", "-c", ECHO, hostUsers=False))
+    with on_terminal(lab, "attach", "-it", "own") as screen:
+        screen.until(b"try pressing enter")
+        screen.type(b"\ntty; stat -c %u:%t /dev/console; cat /proc/self/uid_map\n")
+        screen.until(b"/dev/pts/0")
+        screen.until(b"0:88")
+    with on_terminal(lab, "exec", "-it", "own", "--", "sh") as screen:
+        screen.until(b"# ")
+        screen.type(b"tty; exit 8\n")
+        screen.until(b"/dev/pts/1")
+        assert screen.code() == 8
+    site = make_tree(tmp_path)
+    lab.kctl("cp", str(site), "own:/tmp/site")
+    assert lab.kctl("exec", "own", "--", "stat", "-c", "%u", "/tmp/site/big") == "0\n"
+    lab.kctl("cp", "own:/tmp/site", str(tmp_path / "back"))
+    assert tree(tmp_path / "back") == tree(site)
+    with forwarded(lab, "echo", ":7000") as forward:
+        assert eventually(lambda: forward.talk(b"hello")) == b"hello"
