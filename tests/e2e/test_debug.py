@@ -25,6 +25,7 @@ def web(lab: LabUnderTest) -> str:
     return "web"
 
 
+@pytest.mark.shows("spec.ephemeralContainers[].{stdin,tty}")
 def test_debug_on_a_terminal_sees_the_targets_processes(lab: LabUnderTest, web: str) -> None:
     """It shares the pod's network, and with --target the processes; its exit code is ours."""
     with on_terminal(lab, "debug", "-it", web, "--image=busybox", "--target=main", "--env=A=kept", "--", "sh") as screen:
@@ -42,6 +43,7 @@ def test_debug_on_a_terminal_sees_the_targets_processes(lab: LabUnderTest, web: 
     assert status["containerStatuses"][0]["restartCount"] == 0
 
 
+@pytest.mark.shows("spec.ephemeralContainers[].stdinOnce")
 def test_debug_with_pipes_and_one_that_ends_at_once(lab: LabUnderTest, web: str) -> None:
     """What is piped in ends, what it says comes back whole, and so does its code."""
     result = lab.run("debug", "-i", web, "-q", "--image=busybox", "--", "sh", "-c", "cat; exit 3", stdin=b"hello\n" * 9000)
