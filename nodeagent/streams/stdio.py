@@ -55,8 +55,8 @@ class Session:
         self._readers: list[asyncio.Task[None]] = []
         self.child: tuple[int, int, int] | None = None
         self._input = -1
-        # Readers that wait for the client to take what they have.
-        self._held_up = 0
+        # Readers that wait for the client to take what they have, and frames that it has taken.
+        self._held_up = self._taken = 0
 
     def adopt(self, master: int) -> None:
         os.close(master)
@@ -80,6 +80,7 @@ class Session:
                 self._held_up += 1
                 await self._outgoing.put(Frame(stdout=data) if stream == "stdout" else Frame(stderr=data))
                 self._held_up -= 1
+                self._taken += 1
         finally:
             os.close(descriptor)
 
@@ -119,8 +120,9 @@ class Session:
         waited for long."""
         pending: set[Any] = set(self._readers)
         while pending:
+            before = self._taken
             _, pending = await asyncio.wait(pending, timeout=DRAIN)
-            if not self._held_up:
+            if not self._held_up and self._taken == before:
                 return
 
     def close(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from nodeagent.runtime.seam import ExecConfig, Handle, Terminal
+from nodeagent.runtime.seam import ExecConfig, Handle, Mount, StartError, Terminal
 from nodeagent.streams.attach import Attachment
 from tests.support.containers import Host, host
 
@@ -122,6 +123,36 @@ async def test_terminal_is_the_containers_own(machine: Host) -> None:
     await rest(attachment)
     assert await code(machine, handle) in (9, 130)
     attachment.close()
+
+
+@pytest.mark.parametrize("trap", ["file", "link", "device"])
+async def test_a_terminal_that_is_none_is_refused(machine: Host, tmp_path: Path, trap: str) -> None:
+    """What a volume puts where /dev/pts/ptmx should be is neither written to nor followed (CVE-2025-52565)."""
+    folder = tmp_path / "pts"
+    folder.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    if trap == "file":
+        (folder / "ptmx").write_text("x")
+    elif trap == "link":
+        (folder / "ptmx").symlink_to("/proc/self/fd/3")
+    else:
+        os.mknod(folder / "ptmx", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    with pytest.raises(StartError):
+        await machine.start("sh", terminal=TTY, mounts=(Mount(str(folder), "/dev/pts"),))
+    assert victim.read_text() == "mine"
+
+
+async def test_a_console_of_a_volumes_stays(machine: Host, tmp_path: Path) -> None:
+    """It is not mounted over, and what a link there names on the host is not touched."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    handle = await machine.start("cat", terminal=TTY, mounts=(Mount(str(victim), "/dev/console"),))
+    attachment = await Attachment.open(handle, stdin=True)
+    await attachment.write(b"hello\n")
+    await until(attachment, b"hello\r\nhello\r\n")
+    attachment.close()
+    assert victim.read_text() == "mine"
 
 
 async def test_exec_has_a_terminal_of_the_containers(machine: Host) -> None:

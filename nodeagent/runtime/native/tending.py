@@ -67,7 +67,7 @@ class Tender:
             now = time.monotonic()
             if ended and ((not ready and not held and now >= deadline) or now > ended + LAST):
                 break
-            for fd, events in ready:
+            for fd, events in sorted(ready, key=self._order):
                 if fd == pidfd:
                     ended = now
                 elif fd in self._watch.fds:
@@ -104,6 +104,12 @@ class Tender:
             poll.register(fd, events)
         until = min(filter(None, (held, deadline)), default=0.0)
         return poll.poll(max(0.0, until - time.monotonic()) * 1000 + 1 if until else None)
+
+    def _order(self, event: tuple[int, int]) -> int:
+        """Who leaves makes room for who comes, and who has come hears what is said next."""
+        if event[0] in self._clients and event[1] & select.POLLHUP:
+            return 0
+        return 1 if event[0] == self._listener.fileno() else 2
 
     def _handle(self, fd: int, events: int, *, held: bool) -> None:
         if fd == self._listener.fileno():
@@ -143,11 +149,13 @@ class Tender:
     # Clients
 
     def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            return
-        self._clients[sock.fileno()] = Client(sock)
+        """All that wait, as many as there may be."""
+        while len(self._clients) < MAX_CLIENTS:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self._clients[sock.fileno()] = Client(sock)
 
     def _converse(self, fd: int, events: int) -> None:
         client = self._clients[fd]

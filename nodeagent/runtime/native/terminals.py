@@ -63,8 +63,11 @@ def _check(descriptor: int, name: str, right: Callable[[int, int], bool]) -> Non
 
 def _mount_console(slave: int) -> None:
     """The target is a file that is made here, and the source is the checked descriptor: no path is followed
-    (CVE-2025-52565)."""
-    target = os.open("/dev/console", os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    (CVE-2025-52565). What a volume has put there stays."""
+    try:
+        target = os.open("/dev/console", os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
     tree = sc.open_tree(slave)
     sc.move_mount(tree, target)
     os.close(tree)
