@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
     """`descriptors` are stdin, stdout, stderr and a socket for the exit code, as for exec."""
     # Here and not above: the launcher and the monitors have no use for it.
-    from nodeagent.runtime.native import tarstreams
+    from nodeagent.runtime.native import tarpack, tarstreams, tarunpack
 
     tarstreams.warm()
     *stdio, channel = descriptors
@@ -40,9 +40,9 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
     code = 1
     try:
         if request["unpack"]:
-            code = tarstreams.unpack(root, path, open(0, "rb", buffering=0, closefd=False))
+            code = tarunpack.unpack(root, path, open(0, "rb", buffering=0, closefd=False))
         else:
-            code = tarstreams.pack(root, path, open(1, "wb", buffering=0, closefd=False))
+            code = tarpack.pack(root, path, open(1, "wb", buffering=0, closefd=False))
     except BrokenPipeError:
         # Whom it was for has gone.
         pass

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from nodeagent.runtime.native import tarstreams
+from nodeagent.runtime.native.tarpack import pack
+from nodeagent.runtime.native.tarunpack import unpack
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def root(tmp_path: Path) -> Any:
 
 def packed(root: int, path: str) -> dict[str, tarfile.TarInfo]:
     out = io.BytesIO()
-    tarstreams.pack(root, path, out)
+    pack(root, path, out)
     out.seek(0)
     with tarfile.open(fileobj=out) as tar:
         return {member.name: member for member in tar}
@@ -77,7 +79,7 @@ def test_hostile_streams_are_refused(root: Any, members: list[tuple[str, Any]]) 
     """Nothing is written through a link, and nothing above the destination."""
     fd, inside = root
     with pytest.raises(OSError):
-        tarstreams.unpack(fd, "/tmp", stream(*members))
+        unpack(fd, "/tmp", stream(*members))
     assert (inside.parent / "secret").read_text() == "of the node"
     assert not (inside / "secret").exists()
 
@@ -86,13 +88,13 @@ def test_destination_is_a_folder_or_a_name(root: Any) -> None:
     """Into what is there, or under the new name; through a link of the container's, inside it."""
     fd, inside = root
     (inside / "tmp/out").symlink_to("/etc")
-    tarstreams.unpack(fd, "/tmp", stream(("a", b"1")))
-    tarstreams.unpack(fd, "/tmp/b", stream(("a", b"2")))
-    tarstreams.unpack(fd, "/tmp/out", stream(("a", b"3")))
+    unpack(fd, "/tmp", stream(("a", b"1")))
+    unpack(fd, "/tmp/b", stream(("a", b"2")))
+    unpack(fd, "/tmp/out", stream(("a", b"3")))
     assert [(inside / name).read_text() for name in ("tmp/a", "tmp/b", "etc/a")] == ["1", "2", "3"]
     for path in ("/none/b", "/tmp/none/"):
         with pytest.raises(tarstreams.Refused, match="no such folder"):
-            tarstreams.unpack(fd, path, stream(("a", b"1")))
+            unpack(fd, path, stream(("a", b"1")))
 
 
 def test_a_file_that_shrinks_does_not_break_the_stream(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +112,7 @@ def test_a_file_that_shrinks_does_not_break_the_stream(root: Any, monkeypatch: p
 
     monkeypatch.setattr(os, "fstat", grown)
     out = io.BytesIO()
-    assert tarstreams.pack(fd, "/tmp", out) == 1
+    assert pack(fd, "/tmp", out) == 1
     out.seek(0)
     with tarfile.open(fileobj=out) as tar:
         content = tar.extractfile("tmp/then")
