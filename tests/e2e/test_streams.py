@@ -255,17 +255,21 @@ def forwarded(lab: LabUnderTest, *arguments: str) -> Iterator[Forward]:
 
 
 def test_port_forward_half_closes_both_ways(lab: LabUnderTest) -> None:
-    """The server answers after the client has ended its side; the port is the pod's loopback."""
-    up(lab, pod("echo", "sh", "-c", ECHO))
+    """The server answers after the client has ended its side, and the client speaks after the server has ended its own."""
+    up(lab, pod("echo", "sh", "-c", ECHO), pod("first", "sh", "-c", "echo first | nc -l -p 7001 > /tmp/late; sleep 600"))
     data = os.urandom(1 << 20)
     with forwarded(lab, "echo", ":7000") as forward:
         assert eventually(lambda: forward.talk(data)) == data
-        # Data and the server's end of it first, then the client still speaks.
-        with socket.create_connection(("127.0.0.1", forward.port), timeout=30) as sock:
-            sock.sendall(b"once more")
-            sock.shutdown(socket.SHUT_WR)
-            assert sock.recv(100) == b"once more"
-            assert sock.recv(100) == b""
+    listens = "grep -q ':1B59 ' /proc/net/tcp /proc/net/tcp6"
+    eventually(lambda: lab.run("exec", "first", "--", "sh", "-c", listens).returncode == 0)
+    with (
+        forwarded(lab, "first", ":7001") as forward,
+        socket.create_connection(("127.0.0.1", forward.port), timeout=30) as sock,
+    ):
+        assert (sock.recv(100), sock.recv(100)) == (b"first\n", b"")
+        sock.sendall(b"and then this")
+        sock.shutdown(socket.SHUT_WR)
+        eventually(lambda: lab.kctl("exec", "first", "--", "cat", "/tmp/late") == "and then this")
 
 
 def test_port_forward_carries_many_connections_at_once(lab: LabUnderTest) -> None:
