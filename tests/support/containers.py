@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -57,8 +58,14 @@ class Host:
         assert launcher is not None
         launcher.terminate()
         launcher.wait(10)
-        self.cgroups.remove("pod")
+        # What was killed is a moment in dying.
+        async with asyncio.timeout(20):
+            while not self.cgroups.remove("pod"):
+                self.cgroups.kill("pod")
+                await asyncio.sleep(0.02)
         self.cgroups.prune()
+        left = [folder for folder in self.cgroups.folders("") if os.path.exists(folder)]
+        assert not left, left
 
 
 @asynccontextmanager
