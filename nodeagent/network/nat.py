@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from nodeagent.network.ports import rules as port_rules
 from nodeagent.network.seam import HostPort, NetworkError, Node
 
 TABLE = "pinnace"
@@ -42,6 +43,7 @@ def ruleset(node: Node, bridge: str, ports: Iterable[HostPort]) -> dict[str, Any
             _is({"ct": {"key": "status"}}, "dnat", "in"),
             {"masquerade": None},
         ),
+        *port_rules(TABLE),
     ]
     return {"nftables": commands}
 

@@ -19,15 +19,13 @@ from typing import Any
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from nodeagent.network import vxlan
+from nodeagent.network import ports, vxlan
 from nodeagent.network.plan import Difference, Fdb, Neighbour, Route, Table
 from nodeagent.network.seam import NetworkError, Node
 
 BRIDGE = "pinnace0"
 _CLONE_NEWNET = 0x40000000
 _BLACKHOLE, _UNICAST = 6, 1
-# IFLA_BRPORT_MODE.
-_HAIRPIN = 1
 # Marks our routes, so that nobody else's are touched (a free number of rt_protos).
 PROTOCOL = 80
 _PERMANENT, _NTF_SELF, _AF_BRIDGE = 0x80, 0x02, 7
@@ -111,6 +109,7 @@ class Netlink:
             bridge = self._ensure(BRIDGE, {"kind": "bridge", "ifname": BRIDGE})
             self._route.link("set", index=bridge, state="up", mtu=mtu)
             self._only_address(bridge, _gateway(node.pod_cidr), length)
+            ports.prepare(self._route, bridge=bridge, name=BRIDGE, gateway=_gateway(node.pod_cidr))
         with told("vxlan device"):
             self._drop_changed_vxlan(node)
             attributes = vxlan.device(node.vni, node.port, node.address, node.mac)
@@ -173,16 +172,22 @@ class Netlink:
                 with ignoring(errno.EEXIST):
                     pod.route("add", dst="0.0.0.0/0", gateway=gateway)
                 port = self.index(name)
-                self._route.link("set", index=port, master=bridge["index"], state="up")
-                # Back out where it came in: a pod that asks a port of its node that leads to itself.
-                self._route.link("set", index=port, kind="bridge_slave", mode=_HAIRPIN)
+                if port is None:
+                    raise NetworkError(f"pod {address}: its device vanished while it was made")
+                self._route.link("set", index=port, master=bridge["index"])
+                mac = pod.get_links(index)[0].get_attr("IFLA_ADDRESS")
+                ports.close_in(self._route, port=port, bridge=bridge["index"], mac=mac, address=address)
+                # Up last: no frame of the pod's before nobody believes it.
+                self._route.link("set", index=port, state="up")
         finally:
             os.close(home)
 
     def _drop(self, name: str) -> None:
-        index = self.index(name)
+        index, bridge = self.index(name), self.index(BRIDGE)
         if index is not None:
             with ignoring(errno.ENODEV):
+                if bridge is not None:
+                    ports.forget(self._route, port=index, bridge=bridge)
                 self._route.link("del", index=index)
 
     def detach(self, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from nodeagent.network import nat, plan
 from nodeagent.network.netlink import BRIDGE, Netlink
+from nodeagent.network.ports import PREFIX
 from nodeagent.network.seam import HostPort, NetworkError, Node, Peer
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ DEADLINE = 30.0
 
 def device_of(pod: str) -> str:
     """The host side of a pod's veth pair; a device name has at most 15 characters."""
-    return "pnc" + hashlib.sha256(pod.encode()).hexdigest()[:11]
+    return PREFIX + hashlib.sha256(pod.encode()).hexdigest()[:11]
 
 
 class OverlayNetwork:

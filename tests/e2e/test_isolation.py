@@ -47,6 +47,11 @@ def refused(lab: LabUnderTest, **spec: Any) -> str:
     return result.stderr.decode()
 
 
+@pytest.mark.shows(
+    "spec.containers[].securityContext.{allowPrivilegeEscalation,runAsNonRoot,runAsUser,readOnlyRootFilesystem}",
+    "spec.containers[].securityContext.seccompProfile.type",
+    "spec.securityContext.{runAsGroup,fsGroup,supplementalGroups}",
+)
 def test_a_restricted_container(lab: LabUnderTest) -> None:
     """The restricted profile of the pod security standards, seen from inside."""
     context = {
@@ -61,6 +66,7 @@ def test_a_restricted_container(lab: LabUnderTest) -> None:
     assert lines[3] == "touch: /x: Read-only file system"
 
 
+@pytest.mark.shows("spec.containers[].securityContext.privileged")
 def test_a_privileged_container(lab: LabUnderTest) -> None:
     """The node's devices, writable /sys and no filter."""
     script = (
@@ -91,6 +97,7 @@ def test_what_cannot_be_given_holds_the_container(lab: LabUnderTest) -> None:
         assert (state["reason"], said in state["message"]) == (reason, True), state
 
 
+@pytest.mark.shows("spec.containers[].securityContext.seccompProfile.localhostProfile")
 def test_a_profile_of_the_node_filters_system_calls(lab: LabUnderTest) -> None:
     """A Localhost profile in the node's folder: what it denies fails with the errno it says."""
     profile = {
@@ -106,6 +113,7 @@ def test_a_profile_of_the_node_filters_system_calls(lab: LabUnderTest) -> None:
     assert said == "mkdir: can't create directory '/tmp/x': No space left on device\nunfiltered\n"
 
 
+@pytest.mark.shows("spec.shareProcessNamespace")
 def test_the_processes_of_a_pod_are_shared(lab: LabUnderTest) -> None:
     """shareProcessNamespace: containers see and signal each other, process 1 is nobody's, and orphans are reaped."""
     manifest = pod("shared", shareProcessNamespace=True)
@@ -148,6 +156,7 @@ def test_a_lost_reaper_is_a_new_sandbox_for_the_next_agent(lab: LabUnderTest) ->
     assert lab.kctl("exec", "reaped", "--", "cat", "/proc/1/comm") == "pause\n"
 
 
+@pytest.mark.shows("spec.{hostPID,hostIPC,hostNetwork}")
 def test_host_namespaces(lab: LabUnderTest) -> None:
     """hostPID sees the node's processes, hostIPC its shared memory, hostNetwork its devices; each alone."""
     names = ("pid", "ipc", "net")
@@ -161,6 +170,7 @@ def test_host_namespaces(lab: LabUnderTest) -> None:
         assert not set(found) & set(plain)
 
 
+@pytest.mark.shows("spec.securityContext.sysctls[].{name,value}")
 def test_sysctls_are_the_pods_own(lab: LabUnderTest) -> None:
     """A safe parameter is set in the pod; one that is not safe, or would be the node's, is refused by name."""
     port = {"name": "net.ipv4.ip_unprivileged_port_start", "value": "80"}

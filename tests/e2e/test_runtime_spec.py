@@ -84,7 +84,7 @@ ROWS = [
     Row("no signal is blocked or ignored", "grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u", "0" * 16),
     Row("session and process group of its own", "cut -d' ' -f 5,6 /proc/1/stat", "1 1"),
     Row("standard input is at its end", "cat | wc -c", "0"),
-    Row("no descriptor but the standard ones", "ls /proc/1/fd | xargs", "0 1 2"),
+    Row("no descriptor but the standard ones", "ls /proc/1/fd; true", "0\n1\n2"),
     # config.md, Linux process: capabilities in effective, permitted and bounding; none inheritable or ambient.
     *(Row(f"capabilities: {name}", f"grep {name} /proc/self/status | cut -f2", f"{value:016x}")
       for name, value in (("CapEff", mask(DEFAULT)), ("CapPrm", mask(DEFAULT)), ("CapBnd", mask(DEFAULT)), ("CapInh", 0),

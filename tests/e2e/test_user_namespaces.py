@@ -36,6 +36,7 @@ def ids_of(pid: int) -> tuple[int, int]:
     return int(words[1]), int(words[2])
 
 
+@pytest.mark.shows("spec.hostUsers")
 def test_each_pod_has_a_range_of_its_own(lab: LabUnderTest) -> None:
     """Root inside is an id of the pod's on the node; no two pods of a node share one."""
     firsts: dict[str, set[int]] = {}
@@ -90,6 +91,7 @@ def test_capabilities_are_over_what_is_the_pods(lab: LabUnderTest) -> None:
     assert lab.state(found)["pid"]
 
 
+@pytest.mark.shows("spec.containers[].securityContext.procMount")
 def test_unmasked_proc_allows_namespaces_inside(lab: LabUnderTest) -> None:
     """procMount Unmasked and Unconfined: a container makes a namespace with a /proc of its own, as nested runtimes do."""
     context = {"procMount": "Unmasked", "seccompProfile": {"type": "Unconfined"}}

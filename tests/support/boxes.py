@@ -131,19 +131,19 @@ def log(handle: Handle, stream: str) -> str:
 
 
 @cache
-def _tries() -> bytes:
-    """tests/support/tries.c, compiled."""
+def compiled(name: str) -> bytes:
+    """tests/support/NAME.c as a program that needs no library."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["gcc", "-static", "-O1", "-o", f"{folder}/tries", str(ROOT / "tests/support/tries.c")]
+        command = ["gcc", "-static", "-O1", "-o", f"{folder}/{name}", str(ROOT / f"tests/support/{name}.c")]
         subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
-        return Path(folder, "tries").read_bytes()
+        return Path(folder, name).read_bytes()
 
 
 def tries_layer(box: Boxes) -> Path:
     """A layer with /bin/tries."""
     layer = box.add_layer()
     (layer / "bin").mkdir()
-    (layer / "bin/tries").write_bytes(_tries())
+    (layer / "bin/tries").write_bytes(compiled("tries"))
     (layer / "bin/tries").chmod(0o755)
     return layer
 

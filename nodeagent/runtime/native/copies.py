@@ -12,6 +12,7 @@ import os
 
 from nodeagent.runtime.native import execs, init, terminals
 from nodeagent.runtime.native import syscalls as sc
+from nodeagent.runtime.native.confinement import Confinement
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
@@ -58,7 +59,7 @@ def _enter(bundle: str, config: dict[str, Any]) -> None:
     for folder in config["cgroups"]:
         with open(f"{folder}/cgroup.procs", "w") as file:
             file.write("0")
-    confinement = init.Confinement(config)
+    confinement = Confinement(config)
     # Made for the container's program, and not for ours.
     confinement.filter = b""
     execs.enter(bundle, sc.CLONE_NEWNS)

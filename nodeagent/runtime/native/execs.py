@@ -13,6 +13,7 @@ import select
 from nodeagent.runtime.native import init, terminals
 from nodeagent.runtime.native import monitor as monitors
 from nodeagent.runtime.native import syscalls as sc
+from nodeagent.runtime.native.confinement import Confinement
 from nodeagent.runtime.native.execgroup import ExecGroup
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -32,7 +33,7 @@ def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Cal
         config = json.load(file)
     config["args"] = request["args"]
     config["env"] = [*config["env"], *request["env"], *(["TERM=xterm"] if request["tty"] else [])]
-    confinement = init.Confinement(config)
+    confinement = Confinement(config)
     group = ExecGroup(config["cgroups"])
     try:
         pidfd = enter(bundle)
@@ -66,7 +67,7 @@ def enter(bundle: str, namespaces: int = _ALL) -> int:
 class Entry:
     """What the command needs on its way in: the container's pidfd, and the socket that its terminal goes through."""
 
-    def __init__(self, confinement: init.Confinement, group: ExecGroup, pidfd: int, channel: int) -> None:
+    def __init__(self, confinement: Confinement, group: ExecGroup, pidfd: int, channel: int) -> None:
         self.confinement = confinement
         self.group = group
         self.pidfd = pidfd

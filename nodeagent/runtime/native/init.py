@@ -15,6 +15,7 @@ import signal
 
 from nodeagent.runtime.native import capabilities, rootfs, terminals
 from nodeagent.runtime.native import syscalls as sc
+from nodeagent.runtime.native.confinement import Confinement, read
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
@@ -25,40 +26,6 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Open files: what systemd gives a service to begin with, and how far a program may raise it by itself.
 _OPEN_FILES, _MAX_OPEN_FILES = 1024, 1 << 20
-
-
-class Confinement:
-    """What is opened on the host's side and used where the host cannot be seen: the seccomp filter, the user namespace
-    (-1: none), and the host's procfs, to which the AppArmor profile is written (CVE-2025-52881)."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.userns = os.open(f"{config['sandbox']}/ns/user", os.O_RDONLY | os.O_CLOEXEC) if config["ids"] else -1
-        self.filter = _read(config["seccomp"]) if config["seccomp"] else b""
-        self.profile: str = config["apparmor"]
-        self.procfs = -1
-        if self.profile:
-            self.procfs = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not sc.is_procfs(self.procfs):
-                raise OSError("/proc of the host is not procfs")
-
-    def enter_user(self) -> None:
-        """Become root of the user namespace, instead of the host's, which it does not have."""
-        if self.userns >= 0:
-            sc.setns(self.userns, sc.CLONE_NEWUSER)
-            become_root()
-
-    def change_profile(self) -> None:
-        """Have the next exec take the AppArmor profile on. Raises OSError."""
-        if not self.profile:
-            return
-        resolve = sc.RESOLVE_BENEATH | sc.RESOLVE_NO_MAGICLINKS | sc.RESOLVE_NO_XDEV
-        for name in ("self/attr/apparmor/exec", "self/attr/exec"):
-            with contextlib.suppress(FileNotFoundError):
-                fd = sc.openat2(self.procfs, name, os.O_WRONLY, resolve=resolve)
-                os.write(fd, b"exec " + self.profile.encode())
-                os.close(fd)
-                return
-        raise OSError("AppArmor is not enabled on the host")
 
 
 def run(config: dict[str, Any], bundle: str, parent: int, console: int = -1) -> None:
@@ -82,13 +49,6 @@ def run(config: dict[str, Any], bundle: str, parent: int, console: int = -1) -> 
     if console >= 0:
         terminals.take(console, config["user"], console=True)
     become(config, confinement, parent)
-
-
-def become_root() -> None:
-    """Of the user namespace that this process has entered."""
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
 
 
 def hide() -> None:
@@ -129,7 +89,7 @@ def _join(path: str, flag: int) -> None:
 
 
 def _start_time(pid: int) -> int:
-    return int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
+    return int(read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
 
 
 def end_with(parent: int) -> None:
@@ -158,11 +118,6 @@ def unified(folders: list[str]) -> int:
         if not os.path.exists(f"{folder}/tasks"):
             return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return -1
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
 
 
 def _write(path: str, data: bytes) -> None:

@@ -53,8 +53,7 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
             "monitor_start": start_time(os.getpid()),
             "started_at": time.time(),
         }
-        # What it names ends with the machine: a start does not wait for the disk.
-        save(f"{bundle}/state.json", state, durable=False)
+        save(f"{bundle}/state.json", state)
     reply(state)
     tender = Tender(listener, streams.outputs, streams.stdin, terminal=config["terminal"], log=log, watch=watch)
     status = tender.run(pid)
@@ -144,14 +143,12 @@ def _exit_record(status: int, *, oom_killed: bool) -> dict[str, Any]:
     return record
 
 
-def save(path: str, value: dict[str, Any], *, durable: bool = True) -> None:
-    """Whole or absent; `durable`: after the machine loses power too."""
+def save(path: str, value: dict[str, Any]) -> None:
+    """Whole or absent, while the machine is up. Not for longer: what it names ends with the machine, and a start or an end
+    that waits for the disk takes a tenth longer. The agent keeps what must be kept."""
     temporary = f"{path}.new"
     with open(temporary, "w") as file:
         json.dump(value, file)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
     os.replace(temporary, path)
 
 

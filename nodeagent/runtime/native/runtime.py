@@ -185,20 +185,22 @@ class NativeRuntime:
 
     async def wait(self, handle: Handle) -> Exit:
         await _ended(handle.monitor, handle.monitor_start)
-        record = handle.bundle / "exit.json"
-        if record.exists():
-            return _exit(record)
+        record = _exit(handle.bundle)
+        if record is not None:
+            return record
         # The monitor was killed; its init goes with it, but the kernel may need a moment.
         await _ended(handle.pid, handle.pid_start)
         return Exit(code=137, finished_at=self._clock.now(), signal=9, message=MONITOR_LOST.message)
 
     def recover(self, bundle: Path) -> Handle | Exit | None:
-        if (bundle / "exit.json").exists():
-            return _exit(bundle / "exit.json")
+        ended = _exit(bundle)
+        if ended is not None:
+            return ended
         if not (bundle / "state.json").exists() and not _cancel(bundle):
             return None
-        if (bundle / "exit.json").exists():
-            return _exit(bundle / "exit.json")
+        ended = _exit(bundle)
+        if ended is not None:
+            return ended
         try:
             return _handle(bundle, json.loads((bundle / "state.json").read_text()))
         except (FileNotFoundError, ValueError):
@@ -261,8 +263,12 @@ def _handle(bundle: Path, state: dict[str, Any]) -> Handle:
     return Handle(bundle, **{key: state[key] for key in ("pid", "pid_start", "monitor", "monitor_start", "started_at")})
 
 
-def _exit(path: Path) -> Exit:
-    record = json.loads(path.read_text())
+def _exit(bundle: Path) -> Exit | None:
+    """How a container ended; None when it has not, or a loss of power cut the record short."""
+    try:
+        record = json.loads((bundle / "exit.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
     return Exit(record["code"], record["finished_at"], record["signal"], record["oom_killed"])
 
 

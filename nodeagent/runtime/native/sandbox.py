@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 
-from nodeagent.runtime.native import init, reaper
+from nodeagent.runtime.native import confinement, init, reaper
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -146,7 +146,7 @@ def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request:
         sc.setns(fd, sc.CLONE_NEWUSER)
         os.close(fd)
     if request["ids"]:
-        init.become_root()
+        confinement.become_root()
     sc.unshare(sum(_FLAGS[name] for name in missing if name in _FLAGS))
     if "uts" in missing:
         sc.sethostname(request["hostname"])

@@ -149,6 +149,7 @@ def test_profiles_and_flags() -> None:
     assert not may({"procMount": "Unmasked"}).masked
 
 
+@pytest.mark.shows("spec.securityContext.appArmorProfile")
 @pytest.mark.parametrize(
     ("profile", "host", "expected"),
     [
@@ -164,7 +165,9 @@ def test_profiles_and_flags() -> None:
 @pytest.mark.shows("spec.containers[].securityContext.appArmorProfile.{type,localhostProfile}")
 def test_apparmor_profiles(profile: dict[str, str] | None, host: Host, expected: str) -> None:
     """A node without AppArmor has nothing to apply; one with it applies what is loaded."""
-    assert may({"appArmorProfile": profile} if profile else {}, host).apparmor == expected
+    given = {"appArmorProfile": profile} if profile else {}
+    assert may(given, host).apparmor == expected
+    assert may({}, host, **given).apparmor == expected
 
 
 @pytest.mark.parametrize(
