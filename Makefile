@@ -33,7 +33,7 @@ generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.fieldtable
 
 bench: $(VENV)/.dev
-	@for name in lab_up pod_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
+	@for name in lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
 	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down; fi
