@@ -23,6 +23,7 @@ import sys
 
 from nodeagent.runtime.native import copies, execs, monitor, sandbox
 from nodeagent.runtime.native import syscalls as sc
+from nodeagent.runtime.oci.starter import Starter
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
@@ -172,7 +173,8 @@ def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[
         case "unpin":
             sandbox.remove(request["folder"])
         case "start":
-            monitor.run(request["bundle"], lambda state: answer({"ok": state}))
+            starter = Starter(request["oci"]) if "oci" in request else monitor.NativeStarter()
+            monitor.run(request["bundle"], starter, lambda state: answer({"ok": state}))
         case "exec":
             execs.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
         case "copy":

@@ -172,10 +172,14 @@ class NativeRuntime:
             await self._request({"op": "unpin", "folder": str(folder)})
 
     async def start(self, bundle: Path) -> Handle:
+        return await self.launch(bundle, {})
+
+    async def launch(self, bundle: Path, how: dict[str, Any]) -> Handle:
+        """`start`, with what the launcher is to know besides: `oci`, to have an OCI runtime do it."""
         for name in ("upper", "work", "rootfs"):
             (bundle / name).mkdir(exist_ok=True, mode=0o755)
         try:
-            state = await self._request({"op": "start", "bundle": str(bundle)})
+            state = await self._request({"op": "start", "bundle": str(bundle), **how})
         except StartError:
             # It may have begun all the same (the launcher was killed after the fork), and even ended.
             if await asyncio.to_thread(self.recover, bundle) is None:
@@ -183,8 +187,12 @@ class NativeRuntime:
             state = json.loads((bundle / "state.json").read_text())
         return _handle(bundle, state)
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def monitor_ended(self, handle: Handle) -> None:
+        """Wait until nobody watches the container any more: it has ended, or its monitor was killed."""
         await _ended(handle.monitor, handle.monitor_start)
+
+    async def wait(self, handle: Handle) -> Exit:
+        await self.monitor_ended(handle)
         record = handle.bundle / "exit.json"
         if record.exists():
             return _exit(record)

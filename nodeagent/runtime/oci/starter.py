@@ -1,0 +1,170 @@
+"""Starts a container by an OCI runtime, in place of our own init. Runs in the container's monitor.
+
+The runtime works in a mount namespace that ends with it: there the overlay and the volumes are laid out, so that nothing
+is mounted where others see it and nothing is left when anybody is killed. The container's process outlives the runtime
+and becomes the monitor's child (PR_SET_CHILD_SUBREAPER), which waits for it as for one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import stat
+
+from nodeagent.runtime.native import init, rootfs
+from nodeagent.runtime.native import syscalls as sc
+
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Seconds for the runtime to start a container, below what the agent waits for an answer; and to delete one.
+START_WITHIN = 50.0
+DELETE_WITHIN = 30.0
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Starter:
+    """`how` is the request's: the runtime's binary, its state folder (`root`) and the container's id in it."""
+
+    def __init__(self, how: dict[str, str]) -> None:
+        self._command = [how["binary"], "--root", how["root"]]
+        self._id = how["id"]
+
+    def start(self, config: dict[str, Any], bundle: str, stdio: tuple[int, int, int]) -> int:
+        """Returns the pid of the container's first process, a child of this one. Raises OSError with what went wrong."""
+        folder = f"{bundle}/oci"
+        command = [
+            *self._command, "--log", f"{folder}/log", "--log-format", "json",
+            "run", "--detach", "--bundle", folder, "--pid-file", f"{folder}/pid", self._id,
+        ]  # fmt: skip
+        sc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        failure = _run(command, lambda: _prepare(config, bundle), stdio, START_WITHIN)
+        # What has become our child stays so; processes that the container leaves behind are not ours to reap.
+        sc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        if failure:
+            self.clean()
+            raise OSError(_logged(f"{folder}/log") or failure)
+        with open(f"{folder}/pid") as file:
+            return int(file.read())
+
+    def clean(self) -> None:
+        """Have the runtime end and forget the container. Not having it is no error."""
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        _run([*self._command, "delete", "--force", self._id], lambda: None, (null, null, null), DELETE_WITHIN)
+        os.close(null)
+
+
+def _run(command: list[str], prepare: Callable[[], None], stdio: tuple[int, int, int], within: float) -> str:
+    """Run a program to its end, at most `within` seconds, after `prepare` in its process. Returns what went wrong."""
+    fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(fail_read)
+            init.end_with(fail_write)
+            prepare()
+            _become(command, stdio)
+        except BaseException as error:
+            os.write(fail_write, str(error).encode()[:4000])
+        finally:
+            os._exit(127)
+    os.close(fail_write)
+    status = _wait(pid, within)
+    with open(fail_read, "rb") as pipe:
+        failure = pipe.read().decode(errors="replace")
+    if status and not failure:
+        return f"{os.path.basename(command[0])} failed (wait status {status})"
+    return failure
+
+
+def _become(command: list[str], stdio: tuple[int, int, int]) -> None:
+    for source, target in zip(stdio, (0, 1, 2), strict=True):
+        os.dup2(source, target)
+    # Python ignores these, and the container's program would inherit that.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    sc.close_range_cloexec(3)
+    os.execve(command[0], command, ENVIRONMENT)
+
+
+def _wait(pid: int, within: float) -> int:
+    """The wait status of a child, which is killed when it takes longer."""
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(within * 1000):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
+    return os.waitpid(pid, 0)[1]
+
+
+def _logged(path: str) -> str:
+    """The last error in the runtime's log, without what only says that it failed."""
+    text = ""
+    with contextlib.suppress(OSError, ValueError), open(path) as file:
+        for line in file:
+            entry = json.loads(line)
+            if entry.get("level") == "error":
+                text = str(entry.get("msg", ""))
+    for prefix in ("runc run failed: ", "unable to start container process: ", "container_linux.go: "):
+        text = text.removeprefix(prefix)
+    return text
+
+
+# In the runtime's process, before it is that
+
+
+def _prepare(config: dict[str, Any], bundle: str) -> None:
+    """Lay out in a new mount namespace what the OCI configuration names. Raises OSError."""
+    init._oom_score(config["oom_score_adj"])
+    sc.unshare(sc.CLONE_NEWNS)
+    # Before the mounts of this namespace let go of the host's: a copy keeps the propagation that it was made with.
+    trees = [rootfs._source(item) for item in config["mounts"]]
+    # Not private: an unmount on the host is to reach this namespace, and the container's.
+    sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
+    _hide_hierarchies(config["cgroups"])
+    rootfs._overlay(config, bundle, f"{bundle}/rootfs")
+    for number, tree in enumerate(trees):
+        _attach(tree, f"{bundle}/oci/mounts/{number}")
+    if config["pid_namespace"] == "container":
+        _bind_pid_namespace(*config["pid_target"], f"{bundle}/oci/pid-namespace")
+
+
+def _attach(tree: int, path: str) -> None:
+    if stat.S_ISDIR(os.fstat(tree).st_mode):
+        os.makedirs(path, 0o700)
+        target = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    else:
+        target = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    sc.move_mount(tree, target)
+    os.close(target)
+    os.close(tree)
+
+
+def _bind_pid_namespace(pid: int, started: int, path: str) -> None:
+    from nodeagent.runtime.native.monitor import start_time
+
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    sc.mount(f"/proc/{pid}/ns/pid", path, "", sc.MS_BIND)
+    if start_time(pid) != started:
+        raise OSError("the target container is not running")
+
+
+def _hide_hierarchies(folders: list[str]) -> None:
+    """Unmount the v1 hierarchies in which the container has no cgroup of ours.
+
+    The runtime would make one in each that it sees, with parents that nobody removes."""
+    ours = [os.path.realpath(folder) for folder in folders]
+    with open("/proc/self/mountinfo") as file:
+        lines = [line.partition(" - ") for line in file]
+    for left, _, right in reversed(lines):
+        point = left.split()[4]
+        if right.startswith("cgroup ") and not any(folder.startswith(f"{point}/") for folder in ours):
+            sc.umount(point, sc.MNT_DETACH)
