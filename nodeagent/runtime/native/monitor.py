@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         def clean(self) -> None:
             """After its end."""
 
+
 # Clients that may wait to be attached.
 BACKLOG = 16
 
@@ -182,5 +183,15 @@ def save(path: str, value: dict[str, Any], *, durable: bool = True) -> None:
 
 def start_time(pid: int) -> int:
     """Clock ticks since boot at which the process started: with its pid, its identity (proc_pid_stat(5))."""
+    return int(_stat(pid)[19])
+
+
+def parent(pid: int) -> int:
+    """The pid of a process's parent."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+        return file.read().rpartition(b")")[2].split()

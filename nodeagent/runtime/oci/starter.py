@@ -13,8 +13,9 @@ import os
 import select
 import signal
 import stat
+import time
 
-from nodeagent.runtime.native import init, rootfs
+from nodeagent.runtime.native import init, monitor, rootfs
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 # Seconds for the runtime to start a container, below what the agent waits for an answer; and to delete one.
 START_WITHIN = 50.0
 DELETE_WITHIN = 30.0
+ADOPT_WITHIN = 5.0
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+CGROUPS = "/sys/fs/cgroup"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -44,15 +47,22 @@ class Starter:
             *self._command, "--log", f"{folder}/log", "--log-format", "json",
             "run", "--detach", "--bundle", folder, "--pid-file", f"{folder}/pid", self._id,
         ]  # fmt: skip
+        # On a v2 machine the runtime moves the container into its cgroup, which must be empty until then.
+        cgroup = init.unified(config["cgroups"]) if _on_v1(config["cgroups"]) else -1
         sc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        failure = _run(command, lambda: _prepare(config, bundle), stdio, START_WITHIN)
-        # What has become our child stays so; processes that the container leaves behind are not ours to reap.
-        sc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
-        if failure:
+        try:
+            failure = _run(command, lambda: _prepare(config, bundle), stdio, START_WITHIN, cgroup)
+            if failure:
+                raise OSError(_logged(f"{folder}/log") or failure)
+            return _adopt(f"{folder}/pid")
+        except BaseException:
             self.clean()
-            raise OSError(_logged(f"{folder}/log") or failure)
-        with open(f"{folder}/pid") as file:
-            return int(file.read())
+            raise
+        finally:
+            # What has become our child stays so; processes that the container leaves behind are not ours to reap.
+            sc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+            if cgroup >= 0:
+                os.close(cgroup)
 
     def clean(self) -> None:
         """Have the runtime end and forget the container. Not having it is no error."""
@@ -61,10 +71,22 @@ class Starter:
         os.close(null)
 
 
-def _run(command: list[str], prepare: Callable[[], None], stdio: tuple[int, int, int], within: float) -> str:
+def _adopt(path: str) -> int:
+    """The pid in a file, once it is our child: a process of the runtime's may outlive the runtime for a moment."""
+    with open(path) as file:
+        pid = int(file.read())
+    deadline = time.monotonic() + ADOPT_WITHIN
+    while monitor.parent(pid) != os.getpid():
+        if time.monotonic() > deadline:
+            raise OSError("the runtime's processes do not let go of the container")
+        time.sleep(0.001)
+    return pid
+
+
+def _run(command: list[str], prepare: Callable[[], None], stdio: tuple[int, int, int], within: float, cgroup: int = -1) -> str:
     """Run a program to its end, at most `within` seconds, after `prepare` in its process. Returns what went wrong."""
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    pid = sc.fork(0, cgroup)
     if pid == 0:
         try:
             os.close(fail_read)
@@ -134,7 +156,8 @@ def _prepare(config: dict[str, Any], bundle: str) -> None:
     for number, tree in enumerate(trees):
         _attach(tree, f"{bundle}/oci/mounts/{number}")
     if config["pid_namespace"] == "container":
-        _bind_pid_namespace(*config["pid_target"], f"{bundle}/oci/pid-namespace")
+        pid, started = config["pid_target"]
+        _bind_pid_namespace(pid, started, f"{bundle}/oci/pid-namespace")
 
 
 def _attach(tree: int, path: str) -> None:
@@ -149,22 +172,39 @@ def _attach(tree: int, path: str) -> None:
 
 
 def _bind_pid_namespace(pid: int, started: int, path: str) -> None:
-    from nodeagent.runtime.native.monitor import start_time
-
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     sc.mount(f"/proc/{pid}/ns/pid", path, "", sc.MS_BIND)
-    if start_time(pid) != started:
+    if monitor.start_time(pid) != started:
         raise OSError("the target container is not running")
 
 
-def _hide_hierarchies(folders: list[str]) -> None:
-    """Unmount the v1 hierarchies in which the container has no cgroup of ours.
+def _on_v1(folders: list[str]) -> list[str]:
+    return [os.path.realpath(folder) for folder in folders if os.path.exists(f"{folder}/tasks")]
 
-    The runtime would make one in each that it sees, with parents that nobody removes."""
-    ours = [os.path.realpath(folder) for folder in folders]
-    with open("/proc/self/mountinfo") as file:
-        lines = [line.partition(" - ") for line in file]
-    for left, _, right in reversed(lines):
-        point = left.split()[4]
-        if right.startswith("cgroup ") and not any(folder.startswith(f"{point}/") for folder in ours):
-            sc.umount(point, sc.MNT_DETACH)
+
+def _hide_hierarchies(folders: list[str]) -> None:
+    """Leave only those v1 hierarchies below /sys/fs/cgroup in which the container has a cgroup of ours.
+
+    A runtime would make a cgroup in each hierarchy that it sees, with parents that nobody removes; and crun refuses
+    hybrid machines altogether. There its process was born in the container's v2 cgroup, which the container inherits."""
+    points = sorted({_mount_point(folder) for folder in _on_v1(folders)})
+    if not points:
+        return
+    trees = [(os.path.basename(point), sc.open_tree(sc.AT_FDCWD, point)) for point in points]
+    # A controller that is mounted together with another has its name as a symlink.
+    links = [(entry.name, os.readlink(entry.path)) for entry in os.scandir(CGROUPS) if entry.is_symlink()]
+    # The rest is not covered but gone: runtimes read the list of mounts as well as the folders.
+    sc.umount(CGROUPS, sc.MNT_DETACH)
+    sc.mount("cgroups", CGROUPS, "tmpfs", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC, "mode=755,size=64k")
+    for name, tree in trees:
+        _attach(tree, f"{CGROUPS}/{name}")
+    names = [name for name, _ in trees]
+    for name, target in links:
+        if target in names:
+            os.symlink(target, f"{CGROUPS}/{name}")
+
+
+def _mount_point(path: str) -> str:
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
