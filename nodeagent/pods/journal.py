@@ -1,7 +1,7 @@
 """What a pod's worker must remember, on disk before it matters. One folder for each pod:
 
     pod.pb                            the pod as last assigned
-    sandbox.json                      when it began, its address, whether it was given back
+    sandbox.json                      when it began, its address, whether it was given back, the handler of its runtime
     sandbox-made                      nothing of the sandbox is missing
     eviction.json                     the node ends the pod, and why
     containers/NAME/NUMBER/           a bundle; of ours in it: attempt.json, life.json
@@ -36,8 +36,10 @@ class Journal:
         found = [path for path in (self.folder / "containers").glob("*/*") if path.name.isdigit()]
         return sorted(found, key=lambda path: (path.parent.name, int(path.name)))
 
-    def save_sandbox(self, seen: Seen) -> None:
-        _save(self._sandbox, {"started_at": seen.started_at, "address": seen.address, "released": seen.released})
+    def save_sandbox(self, seen: Seen, handler: str) -> None:
+        """The handler too: what runs is looked after when its RuntimeClass is gone."""
+        record = {"started_at": seen.started_at, "address": seen.address, "released": seen.released, "handler": handler}
+        _save(self._sandbox, record)
 
     def load_sandbox(self) -> dict[str, Any] | None:
         return load(self._sandbox)

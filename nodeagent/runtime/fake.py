@@ -11,6 +11,7 @@ import contextlib
 import json
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,17 @@ class FakeRuntime:
             (bundle / "cancelled").touch()
         return None
 
-    async def exec(self, handle: Handle, config: ExecConfig, stdio: tuple[int, int, int]) -> int:
+    async def exec(
+        self,
+        handle: Handle,
+        config: ExecConfig,
+        stdio: tuple[int, int, int] | None,
+        terminal: Callable[[int], None] | None = None,
+    ) -> int:
         if (handle.bundle / "exit.json").exists():
             raise StartError("the container is not running")
+        if stdio is None:
+            raise StartError("the fake has no terminals")
         try:
             program = await asyncio.create_subprocess_exec(*config.args, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])
         except OSError as error:

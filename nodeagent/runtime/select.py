@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +64,19 @@ def configured(native: NativeRuntime, binaries: Mapping[str, Path], state: Path)
     return Runtimes({NATIVE: native, **oci})
 
 
-def binaries(arguments: Sequence[str]) -> dict[str, Path]:
-    """From `--oci-runtime NAME=PATH` arguments; those of KNOWN that are not given are looked for. Raises ValueError."""
-    found = {name: Path(path) for name in KNOWN if (path := shutil.which(name, path=_SEARCH))}
-    for argument in arguments:
-        name, _, path = argument.partition("=")
-        if not _HANDLER.match(name) or name == NATIVE:
-            raise ValueError(f'--oci-runtime {argument}: "{name}" is not a name for a handler')
-        if not os.path.isabs(path) or not os.access(path, os.X_OK) or os.path.isdir(path):
-            raise ValueError(f'--oci-runtime {argument}: "{path}" is not the absolute path of a program')
-        found[name] = Path(path)
-    return found
+def installed() -> dict[str, Path]:
+    """Those of KNOWN that this machine has."""
+    return {name: Path(path) for name in KNOWN if (path := shutil.which(name, path=_SEARCH))}
+
+
+def binary(text: str) -> tuple[str, Path]:
+    """A handler and its program, from NAME=PATH. Raises ValueError."""
+    name, _, path = text.partition("=")
+    if not _HANDLER.match(name) or name == NATIVE:
+        raise ValueError(f'"{name}" is not a name for an OCI runtime\'s handler')
+    if not os.path.isabs(path) or not os.access(path, os.X_OK) or os.path.isdir(path):
+        raise ValueError(f'"{path}" is not the absolute path of a program')
+    return name, Path(path)
 
 
 def handler_of(pod: Any, lookup: Callable[[str, str, str], Any | None]) -> str:

@@ -148,7 +148,11 @@ async def clear(node: Node) -> None:
             if native._launcher is not None:
                 native._launcher.kill()
                 native._launcher.wait()
-        assert node.cgroups.remove("pod")
+        # What was killed may not be gone yet.
+        for _ in range(200):
+            if node.cgroups.remove("pod"):
+                break
+            await asyncio.sleep(0.02)
         node.cgroups.prune()
         assert node.cgroups.list() == set()
 

@@ -45,7 +45,7 @@ def build(config: dict[str, Any], bundle: str, userns: int) -> None:
     # Not private: what the host mounts later still reaches the volumes that ask for it.
     sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
     root_path = os.path.join(bundle, "rootfs")
-    _overlay(config, bundle, root_path, userns)
+    overlay(config, bundle, root_path, userns)
     root = Tree(os.open(root_path, DIRECTORY | os.O_CLOEXEC), first)
     _no_symlinks(root.fd)
     open_all = config["privileged"] or not config["masked"]
@@ -78,7 +78,7 @@ def _verified_null() -> int:
     return fd
 
 
-def _overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> None:
+def overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> None:
     """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead."""
     layers = config["layers"]
     if userns >= 0:

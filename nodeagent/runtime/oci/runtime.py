@@ -13,24 +13,23 @@ import hashlib
 import json
 import logging
 import os
-import resource
 import shutil
 import signal
 import stat
 import subprocess
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nodeagent.runtime.native import init
 from nodeagent.runtime.native.runtime import NativeRuntime, open_process
 from nodeagent.runtime.oci import filters
-from nodeagent.runtime.oci.spec import Layout, Rlimit, refuse, spec
+from nodeagent.runtime.oci.spec import Layout, refuse, spec
 from nodeagent.runtime.oci.starter import DELETE_WITHIN, ENVIRONMENT
 from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig
 from pinnace import pki
 
 log = logging.getLogger("pinnace.oci")
-_RLIMITS = {"RLIMIT_CORE": resource.RLIMIT_CORE, "RLIMIT_NOFILE": resource.RLIMIT_NOFILE}
 # Below /dev, but the container's own.
 _OWN_DEVICES = ("pts", "shm", "mqueue", "fd", "stdin", "stdout", "stderr", "console", "ptmx", "core")
 MAX_DEVICES = 4096
@@ -65,7 +64,7 @@ class OciRuntime:
             cgroup=_below_mount(config["cgroups"][0]) if config["cgroups"] else "",
         )  # fmt: skip
         made = spec(
-            config, layout, seccomp=filters.profile(config), rlimits=_rlimits(),
+            config, layout, seccomp=filters.profile(config), rlimits=init.rlimits(),
             devices=_host_devices() if config["privileged"] else [],
         )  # fmt: skip
         # It may hold secrets (env), as the bundle's own configuration does.
@@ -95,8 +94,14 @@ class OciRuntime:
         except (OSError, subprocess.SubprocessError) as error:
             log.warning("delete_failed runtime=%s bundle=%s error=%s", self._binary, bundle, error)
 
-    async def exec(self, handle: Handle, config: ExecConfig, stdio: tuple[int, int, int]) -> int:
-        return await self._native.exec(handle, config, stdio)
+    async def exec(
+        self,
+        handle: Handle,
+        config: ExecConfig,
+        stdio: tuple[int, int, int] | None,
+        terminal: Callable[[int], None] | None = None,
+    ) -> int:
+        return await self._native.exec(handle, config, stdio, terminal)
 
 
 def _id(bundle: Path) -> str:
@@ -118,12 +123,6 @@ def _below_mount(folder: str) -> str:
     while not os.path.ismount(point):
         point = os.path.dirname(point)
     return "/" + os.path.relpath(os.path.realpath(folder), point)
-
-
-def _rlimits() -> list[Rlimit]:
-    """Those of this process, which nobody can raise here: without core dumps, and open files against Go's raising them."""
-    limits = [Rlimit(name, *resource.getrlimit(number)) for name, number in _RLIMITS.items()]
-    return [replace(limit, soft=0) if limit.name == "RLIMIT_CORE" else limit for limit in limits]
 
 
 def _host_devices() -> list[dict[str, Any]]:

@@ -28,15 +28,6 @@ class Layout:
     cgroup: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rlimit:
-    """As getrlimit(2) has it; -1 is no limit."""
-
-    name: str
-    soft: int
-    hard: int
-
-
 def refuse(config: dict[str, Any]) -> None:
     """Raises StartError, naming the field, for what OCI runtimes of today cannot do here."""
     if config["ids"] is not None:
@@ -45,12 +36,12 @@ def refuse(config: dict[str, Any]) -> None:
 
 def spec(
     config: dict[str, Any], layout: Layout, *,
-    seccomp: dict[str, Any] | None, rlimits: list[Rlimit], devices: list[dict[str, Any]],
+    seccomp: dict[str, Any] | None, rlimits: dict[str, tuple[int, int]], devices: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """The OCI `config.json`. `devices` are the host's, for a privileged container."""
     made: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "process": {**_process(config), "rlimits": [_rlimit(limit) for limit in rlimits]},
+        "process": {**_process(config), "rlimits": [_rlimit(name, *limits) for name, limits in rlimits.items()]},
         "root": {"path": layout.rootfs, "readonly": config["read_only_root"]},
         "mounts": [*_file_systems(config), *_volumes(config, layout)],
         "linux": {"namespaces": _namespaces(config, layout), "resources": {"devices": _device_rules(config)}},
@@ -88,9 +79,9 @@ def _process(config: dict[str, Any]) -> dict[str, Any]:
     return process
 
 
-def _rlimit(limit: Rlimit) -> dict[str, Any]:
-    soft, hard = (value if value >= 0 else 2**64 - 1 for value in (limit.soft, limit.hard))
-    return {"type": limit.name, "soft": soft, "hard": hard}
+def _rlimit(name: str, soft: int, hard: int) -> dict[str, Any]:
+    # RLIM_INFINITY is -1 in Python.
+    return {"type": name, "soft": soft % 2**64, "hard": hard % 2**64}
 
 
 def _namespaces(config: dict[str, Any], layout: Layout) -> list[dict[str, str]]:

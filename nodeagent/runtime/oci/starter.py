@@ -15,7 +15,7 @@ import signal
 import stat
 import time
 
-from nodeagent.runtime.native import init, monitor, rootfs
+from nodeagent.runtime.native import binds, init, monitor, rootfs
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -145,14 +145,14 @@ def _logged(path: str) -> str:
 
 def _prepare(config: dict[str, Any], bundle: str) -> None:
     """Lay out in a new mount namespace what the OCI configuration names. Raises OSError."""
-    init._oom_score(config["oom_score_adj"])
+    init.oom_score(config["oom_score_adj"])
     sc.unshare(sc.CLONE_NEWNS)
     # Before the mounts of this namespace let go of the host's: a copy keeps the propagation that it was made with.
-    trees = [rootfs._source(item) for item in config["mounts"]]
+    trees = [binds.source(item, -1, privileged=config["privileged"]) for item in config["mounts"]]
     # Not private: an unmount on the host is to reach this namespace, and the container's.
     sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
     _hide_hierarchies(config["cgroups"])
-    rootfs._overlay(config, bundle, f"{bundle}/rootfs")
+    rootfs.overlay(config, bundle, f"{bundle}/rootfs", -1)
     for number, tree in enumerate(trees):
         _attach(tree, f"{bundle}/oci/mounts/{number}")
     if config["pid_namespace"] == "container":
