@@ -23,7 +23,7 @@ from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.fake import FakeRuntime, World
 from nodeagent.runtime.native.capabilities import DEFAULT
 from nodeagent.runtime.native.runtime import NativeRuntime, open_process
-from nodeagent.runtime.seam import ContainerConfig, ExecConfig, Exit, Handle, Mount, SandboxConfig, StartError
+from nodeagent.runtime.seam import ContainerConfig, ExecConfig, Exit, Handle, Mount, SandboxConfig, StartError, Terminal
 from pinnace.clock import SystemClock
 from tests.support.labs import ROOT
 
@@ -95,7 +95,7 @@ def real_node(folder: Path, handler: str) -> Node:
     def make() -> Any:
         native = NativeRuntime(folder, SystemClock())
         natives.append(native)
-        return select.configured(native, select.binaries([]), folder).of(handler)
+        return select.configured(native, select.installed(), folder).of(handler)
 
     subprocess.run([str(ROOT / "examples/busybox-image.sh"), str(folder / "rootfs")], check=True, timeout=DEADLINE)
     cgroups = Cgroups(f"pinnace-t{os.getpid()}-{next(NAMES)}")
@@ -296,6 +296,13 @@ async def test_a_container_has_what_its_configuration_says(container: Node) -> N
     assert ["CapBnd:", "00000000a00425fb"] in words
     assert ["Seccomp:", "2"] in words
     assert ["NoNewPrivs:", "1"] in words
+
+
+async def test_a_terminal_is_the_containers_own(container: Node) -> None:
+    """It has a name inside, it controls the session, and what it shows is standard output."""
+    script = "tty; (exec < /dev/tty) && echo controls"
+    _, lines = await run(container, "sh", "-c", script, terminal=Terminal(stdin=True, tty=True))
+    assert [line.rstrip("\r") for line in lines] == ["stdout F /dev/pts/0", "stdout F controls"]
 
 
 async def test_containers_of_a_pod_share_its_sandbox(container: Node) -> None:

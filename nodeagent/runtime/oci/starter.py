@@ -12,10 +12,11 @@ import json
 import os
 import select
 import signal
+import socket
 import stat
 import time
 
-from nodeagent.runtime.native import binds, init, monitor, rootfs
+from nodeagent.runtime.native import binds, init, monitor, rootfs, terminals
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -23,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from nodeagent.runtime.native.monitor import Streams
 
 # Seconds for the runtime to start a container, below what the agent waits for an answer; and to delete one.
 START_WITHIN = 50.0
@@ -40,20 +43,24 @@ class Starter:
         self._command = [how["binary"], "--root", how["root"]]
         self._id = how["id"]
 
-    def start(self, config: dict[str, Any], bundle: str, stdio: tuple[int, int, int]) -> int:
+    def start(self, config: dict[str, Any], bundle: str, streams: Streams) -> int:
         """Returns the pid of the container's first process, a child of this one. Raises OSError with what went wrong."""
         folder = f"{bundle}/oci"
+        console = Console(folder) if streams.console is not None else None
         command = [
             *self._command, "--log", f"{folder}/log", "--log-format", "json",
-            "run", "--detach", "--bundle", folder, "--pid-file", f"{folder}/pid", self._id,
+            "run", "--detach", "--bundle", folder, "--pid-file", f"{folder}/pid",
+            *(console.arguments if console else ()), self._id,
         ]  # fmt: skip
         # On a v2 machine the runtime moves the container into its cgroup, which must be empty until then.
         cgroup = init.unified(config["cgroups"]) if _on_v1(config["cgroups"]) else -1
         sc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         try:
-            failure = _run(command, lambda: _prepare(config, bundle), stdio, START_WITHIN, cgroup)
+            failure = _run(command, START_WITHIN, lambda: _prepare(config, bundle, streams), cgroup)
             if failure:
                 raise OSError(_logged(f"{folder}/log") or failure)
+            if console is not None and streams.console is not None:
+                console.pass_on(streams.console.fileno())
             return _adopt(f"{folder}/pid")
         except BaseException:
             self.clean()
@@ -66,9 +73,31 @@ class Starter:
 
     def clean(self) -> None:
         """Have the runtime end and forget the container. Not having it is no error."""
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        _run([*self._command, "delete", "--force", self._id], lambda: None, (null, null, null), DELETE_WITHIN)
-        os.close(null)
+        _run([*self._command, "delete", "--force", self._id], DELETE_WITHIN, _to_null)
+
+
+class Console:
+    """Where the runtime sends the master of the terminal that it makes (runc's --console-socket)."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Through this process, because a Unix socket's path must be short.
+        path = f"/proc/{os.getpid()}/fd/{self._folder}/console"
+        self.arguments = ("--console-socket", path)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.settimeout(ADOPT_WITHIN)
+        self._listener.bind(path)
+        self._listener.listen(1)
+
+    def pass_on(self, channel: int) -> None:
+        """The master to `channel`, as our own init sends it. Raises OSError."""
+        sender, _ = self._listener.accept()
+        master = terminals.receive(sender)[1][0]
+        terminals.send(channel, b"terminal", master)
+        os.close(master)
+        sender.close()
+        self._listener.close()
+        os.close(self._folder)
 
 
 def _adopt(path: str) -> int:
@@ -83,7 +112,7 @@ def _adopt(path: str) -> int:
     return pid
 
 
-def _run(command: list[str], prepare: Callable[[], None], stdio: tuple[int, int, int], within: float, cgroup: int = -1) -> str:
+def _run(command: list[str], within: float, prepare: Callable[[], None], cgroup: int = -1) -> str:
     """Run a program to its end, at most `within` seconds, after `prepare` in its process. Returns what went wrong."""
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
     pid = sc.fork(0, cgroup)
@@ -92,7 +121,11 @@ def _run(command: list[str], prepare: Callable[[], None], stdio: tuple[int, int,
             os.close(fail_read)
             init.end_with(fail_write)
             prepare()
-            _become(command, stdio)
+            # Python ignores these, and the container's program would inherit that.
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            sc.close_range_cloexec(3)
+            os.execve(command[0], command, ENVIRONMENT)
         except BaseException as error:
             os.write(fail_write, str(error).encode()[:4000])
         finally:
@@ -106,14 +139,10 @@ def _run(command: list[str], prepare: Callable[[], None], stdio: tuple[int, int,
     return failure
 
 
-def _become(command: list[str], stdio: tuple[int, int, int]) -> None:
-    for source, target in zip(stdio, (0, 1, 2), strict=True):
-        os.dup2(source, target)
-    # Python ignores these, and the container's program would inherit that.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    sc.close_range_cloexec(3)
-    os.execve(command[0], command, ENVIRONMENT)
+def _to_null() -> None:
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for target in (0, 1, 2):
+        os.dup2(null, target)
 
 
 def _wait(pid: int, within: float) -> int:
@@ -143,8 +172,9 @@ def _logged(path: str) -> str:
 # In the runtime's process, before it is that
 
 
-def _prepare(config: dict[str, Any], bundle: str) -> None:
+def _prepare(config: dict[str, Any], bundle: str, streams: Streams) -> None:
     """Lay out in a new mount namespace what the OCI configuration names. Raises OSError."""
+    streams.take()
     init.oom_score(config["oom_score_adj"])
     sc.unshare(sc.CLONE_NEWNS)
     # Before the mounts of this namespace let go of the host's: a copy keeps the propagation that it was made with.
