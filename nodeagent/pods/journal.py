@@ -6,7 +6,8 @@
     eviction.json                     the node ends the pod, and why
     containers/NAME/NUMBER/           a bundle; of ours in it: attempt.json, life.json
 
-Every file appears whole or not at all.
+Every file appears whole or not at all, whoever is killed. After a power failure some may be torn, and count as absent:
+nothing of the pod runs then, and to wait for the disk would hold up every start.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Journal:
 
 
 def _save(path: Path, record: dict[str, Any]) -> None:
-    pki.write_private(path, json.dumps(record).encode())
+    pki.write_private(path, json.dumps(record).encode(), sync=False)
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -196,7 +196,7 @@ class PodManager:
         fresh = not known and not pod.metadata.deletionTimestamp.seconds
         refusal = self.refuse(pod, [w.pod for w in self.workers.values() if not w.over()]) if fresh else None
         worker = Worker(self._services, pod)
-        pki.write_private(worker.folder / "pod.pb", pod.SerializeToString())
+        pki.write_private(worker.folder / "pod.pb", pod.SerializeToString(), sync=False)
         if refusal is not None:
             worker.reject(reason=refusal.reason, message=refusal.message)
         self.workers[worker.uid] = worker

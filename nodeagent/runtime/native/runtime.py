@@ -184,7 +184,7 @@ class NativeRuntime:
             # It may have begun all the same (the launcher was killed after the fork), and even ended.
             if await asyncio.to_thread(self.recover, bundle) is None:
                 raise
-            state = json.loads((bundle / "state.json").read_text())
+            state = _record(bundle / "state.json") or {}
         return _handle(bundle, state)
 
     async def monitor_ended(self, handle: Handle) -> None:
@@ -193,25 +193,22 @@ class NativeRuntime:
 
     async def wait(self, handle: Handle) -> Exit:
         await self.monitor_ended(handle)
-        record = handle.bundle / "exit.json"
-        if record.exists():
+        record = _record(handle.bundle / "exit.json")
+        if record is not None:
             return _exit(record)
         # The monitor was killed; its init goes with it, but the kernel may need a moment.
         await _ended(handle.pid, handle.pid_start)
         return Exit(code=137, finished_at=self._clock.now(), signal=9, message=MONITOR_LOST.message)
 
     def recover(self, bundle: Path) -> Handle | Exit | None:
-        if (bundle / "exit.json").exists():
-            return _exit(bundle / "exit.json")
-        if not (bundle / "state.json").exists() and not _cancel(bundle):
+        started = (bundle / "state.json").exists() or (bundle / "exit.json").exists() or _cancel(bundle)
+        if not started:
             return None
-        if (bundle / "exit.json").exists():
-            return _exit(bundle / "exit.json")
-        try:
-            return _handle(bundle, json.loads((bundle / "state.json").read_text()))
-        except (FileNotFoundError, ValueError):
-            # Cut short by a loss of power: then nothing of it runs.
-            return None
+        record = _record(bundle / "exit.json")
+        if record is not None:
+            return _exit(record)
+        state = _record(bundle / "state.json")
+        return _handle(bundle, state) if state is not None else None
 
     async def exec(
         self,
@@ -269,9 +266,17 @@ def _handle(bundle: Path, state: dict[str, Any]) -> Handle:
     return Handle(bundle, **{key: state[key] for key in ("pid", "pid_start", "monitor", "monitor_start", "started_at")})
 
 
-def _exit(path: Path) -> Exit:
-    record = json.loads(path.read_text())
+def _exit(record: dict[str, Any]) -> Exit:
     return Exit(record["code"], record["finished_at"], record["signal"], record["oom_killed"])
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """What a monitor left; None when it is not there, or torn by a power failure."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
 
 
 def start_time(pid: int) -> int:

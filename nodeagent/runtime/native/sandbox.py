@@ -1,7 +1,8 @@
 """A pod's shared namespaces, pinned by bind mounts so that they need no process to live.
 
-A child makes them while this process, which stays on the host's side, writes the id maps and pins what it made. The user
-namespace comes first: namespaces belong to the one in which they were made, and root in there may configure them.
+Where a user or pid namespace is among them, a child makes them while this process, which stays on the host's side, writes
+the id maps and pins what it made. The user namespace comes first: namespaces belong to the one in which they were made, and
+root in there may configure them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def create(request: dict[str, Any]) -> None:
         _unpin(folder, "pid")
     missing = [name for name in wanted if not _pinned(folder, name)]
     if missing:
-        _make(folder, missing, request)
+        (_make if ids or "pid" in missing else _make_here)(folder, missing, request)
     with open(f"{folder}/wanted", "w") as file:
         json.dump(wanted, file)
 
@@ -75,6 +76,13 @@ def _pinned(folder: str, name: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.stat(f"{folder}/ns/{name}").st_dev != os.stat(f"{folder}/ns").st_dev
     return False
+
+
+def _make_here(folder: str, missing: list[str], request: dict[str, Any]) -> None:
+    """Without a user or pid namespace no second process is needed: this one goes in, and pins its own."""
+    _unshare(missing, request)
+    for name in missing:
+        _pin(folder, name, f"/proc/self/ns/{name}")
 
 
 def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
@@ -147,15 +155,21 @@ def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request:
         os.close(fd)
     if request["ids"]:
         init.become_root()
+    _unshare(missing, request)
+    started = reaper.start() if "pid" in missing else None
+    theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
+    theirs.recv(64)
+
+
+def _unshare(missing: list[str], request: dict[str, Any]) -> None:
+    """Go into new namespaces, and set them up from inside."""
     sc.unshare(sum(_FLAGS[name] for name in missing if name in _FLAGS))
     if "uts" in missing:
         sc.sethostname(request["hostname"])
     if "net" in missing:
         _loopback_up()
-    _write_sysctls(request["sysctls"], missing)
-    started = reaper.start() if "pid" in missing else None
-    theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
-    theirs.recv(64)
+    if request["sysctls"]:
+        _write_sysctls(request["sysctls"], missing)
 
 
 def _write_sysctls(sysctls: list[list[str]], missing: list[str]) -> None:
@@ -174,6 +188,11 @@ def _write_sysctls(sysctls: list[list[str]], missing: list[str]) -> None:
         except OSError as error:
             raise OSError(f"sysctl {name}={value}: {os.strerror(error.errno) if error.errno else error}") from None
     os.close(procfs)
+
+
+def has_process(folder: str) -> bool:
+    """Whether a reaper was started for it, whose end `remove` would wait for."""
+    return os.path.exists(f"{folder}/{reaper.RECORD}")
 
 
 def remove(folder: str) -> None:

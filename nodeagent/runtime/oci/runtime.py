@@ -68,7 +68,7 @@ class OciRuntime:
             devices=_host_devices() if config["privileged"] else [],
         )  # fmt: skip
         # It may hold secrets (env), as the bundle's own configuration does.
-        pki.write_private(folder / "config.json", json.dumps(made).encode())
+        pki.write_private(folder / "config.json", json.dumps(made).encode(), sync=False)
 
     async def wait(self, handle: Handle) -> Exit:
         await self._native.monitor_ended(handle)

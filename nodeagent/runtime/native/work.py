@@ -1,0 +1,90 @@
+"""What a fork of the launcher does: one request, answered once, and the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+
+from nodeagent.runtime.native import copies, execs, monitor, sandbox, terminals
+from nodeagent.runtime.oci.starter import Starter
+
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+# Bytes.
+MAX_REQUEST = 64 << 10
+
+
+def wait(channel: socket.socket) -> None:
+    """In a fork that was made ahead: wait for a request, whose first descriptor is its client; end with the launcher."""
+    try:
+        _touch()
+        with channel:
+            data, descriptors = terminals.receive(channel, MAX_REQUEST)
+        if data:
+            client, *rest = descriptors
+            run(socket.socket(fileno=client), json.loads(data), rest)
+    finally:
+        os._exit(0)
+
+
+def _touch() -> None:
+    """What every request needs, once: the pages that it writes to are copied now, and not when it is waited for."""
+    json.loads(json.dumps({"id": 0, "folder": "/", "ids": None, "names": ["net"]}))
+    monitor.start_time(os.getpid())
+    os.path.exists("/")
+
+
+def run(client: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    """In a fork: do the request, and end."""
+    try:
+        os.setsid()
+        perform(client, request, descriptors, close=True)
+    finally:
+        os._exit(0)
+
+
+def perform(client: socket.socket, request: dict[str, Any], descriptors: list[int], *, close: bool = False) -> None:
+    """Do a request and answer it; `close` lets go of the client then, for the work may go on for long."""
+    answered = False
+
+    def answer(value: dict[str, Any]) -> None:
+        nonlocal answered
+        answered = True
+        # The agent may be gone. What has begun goes on: the next agent finds it.
+        with contextlib.suppress(OSError):
+            client.send(json.dumps({"id": request["id"], **value}).encode())
+        if close:
+            client.close()
+
+    try:
+        _dispatch(request, descriptors, answer)
+        if not answered:
+            answer({"ok": {}})
+    except BaseException as error:
+        if not answered:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            answer({"error": text or type(error).__name__})
+
+
+def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[[dict[str, Any]], None]) -> None:
+    match request["op"]:
+        case "sandbox":
+            sandbox.create(request)
+        case "unpin":
+            sandbox.remove(request["folder"])
+        case "start":
+            starter = Starter(request["oci"]) if "oci" in request else monitor.NativeStarter()
+            monitor.run(request["bundle"], starter, lambda state: answer({"ok": state}))
+        case "exec":
+            execs.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
+        case "copy":
+            copies.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
+        case _:
+            raise ValueError(f"unknown request {request['op']}")
