@@ -54,6 +54,17 @@ def create(request: dict[str, Any]) -> None:
         json.dump(wanted, file)
 
 
+class Home:
+    """The namespaces that this process is in, to come back to from those that `create` leaves it in. Raises OSError."""
+
+    def __init__(self) -> None:
+        self._fds = [(os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in _FLAGS.items()]
+
+    def go_back(self) -> None:
+        for fd, flag in self._fds:
+            sc.setns(fd, flag)
+
+
 def _wanted(request: dict[str, Any]) -> list[str]:
     names = [] if request["host_network"] else ["net", "uts"]
     names += [] if request["host_ipc"] else ["ipc"]

@@ -1,4 +1,4 @@
-"""What a fork of the launcher does: one request, answered once, and the end."""
+"""What the launcher's forks do: one request, answered once, and the end; or brief ones, one after the other."""
 
 from __future__ import annotations
 
@@ -30,6 +30,33 @@ def wait(channel: socket.socket) -> None:
         if data:
             client, *rest = descriptors
             run(socket.socket(fileno=client), json.loads(data), rest)
+    finally:
+        os._exit(0)
+
+
+def brief(request: dict[str, Any]) -> bool:
+    """Whether the keeper may do it: it waits for no process, and leaves none."""
+    match request["op"]:
+        case "sandbox":
+            return not request["ids"] and not request["shared_pid"]
+        case "unpin":
+            return not sandbox.has_process(request["folder"])
+    return False
+
+
+def keep(channel: socket.socket) -> None:
+    """In the fork that stays: brief requests as they come; it ends with the launcher."""
+    try:
+        home = sandbox.Home()
+        while True:
+            data, descriptors = terminals.receive(channel, MAX_REQUEST)
+            if not data:
+                return
+            try:
+                perform(socket.socket(fileno=descriptors[0]), json.loads(data), [], close=True)
+            finally:
+                # A namespace lives as long as somebody is in it.
+                home.go_back()
     finally:
         os._exit(0)
 
