@@ -7,7 +7,7 @@ import json
 import os
 import socket
 
-from nodeagent.runtime.native import copies, execs, monitor, sandbox, terminals
+from nodeagent.runtime.native import copies, execs, init, monitor, oom, sandbox, terminals
 from nodeagent.runtime.oci.starter import Starter
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -62,9 +62,15 @@ def keep(channel: socket.socket) -> None:
 
 
 def _touch() -> None:
-    """What every request needs, once: the pages that it writes to are copied now, and not when it is waited for."""
-    json.loads(json.dumps({"id": 0, "folder": "/", "ids": None, "names": ["net"]}))
+    """What every start does first, once: the pages that it writes to are copied now, and not while somebody waits."""
+    json.loads(json.dumps({"id": 0, "op": "start", "mounts": [{"read_only": False}], "ids": None, "cgroups": ["/"]}))
     monitor.start_time(os.getpid())
+    streams = monitor.Streams({"tty": False, "stdin": False})
+    streams.settle(runs=False)
+    for descriptor in (*streams.outputs, init.unified(["/"])):
+        os.close(descriptor)
+    oom.Watch(["/"]).killed()
+    init.rlimits()
     os.path.exists("/")
 
 
