@@ -210,7 +210,7 @@ class Agent:
 
     def _builds(self, services: Services, cache: BuildCache) -> Builds:
         node = leftovers.Node(
-            runtime=services.runtime, network=services.network, cgroups=services.cgroups, clock=services.clock,
+            runtime=services.runtimes.of(select.NATIVE), network=services.network, cgroups=services.cgroups, clock=services.clock,
             ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
         )  # fmt: skip
         find = functools.partial(sources.fetched, services.puller)

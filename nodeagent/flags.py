@@ -12,9 +12,9 @@ from typing import Any
 from nodeagent.eviction import thresholds
 from nodeagent.pods.resolver import ClusterDns
 from nodeagent.resources import NodeResources, parse_amounts
+from nodeagent.runtime import select
 from nodeagent.runtime.seam import LogRotation
 from pinnace import quantity
-from nodeagent.runtime import select
 
 
 def add(parser: argparse.ArgumentParser) -> None:
