@@ -210,8 +210,8 @@ class Agent:
 
     def _builds(self, services: Services, cache: BuildCache) -> Builds:
         node = leftovers.Node(
-            runtime=services.runtimes.of(select.NATIVE), network=services.network, cgroups=services.cgroups, clock=services.clock,
-            ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
+            runtime=services.runtimes.of(select.NATIVE), network=services.network, cgroups=services.cgroups,
+            clock=services.clock, ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
         )  # fmt: skip
         find = functools.partial(sources.fetched, services.puller)
         return Builds(services.state, node, images=services.images, cache=cache, find=find, ids=RandomIds())

@@ -57,6 +57,7 @@ async def test_overhead_without_a_class_is_refused(cluster: Cluster) -> None:
         await cluster.create(pod(overhead={"cpu": "1"}))
 
 
+@pytest.mark.shows("spec.overhead")
 async def test_overhead_counts_in_placement(cluster: Cluster) -> None:
     """A core asked for and half a core beside it do not fit one core."""
     await cluster.create(heavy())

@@ -88,6 +88,7 @@ def test_a_pod_runs_to_its_end(lab: LabUnderTest, of_class: dict[str, Any]) -> N
     assert lab.kctl("logs", "ends") == "made\n"
 
 
+@pytest.mark.shows("spec.runtimeClassName")
 def test_a_container_runs_by_the_runtime_of_its_class(lab: LabUnderTest, of_class: dict[str, Any]) -> None:
     """The runtime knows of it while it runs and not after; ours knows of none."""
     name = of_class.get("runtimeClassName", "")

@@ -79,7 +79,8 @@ def _verified_null() -> int:
 
 
 def overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> None:
-    """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead."""
+    """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead. `volatile`: its end
+    does not sync the file system that it writes to, for the writable layer ends with the container."""
     layers = config["layers"]
     if userns >= 0:
         # Files of the image are root's on disk; through these they are the container's root's, and nothing is changed.
@@ -89,7 +90,7 @@ def overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> No
     base = os.path.dirname(layers[-1])
     os.chdir(base)
     lower = ":".join(os.path.relpath(layer, base) for layer in layers)
-    options = f"lowerdir={lower},upperdir={bundle}/upper,workdir={bundle}/work"
+    options = f"lowerdir={lower},upperdir={bundle}/upper,workdir={bundle}/work,volatile"
     if len(options) >= 4095:
         raise OSError("the image has more layers than one overlay mount can name")
     sc.mount("overlay", target, "overlay", 0 if config["privileged"] else sc.MS_NODEV, options)
