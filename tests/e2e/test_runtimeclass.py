@@ -146,7 +146,7 @@ def test_a_crashing_container_comes_back(lab: LabUnderTest, of_class: dict[str, 
             **of_class,
         )
     )
-    status = eventually(lambda: ready(lab, "again"))["status"]["containerStatuses"][0]
+    status = eventually(lambda: restarted(lab, "again"))
     assert (status["restartCount"], status["lastState"]["terminated"]["exitCode"]) == (1, 1)
     assert lab.kctl("logs", "again", "--previous") == "first\n"
 
