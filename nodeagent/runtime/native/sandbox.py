@@ -35,6 +35,10 @@ _REAPER_ENDS = 5000
 def create(request: dict[str, Any]) -> None:
     """Make what is missing of a SandboxConfig's sandbox. Raises OSError; then it can be asked again."""
     folder, ids = request["folder"], request["ids"]
+    # Pins last as long as the machine is up, and so may their files. And one unmount removes it all.
+    if not os.path.ismount(folder):
+        flags = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
+        sc.mount("sandbox", folder, "tmpfs", flags, "mode=700,size=64k")
     os.makedirs(f"{folder}/ns", 0o700, exist_ok=True)
     os.makedirs(f"{folder}/shm", 0o700, exist_ok=True)
     if not os.path.ismount(f"{folder}/shm"):
@@ -216,13 +220,7 @@ def remove(folder: str) -> None:
         if not poll.poll(_REAPER_ENDS):
             raise OSError("processes of the pod's pid namespace do not end")
         os.close(pidfd)
-    _unpin(folder)
-    _unmount(f"{folder}/shm")
-    with contextlib.suppress(OSError):
-        os.rmdir(f"{folder}/shm")
-    for name in ("wanted", reaper.RECORD):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{name}")
+    _unmount(folder)
 
 
 def _unpin(folder: str, *names: str) -> None:
