@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
-TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc procps docker-registry gcc libc6-dev
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc crun procps docker-registry gcc libc6-dev
 
 .PHONY: demo test check generate bench clean help
 
@@ -33,7 +33,7 @@ generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.fieldtable
 
 bench: $(VENV)/.dev
-	@for name in lab_up pod_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
+	@for name in lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
 	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down; fi

@@ -154,6 +154,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "Namespace": (_NAME, Column("STATUS", lambda item, now: item.status.phase or "Active"), _AGE),
     "ConfigMap": (_NAME, Column("DATA", lambda item, now: str(len(item.data) + len(item.binaryData))), _AGE),
     "Secret": (_NAME, Column("TYPE", lambda item, now: item.type), Column("DATA", lambda item, now: str(len(item.data))), _AGE),
+    "RuntimeClass": (_NAME, Column("HANDLER", lambda item, now: item.handler), _AGE),
     "Lease": (_NAME, Column("HOLDER", lambda item, now: item.spec.holderIdentity), _AGE),
     "Event": (
         Column("LAST SEEN", _last_seen), Column("TYPE", lambda item, now: item.type),

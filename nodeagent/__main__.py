@@ -92,6 +92,7 @@ def _run(args: argparse.Namespace) -> None:
         registries=imageflags.registries(args), image_gc=imageflags.gc_policy(args),
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
         status_every=args.node_status_report_frequency, dns=flags.dns(args), rotation=flags.rotation(args),
+        oci_runtimes=flags.oci_runtimes(args),
     )  # fmt: skip
     memory.limit()
     asyncio.run(_serve(config))

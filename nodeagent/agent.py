@@ -36,6 +36,7 @@ from nodeagent.pods.resolver import ClusterDns
 from nodeagent.pods.services import Services
 from nodeagent.reporter import Reporter
 from nodeagent.resources import NodeResources
+from nodeagent.runtime import select
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import Handle, LogRotation
@@ -81,6 +82,8 @@ class Config:
     status_every: float = 300.0
     rotation: LogRotation = field(default_factory=LogRotation)
     dns: ClusterDns = field(default_factory=ClusterDns)
+    # OCI runtimes' programs by handler.
+    oci_runtimes: dict[str, Path] = field(default_factory=dict)
 
 
 class Agent:
@@ -107,8 +110,10 @@ class Agent:
         gc = ImageGc(images, puller.blobs, self._clock, policy=config.image_gc, in_use=usage.ids, forget_cache=cache.clear)
         reporter = Reporter(self._clock)
         node = description.describe(config.node, self._address, config.state_dir, config.resources)
+        runtimes = select.configured(runtime, config.oci_runtimes, config.state_dir)
+        description.add_handlers(node, runtimes.handlers)
         status = NodeStatus(node, reporter.node, config.status_every)
-        services = self._services(runtime, images, puller, reporter, node)
+        services = self._services(runtime, runtimes, images, puller, reporter=reporter, node=node)
         eviction = self._eviction(services, reporter, status, gc, images)
         await self._restore_network()
         # Warm: the first pod does not wait for a Python to start.
@@ -183,7 +188,10 @@ class Agent:
         self._pods.refuse = refuse
         return eviction
 
-    def _services(self, runtime: NativeRuntime, images: ImageStore, puller: Puller, reporter: Reporter, node: Any) -> Services:
+    def _services(
+        self, native: NativeRuntime, runtimes: select.Runtimes, images: ImageStore, puller: Puller, *,
+        reporter: Reporter, node: Any,
+    ) -> Services:  # fmt: skip
         state = self._config.state_dir
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
         machine = description.machine(state)
@@ -191,7 +199,7 @@ class Agent:
         facts |= {"hostname": socket.gethostname(), "capacity.memory": str(memory)}
         cgroups = Cgroups(self._config.cgroup, node=self._config.resources.node_limits(machine))
         return Services(
-            runtime=runtime, execute=functools.partial(_execute, runtime), network=self._network, images=images,
+            runtimes=runtimes, execute=functools.partial(_execute, native), network=self._network, images=images,
             puller=puller, cgroups=cgroups,
             clock=self._clock, policy=self._config.policy, state=state, logs=state / "logs", host_ip=self._address,
             node_facts=facts, dns=self._config.dns, rotation=self._config.rotation,
@@ -202,8 +210,8 @@ class Agent:
 
     def _builds(self, services: Services, cache: BuildCache) -> Builds:
         node = leftovers.Node(
-            runtime=services.runtime, network=services.network, cgroups=services.cgroups, clock=services.clock,
-            ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
+            runtime=services.runtimes.of(select.NATIVE), network=services.network, cgroups=services.cgroups,
+            clock=services.clock, ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
         )  # fmt: skip
         find = functools.partial(sources.fetched, services.puller)
         return Builds(services.state, node, images=services.images, cache=cache, find=find, ids=RandomIds())

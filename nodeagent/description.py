@@ -6,10 +6,12 @@ import os
 import platform
 import shutil
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from nodeagent.eviction.signals import max_processes
 from nodeagent.resources import PIDS, NodeResources
+from nodeagent.runtime.select import NATIVE
 from pinnace import __version__, quantity
 from pinnace.core.v1 import node_pb2
 from pinnace.podresources import CPU, MEMORY, STORAGE, Amounts
@@ -42,6 +44,12 @@ def describe(name: str, address: str, state: Path, resources: NodeResources) -> 
     info.containerRuntimeVersion = f"pinnace://{__version__}"
     info.kubeletVersion = f"v{__version__}"
     return node
+
+
+def add_handlers(node: node_pb2.Node, handlers: Iterable[str]) -> None:
+    """Which runtimes a RuntimeClass can name here; the empty name is what a pod without a class gets: the native one."""
+    for name in ("", *handlers):
+        node.status.runtimeHandlers.add(name=name).features.userNamespaces = name in ("", NATIVE)
 
 
 def machine(state: Path) -> Amounts:

@@ -1,4 +1,4 @@
-"""The agent's flags about resources and names, called as kubelet calls them, and what they make together."""
+"""The agent's flags about resources, names and runtimes, called as kubelet calls them, and what they make together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from nodeagent.eviction import thresholds
 from nodeagent.pods.resolver import ClusterDns
 from nodeagent.resources import NodeResources, parse_amounts
+from nodeagent.runtime import select
 from nodeagent.runtime.seam import LogRotation
 from pinnace import quantity
 
@@ -54,6 +55,9 @@ def add(parser: argparse.ArgumentParser) -> None:
                        help="size at which a container's log is rotated (default: 10Mi)")  # fmt: skip
     group.add_argument("--container-log-max-files", type=_natural, default=5, metavar="COUNT",
                        help="files of it that are kept, 2 or more (default: %(default)s)")  # fmt: skip
+    group.add_argument("--oci-runtime", action="append", type=_checked(select.binary), default=[], metavar="NAME=PATH",
+                       help="an OCI runtime for RuntimeClasses whose handler is NAME; repeatable (runc and crun are found "
+                            "by themselves)")  # fmt: skip
     group = parser.add_argument_group("names")
     group.add_argument("--cluster-dns", type=_checked(_addresses), default=(), metavar="IP,...",
                        help="name servers of the cluster (default: none, and pods ask whom the node asks)")  # fmt: skip
@@ -93,6 +97,11 @@ def rotation(args: argparse.Namespace) -> LogRotation:
 
 def dns(args: argparse.Namespace) -> ClusterDns:
     return ClusterDns(args.cluster_dns, args.cluster_domain.strip("."), args.resolv_conf)
+
+
+def oci_runtimes(args: argparse.Namespace) -> dict[str, Path]:
+    """Programs by handler."""
+    return {**select.installed(), **dict(args.oci_runtime)}
 
 
 def _addresses(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from pinnace.coordination.v1 import lease_pb2
 from pinnace.core.v1 import config_pb2, event_pb2, namespace_pb2, node_pb2, pod_pb2
 from pinnace.errors import NotFound
+from pinnace.node.v1 import runtimeclass_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps", config_pb2.ConfigMap, ("cm",)
 SECRET = Kind("v1", "Secret", "secrets", config_pb2.Secret)
 EVENT = Kind("v1", "Event", "events", event_pb2.Event, ("ev",))
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases", lease_pb2.Lease)
+RUNTIME_CLASS = Kind("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", runtimeclass_pb2.RuntimeClass, namespaced=False)
 
-ALL: tuple[Kind, ...] = (CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, SECRET)
+ALL: tuple[Kind, ...] = (CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, RUNTIME_CLASS, SECRET)
 _BY_GVK = {(kind.api_version, kind.kind): kind for kind in ALL}
 
 

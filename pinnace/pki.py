@@ -164,16 +164,19 @@ def expires(certificate: bytes) -> float:
     return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner reads; all of it or nothing."""
+def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file that only its owner reads; all of it or nothing.
+
+    Without `sync` that holds while the machine is up: after a power failure the file may be old, absent or torn."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -33,13 +33,17 @@ def amounts(items: Mapping[str, Any]) -> Amounts:
 
 def requests(spec: Any) -> Amounts:
     """What the pod needs at its peak: containers and sidecars together, or an init container beside the sidecars that
-    were started before it when that is more."""
-    return _peak(spec, lambda container: amounts(container.resources.requests))
+    were started before it when that is more; and its runtime's overhead."""
+    total = _peak(spec, lambda container: amounts(container.resources.requests))
+    _add(total, amounts(spec.overhead))
+    return total
 
 
 def limits(spec: Any) -> Amounts:
     """The same sum of limits; a container without a limit adds nothing (see `limited`)."""
-    return _peak(spec, lambda container: amounts(container.resources.limits))
+    total = _peak(spec, lambda container: amounts(container.resources.limits))
+    _add(total, {name: value for name, value in amounts(spec.overhead).items() if name in total})
+    return total
 
 
 def limited(spec: Any, name: str) -> bool:

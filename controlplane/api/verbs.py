@@ -11,7 +11,7 @@ from typing import Any
 from controlplane.api import ownership
 from controlplane.store import Tx
 from pinnace import codec, kinds, podresources
-from pinnace.admission import admit
+from pinnace.admission import admit, runtimeclasses
 from pinnace.admission.namespaces import FINALIZER
 from pinnace.clock import Ids
 from pinnace.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
@@ -41,7 +41,7 @@ def create(tx: Tx, kind: Kind, message: Any, call: Call) -> Any:
     if meta.generateName and not meta.name:
         meta.name = _free_name(tx, kind, meta, call.ids)
     _reset_server_fields(kind, message)
-    admit(kind, message)
+    _admit(tx, kind, message)
     meta.uid = call.ids.uid()
     meta.creationTimestamp.seconds = int(call.now)
     if _has_spec(message):
@@ -52,6 +52,14 @@ def create(tx: Tx, kind: Kind, message: Any, call: Call) -> Any:
     ownership.record_update(kind, None, message, manager=call.manager, now=call.now)
     tx.create(kind, message)
     return message
+
+
+def _admit(tx: Tx, kind: Kind, message: Any, *, old: Any | None = None) -> None:
+    """Admission with what it needs to know of other objects. Raises Invalid, Forbidden."""
+    if kind is kinds.POD:
+        name = message.spec.runtimeClassName
+        runtimeclasses.enter(message, tx.get(kinds.RUNTIME_CLASS, "", name) if name else None, new=old is None)
+    admit(kind, message, old=old)
 
 
 def _free_name(tx: Tx, kind: Kind, meta: Any, ids: Ids) -> str:
@@ -99,7 +107,7 @@ def update(tx: Tx, kind: Kind, message: Any, call: Call) -> Any:
     _keep_server_fields(old, message)
     if "status" in message.DESCRIPTOR.fields_by_name:
         message.status.CopyFrom(old.status)
-    admit(kind, message, old=old)
+    _admit(tx, kind, message, old=old)
     ownership.record_update(kind, old, message, manager=call.manager, now=call.now)
     return _store(tx, kind, old, message)
 
@@ -138,7 +146,7 @@ def apply(tx: Tx, kind: Kind, manifest: dict[str, Any], call: Call, *, force: bo
         return "created", created
     merged = ownership.apply(kind, old, manifest, manager=call.manager, force=force, now=call.now)
     _keep_server_fields(old, merged)
-    admit(kind, merged, old=old)
+    _admit(tx, kind, merged, old=old)
     merged.metadata.resourceVersion = old.metadata.resourceVersion
     if merged == old:
         return "unchanged", old

@@ -1,4 +1,4 @@
-"""What one node is to know: its pods, the ConfigMaps and Secrets that these name, and the peers of the overlay.
+"""What one node is to know: its pods, the ConfigMaps, Secrets and RuntimeClasses that these name, and the overlay's peers.
 
 Pure. Fed with rows and events it answers with changes; an agent can see nothing that its pods do not need.
 """
@@ -15,6 +15,8 @@ from pinnace.kinds import Kind
 
 VTEP_ANNOTATION = "pinnace.dev/vtep-mac"
 _CONFIG = {"ConfigMap": kinds.CONFIG_MAP, "Secret": kinds.SECRET}
+# What pods name.
+_NAMED = (*_CONFIG.values(), kinds.RUNTIME_CLASS)
 
 
 class Rows(Protocol):
@@ -35,7 +37,7 @@ class NodeAssignment:
         """The complete assignment."""
         changes: list[nodes_pb2.Change] = []
         for row in rows:
-            # ConfigMaps and Secrets come with the pods that name them.
+            # All else comes with the pods that name it.
             if row.kind in (kinds.POD, kinds.NODE):
                 changes += self._take(row.kind, row.key, row)
         return changes
@@ -52,7 +54,7 @@ class NodeAssignment:
             return self._pod(key, row)
         if kind is kinds.NODE:
             return self._peer(key, row)
-        if kind in (kinds.CONFIG_MAP, kinds.SECRET) and key in self._named:
+        if kind in _NAMED and key in self._named:
             return [_change(kind, key, row)]
         return []
 
@@ -101,11 +103,12 @@ class NodeAssignment:
 
 
 def _kind(key: str) -> Kind:
-    return kinds.SECRET if key.startswith(kinds.SECRET.prefix) else kinds.CONFIG_MAP
+    return next(kind for kind in _NAMED if key.startswith(kind.prefix))
 
 
 def _change(kind: Kind, key: str, row: Row | None) -> nodes_pb2.Change:
-    short = f"{kind.kind}/" + "/".join(key.split("/")[-2:])
+    name = key.removeprefix(kind.prefix)
+    short = f"{kind.kind}/{name}" if kind.namespaced else f"{kind.kind}//{name}"
     if row is None:
         return nodes_pb2.Change(key=short)
     sealed = objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=row.sealed())
@@ -122,7 +125,7 @@ def peer_of(node: Any) -> nodes_pb2.Peer | None:
 
 
 def config_keys(pod: Any) -> frozenset[str]:
-    """Store keys of the ConfigMaps and Secrets that a pod names."""
+    """Store keys of the ConfigMaps, Secrets and the RuntimeClass that a pod names."""
     namespace = pod.metadata.namespace
     found: set[tuple[str, str]] = set()
     for volume in pod.spec.volumes:
@@ -143,4 +146,7 @@ def config_keys(pod: Any) -> frozenset[str]:
             found.add(("Secret", source.secretRef.localObjectReference.name))
     for item in pod.spec.imagePullSecrets:
         found.add(("Secret", item.name))
-    return frozenset(_CONFIG[kind].key(namespace, name) for kind, name in found if name)
+    keys = {_CONFIG[kind].key(namespace, name) for kind, name in found if name}
+    if pod.spec.runtimeClassName:
+        keys.add(kinds.RUNTIME_CLASS.key("", pod.spec.runtimeClassName))
+    return frozenset(keys)

@@ -104,7 +104,7 @@ def write(
     )
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     # It may hold secrets (env).
-    pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode())
+    pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode(), sync=False)
     return variables.skipped
 
 

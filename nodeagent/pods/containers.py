@@ -72,7 +72,7 @@ class Containers:
     async def _launch(self, bundle: Path, attempt: Attempt) -> None:
         hosted = self._hosted
         try:
-            handle = await hosted.s.runtime.start(bundle)
+            handle = await hosted.runtime.start(bundle)
         except RuntimeLost as error:
             # No run of the container: it does not count for its policy, and the same attempt is made again.
             hosted.fail(attempt.name, "RunContainerError", str(error))
@@ -168,7 +168,7 @@ class Containers:
 
     async def _await_end(self, handle: Handle, name: str) -> None:
         hosted = self._hosted
-        exit_ = await hosted.s.runtime.wait(handle)
+        exit_ = await hosted.runtime.wait(handle)
         # Whatever the container left behind in its cgroup ends with it.
         path = f"{hosted.cgroup}/{name}-{handle.bundle.name}"
         hosted.s.cgroups.kill(path)
@@ -221,7 +221,7 @@ class Containers:
             self._append(attempt)
             self._hosted.seen.lives[attempt.name] = life
             return
-        found = self._hosted.s.runtime.recover(bundle)
+        found = self._hosted.runtime.recover(bundle)
         if found is None:
             discard(bundle)
             return

@@ -12,8 +12,8 @@ from nodeagent.pods import hostnames, security
 from nodeagent.pods.journal import Journal
 from nodeagent.pods.model import Problem, Seen
 from nodeagent.pods.services import Services
-from nodeagent.runtime import idranges
-from nodeagent.runtime.seam import IdRange
+from nodeagent.runtime import idranges, select
+from nodeagent.runtime.seam import IdRange, Runtime
 from nodeagent.volumes.manager import PodVolumes, Volume
 from pinnace import podspec
 
@@ -34,6 +34,8 @@ class HostedPod:
         self.uid = meta.uid
         self.journal = Journal(services.state / "pods" / self.uid)
         self.logs = services.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
+        # Of the pod's runtime; what it is is known once the sandbox is made.
+        self.handler = select.NATIVE
         self.seen = Seen(started_at=services.clock.now())
         self.mounter = PodVolumes(self.folder / "volumes", self.lookup, services.node_facts)
         # By name, once they are there.
@@ -61,6 +63,13 @@ class HostedPod:
     def address(self) -> str:
         """Where the pod's ports are."""
         return self.s.host_ip if self.pod.spec.hostNetwork else self.seen.address
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.s.runtimes.of(self.handler)
+
+    def save_sandbox(self) -> None:
+        self.journal.save_sandbox(self.seen, self.handler)
 
     def ids(self) -> IdRange | None:
         """The range of a pod with a user namespace of its own (hostUsers: false). Raises StartError, OSError."""

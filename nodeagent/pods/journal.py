@@ -1,12 +1,13 @@
 """What a pod's worker must remember, on disk before it matters. One folder for each pod:
 
     pod.pb                            the pod as last assigned
-    sandbox.json                      when it began, its address, whether it was given back
+    sandbox.json                      when it began, its address, whether it was given back, the handler of its runtime
     sandbox-made                      nothing of the sandbox is missing
     eviction.json                     the node ends the pod, and why
     containers/NAME/NUMBER/           a bundle; of ours in it: attempt.json, life.json
 
-Every file appears whole or not at all.
+Every file appears whole or not at all, whoever is killed. After a power failure some may be torn, and count as absent:
+nothing of the pod runs then, and to wait for the disk would hold up every start.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class Journal:
         found = [path for path in (self.folder / "containers").glob("*/*") if path.name.isdigit()]
         return sorted(found, key=lambda path: (path.parent.name, int(path.name)))
 
-    def save_sandbox(self, seen: Seen) -> None:
-        _save(self._sandbox, {"started_at": seen.started_at, "address": seen.address, "released": seen.released})
+    def save_sandbox(self, seen: Seen, handler: str) -> None:
+        """The handler too: what runs is looked after when its RuntimeClass is gone."""
+        record = {"started_at": seen.started_at, "address": seen.address, "released": seen.released, "handler": handler}
+        _save(self._sandbox, record)
 
     def load_sandbox(self) -> dict[str, Any] | None:
         return load(self._sandbox)
@@ -75,7 +78,7 @@ class Journal:
 
 
 def _save(path: Path, record: dict[str, Any]) -> None:
-    pki.write_private(path, json.dumps(record).encode())
+    pki.write_private(path, json.dumps(record).encode(), sync=False)
 
 
 def load(path: Path) -> dict[str, Any] | None:

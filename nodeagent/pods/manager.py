@@ -22,7 +22,7 @@ from pinnace import kinds, pki, podresources
 from pinnace.api.v1 import nodes_pb2
 
 log = logging.getLogger("pinnace.pods")
-_KINDS = {kind.kind: kind for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET)}
+_KINDS = {kind.kind: kind for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS)}
 
 
 class PodManager:
@@ -41,7 +41,7 @@ class PodManager:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def lookup(self, kind: str, namespace: str, name: str) -> Any | None:
-        """A ConfigMap or Secret that some pod here names."""
+        """A ConfigMap, a Secret, or a RuntimeClass (in namespace "") that some pod here names."""
         return self._objects.get(f"{kind}/{namespace}/{name}")
 
     def start(self, services: Services, on_peers: Callable[[], None], statics: Iterable[Any] = ()) -> None:
@@ -169,6 +169,8 @@ class PodManager:
         changed.add(change.key)
 
     def _tell_users(self, changed: set[str]) -> None:
+        if any(key.startswith("RuntimeClass/") for key in changed):
+            self.nudge()
         config = {key for key in changed if key.startswith(("ConfigMap/", "Secret/"))}
         if not config:
             return
@@ -194,7 +196,7 @@ class PodManager:
         fresh = not known and not pod.metadata.deletionTimestamp.seconds
         refusal = self.refuse(pod, [w.pod for w in self.workers.values() if not w.over()]) if fresh else None
         worker = Worker(self._services, pod)
-        pki.write_private(worker.folder / "pod.pb", pod.SerializeToString())
+        pki.write_private(worker.folder / "pod.pb", pod.SerializeToString(), sync=False)
         if refusal is not None:
             worker.reject(reason=refusal.reason, message=refusal.message)
         self.workers[worker.uid] = worker

@@ -12,6 +12,7 @@ from nodeagent.resources import pod_limits
 from nodeagent.runtime.cgroups import Limits
 from nodeagent.runtime.native import sandbox
 from nodeagent.runtime.seam import SandboxConfig, StartError
+from nodeagent.runtime.select import handler_of
 from pinnace import hostports
 
 
@@ -25,11 +26,12 @@ class Sandbox:
         hosted = self._hosted
         hosted.journal.sandbox_made.unlink(missing_ok=True)
         try:
+            hosted.handler = handler_of(hosted.pod, hosted.s.lookup)
             config = self._config()
-            await hosted.s.runtime.create_sandbox(config)
+            await hosted.runtime.create_sandbox(config)
             if not config.host_network:
                 hosted.seen.address = self._address()
-            hosted.journal.save_sandbox(hosted.seen)
+            hosted.save_sandbox()
             if not config.host_network:
                 address = hosted.seen.address
                 await hosted.s.network.attach(hosted.uid, self._folder / "ns/net", address, host_ports(hosted.pod, address))
@@ -85,7 +87,7 @@ class Sandbox:
         hosted = self._hosted
         try:
             await hosted.s.network.detach(hosted.uid)
-            await hosted.s.runtime.remove_sandbox(self._folder)
+            await hosted.runtime.remove_sandbox(self._folder)
         except (NetworkError, StartError) as error:
             log.warning("release_failed pod=%s error=%s", hosted.uid, error)
         ipam = hosted.s.ipam()

@@ -14,7 +14,8 @@ from nodeagent.network.seam import Network
 from nodeagent.pods.model import Policy
 from nodeagent.pods.resolver import ClusterDns
 from nodeagent.runtime.cgroups import Cgroups
-from nodeagent.runtime.seam import Handle, LogRotation, Runtime
+from nodeagent.runtime.seam import Handle, LogRotation
+from nodeagent.runtime.select import Runtimes
 from pinnace.clock import Clock
 
 # (pod, reason, message, warning)
@@ -27,7 +28,7 @@ Execute = Callable[[Handle, list[str], float], Awaitable[tuple[int, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    runtime: Runtime
+    runtimes: Runtimes
     execute: Execute
     network: Network
     images: ImageStore

@@ -23,6 +23,7 @@ from nodeagent.pods.model import Eviction, Problem, Seen
 from nodeagent.pods.sandboxes import Sandbox
 from nodeagent.pods.services import Services
 from nodeagent.runtime.seam import Handle
+from nodeagent.runtime.select import NATIVE
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.content import VolumeError
 
@@ -196,7 +197,7 @@ class Worker:
         except OSError as error:
             log.warning("volumes_left pod=%s error=%s", self.uid, error)
         self.seen.released = True
-        self._hosted.journal.save_sandbox(self.seen)
+        self._hosted.save_sandbox()
 
     async def _teardown(self) -> None:
         """Remove every trace, then say so. What resists is tried again; the pod is not reported gone before."""
@@ -233,6 +234,7 @@ class Worker:
             return
         seen = hosted.seen
         seen.started_at, seen.released, seen.address = record["started_at"], record["released"], record["address"]
+        hosted.handler = record.get("handler", NATIVE)
         ipam = hosted.s.ipam()
         if ipam is not None and seen.address and not seen.released:
             with contextlib.suppress(NetworkError):

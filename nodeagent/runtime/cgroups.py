@@ -99,7 +99,7 @@ class Cgroups:
     def _make(self, path: str, limits: Limits, *, leaf: bool) -> tuple[str, ...]:
         folders = self.folders(path)
         for folder in folders:
-            os.makedirs(folder, exist_ok=True)
+            _make(folder)
         if self.unified and self._v2 is not None:
             self._delegate(path if not leaf else path.rpartition("/")[0])
             files.write_v2(self._v2 / self._name / path, limits, leaf=leaf)
@@ -146,13 +146,7 @@ class Cgroups:
         """Remove the cgroup and those below; False while processes are still in one."""
         empty = True
         for folder in self.folders(path):
-            for base, _, _ in os.walk(folder, topdown=False):
-                try:
-                    os.rmdir(base)
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    empty = False
+            empty = _remove(folder) and empty
         if path.startswith(f"{BURSTABLE}/") and path.count("/") == 1:
             self._weigh_burstable()
         return empty
@@ -173,6 +167,32 @@ class Cgroups:
                     names = {entry.name for entry in os.scandir(folder) if entry.is_dir()}
                     found |= {f"{parent}/{name}".lstrip("/") for name in names - {BURSTABLE, BEST_EFFORT}}
         return found
+
+
+def _make(folder: str) -> None:
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+
+
+def _remove(folder: str) -> bool:
+    """A cgroup and those below it; False while one has processes."""
+    empty = True
+    try:
+        # Two links and one for each folder in it: the many files of one without are not listed.
+        if os.stat(folder).st_nlink > 2:
+            for entry in os.scandir(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    empty = _remove(entry.path) and empty
+        os.rmdir(folder)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return empty
 
 
 def _pids(folder: Path) -> list[int]:

@@ -49,18 +49,19 @@ def confine(folders: tuple[str, ...], *, privileged: bool) -> None:
     v1 = [folder for folder in folders if os.path.exists(f"{folder}/devices.deny")]
     for folder in v1:
         _write(f"{folder}/devices.allow" if privileged else f"{folder}/devices.deny", "a")
-        for rule in () if privileged else DEFAULT:
-            _write(f"{folder}/devices.allow", str(rule))
+        if not privileged:
+            _write(f"{folder}/devices.allow", *map(str, DEFAULT))
     if not v1 and not privileged:
         for folder in folders:
             if os.path.exists(f"{folder}/cgroup.controllers"):
                 attach(folder, DEFAULT)
 
 
-def _write(path: str, value: str) -> None:
+def _write(path: str, *values: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, value.encode())
+        for value in values:
+            os.write(fd, value.encode())
     finally:
         os.close(fd)
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from typing import Any
 from nodeagent.runtime import seccompjson
 from nodeagent.runtime.libseccomp import ALLOW, EQ, ERRNO, GT, LT, MASKED_EQ, Compare, Rule, SeccompUnavailable, compile_to
 from nodeagent.runtime.native import syscalls
+from nodeagent.runtime.oci import filters
 from nodeagent.runtime.seccompjson import BadProfile
+from pinnace import pki
 
 __all__ = ["BadProfile", "SeccompUnavailable", "compiled", "localhost"]
 
@@ -42,9 +45,18 @@ def compiled(folder: Path, capabilities: tuple[str, ...]) -> Path:
     """The file with the default filter for a set of capabilities, made on first use. Raises SeccompUnavailable, OSError."""
     relevant = tuple(sorted(set(capabilities) & set(_profile()["byCapability"])))
     path = folder / f"seccomp-{_digest(relevant)}.bpf"
-    if not path.exists():
-        compile_to(path, ERRNO | errno.EPERM, _EXTRA_ARCHES[platform.machine()], _rules(relevant))
+    _make(path, ERRNO | errno.EPERM, _EXTRA_ARCHES[platform.machine()], lambda: _rules(relevant))
     return path
+
+
+def _make(path: Path, default: int, arches: Iterable[int], rules: Callable[[], Iterable[Rule]]) -> None:
+    """The compiled filter and, for OCI runtimes, its document; the filter last, for its being there says that both are."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = list(rules())
+    pki.write_private(filters.beside(path), json.dumps(filters.document(default, arches, made)).encode())
+    compile_to(path, default, arches, made)
 
 
 @cache
@@ -72,8 +84,7 @@ def localhost(folder: Path, name: str, capabilities: tuple[str, ...]) -> Path:
     text = _read(folder / PROFILES, name)
     profile = seccompjson.parse(text, name, machine=platform.machine(), capabilities=frozenset(capabilities))
     path = folder / f"seccomp-{hashlib.sha256(repr(profile).encode()).hexdigest()[:16]}.bpf"
-    if not path.exists():
-        compile_to(path, profile.default, profile.arches, profile.rules)
+    _make(path, profile.default, profile.arches, lambda: profile.rules)
     return path
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,21 @@ def parse(text: bytes, name: str, *, machine: str, capabilities: frozenset[str])
         raise BadProfile(f'cannot load seccomp profile "{name}": not JSON ({error})') from None
     except _Fault as fault:
         raise BadProfile(f'cannot load seccomp profile "{name}": {fault}') from None
+
+
+def action_name(action: int) -> str:
+    """Of an action without its errno."""
+    return next(name for name, value in reversed(_ACTIONS.items()) if value == action)
+
+
+def operator_name(op: int) -> str:
+    return next(name for name, value in _OPS.items() if value == op)
+
+
+def architecture_names(machine: str, arches: Iterable[int]) -> list[str]:
+    """The machine's own architecture and those of tokens."""
+    found = set(arches)
+    return [_NATIVE[machine], *(name for name, token in _FAMILIES[machine].items() if token in found)]
 
 
 class _Fault(Exception):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pinnace import rules
-from pinnace.admission import config, meta, namespaces, nodes, pods
+from pinnace.admission import config, meta, namespaces, nodes, pods, runtimeclasses
 from pinnace.errors import Cause, Invalid
 from pinnace.kinds import Kind
 
 _DEFAULTS = {"Pod": pods.default}
-_VALIDATE = {"Pod": pods.validate, "Node": nodes.validate, "ConfigMap": config.validate, "Secret": config.validate}
+_VALIDATE = {
+    "Pod": pods.validate, "Node": nodes.validate, "ConfigMap": config.validate, "Secret": config.validate,
+    "RuntimeClass": runtimeclasses.validate,
+}  # fmt: skip
 _CREATES = {"Pod": pods.validate_create}
 _UPDATES = {"Pod": pods.validate_update, "ConfigMap": config.validate_update, "Secret": config.validate_update}
 _PREPARE = {"Secret": config.prepare, "Namespace": namespaces.prepare}

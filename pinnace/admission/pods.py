@@ -43,7 +43,8 @@ def default(pod: Any) -> None:
 
 
 def validate(pod: Any) -> list[Cause]:
-    faults = volumes.volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector) + _tolerations(pod)
+    faults = volumes.volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector)
+    faults += tolerations("spec.tolerations", pod.spec.tolerations) + amounts("spec.overhead", pod.spec.overhead)
     faults += _mirror(pod) + names.faults(pod) + security.validate(pod)
     known = {volume.name for volume in pod.spec.volumes}
     taken: set[str] = set()
@@ -61,13 +62,7 @@ def _resources(path: str, container: Any) -> list[Cause]:
     faults = []
     resources = container.resources
     for field in ("limits", "requests"):
-        for name, value in getattr(resources, field).items():
-            here = f"{path}.resources.{field}.{name}"
-            if name not in _KNOWN_RESOURCES:
-                known = ", ".join(_KNOWN_RESOURCES)
-                faults.append(Cause(here, f"Pinnace does not support this resource (supported: {known})"))
-            elif quantity.parse(value.string) < 0:
-                faults.append(Cause(here, f'Invalid value: "{value.string}": must be greater than or equal to 0'))
+        faults += amounts(f"{path}.resources.{field}", getattr(resources, field))
     for name, request in resources.requests.items():
         limit = resources.limits.get(name) if name in resources.limits else None
         if limit is not None and quantity.parse(request.string) > quantity.parse(limit.string):
@@ -76,10 +71,24 @@ def _resources(path: str, container: Any) -> list[Cause]:
     return faults
 
 
-def _tolerations(pod: Any) -> list[Cause]:
+def amounts(where: str, items: Any) -> list[Cause]:
+    """Faults of a map of resources to amounts at `where`."""
     faults = []
-    for index, item in enumerate(pod.spec.tolerations):
-        path = f"spec.tolerations[{index}]"
+    for name, value in items.items():
+        if name not in _KNOWN_RESOURCES:
+            known = ", ".join(_KNOWN_RESOURCES)
+            faults.append(Cause(f"{where}.{name}", f"Pinnace does not support this resource (supported: {known})"))
+        elif quantity.parse(value.string) < 0:
+            message = f'Invalid value: "{value.string}": must be greater than or equal to 0'
+            faults.append(Cause(f"{where}.{name}", message))
+    return faults
+
+
+def tolerations(where: str, items: Any) -> list[Cause]:
+    """Faults of a list of tolerations at `where`."""
+    faults = []
+    for index, item in enumerate(items):
+        path = f"{where}[{index}]"
         if not item.key and item.operator != "Exists":
             faults.append(Cause(f"{path}.operator", "must be Exists when `key` is empty"))
         if item.operator == "Exists" and item.value:

@@ -56,3 +56,7 @@ def owned_by(owner: Any, **rest: Any) -> dict[str, Any]:
     """An owner reference, for `meta={"ownerReferences": [owned_by(owner)]}`."""
     kind = owner.DESCRIPTOR.name
     return {"apiVersion": "v1", "kind": kind, "name": owner.metadata.name, "uid": owner.metadata.uid, **rest}
+
+
+def runtime_class(name: str = "sandboxed", *, handler: str = "runc", **rest: Any) -> Any:
+    return make(kinds.RUNTIME_CLASS, name, handler=handler, **rest)

@@ -35,7 +35,7 @@ def run(config: dict[str, Any], bundle: str, parent: int, console: int = -1) -> 
     end_with(parent)
     hide()
     join_cgroups(config["cgroups"])
-    _oom_score(config["oom_score_adj"])
+    oom_score(config["oom_score_adj"])
     confinement = Confinement(config)
     _join_sandbox(config)
     sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
@@ -128,7 +128,7 @@ def _write(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def _oom_score(value: int) -> None:
+def oom_score(value: int) -> None:
     # Lowering needs CAP_SYS_RESOURCE, which some machines withhold; it is a hint to the kernel, not a promise to users.
     with contextlib.suppress(PermissionError):
         _write("/proc/self/oom_score_adj", b"%d" % value)
@@ -138,7 +138,8 @@ def become(config: dict[str, Any], confinement: Confinement, parent: int, then: 
     """Working directory, privileges, descriptors, exec. Also the second half of `exec` in a running container, which does
     `then` once it has no privileges but the container's."""
     os.umask(0o022)
-    _limits()
+    for name, limits in rlimits().items():
+        resource.setrlimit(getattr(resource, name), limits)
     entered = _enter_cwd(config["cwd"])
     drop_privileges(config, confinement)
     if not entered:
@@ -158,12 +159,13 @@ def become(config: dict[str, Any], confinement: Confinement, parent: int, then: 
     execute(config["args"], environment)
 
 
-def _limits() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+def rlimits() -> dict[str, tuple[int, int]]:
+    """Soft and hard limits of a container's processes, by name in `resource`."""
     # The node's own limit is the most without CAP_SYS_RESOURCE.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     hard = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_OPEN_FILES, hard), hard))
+    core = (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
+    return {"RLIMIT_CORE": core, "RLIMIT_NOFILE": (min(_OPEN_FILES, hard), hard)}
 
 
 def _enter_cwd(path: str) -> bool:

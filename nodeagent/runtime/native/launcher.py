@@ -1,8 +1,9 @@
 """The launcher: a warm, small, single-threaded process that forks containers for the agent.
 
 It must never import gRPC, protobuf, asyncio or anything of the agent. It listens on a Unix socket (SEQPACKET, one JSON
-request a message) and forks for every request; the fork does the work and answers, so that the launcher is free at
-once and a slow start delays nobody.
+request a message); a fork does the work of each and answers, so that the launcher is free at once and a slow start delays
+nobody. To fork Python takes longer than much of the work: so one fork is made ahead and waits, and brief requests go to one
+that stays, the keeper.
 
 Requests: {"id", "op": "sandbox" | "unpin" | "start" | "exec" | "copy", ...}. Answers: {"id", "ok": ...}, {"id", "error":
 text}, or {"id", "lost": text} for a fork that was killed; after an answer of its own that one means nothing.
@@ -10,7 +11,6 @@ text}, or {"id", "lost": text} for a fork that was killed; after an answer of it
 
 from __future__ import annotations
 
-import array
 import contextlib
 import fcntl
 import gc
@@ -20,22 +20,25 @@ import select
 import signal
 import socket
 import sys
+from collections import deque
 
-from nodeagent.runtime.native import copies, execs, monitor, sandbox
 from nodeagent.runtime.native import syscalls as sc
+from nodeagent.runtime.native import terminals, work
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-MAX_MESSAGE = 64 << 10
 MAX_CLIENTS = 8
+# Requests that the keeper may have unanswered: what its socket holds, and some more.
+MAX_KEPT = 1024
 
 
 class Server:
-    """The listening process. `_working` has the client and the request's id, by the pid of the fork that works on it."""
+    """The listening process. `_working` has the client and the request's id, by the pid of the fork that works on it;
+    `_spare` and `_keeper` are a fork that waits and the one that stays, each with the socket on which it gets requests;
+    `_kept` has what the keeper was given lately."""
 
     def __init__(self, path: str) -> None:
         _lock(f"{path}.lock")
@@ -43,6 +46,9 @@ class Server:
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._clients: dict[int, socket.socket] = {}
         self._working: dict[int, tuple[socket.socket, int]] = {}
+        self._spare: tuple[int, socket.socket] | None = None
+        self._keeper: tuple[int, socket.socket] | None = None
+        self._kept: deque[tuple[socket.socket, int]] = deque(maxlen=MAX_KEPT)
         self._poll = select.poll()
         for fd in (self._listener.fileno(), self._wake_read):
             self._poll.register(fd, select.POLLIN)
@@ -54,6 +60,7 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.disable()
+        self._spare, self._keeper = self._fork(work.wait), self._fork(work.keep)
         while True:
             for fd, events in self._poll.poll():
                 if fd == self._wake_read:
@@ -81,25 +88,61 @@ class Server:
 
     def _receive(self, fd: int) -> None:
         client = self._clients[fd]
-        data, ancillary, _, _ = client.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
+        data, descriptors = terminals.receive(client, work.MAX_REQUEST)
         if not data:
             self._forget(fd)
             return
-        descriptors = array.array("i")
-        for level, kind, payload in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
         request = json.loads(data)
-        pid = os.fork()
-        if pid == 0:
-            self._leave(client)
-            _work(client, request, list(descriptors))
-        self._working[pid] = client, request["id"]
+        if not (work.brief(request) and self._keep(client, data, request["id"])):
+            self._working[self._begin(client, data, descriptors)] = client, request["id"]
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _leave(self, mine: socket.socket) -> None:
+    def _keep(self, client: socket.socket, request: bytes, number: int) -> bool:
+        """Give it to the keeper; False when that has too much to do already."""
+        if self._keeper is None:
+            self._keeper = self._fork(work.keep)
+        try:
+            terminals.send(self._keeper[1].fileno(), request, client.fileno())
+        except OSError:
+            return False
+        self._kept.append((client, number))
+        return True
+
+    def _begin(self, client: socket.socket, request: bytes, descriptors: list[int]) -> int:
+        """Have a fork do it: the one that waits, which is replaced, or a new one. Returns its pid."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            pid, channel = spare
+            with channel, contextlib.suppress(OSError):
+                terminals.send(channel.fileno(), request, client.fileno(), *descriptors)
+                self._spare = self._fork(work.wait)
+                return pid
+            # It was killed.
+        self._spare = self._fork(work.wait)
+        pid = os.fork()
+        if pid == 0:
+            self._leave(client)
+            work.run(client, json.loads(request), descriptors)
+        return pid
+
+    def _fork(self, then: Callable[[socket.socket], None]) -> tuple[int, socket.socket]:
+        """A fork that gets requests; it ends when we do, for then its socket has no other end."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            self._leave(None)
+            then(theirs)
+        theirs.close()
+        return pid, ours
+
+    def _leave(self, mine: socket.socket | None) -> None:
         """In a fork: let go of what is the launcher's."""
+        for fork in (self._spare, self._keeper):
+            if fork is not None:
+                fork[1].close()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in (self._wake_read, self._wake_write):
@@ -112,12 +155,25 @@ class Server:
         """Forks that have ended. One that was killed could not answer, so it is answered for."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                client, number = self._working.pop(ended[0])
-                if ended[1] and client in self._clients.values():
-                    text = f"the process that worked on it was killed (wait status {ended[1]})"
-                    with contextlib.suppress(OSError):
-                        # The agent may be stopped; the launcher waits for nobody.
-                        client.send(json.dumps({"id": number, "lost": text}).encode(), socket.MSG_DONTWAIT)
+                if self._keeper is not None and ended[0] == self._keeper[0]:
+                    self._keeper[1].close()
+                    self._keeper = None
+                    lost = list(self._kept)
+                    self._kept.clear()
+                else:
+                    # The fork that waits may have been killed: the next request finds that out.
+                    lost = [self._working.pop(ended[0])] if ended[0] in self._working else []
+                if ended[1]:
+                    self._lose(lost, ended[1])
+
+    def _lose(self, requests: list[tuple[socket.socket, int]], status: int) -> None:
+        """Answer for a fork that was killed. Whoever had an answer before takes no notice."""
+        text = f"the process that worked on it was killed (wait status {status})"
+        for client, number in requests:
+            if client in self._clients.values():
+                with contextlib.suppress(OSError):
+                    # The agent may be stopped; the launcher waits for nobody.
+                    client.send(json.dumps({"id": number, "lost": text}).encode(), socket.MSG_DONTWAIT)
 
 
 def _lock(path: str) -> None:
@@ -138,47 +194,6 @@ def _listen(path: str) -> socket.socket:
     listener.bind(path)
     listener.listen(MAX_CLIENTS)
     return listener
-
-
-def _work(client: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
-    """In the fork: do one request, answer once, and end."""
-    answered = False
-
-    def answer(value: dict[str, Any]) -> None:
-        nonlocal answered
-        answered = True
-        # The agent may be gone. What has begun goes on: the next agent finds it.
-        with contextlib.suppress(OSError):
-            client.send(json.dumps({"id": request["id"], **value}).encode())
-        client.close()
-
-    try:
-        os.setsid()
-        _dispatch(request, descriptors, answer)
-        if not answered:
-            answer({"ok": {}})
-    except BaseException as error:
-        if not answered:
-            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            answer({"error": text or type(error).__name__})
-    finally:
-        os._exit(0)
-
-
-def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[[dict[str, Any]], None]) -> None:
-    match request["op"]:
-        case "sandbox":
-            sandbox.create(request)
-        case "unpin":
-            sandbox.remove(request["folder"])
-        case "start":
-            monitor.run(request["bundle"], lambda state: answer({"ok": state}))
-        case "exec":
-            execs.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
-        case "copy":
-            copies.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
-        case _:
-            raise ValueError(f"unknown request {request['op']}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""One process for each container: starts its init, drains its output to the log, records its end.
+"""One process for each container: has it started, drains its output to the log, records its end.
 
 It survives the launcher and the agent. What it knows it leaves in the bundle, each file whole or absent:
 `state.json` once the program runs, `exit.json` when it has ended.
@@ -22,14 +22,24 @@ from nodeagent.runtime.native.tending import Tender
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Starter(Protocol):
+        """How a container's first process comes to be: our own `init`, or an OCI runtime."""
+
+        def start(self, config: dict[str, Any], bundle: str, streams: Streams) -> int:
+            """Returns its pid, a child of this process, once it is the program. Raises OSError with what went wrong."""
+
+        def clean(self) -> None:
+            """After its end."""
+
 
 # Clients that may wait to be attached.
 BACKLOG = 16
 
 
-def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
-    """The monitor's whole life. `reply(answer)` is called once, when the program runs or has failed to."""
+def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) -> None:
+    """The monitor's whole life. `reply(answer)` is called once, when the program runs. Raises OSError when it cannot."""
     with open(f"{bundle}/config.json") as file:
         config = json.load(file)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -42,10 +52,7 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
         watch = oom.Watch(config["cgroups"])
         # From the beginning, so that the first word of the program can be heard.
         listener = attachments.listen(bundle, BACKLOG)
-        pid, streams, failure = _start(config, bundle)
-        if failure:
-            os.waitpid(pid, 0)
-            raise OSError(failure)
+        pid, streams = _start(config, bundle, starter)
         state = {
             "pid": pid,
             "pid_start": start_time(pid),
@@ -59,6 +66,7 @@ def run(bundle: str, reply: Callable[[dict[str, Any]], None]) -> None:
     status = tender.run(pid)
     log.close()
     save(f"{bundle}/exit.json", _exit_record(status, oom_killed=watch.killed()))
+    starter.clean()
 
 
 class Streams:
@@ -97,30 +105,48 @@ class Streams:
             self._ours.close()
 
 
-def _start(config: dict[str, Any], bundle: str) -> tuple[int, Streams, str]:
-    """Fork init in a new pid namespace. Returns its pid, its streams, and what went wrong."""
+class NativeStarter:
+    """Our own `init`."""
+
+    def start(self, config: dict[str, Any], bundle: str, streams: Streams) -> int:
+        fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
+        cgroup = init.unified(config["cgroups"])
+        pid = sc.fork(init.enter_pid_namespace(config), cgroup)
+        if pid == 0:
+            try:
+                os.setsid()
+                os.close(fail_read)
+                streams.take()
+                init.run(config, bundle, fail_write, -1 if streams.console is None else streams.console.fileno())
+            except BaseException as error:
+                os.write(fail_write, reason(error, config["args"]).encode()[:4000])
+            finally:
+                os._exit(127)
+        for fd in (fail_write, *([cgroup] if cgroup >= 0 else [])):
+            os.close(fd)
+        failure = b""
+        while chunk := os.read(fail_read, 4096):
+            failure += chunk
+        os.close(fail_read)
+        if failure:
+            os.waitpid(pid, 0)
+            raise OSError(failure.decode(errors="replace"))
+        return pid
+
+    def clean(self) -> None:
+        """Nothing: what the container has goes with its processes."""
+
+
+def _start(config: dict[str, Any], bundle: str, starter: Starter) -> tuple[int, Streams]:
+    """Returns the pid of the container's first process and its streams. Raises OSError."""
     streams = Streams(config["terminal"])
-    fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
-    cgroup = init.unified(config["cgroups"])
-    pid = sc.fork(init.enter_pid_namespace(config), cgroup)
-    if pid == 0:
-        try:
-            os.setsid()
-            os.close(fail_read)
-            streams.take()
-            init.run(config, bundle, fail_write, -1 if streams.console is None else streams.console.fileno())
-        except BaseException as error:
-            os.write(fail_write, reason(error, config["args"]).encode()[:4000])
-        finally:
-            os._exit(127)
-    for fd in (fail_write, *([cgroup] if cgroup >= 0 else [])):
-        os.close(fd)
-    failure = b""
-    while chunk := os.read(fail_read, 4096):
-        failure += chunk
-    os.close(fail_read)
-    streams.settle(runs=not failure)
-    return pid, streams, failure.decode(errors="replace")
+    runs = False
+    try:
+        pid = starter.start(config, bundle, streams)
+        runs = True
+    finally:
+        streams.settle(runs=runs)
+    return pid, streams
 
 
 def reason(error: BaseException, args: list[str]) -> str:
@@ -154,5 +180,15 @@ def save(path: str, value: dict[str, Any]) -> None:
 
 def start_time(pid: int) -> int:
     """Clock ticks since boot at which the process started: with its pid, its identity (proc_pid_stat(5))."""
+    return int(_stat(pid)[19])
+
+
+def parent(pid: int) -> int:
+    """The pid of a process's parent."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+        return file.read().rpartition(b")")[2].split()

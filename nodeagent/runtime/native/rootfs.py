@@ -45,7 +45,7 @@ def build(config: dict[str, Any], bundle: str, userns: int) -> None:
     # Not private: what the host mounts later still reaches the volumes that ask for it.
     sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
     root_path = os.path.join(bundle, "rootfs")
-    _overlay(config, bundle, root_path, userns)
+    overlay(config, bundle, root_path, userns)
     root = Tree(os.open(root_path, DIRECTORY | os.O_CLOEXEC), first)
     _no_symlinks(root.fd)
     open_all = config["privileged"] or not config["masked"]
@@ -78,8 +78,9 @@ def _verified_null() -> int:
     return fd
 
 
-def _overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> None:
-    """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead."""
+def overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> None:
+    """An overlay of the image's layers and a writable one. `nodev`: device nodes in an image stay dead. `volatile`: its end
+    does not sync the file system that it writes to, for the writable layer ends with the container."""
     layers = config["layers"]
     if userns >= 0:
         # Files of the image are root's on disk; through these they are the container's root's, and nothing is changed.
@@ -89,7 +90,7 @@ def _overlay(config: dict[str, Any], bundle: str, target: str, userns: int) -> N
     base = os.path.dirname(layers[-1])
     os.chdir(base)
     lower = ":".join(os.path.relpath(layer, base) for layer in layers)
-    options = f"lowerdir={lower},upperdir={bundle}/upper,workdir={bundle}/work"
+    options = f"lowerdir={lower},upperdir={bundle}/upper,workdir={bundle}/work,volatile"
     if len(options) >= 4095:
         raise OSError("the image has more layers than one overlay mount can name")
     sc.mount("overlay", target, "overlay", 0 if config["privileged"] else sc.MS_NODEV, options)

@@ -172,40 +172,43 @@ class NativeRuntime:
             await self._request({"op": "unpin", "folder": str(folder)})
 
     async def start(self, bundle: Path) -> Handle:
+        return await self.launch(bundle, {})
+
+    async def launch(self, bundle: Path, how: dict[str, Any]) -> Handle:
+        """`start`, with what the launcher is to know besides: `oci`, to have an OCI runtime do it."""
         for name in ("upper", "work", "rootfs"):
             (bundle / name).mkdir(exist_ok=True, mode=0o755)
         try:
-            state = await self._request({"op": "start", "bundle": str(bundle)})
+            state = await self._request({"op": "start", "bundle": str(bundle), **how})
         except StartError:
             # It may have begun all the same (the launcher was killed after the fork), and even ended.
             if await asyncio.to_thread(self.recover, bundle) is None:
                 raise
-            state = json.loads((bundle / "state.json").read_text())
+            state = _record(bundle / "state.json") or {}
         return _handle(bundle, state)
 
-    async def wait(self, handle: Handle) -> Exit:
+    async def monitor_ended(self, handle: Handle) -> None:
+        """Wait until nobody watches the container any more: it has ended, or its monitor was killed."""
         await _ended(handle.monitor, handle.monitor_start)
-        record = _exit(handle.bundle)
+
+    async def wait(self, handle: Handle) -> Exit:
+        await self.monitor_ended(handle)
+        record = _record(handle.bundle / "exit.json")
         if record is not None:
-            return record
+            return _exit(record)
         # The monitor was killed; its init goes with it, but the kernel may need a moment.
         await _ended(handle.pid, handle.pid_start)
         return Exit(code=137, finished_at=self._clock.now(), signal=9, message=MONITOR_LOST.message)
 
     def recover(self, bundle: Path) -> Handle | Exit | None:
-        ended = _exit(bundle)
-        if ended is not None:
-            return ended
-        if not (bundle / "state.json").exists() and not _cancel(bundle):
+        started = (bundle / "state.json").exists() or (bundle / "exit.json").exists() or _cancel(bundle)
+        if not started:
             return None
-        ended = _exit(bundle)
-        if ended is not None:
-            return ended
-        try:
-            return _handle(bundle, json.loads((bundle / "state.json").read_text()))
-        except (FileNotFoundError, ValueError):
-            # Cut short by a loss of power: then nothing of it runs.
-            return None
+        record = _record(bundle / "exit.json")
+        if record is not None:
+            return _exit(record)
+        state = _record(bundle / "state.json")
+        return _handle(bundle, state) if state is not None else None
 
     async def exec(
         self,
@@ -263,13 +266,17 @@ def _handle(bundle: Path, state: dict[str, Any]) -> Handle:
     return Handle(bundle, **{key: state[key] for key in ("pid", "pid_start", "monitor", "monitor_start", "started_at")})
 
 
-def _exit(bundle: Path) -> Exit | None:
-    """How a container ended; None when it has not, or a loss of power cut the record short."""
+def _exit(record: dict[str, Any]) -> Exit:
+    return Exit(record["code"], record["finished_at"], record["signal"], record["oom_killed"])
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """What a monitor left; None when it is not there, or torn by a power failure."""
     try:
-        record = json.loads((bundle / "exit.json").read_text())
+        found: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return Exit(record["code"], record["finished_at"], record["signal"], record["oom_killed"])
+    return found
 
 
 def start_time(pid: int) -> int:

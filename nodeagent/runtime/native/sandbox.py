@@ -1,7 +1,8 @@
 """A pod's shared namespaces, pinned by bind mounts so that they need no process to live.
 
-A child makes them while this process, which stays on the host's side, writes the id maps and pins what it made. The user
-namespace comes first: namespaces belong to the one in which they were made, and root in there may configure them.
+Where a user or pid namespace is among them, a child makes them while this process, which stays on the host's side, writes
+the id maps and pins what it made. The user namespace comes first: namespaces belong to the one in which they were made, and
+root in there may configure them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _REAPER_ENDS = 5000
 def create(request: dict[str, Any]) -> None:
     """Make what is missing of a SandboxConfig's sandbox. Raises OSError; then it can be asked again."""
     folder, ids = request["folder"], request["ids"]
+    # Pins last as long as the machine is up, and so may their files. And one unmount removes it all.
+    if not os.path.ismount(folder):
+        flags = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
+        sc.mount("sandbox", folder, "tmpfs", flags, "mode=700,size=64k")
     os.makedirs(f"{folder}/ns", 0o700, exist_ok=True)
     os.makedirs(f"{folder}/shm", 0o700, exist_ok=True)
     if not os.path.ismount(f"{folder}/shm"):
@@ -48,9 +53,20 @@ def create(request: dict[str, Any]) -> None:
         _unpin(folder, "pid")
     missing = [name for name in wanted if not _pinned(folder, name)]
     if missing:
-        _make(folder, missing, request)
+        (_make if ids or "pid" in missing else _make_here)(folder, missing, request)
     with open(f"{folder}/wanted", "w") as file:
         json.dump(wanted, file)
+
+
+class Home:
+    """The namespaces that this process is in, to come back to from those that `create` leaves it in. Raises OSError."""
+
+    def __init__(self) -> None:
+        self._fds = [(os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in _FLAGS.items()]
+
+    def go_back(self) -> None:
+        for fd, flag in self._fds:
+            sc.setns(fd, flag)
 
 
 def _wanted(request: dict[str, Any]) -> list[str]:
@@ -75,6 +91,13 @@ def _pinned(folder: str, name: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.stat(f"{folder}/ns/{name}").st_dev != os.stat(f"{folder}/ns").st_dev
     return False
+
+
+def _make_here(folder: str, missing: list[str], request: dict[str, Any]) -> None:
+    """Without a user or pid namespace no second process is needed: this one goes in, and pins its own."""
+    _unshare(missing, request)
+    for name in missing:
+        _pin(folder, name, f"/proc/self/ns/{name}")
 
 
 def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
@@ -147,15 +170,21 @@ def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request:
         os.close(fd)
     if request["ids"]:
         confinement.become_root()
+    _unshare(missing, request)
+    started = reaper.start() if "pid" in missing else None
+    theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
+    theirs.recv(64)
+
+
+def _unshare(missing: list[str], request: dict[str, Any]) -> None:
+    """Go into new namespaces, and set them up from inside."""
     sc.unshare(sum(_FLAGS[name] for name in missing if name in _FLAGS))
     if "uts" in missing:
         sc.sethostname(request["hostname"])
     if "net" in missing:
         _loopback_up()
-    _write_sysctls(request["sysctls"], missing)
-    started = reaper.start() if "pid" in missing else None
-    theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
-    theirs.recv(64)
+    if request["sysctls"]:
+        _write_sysctls(request["sysctls"], missing)
 
 
 def _write_sysctls(sysctls: list[list[str]], missing: list[str]) -> None:
@@ -176,6 +205,11 @@ def _write_sysctls(sysctls: list[list[str]], missing: list[str]) -> None:
     os.close(procfs)
 
 
+def has_process(folder: str) -> bool:
+    """Whether a reaper was started for it, whose end `remove` would wait for."""
+    return os.path.exists(f"{folder}/{reaper.RECORD}")
+
+
 def remove(folder: str) -> None:
     """End the reaper, and with it all processes of a shared pid namespace; unpin everything. Raises OSError."""
     pidfd = reaper.open_process(folder)
@@ -186,13 +220,7 @@ def remove(folder: str) -> None:
         if not poll.poll(_REAPER_ENDS):
             raise OSError("processes of the pod's pid namespace do not end")
         os.close(pidfd)
-    _unpin(folder)
-    _unmount(f"{folder}/shm")
-    with contextlib.suppress(OSError):
-        os.rmdir(f"{folder}/shm")
-    for name in ("wanted", reaper.RECORD):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{name}")
+    _unmount(folder)
 
 
 def _unpin(folder: str, *names: str) -> None:

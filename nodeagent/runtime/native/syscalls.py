@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import signal
 import struct
 
@@ -47,9 +46,11 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_CAPBSET_DROP, PR_SET_NO_NEW_P
 SECCOMP_MODE_FILTER = 2
 CLOSE_RANGE_CLOEXEC = 4
 
-_NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[platform.machine()]
-_NR_CAPSET = {"x86_64": 126, "aarch64": 91}[platform.machine()]
-_NR_KEYCTL = {"x86_64": 250, "aarch64": 219}[platform.machine()]
+# Not the platform module's: importing it costs a megabyte in every monitor.
+_MACHINE = os.uname().machine
+_NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[_MACHINE]
+_NR_CAPSET = {"x86_64": 126, "aarch64": 91}[_MACHINE]
+_NR_KEYCTL = {"x86_64": 250, "aarch64": 219}[_MACHINE]
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 # linux/magic.h
 _PROC_SUPER_MAGIC = 0x9FA0
@@ -58,7 +59,7 @@ _TRIES = 128
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_MOUNT_SETATTR = 428, 429, 442
 _NR_OPENAT2, _NR_CLOSE_RANGE = 437, 436
 _NR_CLONE3 = 435
-_NR_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+_NR_CLONE = {"x86_64": 56, "aarch64": 220}[_MACHINE]
 _CLONE_PARENT = 0x8000
 _CLONE_INTO_CGROUP = 0x200000000
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
+# A client, standard streams and a channel.
+_MAX_DESCRIPTORS = 5
 _PTMX, _UNIX98_SLAVES = (5, 2), range(136, 144)
 
 
@@ -85,9 +87,9 @@ def send(channel: int, data: bytes, *descriptors: int) -> None:
         sock.sendmsg([data], rights)
 
 
-def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """One message and its descriptors; empty at the end."""
-    data, ancillary, _, _ = channel.recvmsg(64, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
+def receive(channel: socket.socket, size: int = 64) -> tuple[bytes, list[int]]:
+    """One message of at most `size` bytes and its descriptors; empty at the end."""
+    data, ancillary, _, _ = channel.recvmsg(size, socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, payload in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

@@ -1,0 +1,123 @@
+"""What the launcher's forks do: one request, answered once, and the end; or brief ones, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+
+from nodeagent.runtime.native import copies, execs, init, monitor, oom, sandbox, terminals
+from nodeagent.runtime.oci.starter import Starter
+
+# Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+# Bytes.
+MAX_REQUEST = 64 << 10
+
+
+def wait(channel: socket.socket) -> None:
+    """In a fork that was made ahead: wait for a request, whose first descriptor is its client; end with the launcher."""
+    try:
+        _touch()
+        with channel:
+            data, descriptors = terminals.receive(channel, MAX_REQUEST)
+        if data:
+            client, *rest = descriptors
+            run(socket.socket(fileno=client), json.loads(data), rest)
+    finally:
+        os._exit(0)
+
+
+def brief(request: dict[str, Any]) -> bool:
+    """Whether the keeper may do it: it waits for no process, and leaves none."""
+    match request["op"]:
+        case "sandbox":
+            return not request["ids"] and not request["shared_pid"]
+        case "unpin":
+            return not sandbox.has_process(request["folder"])
+    return False
+
+
+def keep(channel: socket.socket) -> None:
+    """In the fork that stays: brief requests as they come; it ends with the launcher."""
+    try:
+        home = sandbox.Home()
+        while True:
+            data, descriptors = terminals.receive(channel, MAX_REQUEST)
+            if not data:
+                return
+            try:
+                perform(socket.socket(fileno=descriptors[0]), json.loads(data), [], close=True)
+            finally:
+                # A namespace lives as long as somebody is in it.
+                home.go_back()
+    finally:
+        os._exit(0)
+
+
+def _touch() -> None:
+    """What every start does first, once: the pages that it writes to are copied now, and not while somebody waits."""
+    json.loads(json.dumps({"id": 0, "op": "start", "mounts": [{"read_only": False}], "ids": None, "cgroups": ["/"]}))
+    monitor.start_time(os.getpid())
+    streams = monitor.Streams({"tty": False, "stdin": False})
+    streams.settle(runs=False)
+    for descriptor in (*streams.outputs, init.unified(["/"])):
+        os.close(descriptor)
+    oom.Watch(["/"]).killed()
+    init.rlimits()
+    os.path.exists("/")
+
+
+def run(client: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    """In a fork: do the request, and end."""
+    try:
+        os.setsid()
+        perform(client, request, descriptors, close=True)
+    finally:
+        os._exit(0)
+
+
+def perform(client: socket.socket, request: dict[str, Any], descriptors: list[int], *, close: bool = False) -> None:
+    """Do a request and answer it; `close` lets go of the client then, for the work may go on for long."""
+    answered = False
+
+    def answer(value: dict[str, Any]) -> None:
+        nonlocal answered
+        answered = True
+        # The agent may be gone. What has begun goes on: the next agent finds it.
+        with contextlib.suppress(OSError):
+            client.send(json.dumps({"id": request["id"], **value}).encode())
+        if close:
+            client.close()
+
+    try:
+        _dispatch(request, descriptors, answer)
+        if not answered:
+            answer({"ok": {}})
+    except BaseException as error:
+        if not answered:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            answer({"error": text or type(error).__name__})
+
+
+def _dispatch(request: dict[str, Any], descriptors: list[int], answer: Callable[[dict[str, Any]], None]) -> None:
+    match request["op"]:
+        case "sandbox":
+            sandbox.create(request)
+        case "unpin":
+            sandbox.remove(request["folder"])
+        case "start":
+            starter = Starter(request["oci"]) if "oci" in request else monitor.NativeStarter()
+            monitor.run(request["bundle"], starter, lambda state: answer({"ok": state}))
+        case "exec":
+            execs.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
+        case "copy":
+            copies.run(request["bundle"], request, descriptors, lambda state: answer({"ok": state}))
+        case _:
+            raise ValueError(f"unknown request {request['op']}")

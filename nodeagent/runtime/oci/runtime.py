@@ -1,0 +1,149 @@
+"""The agent's side of OCI runtimes: bundles as the native runtime has them, started by runc or crun.
+
+What is not the start is the native runtime's: the sandbox, the monitor with log and exit, exec (which enters the
+namespaces of any container by pidfd and takes on the same configuration). When a monitor is killed, the container is not:
+whoever sees that ends it, for its output goes nowhere and its end would be missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nodeagent.runtime.native import init
+from nodeagent.runtime.native.runtime import NativeRuntime, open_process
+from nodeagent.runtime.oci import filters
+from nodeagent.runtime.oci.spec import Layout, refuse, spec
+from nodeagent.runtime.oci.starter import DELETE_WITHIN, ENVIRONMENT
+from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig
+from pinnace import pki
+
+log = logging.getLogger("pinnace.oci")
+# Below /dev, but the container's own.
+_OWN_DEVICES = ("pts", "shm", "mqueue", "fd", "stdin", "stdout", "stderr", "console", "ptmx", "core")
+MAX_DEVICES = 4096
+
+
+class OciRuntime:
+    def __init__(self, native: NativeRuntime, binary: Path, root: Path) -> None:
+        """`root` is the folder of the runtime's own state, one for each node and binary."""
+        self._native = native
+        self._binary = binary
+        self._root = root
+
+    async def create_sandbox(self, config: SandboxConfig) -> None:
+        await self._native.create_sandbox(config)
+
+    async def remove_sandbox(self, folder: Path) -> None:
+        await self._native.remove_sandbox(folder)
+
+    async def start(self, bundle: Path) -> Handle:
+        config = json.loads((bundle / "config.json").read_text())
+        refuse(config)
+        await asyncio.to_thread(self._write, bundle, config)
+        how = {"binary": str(self._binary), "root": str(self._root), "id": _id(bundle)}
+        return await self._native.launch(bundle, {"oci": how})
+
+    def _write(self, bundle: Path, config: dict[str, Any]) -> None:
+        folder = bundle / "oci"
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "mounts").mkdir(parents=True, mode=0o700)
+        layout = Layout(
+            rootfs=str(bundle / "rootfs"), mounts=str(folder / "mounts"), pid_namespace=str(folder / "pid-namespace"),
+            cgroup=_below_mount(config["cgroups"][0]) if config["cgroups"] else "",
+        )  # fmt: skip
+        made = spec(
+            config, layout, seccomp=filters.profile(config), rlimits=init.rlimits(),
+            devices=_host_devices() if config["privileged"] else [],
+        )  # fmt: skip
+        # It may hold secrets (env), as the bundle's own configuration does.
+        pki.write_private(folder / "config.json", json.dumps(made).encode(), sync=False)
+
+    async def wait(self, handle: Handle) -> Exit:
+        await self._native.monitor_ended(handle)
+        if not (handle.bundle / "exit.json").exists():
+            _kill(handle)
+            await asyncio.to_thread(self._forget, handle.bundle)
+        return await self._native.wait(handle)
+
+    def recover(self, bundle: Path) -> Handle | Exit | None:
+        found = self._native.recover(bundle)
+        if not isinstance(found, Handle) and (self._root / _id(bundle)).exists():
+            # Its monitor was killed before it could.
+            self._forget(bundle)
+        return found
+
+    def _forget(self, bundle: Path) -> None:
+        """Have the runtime end and forget a container that has no monitor."""
+        command = [str(self._binary), "--root", str(self._root), "delete", "--force", _id(bundle)]
+        try:
+            subprocess.run(
+                command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=DELETE_WITHIN, check=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            log.warning("delete_failed runtime=%s bundle=%s error=%s", self._binary, bundle, error)
+
+    async def exec(
+        self,
+        handle: Handle,
+        config: ExecConfig,
+        stdio: tuple[int, int, int] | None,
+        terminal: Callable[[int], None] | None = None,
+    ) -> int:
+        return await self._native.exec(handle, config, stdio, terminal)
+
+
+def _id(bundle: Path) -> str:
+    """The container's name in the runtime's state: the same for a bundle always, and no other bundle's."""
+    return hashlib.sha256(str(bundle).encode()).hexdigest()[:32]
+
+
+def _kill(handle: Handle) -> None:
+    descriptor = open_process(handle.pid, handle.pid_start)
+    if descriptor is not None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
+
+
+def _below_mount(folder: str) -> str:
+    """A cgroup's path from the root of its hierarchy."""
+    point = os.path.realpath(folder)
+    while not os.path.ismount(point):
+        point = os.path.dirname(point)
+    return "/" + os.path.relpath(os.path.realpath(folder), point)
+
+
+def _host_devices() -> list[dict[str, Any]]:
+    """All device nodes of the host, as the OCI configuration lists them."""
+    found: list[dict[str, Any]] = []
+    for base, folders, names in os.walk("/dev"):
+        if base == "/dev":
+            folders[:] = [name for name in folders if name not in _OWN_DEVICES]
+            names = [name for name in names if name not in _OWN_DEVICES]
+        for name in names:
+            path = os.path.join(base, name)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue
+            kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
+            if kind and len(found) < MAX_DEVICES:
+                found.append(
+                    {
+                        "path": path, "type": kind, "major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev),
+                        "fileMode": stat.S_IMODE(status.st_mode), "uid": status.st_uid, "gid": status.st_gid,
+                    }
+                )  # fmt: skip
+    return found
