@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from nodeagent.runtime.native.capabilities import DEFAULT
+from nodeagent.runtime.native.sandbox import whole
 from nodeagent.runtime.seam import IdRange, Mount, SandboxConfig, StartError
 from tests.support.boxes import ROOT, Boxes, boxes
 
@@ -299,6 +300,20 @@ async def test_a_missing_namespace_is_an_error(box: Boxes) -> None:
         (sandbox.folder / "ns" / name).unlink()
     with pytest.raises(StartError):
         await box.runtime.start(bundle)
+
+
+async def test_a_dead_pid_namespace_is_an_error(box: Boxes) -> None:
+    """A container of a pod whose process 1 was killed says so; making the sandbox again is enough."""
+    sandbox = await box.sandbox(shared_pid=True, ids=IDS)
+    record = sandbox.folder / "reaper"
+    os.kill(int(record.read_text().split()[0]), 9)
+    while whole(str(sandbox.folder)):
+        await asyncio.sleep(0.01)
+    with pytest.raises(StartError, match="process 1"):
+        await box.start(sandbox, "true", pid_namespace="pod")
+    await box.runtime.create_sandbox(sandbox)
+    assert whole(str(sandbox.folder))
+    assert await box.shell(sandbox, "cat /proc/1/comm", pid_namespace="pod") == "pause\n"
 
 
 async def test_sandboxes_with_ids_are_their_own(box: Boxes) -> None:

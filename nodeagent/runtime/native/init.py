@@ -13,7 +13,7 @@ import resource
 import select
 import signal
 
-from nodeagent.runtime.native import capabilities, rootfs, terminals
+from nodeagent.runtime.native import capabilities, reaper, rootfs, terminals
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.confinement import Confinement, read
 
@@ -62,6 +62,8 @@ def enter_pid_namespace(config: dict[str, Any]) -> int:
         case "own":
             return sc.CLONE_NEWPID
         case "pod":
+            if not reaper.alive(config["sandbox"]):
+                raise OSError("process 1 of the pod's pid namespace has gone")
             _join(f"{config['sandbox']}/ns/pid", sc.CLONE_NEWPID)
         case "container":
             pid, started = config["pid_target"]
