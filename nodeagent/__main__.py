@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from nodeagent import agent, flags, memory
+from nodeagent import agent, config, flags, memory
 from nodeagent.images import flags as imageflags
 from nodeagent.pods.model import Policy
 from pinnace.clock import SystemClock, pause
@@ -38,7 +38,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     join.add_argument("endpoint", help="host:port of the control plane's join endpoint")
     join.add_argument("--token", required=True)
     join.add_argument("--ca-hash", required=True, metavar="sha256:HEX")
-    join.add_argument("--node-name", default=agent.default_name(), help="default: the host name (%(default)s)")
+    join.add_argument("--node-name", default=config.default_name(), help="default: the host name (%(default)s)")
     join.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="keep trying to reach the endpoint this long")
     join.add_argument("--run", dest="go_on", action="store_true", help="go on as the agent at once")
     join.set_defaults(run=_join)
@@ -76,7 +76,7 @@ def _join(args: argparse.Namespace) -> None:
             if clock.monotonic() > deadline:
                 raise
             pause(0.05)
-    agent.save_identity(args.state_dir, record)
+    config.save_identity(args.state_dir, record)
     print(f"node {record['node']} has joined {record['server']}", flush=True)
     if args.go_on:
         _run(args)
@@ -85,9 +85,9 @@ def _join(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         sys.exit("pinnace-nodeagent: the agent makes namespaces and mounts, which needs root")
-    record = agent.load_identity(args.state_dir)
+    record = config.load_identity(args.state_dir)
     policy = Policy(backoff=args.backoff, max_backoff=args.max_backoff)
-    config = agent.Config(
+    told = config.Config(
         args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy,
         registries=imageflags.registries(args), image_gc=imageflags.gc_policy(args),
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
@@ -95,11 +95,11 @@ def _run(args: argparse.Namespace) -> None:
         oci_runtimes=flags.oci_runtimes(args),
     )  # fmt: skip
     memory.limit()
-    asyncio.run(_serve(config))
+    asyncio.run(_serve(told))
 
 
-async def _serve(config: agent.Config) -> None:
-    task = asyncio.ensure_future(agent.Agent(config, SystemClock()).run())
+async def _serve(told: config.Config) -> None:
+    task = asyncio.ensure_future(agent.Agent(told, SystemClock()).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
