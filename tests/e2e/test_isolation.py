@@ -148,6 +148,7 @@ def test_a_lost_reaper_is_a_new_sandbox_for_the_next_agent(lab: LabUnderTest) ->
     lab.start_agent(node)
 
     def again() -> Any:
+        assert record.exists()
         assert record.read_text() != before
         status = lab.get("pod", "reaped")["status"]
         return status["containerStatuses"][0]["restartCount"] >= 1 and status["containerStatuses"][0]["ready"]

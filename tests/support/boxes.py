@@ -45,6 +45,7 @@ class Boxes:
         self.image = folder / "image"
         self._numbers = itertools.count()
         self._sandboxes: list[Path] = []
+        self._handles: list[Handle] = []
 
     def add_layer(self, **files: str) -> Path:
         """A folder to put on top of the image's; the caller fills it further."""
@@ -80,7 +81,9 @@ class Boxes:
         return bundle
 
     async def start(self, sandbox: SandboxConfig, *args: str, **more: Any) -> Handle:
-        return await self.runtime.start(self.bundle(sandbox, *args, **more))
+        handle = await self.runtime.start(self.bundle(sandbox, *args, **more))
+        self._handles.append(handle)
+        return handle
 
     async def run(self, sandbox: SandboxConfig, *args: str, **more: Any) -> Ran:
         handle = await self.start(sandbox, *args, **more)
@@ -104,6 +107,9 @@ class Boxes:
 
     async def close(self) -> None:
         self.cgroups.kill("pod")
+        # Each monitor writes down how its container ended.
+        for handle in self._handles:
+            await asyncio.wait_for(self.runtime.wait(handle), DEADLINE)
         for folder in self._sandboxes:
             await self.runtime.remove_sandbox(folder)
         await self.runtime.close()
