@@ -16,7 +16,7 @@ from nodeagent.pods.hosted import HostedPod
 from nodeagent.pods.model import Attempt, Fault, Life, Stopping
 from nodeagent.probes.checks import Target, check
 from nodeagent.probes.prober import Prober
-from nodeagent.runtime.native.runtime import open_process
+from nodeagent.runtime.native.processes import open_process
 from nodeagent.runtime.seam import Handle, StartError
 
 # Seconds for a postStart hook, which kubelet gives no end at all.

@@ -22,7 +22,8 @@ from nodeagent.runtime import seccomp, select
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.fake import FakeRuntime, World
 from nodeagent.runtime.native.capabilities import DEFAULT
-from nodeagent.runtime.native.runtime import NativeRuntime, open_process
+from nodeagent.runtime.native.processes import open_process
+from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import ContainerConfig, ExecConfig, Exit, Handle, Mount, SandboxConfig, StartError, Terminal
 from pinnace.clock import SystemClock
 from tests.support.labs import ROOT
@@ -145,9 +146,9 @@ async def clear(node: Node) -> None:
     if node.cgroups is not None:
         for native in node.natives:
             await native.close()
-            if native._launcher is not None:
-                native._launcher.kill()
-                native._launcher.wait()
+            if native.launcher is not None:
+                native.launcher.kill()
+                native.launcher.wait()
         # What was killed may not be gone yet.
         for _ in range(200):
             if node.cgroups.remove("pod"):

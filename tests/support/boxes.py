@@ -113,7 +113,7 @@ class Boxes:
         for folder in self._sandboxes:
             await self.runtime.remove_sandbox(folder)
         await self.runtime.close()
-        launcher = self.runtime._launcher
+        launcher = self.runtime.launcher
         if launcher is not None:
             launcher.kill()
             launcher.wait()

@@ -54,7 +54,7 @@ class Host:
         for number in range(1, self._count + 1):
             await self.runtime.remove_sandbox(self.folder / f"s{number}")
         await self.runtime.close()
-        launcher = self.runtime._launcher
+        launcher = self.runtime.launcher
         assert launcher is not None
         launcher.terminate()
         launcher.wait(10)

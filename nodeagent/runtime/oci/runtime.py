@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime.native import init
-from nodeagent.runtime.native.runtime import NativeRuntime, open_process
+from nodeagent.runtime.native.processes import open_process
+from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.oci import filters
 from nodeagent.runtime.oci.spec import Layout, refuse, spec
 from nodeagent.runtime.oci.starter import DELETE_WITHIN, ENVIRONMENT

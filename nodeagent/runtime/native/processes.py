@@ -1,0 +1,47 @@
+"""Processes that are not our children, named by pid and start time so that a reused pid is not mistaken."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+
+def start_time(pid: int) -> int:
+    """See monitor.start_time; 0 when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def open_process(pid: int, started: int) -> int | None:
+    """A pidfd of exactly this process, None when it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if start_time(pid) != started:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def ended(pid: int, started: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    descriptor = open_process(pid, started)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, settle, done)
+    try:
+        await done
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
