@@ -58,14 +58,9 @@ def write(
     """
     config = image.config
     variables = environment(pod, container, config.get("Env") or [], lookup, place.facts)
-    env = variables.all
     who = security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name))
     may = security.privileges(pod, container, security.Host(held(), apparmor.loaded()))
-    home = "/root" if who.user == 0 else "/"
-    env.setdefault("HOME", home)
-    if container.tty:
-        env.setdefault("TERM", "xterm")
-    env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    env = _usual(container, home="/root" if who.user == 0 else "/") | variables.all
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
     folders = cgroups.create(path, limits(container), leaf=True, all_devices=may.privileged)
@@ -106,6 +101,12 @@ def write(
     # It may hold secrets (env).
     pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode(), sync=False)
     return variables.skipped
+
+
+def _usual(container: Any, *, home: str) -> dict[str, str]:
+    """What a program has when neither manifest nor image says otherwise."""
+    terminal = {"TERM": "xterm"} if container.tty else {}
+    return {"HOME": home, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **terminal}
 
 
 def _args(container: Any, config: dict[str, Any], variables: Environment) -> list[str]:

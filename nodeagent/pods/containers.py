@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ KEPT = 2
 
 
 class Containers:
-    def __init__(self, hosted: HostedPod) -> None:
+    def __init__(self, hosted: HostedPod, *, whole: Callable[[], bool]) -> None:
+        """`whole` says whether nothing of the pod's sandbox is missing."""
         self._hosted = hosted
+        self._whole = whole
         self.lives = Lives(hosted)
         self._waits: dict[str, asyncio.Task[None]] = {}
         self._images = PodImages(
@@ -79,7 +82,12 @@ class Containers:
             await asyncio.to_thread(discard, bundle)
             return
         except StartError as error:
-            self._note_start_error(attempt, str(error))
+            if self._whole():
+                self._note_start_error(attempt, str(error))
+                return
+            # Its reaper was killed, say. No fault of the container: the sandbox is completed, then it is tried again.
+            hosted.seen.sandbox = False
+            await asyncio.to_thread(discard, bundle)
             return
         hosted.event("Started", f"Started container {attempt.name}")
         self._append(replace(attempt, started_at=handle.started_at))

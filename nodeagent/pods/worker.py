@@ -35,7 +35,7 @@ class Worker:
         self._s = services
         self._hosted = HostedPod(services, pod)
         self._sandbox = Sandbox(self._hosted)
-        self._containers = Containers(self._hosted)
+        self._containers = Containers(self._hosted, whole=self._sandbox.whole)
         self.uid = self._hosted.uid
         self.folder = self._hosted.folder
         self.gone = False

@@ -136,7 +136,8 @@ def test_the_processes_of_a_pod_are_shared(lab: LabUnderTest) -> None:
     lab.kctl("delete", "pod", "shared", "--now")
 
 
-def test_a_lost_reaper_is_a_new_sandbox_for_the_next_agent(lab: LabUnderTest) -> None:
+@pytest.mark.parametrize("agent_too", [False, True], ids=["alone", "with the agent"])
+def test_a_lost_reaper_is_a_new_sandbox(lab: LabUnderTest, agent_too: bool) -> None:
     """The agent knows a whole sandbox from one whose process 1 has gone, and the pod runs again."""
     lab.apply(pod("reaped", shareProcessNamespace=True))
     lab.kctl("wait", "pod/reaped", "--for=condition=Ready")
@@ -151,9 +152,11 @@ def test_a_lost_reaper_is_a_new_sandbox_for_the_next_agent(lab: LabUnderTest) ->
         return seen.read_text()
 
     before = record()
-    lab.kill(node)
+    if agent_too:
+        lab.kill(node)
     os.kill(int(before.split()[0]), signal.SIGKILL)
-    lab.start_agent(node)
+    if agent_too:
+        lab.start_agent(node)
 
     def again() -> Any:
         assert record() != before
