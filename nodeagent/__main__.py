@@ -52,6 +52,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             "--backoff", type=float, default=10.0, help="seconds of the first crash-loop delay (default: %(default)s)"
         )
         verb.add_argument("--max-backoff", type=float, default=300.0, help="seconds it grows to (default: %(default)s)")
+        verb.add_argument(
+            "--backoff-reset",
+            type=float,
+            default=600.0,
+            help="seconds of a run that forgive earlier ones (default: %(default)s)",
+        )
         flags.add(verb)
         imageflags.add(verb)
     return parser.parse_args(arguments)
@@ -86,7 +92,7 @@ def _run(args: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         sys.exit("pinnace-nodeagent: the agent makes namespaces and mounts, which needs root")
     record = config.load_identity(args.state_dir)
-    policy = Policy(backoff=args.backoff, max_backoff=args.max_backoff)
+    policy = Policy(args.backoff, args.max_backoff, args.backoff_reset)
     told = config.Config(
         args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy,
         registries=imageflags.registries(args), image_gc=imageflags.gc_policy(args),
