@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,14 +142,19 @@ def test_a_lost_reaper_is_a_new_sandbox_for_the_next_agent(lab: LabUnderTest) ->
     lab.kctl("wait", "pod/reaped", "--for=condition=Ready")
     found = lab.get("pod", "reaped")
     node = found["spec"]["nodeName"]
-    record = lab.node_dir(node) / "pods" / found["metadata"]["uid"] / "sandbox/reaper"
-    before = record.read_text()
+    path = f"{lab.node_dir(node)}/pods/{found['metadata']['uid']}/sandbox/reaper"
+
+    def record() -> str:
+        # A sandbox is mounted where its agent is.
+        return Path(f"/proc/{lab.pid(node)}/root{path}").read_text()
+
+    before = record()
     lab.kill(node)
     os.kill(int(before.split()[0]), signal.SIGKILL)
     lab.start_agent(node)
 
     def again() -> Any:
-        assert record.read_text() != before
+        assert record() != before
         status = lab.get("pod", "reaped")["status"]
         return status["containerStatuses"][0]["restartCount"] >= 1 and status["containerStatuses"][0]["ready"]
 
