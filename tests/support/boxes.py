@@ -107,9 +107,11 @@ class Boxes:
 
     async def close(self) -> None:
         self.cgroups.kill("pod")
-        # Each monitor writes down how its container ended.
-        for handle in self._handles:
-            await asyncio.wait_for(self.runtime.wait(handle), DEADLINE)
+        # Their monitors write to the bundles until they end.
+        for state in self.folder.glob("b*/state.json"):
+            found = self.runtime.recover(state.parent)
+            if isinstance(found, Handle):
+                await asyncio.wait_for(self.runtime.wait(found), DEADLINE)
         for folder in self._sandboxes:
             await self.runtime.remove_sandbox(folder)
         await self.runtime.close()
