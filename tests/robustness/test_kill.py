@@ -295,8 +295,13 @@ def test_a_pod_whose_sandbox_was_half_made_gets_its_network(lab: LabUnderTest, b
 
 
 def launching(node: str, found: layout.Lab) -> list[int]:
-    """Processes of the node that are launchers or will be."""
-    return [pid for pid in processes.of_host(found, node) if b".launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    """Processes of the node that are launchers or will be; their forks are not."""
+    pids = [pid for pid in processes.of_host(found, node) if b".launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in pids if _parent(pid) not in pids]
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
 
 
 def test_only_one_launcher_is_ever_left(lab: LabUnderTest, before: Traces) -> None:

@@ -45,7 +45,6 @@ class Boxes:
         self.image = folder / "image"
         self._numbers = itertools.count()
         self._sandboxes: list[Path] = []
-        self._handles: list[Handle] = []
 
     def add_layer(self, **files: str) -> Path:
         """A folder to put on top of the image's; the caller fills it further."""
@@ -81,9 +80,7 @@ class Boxes:
         return bundle
 
     async def start(self, sandbox: SandboxConfig, *args: str, **more: Any) -> Handle:
-        handle = await self.runtime.start(self.bundle(sandbox, *args, **more))
-        self._handles.append(handle)
-        return handle
+        return await self.runtime.start(self.bundle(sandbox, *args, **more))
 
     async def run(self, sandbox: SandboxConfig, *args: str, **more: Any) -> Ran:
         handle = await self.start(sandbox, *args, **more)
