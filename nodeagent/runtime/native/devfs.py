@@ -35,8 +35,8 @@ def build(root: Tree, config: dict[str, Any], shm: int) -> None:
     if config["privileged"]:
         _host_devices("/dev", dev.fd)
     terminals = f"newinstance,ptmxmode=0666,mode=0620,gid={first + _TTY}" + (f",uid={first}" if first else "")
-    dev.mount("pts", "devpts", sc.MS_NOSUID | sc.MS_NOEXEC, terminals).close()
-    dev.mount("mqueue", "mqueue", _SAFE).close()
+    dev.mount_fresh("pts", "devpts", sc.MS_NOSUID | sc.MS_NOEXEC, terminals)
+    dev.mount_fresh("mqueue", "mqueue", _SAFE)
     target = dev.directory("shm")
     sc.move_mount(shm, target)
     os.close(target)
@@ -46,9 +46,8 @@ def build(root: Tree, config: dict[str, Any], shm: int) -> None:
 
 
 def _node(folder: int, name: str, mode: int, device: int, owner: tuple[int, int]) -> None:
+    # The umask is 0 here (see rootfs). The folder is on a tmpfs of ours, so a name in it is what we made.
     os.mknod(name, mode, device, dir_fd=folder)
-    # Whatever the umask is. The folder is on a tmpfs of ours, so a name in it is what we made.
-    os.chmod(name, stat.S_IMODE(mode), dir_fd=folder)
     if owner != (0, 0):
         os.chown(name, *owner, dir_fd=folder)
 

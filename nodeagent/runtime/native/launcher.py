@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_CLIENTS = 8
+# Milliseconds without a request before the fork that waits is replaced: not while the start that it does wants the cores.
+IDLE = 10
 # Requests that the keeper may have unanswered: what its socket holds, and some more.
 MAX_KEPT = 1024
 
@@ -62,7 +64,10 @@ class Server:
         gc.disable()
         self._spare, self._keeper = self._fork(work.wait), self._fork(work.keep)
         while True:
-            for fd, events in self._poll.poll():
+            ready = self._poll.poll(IDLE if self._spare is None else None)
+            if not ready:
+                self._spare = self._fork(work.wait)
+            for fd, events in ready:
                 if fd == self._wake_read:
                     os.read(fd, 4096)
                     self._reap()
@@ -110,16 +115,14 @@ class Server:
         return True
 
     def _begin(self, client: socket.socket, request: bytes, descriptors: list[int]) -> int:
-        """Have a fork do it: the one that waits, which is replaced, or a new one. Returns its pid."""
+        """Have a fork do it: the one that waits, or a new one. Returns its pid."""
         spare, self._spare = self._spare, None
         if spare is not None:
             pid, channel = spare
             with channel, contextlib.suppress(OSError):
                 terminals.send(channel.fileno(), request, client.fileno(), *descriptors)
-                self._spare = self._fork(work.wait)
                 return pid
             # It was killed.
-        self._spare = self._fork(work.wait)
         pid = os.fork()
         if pid == 0:
             self._leave(client)

@@ -38,6 +38,8 @@ def build(config: dict[str, Any], bundle: str, userns: int) -> None:
 
     `userns` is the descriptor of the user namespace that it will enter, -1 for none. Raises OSError."""
     null = _verified_null()
+    # Every mode below is what it says; the program gets a umask of its own.
+    os.umask(0)
     first = config["ids"]["first"] if userns >= 0 else 0
     # Before the mounts of this namespace let go of the host's: a copy keeps the propagation it was made with.
     sources = [(item["target"], binds.source(item, userns, privileged=config["privileged"])) for item in config["mounts"]]
@@ -167,7 +169,7 @@ def _sys(root: Tree, hierarchies: list[str], *, writable: bool) -> None:
     tree = root.mount("/sys/fs/cgroup", "tmpfs", _SAFE, f"mode=755,size=16k,uid={root.owner},gid={root.owner}")
     for name in hierarchies:
         fstype, options = ("cgroup2", "") if name == "cgroup2" else ("cgroup", name)
-        tree.mount("unified" if name == "cgroup2" else name, fstype, flags, options).close()
+        tree.mount_fresh("unified" if name == "cgroup2" else name, fstype, flags, options)
     sc.mount_setattr(tree.fd, sc.MOUNT_ATTR_RDONLY)
     tree.close()
 

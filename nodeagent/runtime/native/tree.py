@@ -71,6 +71,12 @@ class Tree:
         os.close(fd)
         return Tree(sc.openat2(self.fd, path, DIRECTORY), self.owner)
 
+    def mount_fresh(self, name: str, fstype: str, flags: int, data: str = "") -> None:
+        """A fresh file system on a folder that is made here: only for a tree that we have just mounted and that nobody
+        else has seen, where a name can be nothing but what we made."""
+        os.mkdir(name, 0o755, dir_fd=self.fd)
+        sc.mount(fstype, f"/proc/self/fd/{self.fd}/{name}", fstype, flags, data)
+
     def close(self) -> None:
         os.close(self.fd)
 
