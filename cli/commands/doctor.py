@@ -31,7 +31,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="pod range to check for clashes (default: %(default)s)")
     args = parser.parse_args(arguments)
     checks: list[Callable[[], Finding]] = [
-        _root, _kernel, _namespaces, _overlay, _vxlan, _nft, _user_namespaces, _cgroups, _memory_controller, _seccomp, _inotify, _tools,
+        _root, _kernel, _namespaces, _overlay, _vxlan, _nft, _user_namespaces, _cgroups, _memory_controller,
+        _seccomp, _inotify, _tools,
         lambda: _clash(args.cluster_cidr), _oom,
     ]  # fmt: skip
     found = []
@@ -101,7 +102,7 @@ def _nft() -> Finding:
         return Finding("nftables", "fail", "nft is missing", "apt-get install nftables")
     nat = "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }"
     bridge = "add table bridge t; add chain bridge t c { type filter hook forward priority 0; }"
-    result = _try(["unshare", "--net", "nft", f"{nat} {bridge}"])
+    result = _try(["unshare", "--net", "nft", f"{nat}; {bridge}"])
     if result.returncode == 0:
         return Finding("nftables", "ok", "tables with nat and bridge hooks can be made")
     return Finding("nftables", "fail", _said(result), "modprobe nf_tables nft_chain_nat nft_masq nft_fib_ipv4")
