@@ -27,6 +27,21 @@ def evaluate(template: str, data: Any) -> str:
     return text
 
 
+def select(path: str, data: Any) -> list[Any]:
+    """What one path finds; `.spec.nodeName`, `spec.nodeName` and `{.spec.nodeName}` are the same. Raises BadRequest."""
+    bare = path.strip()
+    return _select(bare[1:-1].strip() if bare.startswith("{") and bare.endswith("}") else bare, data, data)
+
+
+def show(value: Any) -> str:
+    """A found value as text: objects and lists as JSON."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, separators=(",", ":"))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
 def _tokens(template: str) -> list[tuple[str, str]]:
     out: list[tuple[str, str]] = []
     position = 0
@@ -74,7 +89,7 @@ def _block(tokens: list[tuple[str, str]], index: int, root: Any, current: Any, *
         elif body.startswith(("'", '"')):
             out.append(_unquote(body))
         else:
-            out.append(" ".join(_show(item) for item in _select(body, root, current)))
+            out.append(" ".join(show(item) for item in _select(body, root, current)))
     if inner:
         raise BadRequest("jsonpath: {range} without {end}")
     return "".join(out), -1
@@ -192,11 +207,3 @@ def _compare(value: Any, op: str, wanted: Any) -> bool:
         )
     except TypeError:
         return False
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, separators=(",", ":"))
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)

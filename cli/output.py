@@ -12,12 +12,17 @@ from pinnace import codec
 from pinnace.errors import BadRequest
 from pinnace.kinds import Kind
 
-FORMATS = "json, yaml, name, wide, jsonpath=TEMPLATE"
+FORMATS = "json, yaml, name, wide, jsonpath=TEMPLATE, custom-columns=TITLE:PATH,..."
 
 
 def check(format_: str) -> str:
     """Raises BadRequest for a format there is not."""
     if format_ in ("", "json", "yaml", "name", "wide") or format_.startswith("jsonpath="):
+        return format_
+    if format_.startswith("custom-columns="):
+        from cli import customcolumns
+
+        customcolumns.parse(format_)
         return format_
     raise BadRequest(f'unable to match a printer suitable for the output format "{format_}", allowed formats are: {FORMATS}')
 
@@ -33,7 +38,11 @@ def document(kind: Kind, message: Any, *, managed: bool = False) -> dict[str, An
 
 
 def structured(format_: str, documents: list[dict[str, Any]], *, single: bool) -> str:
-    """JSON, YAML or JSONPath of one object or a List."""
+    """JSON, YAML, JSONPath or custom columns of one object or a List."""
+    if format_.startswith("custom-columns="):
+        from cli import customcolumns
+
+        return customcolumns.table(format_, documents)
     value: Any = documents[0] if single else {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": documents}
     if format_ == "json":
         return json.dumps(value, indent=4)
@@ -69,9 +78,10 @@ def table(
     header: bool = True,
     prefix: bool = False,
     widths: list[int] | None = None,
+    labels: tuple[tables.Column, ...] = (),
 ) -> str:
-    """`widths` is the caller's memory of a table that is printed row by row; it only grows."""
-    chosen = tables.columns(kind, wide=wide, namespace=namespace)
+    """`widths` as in `tables.grow`; `labels` are further columns."""
+    chosen = [*tables.columns(kind, wide=wide, namespace=namespace), *labels]
     now = time.time()
     rows = [[column.title for column in chosen]] if header else []
     for item in items:
@@ -80,9 +90,7 @@ def table(
             at = next(index for index, column in enumerate(chosen) if column.title == "NAME")
             row[at] = f"{kind.singular}/{row[at]}"
         rows.append(row)
-    if widths is not None and rows:
-        widths[:] = [max(known, *(len(row[at]) for row in rows)) for at, known in enumerate(widths or [0] * len(chosen))]
-    return tables.render(rows, widths) if rows else ""
+    return tables.render(rows, tables.grow(widths, rows)) if rows else ""
 
 
 class Progress:

@@ -103,8 +103,11 @@ def _ready(pod: Any, now: float) -> str:
 
 
 def _restarts(pod: Any, now: float) -> str:
-    count = sum(item.restartCount for item in _counted(pod))
-    ends = [item.lastState.terminated.finishedAt.seconds for item in _counted(pod)]
+    """Of the init containers while they hold the pod up, as kubectl counts; then of what is to run."""
+    initialized = any(item.type == "Initialized" and item.status == "True" for item in pod.status.conditions)
+    counted = _counted(pod) if initialized or not pod.spec.initContainers else pod.status.initContainerStatuses
+    count = sum(item.restartCount for item in counted)
+    ends = [item.lastState.terminated.finishedAt.seconds for item in counted]
     last = max(ends, default=0)
     return f"{count} ({duration(now - last)} ago)" if count and last else str(count)
 
@@ -129,6 +132,11 @@ def _address(node: Any, type_: str) -> str:
 def _last_seen(event: Any, now: float) -> str:
     last = event.lastTimestamp.seconds or event.metadata.creationTimestamp.seconds
     return duration(now - last)
+
+
+def event_order(event: Any) -> tuple[int, int, int]:
+    """Oldest first. Times are whole seconds; within one, the order in which the server learned of them."""
+    return event.lastTimestamp.seconds, event.firstTimestamp.seconds, int(event.metadata.resourceVersion or 0)
 
 
 def _info(name: str) -> Cell:
@@ -171,6 +179,30 @@ def columns(kind: Kind, *, wide: bool, namespace: bool) -> list[Column]:
     return (
         [Column("NAMESPACE", lambda item, now: item.metadata.namespace), *chosen] if namespace and kind.namespaced else chosen
     )
+
+
+def _label(name: str) -> Cell:
+    return lambda item, now: str(item.metadata.labels.get(name, ""))
+
+
+def _labels(item: Any, now: float) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(item.metadata.labels.items()))
+
+
+def label_columns(names: list[str], *, everything: bool) -> tuple[Column, ...]:
+    """-L's columns, titled by what follows the label's prefix, and --show-labels'."""
+    chosen = [Column(name.rpartition("/")[2].upper(), _label(name)) for name in names]
+    if everything:
+        chosen.append(Column("LABELS", _labels))
+    return tuple(chosen)
+
+
+def grow(widths: list[int] | None, rows: list[list[str]]) -> list[int] | None:
+    """The caller's memory of a table that is printed row by row: at least as wide as these rows, never narrower."""
+    if widths is not None and rows:
+        known = widths or [0] * len(rows[0])
+        widths[:] = [max(before, *(len(row[at]) for row in rows)) for at, before in enumerate(known)]
+    return widths
 
 
 def render(rows: list[list[str]], widths: list[int] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli import flags, output
+from cli import flags, output, tables
 from pinnace import kinds
 
 
@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
         namespace = namespace if kind.namespaced else ""
     types = {word.strip().lower() for word in args.types.split(",") if word.strip()}
     found = [e for e in client.list(kinds.EVENT, namespace, fields=fields) if not types or e.type.lower() in types]
-    found.sort(key=lambda event: (event.lastTimestamp.seconds, event.metadata.name))
+    found.sort(key=tables.event_order)
     if args.output not in ("", "wide", "name"):
         print(output.structured(args.output, [output.document(kinds.EVENT, event) for event in found], single=False))
     elif found or args.watch:

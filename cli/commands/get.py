@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cli import flags, output
+from cli import flags, output, tables
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, Expired, NotFound
 from pinnace.kinds import Kind
@@ -16,10 +16,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("what", nargs="*", help="kind [name...], kind/name..., or kind,kind")
     parser.add_argument("-o", "--output", default="", help=output.FORMATS)
     parser.add_argument("-w", "--watch", action="store_true", help="go on with every change")
-    parser.add_argument("--no-headers", action="store_true")
-    parser.add_argument("--show-managed-fields", action="store_true")
+    parser.add_argument("--sort-by", default="", metavar="PATH", help="by a field, such as .metadata.creationTimestamp")
+    parser.add_argument("-L", "--label-columns", action="append", default=[], metavar="LABEL", help="a column of its values")
+    parser.add_argument("--show-labels", action="store_true", help="all labels as the last column")
+    parser.add_argument("--no-headers", action="store_true", help="only the rows")
+    parser.add_argument("--show-managed-fields", action="store_true", help="in json and yaml: who owns which field")
     parser.add_argument("-f", "--filename", action="append", default=[], help="the objects named in a file")
-    parser.add_argument("-R", "--recursive", action="store_true")
+    parser.add_argument("-R", "--recursive", action="store_true", help="folders with all below them")
     flags.add_selectors(parser)
     args = parser.parse_intermixed_args(arguments)
     output.check(args.output)
@@ -53,10 +56,21 @@ def _show(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: An
                 items += client.list(kind, namespace, labels=args.selector, fields=args.field_selector)
         except NotFound as error:
             missing.append(error)
+    for kind, items in found.values():
+        _sort(kind, items, args.sort_by)
     _print(found, targets, namespace, args)
     for failure in missing:
         print(f"Error from server ({failure.reason}): {failure.message}", file=sys.stderr)
     return 1 if missing else 0
+
+
+def _sort(kind: Kind, items: list[Any], path: str) -> None:
+    if path:
+        from cli import customcolumns
+
+        items.sort(key=lambda item: customcolumns.sort_key(path, output.document(kind, item)))
+    elif kind is kinds.EVENT:
+        items.sort(key=tables.event_order)
 
 
 def _print(found: dict[str, tuple[Kind, list[Any]]], targets: list[tuple[Kind, str]], namespace: str, args: Any) -> None:
@@ -70,26 +84,34 @@ def _print(found: dict[str, tuple[Kind, list[Any]]], targets: list[tuple[Kind, s
         if named and not everything:
             return
         documents = [output.document(kind, item, managed=args.show_managed_fields) for kind, item in everything]
+        if args.output.startswith("custom-columns="):
+            print(_custom(documents, args, header=not args.no_headers))
+            return
         text = output.structured(args.output, documents, single=named)
         # A template says itself where lines end.
         sys.stdout.write(text if args.output.startswith("jsonpath") else text + "\n")
         return
-    blocks = []
-    for kind, items in found.values():
-        if items:
-            if kind is kinds.EVENT:
-                items.sort(key=lambda event: event.lastTimestamp.seconds)
-            blocks.append(
-                output.table(
-                    kind, items, wide=args.output == "wide", namespace=args.all_namespaces,
-                    header=not args.no_headers, prefix=len(found) > 1,
-                )
-            )  # fmt: skip
+    header, prefix = not args.no_headers, len(found) > 1
+    blocks = [_table(kind, items, args, header=header, prefix=prefix) for kind, items in found.values() if items]
     if blocks:
         print("\n\n".join(blocks))
     elif any(not name for _, name in targets):
         where = "" if args.all_namespaces or not targets[0][0].namespaced else f" in {namespace} namespace"
         print(f"No resources found{where}.", file=sys.stderr)
+
+
+def _table(kind: Kind, items: list[Any], args: Any, **more: Any) -> str:
+    labels = [name for word in args.label_columns for name in word.split(",")]
+    columns = tables.label_columns(labels, everything=args.show_labels)
+    return output.table(
+        kind, items, wide=args.output == "wide", namespace=args.all_namespaces, labels=columns, **more
+    )  # fmt: skip
+
+
+def _custom(documents: list[dict[str, Any]], args: Any, **more: Any) -> str:
+    from cli import customcolumns
+
+    return customcolumns.table(args.output, documents, **more)
 
 
 def _watch(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: Any) -> int:
@@ -104,10 +126,9 @@ def _watch(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: A
                 if item is None:
                     continue
                 if args.output in ("", "wide"):
-                    text = output.table(
-                        kind, [item], wide=args.output == "wide", namespace=args.all_namespaces, header=header, widths=widths
-                    )
-                    header = False
+                    text, header = _table(kind, [item], args, header=header, widths=widths), False
+                elif args.output.startswith("custom-columns="):
+                    text, header = _custom([output.document(kind, item)], args, header=header, widths=widths), False
                 elif args.output == "name":
                     text = f"{kind.singular}/{item.metadata.name}"
                 else:

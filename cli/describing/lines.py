@@ -54,8 +54,7 @@ def events(client: Any, kind: Kind, item: Any) -> list[str]:
     found = [event for event in found if event.involvedObject.uid in ("", item.metadata.uid)]
     if not found:
         return [line("Events", "<none>")]
-    # Times are whole seconds; within one, the order in which the server learned of them.
-    found.sort(key=lambda e: (e.lastTimestamp.seconds, e.firstTimestamp.seconds, int(e.metadata.resourceVersion or 0)))
+    found.sort(key=tables.event_order)
     now = time.time()
     rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "---", "----", "-------"]]
     for event in found:
