@@ -41,7 +41,9 @@ def carry(client: Any, method: Callable[..., Any], opening: Any, *, stdin: bool,
         finally:
             with contextlib.suppress(queue.Full):
                 outgoing.put_nowait(None)
-    print("error: the stream ended without an exit code", file=sys.stderr)
+    # A remote terminal's last line may not have ended.
+    start = "\n" if tty else ""
+    print(f"{start}error: lost connection: the node's agent or the control plane went away", file=sys.stderr)
     return 1
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pinnace.errors import BadRequest, NotFound
+from pinnace.errors import BadRequest
 
 ADMIN = Path("/var/lib/pinnace/controlplane/admin.yaml")
 
@@ -72,11 +72,12 @@ def save(file: Path, config: dict[str, Any]) -> None:
 
 
 def entry(config: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
-    """`clusters`, `users` or `contexts` by name. Raises NotFound."""
+    """`clusters`, `users` or `contexts` by name. Raises BadRequest."""
     for item in config.get(kind) or []:
         if item.get("name") == name:
             return dict(item.get(kind[:-1]) or {})
-    raise NotFound(f'{kind[:-1]} "{name}" does not exist in the configuration')
+    known = ", ".join(str(item.get("name")) for item in config.get(kind) or []) or "none"
+    raise BadRequest(f'{kind[:-1]} "{name}" does not exist in the configuration (it has: {known})')
 
 
 def current(flags: Any) -> Context:

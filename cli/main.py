@@ -12,13 +12,13 @@ import sys
 # Command to module and one line of help, in the order of the overview.
 COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get", "Show one or many objects"),
-    "describe": ("describe", "Show an object in detail, with its events"),
+    "describe": ("describe", "Show objects in detail, with their events"),
     "explain": ("explain", "Document a kind and its fields"),
     "apply": ("apply", "Make objects what files say (server-side apply)"),
     "create": ("create", "Create objects from files or arguments"),
     "patch": ("patch", "Change some fields of objects"),
     "delete": ("delete", "Delete objects, and wait until they are gone"),
-    "logs": ("logs", "Print the logs of a container"),
+    "logs": ("logs", "Print the logs of containers"),
     "exec": ("exec", "Run a command in a container"),
     "attach": ("attach", "Attach to a container that runs"),
     "debug": ("debug", "Look around in a running pod with another image"),
@@ -36,6 +36,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("config", "Contexts: list, show, choose"),
     "version": ("version", "Versions of kctl and the control plane"),
     "completion": ("completion", "Shell completion for bash, zsh or fish"),
+}
+# kubectl's commands that are called something else here, or come with kinds that are not there yet.
+INSTEAD = {
+    "cordon": "kctl node cordon",
+    "uncordon": "kctl node uncordon",
+    "drain": "kctl node cordon, then kctl delete pod",
+    "label": "kctl patch, or kctl apply of the changed manifest",
+    "annotate": "kctl patch, or kctl apply of the changed manifest",
+    "edit": "kctl patch, or kctl apply of the changed manifest",
+    "replace": "kctl apply",
+    "run": "kctl apply -f with a manifest of the pod",
+    "cluster-info": "kctl version, kctl get nodes",
+    "diff": "kctl apply --dry-run=server -o yaml",
 }
 # Global flags that may stand before the command, and whether they take a value.
 GLOBAL_FLAGS = {"-n": True, "--namespace": True, "--context": True, "--config": True}
@@ -60,7 +73,7 @@ def run(arguments: list[str]) -> int:
         print(overview())
         return 0 if command or not before else 1
     if command not in COMMANDS:
-        print(f'error: unknown command "{command}" for "kctl" (kctl --help lists them)', file=sys.stderr)
+        print(f"error: {unknown(command)}", file=sys.stderr)
         return 1
     module = importlib.import_module(f"cli.commands.{COMMANDS[command][0]}")
     from pinnace.errors import ApiError
@@ -70,6 +83,14 @@ def run(arguments: list[str]) -> int:
     except ApiError as error:
         print(describe_error(error), file=sys.stderr)
         return 1
+
+
+def unknown(word: str) -> str:
+    """What to say of a word that is no command."""
+    if word.startswith("-"):
+        return f'unknown flag "{word}" before the command: {", ".join(GLOBAL_FLAGS)} may stand there, others follow it'
+    instead = f"use {INSTEAD[word]}" if word in INSTEAD else "kctl --help lists them"
+    return f'unknown command "{word}" for "kctl" ({instead})'
 
 
 def split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -107,7 +108,7 @@ class Progress:
         """Say what is being waited for; silent in the first half second."""
         if self._shown and time.monotonic() - self._start > 0.5:
             self._frame = (self._frame + 1) % len(self._FRAMES)
-            sys.stderr.write(f"\r\x1b[K{self._FRAMES[self._frame]} {text[:150]}")
+            sys.stderr.write(f"\r\x1b[K{self._FRAMES[self._frame]} {text[: os.get_terminal_size(2).columns - 3]}")
             sys.stderr.flush()
 
     def clear(self) -> None:

@@ -89,6 +89,17 @@ def _wrong(expected: str, value: Any) -> FieldError:
     return FieldError(f"expected {expected}, got {describe(value)}")
 
 
+def _unknown(spec: Schema, key: Any) -> str:
+    """With the field that was probably meant, when one is spelled almost so."""
+    import difflib
+
+    if not isinstance(key, str) or len(key) > 64:
+        return "unknown field"
+    known = {name.lower(): name for name, _, _ in schema.flatten(spec)}
+    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)
+    return f"unknown field (did you mean {known[close[0]]}?)" if close else "unknown field"
+
+
 def _decode_message(spec: Schema, value: Any, depth: int) -> dict[str, Any]:
     if type(value) is not dict:
         raise _wrong("an object", value)
@@ -101,7 +112,7 @@ def _decode_message(spec: Schema, value: Any, depth: int) -> dict[str, Any]:
         if found is None or found.inline:
             resolved = spec.find(key) if isinstance(key, str) else None
             if resolved is None:
-                raise FieldError("unknown field").under(str(key))
+                raise FieldError(_unknown(spec, key)).under(str(key))
             names, found = resolved
             for name in names:
                 target = target.setdefault(name, {})

@@ -72,4 +72,4 @@ def by_word(word: str) -> Kind:
     for kind in ALL:
         if lowered in (kind.plural, kind.singular, kind.resource, *kind.short_names):
             return kind
-    raise NotFound(f'the server doesn\'t have a resource type "{word[:80]}"')
+    raise NotFound(f'the server doesn\'t have a resource type "{word[:80]}" (kctl api-resources lists those it has)')

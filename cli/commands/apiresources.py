@@ -8,7 +8,7 @@ from pinnace import kinds
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("api-resources", "List the kinds that are served")
-    parser.add_argument("-o", "--output", default="", choices=("", "name"))
+    parser.add_argument("-o", "--output", default="", choices=("name", "wide"), help="name or wide")
     args = parser.parse_args(arguments)
     if args.output == "name":
         print("\n".join(kind.resource for kind in kinds.ALL))

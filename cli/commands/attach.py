@@ -14,7 +14,7 @@ from pinnace.errors import BadRequest
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("attach", "Attach to a running container: kctl attach -it shell")
     parser.add_argument("pod", help="name, or pod/name")
-    parser.add_argument("-c", "--container", default="")
+    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
     parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
     parser.add_argument("-t", "--tty", action="store_true", help="standard input is a terminal")
     parser.add_argument("-q", "--quiet", action="store_true", help="only the container's own words")

@@ -6,16 +6,31 @@ from cli import flags
 from cli.main import COMMANDS
 from pinnace import kinds
 
+# What may follow the commands that are of several verbs.
+VERBS = {
+    "config": "current-context delete-context get-contexts set-context use-context view",
+    "create": "configmap namespace secret",
+    "image": "build list load prune pull rm",
+    "lab": "down node status up",
+    "node": "cordon join-command uncordon",
+    "top": "node pod",
+}
+# What takes the name of a pod.
+POD_COMMANDS = ("logs", "exec", "attach", "debug", "port-forward", "why")
 _BASH = r"""# kctl completion for bash: source <(kctl completion bash)
 _kctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]} words
     if [ "$COMP_CWORD" -eq 1 ]; then
         words="@COMMANDS@"
-    elif [[ $cmd =~ ^(logs|exec|why)$ ]]; then
+    elif [[ $cmd =~ ^(@POD_WORDS@)$ ]]; then
         words=$(kctl get pods -o jsonpath='{.items[*].metadata.name}' 2>/dev/null)
-    elif [ "$COMP_CWORD" -eq 2 ] && [[ $cmd =~ ^(get|describe|delete|wait|explain)$ ]]; then
+    elif [ "$COMP_CWORD" -eq 2 ] && [[ $cmd =~ ^(get|describe|delete|wait|patch|explain)$ ]]; then
         words="@KINDS@"
-    elif [[ $cmd =~ ^(get|describe|delete|wait)$ ]]; then
+    elif [ "$COMP_CWORD" -eq 2 ]; then
+        case $cmd in
+            @VERBS@
+        esac
+    elif [[ $cmd =~ ^(get|describe|delete|wait|patch)$ ]]; then
         words=$(kctl get "${COMP_WORDS[2]}" -o jsonpath='{.items[*].metadata.name}' 2>/dev/null)
     fi
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -25,8 +40,8 @@ complete -o default -F _kctl kctl
 _ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + _BASH
 _FISH = """# kctl completion for fish: kctl completion fish | source
 complete -c kctl -n __fish_use_subcommand -f -a "@COMMANDS@"
-complete -c kctl -n "__fish_seen_subcommand_from get describe delete wait explain" -f -a "@KINDS@"
-complete -c kctl -n "__fish_seen_subcommand_from logs exec why" -f -a "(kctl get po -o name 2>/dev/null | string split -f2 /)"
+complete -c kctl -n "__fish_seen_subcommand_from get describe delete wait patch explain" -f -a "@KINDS@"
+complete -c kctl -n "__fish_seen_subcommand_from @POD_COMMANDS@" -f -a "(kctl get po -o name 2>/dev/null | string split -f2 /)"
 """
 
 
@@ -36,5 +51,12 @@ def run(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     script = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell]
     names = " ".join(kind.plural for kind in kinds.ALL)
-    print(script.replace("@COMMANDS@", " ".join(COMMANDS)).replace("@KINDS@", names), end="")
+    verbs = "\n            ".join(f'{name}) words="{choice}" ;;' for name, choice in VERBS.items())
+    words = {
+        "VERBS": verbs, "COMMANDS": " ".join(COMMANDS), "KINDS": names,
+        "POD_COMMANDS": " ".join(POD_COMMANDS), "POD_WORDS": "|".join(POD_COMMANDS),
+    }  # fmt: skip
+    for name, text in words.items():
+        script = script.replace(f"@{name}@", text)
+    print(script, end="")
     return 0

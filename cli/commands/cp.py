@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     parser = flags.Parser("cp", "Copy files: kctl cp ./site web:/www, kctl cp NAMESPACE/web:/etc/hosts -")
     parser.add_argument("source", help="a path, or [NAMESPACE/]POD:PATH; - is standard input")
     parser.add_argument("destination", help="a path, or [NAMESPACE/]POD:PATH; - is standard output")
-    parser.add_argument("-c", "--container", default="")
+    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
     args = parser.parse_args(arguments)
     source, destination = parse(args.source), parse(args.destination)
     if bool(source.pod) == bool(destination.pod):

@@ -10,7 +10,7 @@ from pinnace import kinds
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("events", "List events, oldest first: kctl events --for pod/web")
-    parser.add_argument("--for", dest="for_", default="", help="only those about kind/name")
+    parser.add_argument("--for", dest="for_", metavar="KIND/NAME", default="", help="only those about kind/name")
     parser.add_argument("--types", default="", help="Normal, Warning, or both with a comma")
     parser.add_argument("-w", "--watch", action="store_true")
     parser.add_argument("-A", "--all-namespaces", action="store_true")

@@ -10,9 +10,10 @@ from pinnace.errors import BadRequest
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("exec", "Run a command in a container: kctl exec -it web -- sh")
     parser.add_argument("pod", help="name, or pod/name")
-    parser.add_argument("-c", "--container", default="")
+    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
     parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
     parser.add_argument("-t", "--tty", action="store_true", help="with a terminal")
+    parser.usage = "kctl exec [-h] [-n NAMESPACE] [-c CONTAINER] [-i] [-t] POD -- COMMAND [ARGUMENT...]"
     own, command = carry.split_command(arguments)
     args, more = parser.parse_known_args(own)
     command = [*more, *command]

@@ -136,5 +136,5 @@ VERBS: dict[str, Verb] = {
         "an image from a Dockerfile, on one node, and from there to every node", imagebuild.configure, imagebuild.run
     ),
     "rm": Verb("remove a name, and the image with its last one", _add_reference, _remove),
-    "prune": Verb("remove images that no pod uses", _add_prune, _prune),
+    "prune": Verb("remove images without a name; with --all, all that no pod uses", _add_prune, _prune),
 }

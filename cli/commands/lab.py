@@ -9,6 +9,8 @@ from cli import contexts, flags, output, tables
 from cli.lab import hosts, layout, lifecycle, processes
 from cli.lab.layout import CONTROL, Lab
 
+_ACTIONS = "add; stop (pull its plug) and start; remove; cut (its network) and heal"
+
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("lab", "Clusters of several nodes on this machine")
@@ -23,8 +25,8 @@ def run(arguments: list[str]) -> int:
         verb.add_argument("--name", default="default", help="name of the lab (default: %(default)s)")
     down.add_argument("--all", action="store_true", help="every lab of this machine")
     node = verbs.add_parser("node", help="add, stop, start, remove, cut, heal")
-    node.add_argument("action", choices=("add", "stop", "start", "remove", "cut", "heal"))
-    node.add_argument("node", nargs="?", default="")
+    node.add_argument("action", choices=("add", "stop", "start", "remove", "cut", "heal"), metavar="ACTION", help=_ACTIONS)
+    node.add_argument("node", nargs="?", default="", metavar="NODE", help="such as node-1; for add a free one is chosen")
     node.add_argument("--name", default="default", help="name of the lab (default: %(default)s)")
     args = parser.parse_args(arguments)
     return {"up": _up, "down": _down, "status": _status, "node": _node}[args.verb](args)

@@ -47,7 +47,7 @@ def _parser() -> flags.Parser:
     parser = flags.Parser("logs", "Print the logs of containers: kctl logs web -f --tail 20, kctl logs -f -l app=web --prefix")
     parser.add_argument("pod", nargs="?", default="", help="name, or pod/name")
     parser.add_argument("container_", nargs="?", default="", metavar="container")
-    parser.add_argument("-c", "--container", default="")
+    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
     parser.add_argument("--all-containers", action="store_true", help="all of the pod, init and ephemeral ones too")
     parser.add_argument("-l", "--selector", default="", help="label selector; with -f also pods that come later")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as they write, across rotations and restarts")
@@ -56,7 +56,7 @@ def _parser() -> flags.Parser:
     parser.add_argument("--since", type=flags.seconds, default=None, help="only what is newer, such as 5m")
     parser.add_argument("--since-time", type=_nanos, default=None, help="only what is newer, such as 2026-01-31T12:00:00Z")
     parser.add_argument("-p", "--previous", action="store_true", help="the run before this one")
-    parser.add_argument("--timestamps", action="store_true")
+    parser.add_argument("--timestamps", action="store_true", help="begin each line with its time")
     parser.add_argument("--limit-bytes", type=int, default=0, help="of each container")
     parser.add_argument(
         "--max-log-requests", type=int, default=MAX_REQUESTS, help="containers followed at once (default: %(default)s)"

@@ -18,7 +18,11 @@ def run(arguments: list[str]) -> int:
     flags.add_files(parser)
     flags.add_selectors(parser)
     parser.add_argument(
-        "--for", dest="for_", required=True, help="condition=NAME[=VALUE], jsonpath='{...}'=VALUE, create, delete"
+        "--for",
+        dest="for_",
+        metavar="CONDITION",
+        required=True,
+        help="condition=NAME[=VALUE], jsonpath='{...}'=VALUE, create, delete",
     )
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--timeout", type=flags.seconds, default=30.0, help="default: 30s")

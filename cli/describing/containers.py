@@ -21,12 +21,17 @@ def container_lines(container: Any, status: Any | None) -> list[str]:
         lines.append(line("Args", " ".join(container.args), 2))
     if container.ports:
         lines.append(line("Ports", ", ".join(f"{p.containerPort}/{p.protocol}" for p in container.ports), 2))
+    if any(port.hostPort for port in container.ports):
+        lines.append(line("Host Ports", ", ".join(f"{p.hostPort}/{p.protocol}" for p in container.ports), 2))
     for title, amounts in (("Limits", container.resources.limits), ("Requests", container.resources.requests)):
         if amounts:
             lines.append(line(title, ", ".join(f"{key}={value.string}" for key, value in sorted(amounts.items())), 2))
     for title, name in (("Liveness", "livenessProbe"), ("Readiness", "readinessProbe"), ("Startup", "startupProbe")):
         if container.HasField(name):
             lines.append(line(title, _probe(getattr(container, name)), 2))
+    if container.envFrom:
+        lines.append("    Environment Variables from:")
+        lines += [f"      {_env_from(source)}" for source in container.envFrom]
     if container.env:
         lines.append("    Environment:")
         lines += [f"      {env.name}:  {_env(env)}" for env in container.env]
@@ -70,6 +75,12 @@ def _env(env: Any) -> str:
     return f"({source.fieldRef.fieldPath or source.resourceFieldRef.resource})"
 
 
+def _env_from(source: Any) -> str:
+    kind, ref = ("Secret", source.secretRef) if source.HasField("secretRef") else ("ConfigMap", source.configMapRef)
+    prefix = f" with prefix '{source.prefix}'" if source.prefix else ""
+    return f"{ref.localObjectReference.name}  {kind}{prefix}  Optional: {str(ref.optional).lower()}"
+
+
 def _state(title: str, state: Any) -> list[str]:
     if state.HasField("running"):
         return [line(title, "Running", 2), line("Started", when(state.running.startedAt), 3)]
@@ -79,6 +90,8 @@ def _state(title: str, state: Any) -> list[str]:
         if ended.message:
             lines.append(line("Message", ended.message.strip(), 3))
         lines.append(line("Exit Code", str(ended.exitCode), 3))
-        return [*lines, line("Started", when(ended.startedAt), 3), line("Finished", when(ended.finishedAt), 3)]
+        # Of a container that could not be started only the end is known.
+        started = [line("Started", when(ended.startedAt), 3)] if ended.startedAt.seconds else []
+        return [*lines, *started, line("Finished", when(ended.finishedAt), 3)]
     lines = [line(title, "Waiting", 2), line("Reason", state.waiting.reason, 3)]
     return [*lines, line("Message", state.waiting.message, 3)] if state.waiting.message else lines

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pinnace import pki
-from pinnace.errors import BadRequest, NotFound
+from pinnace.errors import BadRequest
 
 RUN = Path("/run/pinnace/labs")
 STATE = Path("/var/lib/pinnace/labs")
@@ -91,11 +91,12 @@ def check_name(name: str) -> str:
 
 
 def load(name: str) -> Lab:
-    """Raises NotFound."""
+    """Raises BadRequest."""
     try:
         record = json.loads((STATE / check_name(name) / "lab.json").read_text())
     except FileNotFoundError:
-        raise NotFound(f'there is no lab "{name}": `kctl lab up` makes one') from None
+        there = f"--name says which: {', '.join(names())}" if names() else "`kctl lab up` makes one"
+        raise BadRequest(f'there is no lab "{name}": {there}') from None
     processes = {host: Process(**item) for host, item in record["processes"].items()}
     return Lab(record["name"], record["nodes"], processes, record["control_args"], record.get("agent_args", []))
 

@@ -15,7 +15,7 @@ from cli import contexts
 from cli.lab import hosts, layout, processes
 from cli.lab.layout import CONTROL, WEB_PORT, Lab
 from pinnace import kinds, pki
-from pinnace.errors import AlreadyExists, ApiError, BadRequest, NotFound, Timeout
+from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
 
 READY_WITHIN = 60.0
 CGROUPS = Path("/sys/fs/cgroup")
@@ -27,7 +27,7 @@ def up(name: str, *, nodes: int, config: Path, say: Say, control_args: list[str]
     """Make a lab and wait until its nodes are Ready. What was begun is taken away when it fails."""
     _check_root()
     if name in layout.names():
-        raise AlreadyExists(f'lab "{name}" is there already: `kctl lab status`, or `kctl lab down` first')
+        raise BadRequest(f'lab "{name}" is there already: `kctl lab status` shows it, `kctl lab down` takes it away')
     if not 1 <= nodes <= layout.MAX_NODES:
         raise BadRequest(f"a lab has 1 to {layout.MAX_NODES} nodes")
     names = {f"node-{n}": n for n in range(1, nodes + 1)}
@@ -186,7 +186,7 @@ def add_node(lab: Lab, name: str, *, config: Path, say: Say) -> str:
     number = max(lab.nodes.values(), default=0) + 1
     name = name or f"node-{number}"
     if name in lab.nodes:
-        raise AlreadyExists(f'node "{name}" is there already')
+        raise BadRequest(f'node "{name}" is there already')
     if number > layout.MAX_NODES or layout.check_name(name) in (CONTROL, layout.SWITCH):
         raise BadRequest(f'no node "{name}" can be added')
     lab.nodes[name] = number
@@ -202,9 +202,9 @@ def add_node(lab: Lab, name: str, *, config: Path, say: Say) -> str:
 
 
 def check_node(lab: Lab, name: str) -> None:
-    """Raises NotFound."""
+    """Raises BadRequest."""
     if name not in lab.nodes:
-        raise NotFound(f'lab "{lab.name}" has no node "{name}" (it has: {", ".join(lab.nodes)})')
+        raise BadRequest(f'lab "{lab.name}" has no node "{name}" (it has: {", ".join(lab.nodes)})')
 
 
 def stop_node(lab: Lab, name: str) -> None:
@@ -217,7 +217,7 @@ def stop_node(lab: Lab, name: str) -> None:
 def start_node(lab: Lab, name: str, *, config: Path, say: Say) -> None:
     check_node(lab, name)
     if processes.alive(lab.processes.get(name)):
-        raise AlreadyExists(f'node "{name}" is running')
+        raise BadRequest(f'node "{name}" is running')
     processes.start_agent(lab, name, [])
     lab.save()
     say(f"waiting for {name}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=_unverified() if secure else None)
+    reader, writer = await _connect(str(parts.hostname), port, _unverified() if secure else None)
     try:
         machine = h11.Connection(h11.CLIENT)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -106,6 +107,16 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]
         writer.close()
         with contextlib.suppress(OSError, TimeoutError):
             await asyncio.wait_for(writer.wait_closed(), 1.0)
+
+
+async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Raises OSError that says where and why; asyncio's own words show a tuple."""
+    try:
+        return await asyncio.open_connection(host, port, ssl=context)
+    except OSError as error:
+        if isinstance(error, ssl.SSLError) or error.errno is None or error.errno <= 0:
+            raise
+        raise OSError(error.errno, f"{_bracketed(host)}:{port}: {os.strerror(error.errno).lower()}") from None
 
 
 async def _answer(machine: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str, str]:
@@ -134,7 +145,7 @@ def _unverified() -> ssl.SSLContext:
 
 async def _tcp(action: Any, target: Target) -> Result:
     host = action.host or target.address
-    _, writer = await asyncio.open_connection(host, _port(action.port, target.container))
+    _, writer = await _connect(host, _port(action.port, target.container), None)
     writer.close()
     return Result(True)
 

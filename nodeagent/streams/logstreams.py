@@ -55,7 +55,7 @@ class LogStreams:
         if attempts:
             return attempts[-1]
         if not options.wait:
-            raise BadRequest(f'container "{name}" in pod "{opening.pod}" is waiting to start')
+            raise BadRequest(f'container "{name}" in pod "{opening.pod}" is waiting to start{_waiting_for(worker, name)}')
         return await self._after(worker, Attempt(name, -1, ""))
 
     async def _after(self, worker: Worker, attempt: Attempt) -> Attempt | None:
@@ -93,6 +93,15 @@ class LogStreams:
             await sender.put(chunk, options.limitBytes)
             if sender.full(options.limitBytes):
                 return
+
+
+def _waiting_for(worker: Worker, name: str) -> str:
+    """What keeps a container that never ran from starting."""
+    problem = worker.seen.problems.get(name) or worker.seen.problems.get("")
+    if problem is not None:
+        return f": {problem.message}"
+    pending = [item.name for item in worker.pod.spec.initContainers if item.name != name]
+    return f": init containers come first ({', '.join(pending)})" if pending else ""
 
 
 class _Sender:

@@ -141,7 +141,7 @@ class Archive:
             raise BadImage(f"blob {digest} does not match its digest")
         known = manifest.config(data, len(layers), config_name)
         if not any(references):
-            raise BadImage("the archive does not name its image: give a name")
+            raise BadImage("the archive does not name its image: give a name (--name NAME)")
         opened = tuple(self._layer(diff_id, name) for diff_id, name in zip(known.diff_ids, layers, strict=True))
         return ImageArchive(references, data, known, opened)
 
@@ -152,7 +152,7 @@ class Archive:
 
     def _rootfs(self, reference: str) -> ImageArchive:
         if not reference:
-            raise BadImage("a root filesystem has no name of its own: give one")
+            raise BadImage("a root filesystem has no name of its own: give one (--name NAME)")
         tar = self._rootfs_tar()
         with tar() as file:
             digest = _digest_of(decompressed(file))

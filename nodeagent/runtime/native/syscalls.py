@@ -178,7 +178,7 @@ def openat2(fd: int, path: str, flags: int, *, resolve: int = RESOLVE_IN_ROOT | 
     name = ctypes.c_char_p(os.fsencode(path))
     for _ in range(_TRIES):
         try:
-            return _syscall(f"openat2 {path}", _NR_OPENAT2, ctypes.c_int(fd), name, buffer, ctypes.c_size_t(len(raw)))
+            return _syscall(path, _NR_OPENAT2, ctypes.c_int(fd), name, buffer, ctypes.c_size_t(len(raw)))
         except BlockingIOError:
             continue
     raise OSError(errno.EAGAIN, f"{path} is being changed while it is opened")

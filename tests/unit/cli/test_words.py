@@ -1,0 +1,76 @@
+"""What kctl says: of commands that it does not have, of configuration that is not there, and in completion scripts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cli import contexts, main
+from cli.commands import completion
+from cli.describing.containers import container_lines
+from pinnace import kinds
+from pinnace.errors import BadRequest
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("cordon", 'unknown command "cordon" for "kctl" (use kctl node cordon)'),
+        ("nonsense", 'unknown command "nonsense" for "kctl" (kctl --help lists them)'),
+        ("-x", 'unknown flag "-x" before the command: -n, --namespace, --context, --config may stand there, others follow it'),
+    ],
+)
+def test_an_unknown_word_gets_the_way_on(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """kubectl's commands that are called otherwise here are named; exit code 1, on stderr."""
+    assert main.run([word, "x"]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"error: {said}\n")
+
+
+def test_a_context_that_is_not_there_is_no_matter_of_the_server(tmp_path: Path) -> None:
+    """The error lists the contexts there are."""
+    file = tmp_path / "config"
+    file.write_text("contexts:\n- name: lab-a\n  context: {cluster: lab-a, user: lab-a}\n")
+    flags = SimpleNamespace(config=str(file), context="prod", namespace="")
+    with pytest.raises(BadRequest, match=r'context "prod" does not exist in the configuration \(it has: lab-a\)'):
+        contexts.current(flags)
+
+
+@pytest.mark.parametrize(("line", "offered"), [("lab ", "up"), ("image pr", "prune"), ("to", "top"), ("get no", "nodes")])
+def test_completion_offers_commands_their_verbs_and_kinds(line: str, offered: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """bash runs the script that `kctl completion bash` prints."""
+    completion.run(["bash"])
+    words = f"kctl {line}".split(" ")
+    array = " ".join(f'"{word}"' for word in words)
+    script = f'{capsys.readouterr().out}\nCOMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; _kctl; echo "${{COMPREPLY[@]}}"'
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert offered in result.stdout.split()
+
+
+def _container() -> Any:
+    container = kinds.POD.cls().spec.containers.add(name="c", image="busybox")
+    container.ports.add(containerPort=80, hostPort=8080, protocol="TCP")
+    container.envFrom.add(prefix="DB_").secretRef.localObjectReference.name = "db"
+    return container
+
+
+def test_describe_shows_host_ports_and_where_the_environment_is_from() -> None:
+    """As kubectl does."""
+    lines = [line.strip() for line in container_lines(_container(), None)]
+    assert "Host Ports:   8080/TCP" in lines
+    assert "db  Secret with prefix 'DB_'  Optional: false" in lines
+
+
+def test_describe_gives_no_beginning_to_what_never_began() -> None:
+    """A container that could not be started has an end only."""
+    status = kinds.POD.cls().status.containerStatuses.add(name="c")
+    status.state.terminated.reason = "StartError"
+    status.state.terminated.exitCode = 127
+    status.state.terminated.finishedAt.seconds = 1_800_000_000
+    text = "\n".join(container_lines(_container(), status))
+    assert "Finished:" in text
+    assert "Started:" not in text
