@@ -74,12 +74,20 @@ def raw_terminal() -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(0)
+    # Ended by a signal too we leave the terminal as it was.
+    handled = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     # Now: what was typed ahead is kept.
     tty.setraw(0, termios.TCSANOW)
     try:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def write(descriptor: int, data: bytes) -> None:

@@ -57,7 +57,9 @@ class Client:
     def _explain(self, error: grpc.RpcError) -> ApiError:
         translated = wire.from_rpc_error(error)
         if isinstance(translated, Unavailable) and "failed to connect" in translated.message:
-            return Unavailable(f"cannot reach the control plane at {self.context.server}: is it running?")
+            name = self.context.name.removeprefix("lab-")
+            look = f" (kctl lab status --name {name} shows)" if name != self.context.name else ""
+            return Unavailable(f"cannot reach the control plane at {self.context.server}: is it running?{look}")
         return translated
 
     def get(self, kind: Kind, namespace: str, name: str) -> Any:

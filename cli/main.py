@@ -57,18 +57,32 @@ GLOBAL_FLAGS = {"-n": True, "--namespace": True, "--context": True, "--config": 
 def main() -> None:
     arguments = sys.argv[1:]
     try:
-        sys.exit(run(arguments))
+        code = run(arguments)
+        # Here, where a failure can still be told.
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         # The reader of our output has gone, as in `kctl get pods | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        code = _give_up_output(0)
+    except OSError as error:
+        # The output's disk is full, a file of ours cannot be read.
+        print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        code = _give_up_output(1)
+    sys.exit(code)
+
+
+def _give_up_output(code: int) -> int:
+    """What is still buffered goes nowhere, so that the interpreter's own flush at the end does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line; returns the exit code."""
     before, command, rest = split(arguments)
+    if command == "help" and rest:
+        command, rest = rest[0], ["--help"]
     if command is None or command in ("help", "-h", "--help"):
         print(overview())
         return 0 if command or not before else 1
@@ -76,12 +90,13 @@ def run(arguments: list[str]) -> int:
         print(f"error: {unknown(command)}", file=sys.stderr)
         return 1
     module = importlib.import_module(f"cli.commands.{COMMANDS[command][0]}")
+    from cli.complaints import complain
     from pinnace.errors import ApiError
 
     try:
         return int(module.run([*before, *rest]) or 0)
     except ApiError as error:
-        print(describe_error(error), file=sys.stderr)
+        complain(error)
         return 1
 
 
@@ -108,15 +123,6 @@ def split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
         before += arguments[index : index + takes]
         index += takes
     return before, None, []
-
-
-def describe_error(error: object) -> str:
-    reason, message = getattr(error, "reason", ""), getattr(error, "message", str(error))
-    if reason == "ServiceUnavailable":
-        return f"error: {message}"
-    if reason in ("BadRequest", "InternalError", ""):
-        return f"error: {message}"
-    return message if reason == "Invalid" and ":" in message.split(" ")[0] else f"Error from server ({reason}): {message}"
 
 
 def overview() -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from cli import files, flags, output
+from cli.complaints import complain
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest
 
@@ -57,7 +57,7 @@ def _create(client: Any, pairs: list[tuple[kinds.Kind, dict[str, Any]]], args: A
             found = client.call(client.objects.Create, request)
         except ApiError as error:
             failed += 1
-            print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+            complain(error)
             continue
         message: Any = kind.cls.FromString(found.protobuf)
         if args.output in ("", "wide"):

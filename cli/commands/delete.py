@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from cli import flags, output
+from cli.complaints import complain
 from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
 from pinnace.kinds import Kind
 
@@ -92,11 +93,11 @@ def _delete(client: Any, targets: list[tuple[Kind, str, str]], args: Any) -> int
         except NotFound as error:
             if not args.ignore_not_found:
                 failed += 1
-                print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+                complain(error)
             continue
         except ApiError as error:
             failed += 1
-            print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+            complain(error)
             continue
         _say(kind, name, args)
         if not answer.gone and args.wait == "true" and args.dry_run == "none":

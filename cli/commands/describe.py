@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from cli import flags, output
+from cli.complaints import complain
 from cli.describing import nodes, pods
 from cli.describing.lines import events, head, labels, line, when
 from pinnace.errors import NotFound
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
             )
         except NotFound as error:
             failed += 1
-            print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+            complain(error)
             continue
         blocks += [describe(client, kind, item) for item in found]
     print("\n\n".join(blocks)) if blocks else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from cli import flags, output, tables
 from pinnace import kinds
+from pinnace.errors import BadRequest
 
 
 def run(arguments: list[str]) -> int:
@@ -21,6 +22,8 @@ def run(arguments: list[str]) -> int:
     namespace = "" if args.all_namespaces else client.context.namespace
     fields = ""
     if args.for_:
+        if "/" not in args.for_:
+            raise BadRequest(f'--for: "{args.for_}" is not kind/name, such as pod/{args.for_}')
         kind, name = flags.targets([args.for_])[0]
         fields = f"involvedObject.kind={kind.kind},involvedObject.name={name}"
         namespace = namespace if kind.namespaced else ""

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from cli import flags, output, tables
+from cli.complaints import complain
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, Expired, NotFound
 from pinnace.kinds import Kind
@@ -60,7 +61,7 @@ def _show(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: An
         _sort(kind, items, args.sort_by)
     _print(found, targets, namespace, args)
     for failure in missing:
-        print(f"Error from server ({failure.reason}): {failure.message}", file=sys.stderr)
+        complain(failure)
     return 1 if missing else 0
 
 

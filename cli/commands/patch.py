@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from cli import flags, output
+from cli.complaints import complain
 from pinnace.errors import BadRequest, NotFound
 
 MAX_BYTES = 3 << 20
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
             after = _send(client, kind, name, patch, args)
         except NotFound as error:
             failed += 1
-            print(f"Error from server ({error.reason}): {error.message}", file=sys.stderr)
+            complain(error)
             continue
         _show(kind, after, args, changed=before != after)
     return 1 if failed else 0

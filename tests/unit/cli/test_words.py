@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +13,10 @@ import pytest
 
 from cli import contexts, main
 from cli.commands import completion
+from cli.complaints import sentence
 from cli.describing.containers import container_lines
 from pinnace import kinds
-from pinnace.errors import BadRequest
+from pinnace.errors import ApiError, BadRequest, Invalid, NotFound, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -74,3 +77,29 @@ def test_describe_gives_no_beginning_to_what_never_began() -> None:
     text = "\n".join(container_lines(_container(), status))
     assert "Finished:" in text
     assert "Started:" not in text
+
+
+def test_a_full_disk_is_an_error_of_one_line() -> None:
+    """Output that cannot be written ends with exit code 1, and a reader that has gone with 0, both without a traceback."""
+    command = [sys.executable, "-P", "-m", "cli.main", "api-resources"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    os.close(writer)
+    assert (gone.returncode, gone.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NotFound.of("pods", "x"), 'Error from server (NotFound): pods "x" not found'),
+        (Unavailable("cannot reach it"), "error: cannot reach it"),
+        (Invalid("f.yaml:3: spec.x: unknown field"), "f.yaml:3: spec.x: unknown field"),
+    ],
+)
+def test_errors_say_whose_they_are(error: ApiError, said: str) -> None:
+    """The server's carry their reason; a fault in a file begins with the place."""
+    assert sentence(error) == said
