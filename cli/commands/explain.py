@@ -19,27 +19,34 @@ def run(arguments: list[str]) -> int:
     word, _, rest = args.path.partition(".")
     kind = kinds.by_word(word)
     spec, found = schema.of(kind.cls), None
+    owner = spec
     path = [part for part in rest.split(".") if part]
-    for part in path:
+    for index, part in enumerate(path):
         located = spec.find(part) if found is None or found.message is not None else None
         if located is None:
-            raise BadRequest(f'field "{part}" does not exist')
+            raise BadRequest(f'field "{part}" does not exist in {".".join([word, *path[:index]])}')
+        owner = next(holder for name, _, holder in flatten(spec) if name == part)
         found = located[1]
         spec = found.message or spec
     texts: dict[str, str] = json.loads(resources.files("pinnace").joinpath("field_docs.json").read_text())
-    print("\n".join(_page(kind, spec, found, path, texts, recursive=args.recursive)))
+    said = texts.get(f"{owner.full_name}.{path[-1]}", "") if path else ""
+    print(
+        "\n".join(_page(kind, spec, found, path, texts, said=said or texts.get(spec.full_name, ""), recursive=args.recursive))
+    )
     return 0
 
 
 def _page(
-    kind: kinds.Kind, spec: Schema, found: Field | None, path: list[str], texts: dict[str, str], *, recursive: bool
-) -> list[str]:
+    kind: kinds.Kind, spec: Schema, found: Field | None, path: list[str], texts: dict[str, str], *,
+    said: str, recursive: bool,
+) -> list[str]:  # fmt: skip
+    """`said` describes the field, or the kind."""
     lines = [f"KIND:       {kind.kind}", f"VERSION:    {kind.api_version}", ""]
     if found is not None:
         lines += [f"FIELD: {path[-1]} <{type_of(found)}>", ""]
-    lines += ["DESCRIPTION:", *_wrap(texts.get(spec.full_name, "") if found is None or found.message else "", 4)]
+    lines += ["DESCRIPTION:", *_wrap(said, 4)]
+    lines += _rules(found) if found is not None else []
     if found is not None and found.message is None:
-        lines += _rules(found)
         return lines
     lines += ["", "FIELDS:"]
     if found is None:

@@ -119,22 +119,50 @@ def _watch(client: Any, targets: list[tuple[Kind, str]], namespace: str, args: A
     if len({kind.kind for kind, _ in targets}) != 1 or len(targets) > 1:
         raise BadRequest("you may only specify a single resource type, or a single object, to watch")
     kind, name = targets[0]
-    header = not args.no_headers
-    widths: list[int] = []
+    if name:
+        # To watch for what is not there yet is a slip of the pen more often than a wish: kctl wait --for=create does that.
+        client.get(kind, namespace, name)
+    rows = _Rows(kind, args)
     while True:
         try:
+            present: list[Any] | None = []
             for type_, item in client.watch(kind, namespace, name=name, labels=args.selector, fields=args.field_selector):
-                if item is None:
-                    continue
-                if args.output in ("", "wide"):
-                    text, header = _table(kind, [item], args, header=header, widths=widths), False
-                elif args.output.startswith("custom-columns="):
-                    text, header = _custom([output.document(kind, item)], args, header=header, widths=widths), False
-                elif args.output == "name":
-                    text = f"{kind.singular}/{item.metadata.name}"
+                if present is not None and item is not None:
+                    present.append(item)
+                elif present is not None:
+                    # What is there stands in one table, whose columns are as wide as all of it needs.
+                    _sort(kind, present, args.sort_by)
+                    rows.show(present)
+                    present = None
                 else:
-                    text = output.structured(args.output, [output.document(kind, item)], single=True)
-                print(text + (" (deleted)" if type_ == "DELETED" and args.output == "name" else ""), flush=True)
+                    rows.show([item], deleted=type_ == "DELETED")
         except Expired:
             continue
         return 0
+
+
+class _Rows:
+    """What a watch prints: the header once, columns that never get narrower."""
+
+    def __init__(self, kind: Kind, args: Any) -> None:
+        self._kind, self._args = kind, args
+        self._header = not args.no_headers
+        self._widths: list[int] = []
+
+    def show(self, items: list[Any], *, deleted: bool = False) -> None:
+        if items:
+            print(self._text(items, deleted=deleted), flush=True)
+
+    def _text(self, items: list[Any], *, deleted: bool) -> str:
+        kind, format_ = self._kind, self._args.output
+        header, self._header = self._header, False
+        if format_ in ("", "wide"):
+            return _table(kind, items, self._args, header=header, widths=self._widths)
+        if format_ == "name":
+            return "\n".join(f"{kind.singular}/{item.metadata.name}{' (deleted)' if deleted else ''}" for item in items)
+        documents = [output.document(kind, item) for item in items]
+        if format_.startswith("custom-columns="):
+            return _custom(documents, self._args, header=header, widths=self._widths)
+        between = "\n---\n" if format_ == "yaml" else "\n"
+        text = between.join(output.structured(format_, [document], single=True) for document in documents)
+        return text if header or format_ != "yaml" else f"---\n{text}"

@@ -100,13 +100,12 @@ class HostedPod:
         self.s.event(self.pod, reason, message, warning)
 
     def fail(self, name: str, reason: str, message: str) -> None:
-        """Book a failed step. Its event comes once for each different message."""
+        """Book a failed step. Each try has its event: the sink counts those that say the same."""
         before = self.seen.problems.get(name)
         failures = before.failures + 1 if before is not None else 1
         delay = min(RETRY * 2.0 ** min(failures - 1, 20), self.s.policy.max_backoff)
         self.seen.problems[name] = Problem(reason, message, self.s.clock.now() + delay, failures)
-        if before is None or before.message != message:
-            self.event(_EVENT_REASONS.get(reason, reason), message, warning=True)
+        self.event(_EVENT_REASONS.get(reason, reason), message, warning=True)
 
     def forget_waits(self) -> None:
         """Something that a problem may have waited for has come: an image, a ConfigMap, the node's range."""

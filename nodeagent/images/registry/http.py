@@ -25,6 +25,7 @@ READ_WITHIN = 30.0
 PACE_BYTES, PACE_WITHIN = 64 << 10, 60.0
 MAX_REDIRECTS = 5
 CHUNK = 256 << 10
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _OBJECT = re.compile(r"^(?:<[^>]*>|HTTPS?Connection(?:Pool)?\([^)]*\)): ")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _AGENT = "pinnace"
@@ -177,4 +178,4 @@ def _short(error: Exception) -> str:
     """Without the objects that urllib3 puts before what happened."""
     reason = getattr(error, "reason", None)
     text = str(reason if reason is not None and str(reason) else error)
-    return _OBJECT.sub("", text)[:300] or type(error).__name__
+    return _ERRNO.sub("", _OBJECT.sub("", text))[:300] or type(error).__name__
