@@ -162,7 +162,9 @@ def _decode_value(item: Field, value: Any, depth: int) -> Any:
 
 def _string(value: Any) -> str:
     if type(value) is not str:
-        raise _wrong("a string", value)
+        wrong = _wrong("a string", value)
+        # In YAML 5, 1.10 and true are no strings, whatever was meant.
+        raise FieldError(f"{wrong.message} (put it in quotes)") if isinstance(value, (bool, int, float)) else wrong
     if not value.isascii():
         try:
             value.encode()
