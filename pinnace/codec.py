@@ -193,10 +193,12 @@ def _bool(value: Any) -> bool:
 
 
 def _bytes(value: Any) -> bytes:
+    # The value may be a secret, so it is not shown, whatever it is.
+    if not isinstance(value, str):
+        raise FieldError("expected base64 data, as a string")
     try:
         return base64.b64decode(_string(value), validate=True)
     except (binascii.Error, ValueError):
-        # The value may be a secret, so it is not shown.
         raise FieldError("expected base64 data") from None
 
 
