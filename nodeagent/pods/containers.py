@@ -173,6 +173,7 @@ class Containers:
 
     def _follow(self, handle: Handle, name: str) -> None:
         self._waits[name] = asyncio.ensure_future(self._await_end(handle, name))
+        self._hosted.mind(self._waits[name])
 
     async def _await_end(self, handle: Handle, name: str) -> None:
         hosted = self._hosted

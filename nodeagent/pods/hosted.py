@@ -16,6 +16,7 @@ from nodeagent.runtime import idranges, select
 from nodeagent.runtime.seam import IdRange, Runtime
 from nodeagent.volumes.manager import PodVolumes, Volume
 from pinnace import podspec
+from pinnace.core.v1 import container_pb2
 
 log = logging.getLogger("pinnace.pods")
 # Seconds before a failed step (sandbox, volume, image, configuration) is tried again, doubling up to the policy's bound.
@@ -41,6 +42,8 @@ class HostedPod:
         # By name, once they are there.
         self.volumes: dict[str, Volume] = {}
         self.changed = asyncio.Event()
+        # What a task beside the worker's loop failed with.
+        self._fault: BaseException | None = None
 
     @property
     def folder(self) -> Path:
@@ -86,15 +89,27 @@ class HostedPod:
         return self.logs / container / f"{number}.log"
 
     def container(self, name: str) -> Any:
-        """Raises KeyError for a name that the pod does not have."""
+        """A bare one for a name that the pod does not have: its `pod.pb` may be lost while its containers are not."""
         found = podspec.find(self.pod, name)
-        if found is None:
-            raise KeyError(name)
-        return found
+        return container_pb2.Container(name=name) if found is None else found
 
     def lookup(self, kind: str, name: str) -> Any | None:
         """A ConfigMap or Secret of the pod's namespace."""
         return self.s.lookup(kind, self.pod.metadata.namespace, name)
+
+    def mind(self, task: asyncio.Task[None]) -> None:
+        """A task beside the worker's loop: when it fails, so does the worker, and what the task was to see is not lost."""
+        task.add_done_callback(self._minded)
+
+    def _minded(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._fault = self._fault or task.exception()
+            self.changed.set()
+
+    def check(self) -> None:
+        """Raise what a minded task has failed with."""
+        if self._fault is not None:
+            raise self._fault
 
     def event(self, reason: str, message: str, *, warning: bool = False) -> None:
         self.s.event(self.pod, reason, message, warning)

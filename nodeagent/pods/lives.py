@@ -43,6 +43,9 @@ class Lives:
         told = life.stopping
         if told is not None and told.hook == "running":
             life = replace(life, stopping=replace(told, hook=""))
+        if life.stopping is not None:
+            # It is booked before it is done, so nobody knows whether it was.
+            life = replace(life, stopping=replace(life.stopping, killed=False))
         if life.post_start == "running":
             life = replace(life, post_start="")
         self._hosted.seen.lives[name] = life
@@ -100,9 +103,10 @@ class Lives:
     def signal(self, name: str, deadline: float) -> None:
         """The stop signal; from now the container has until `deadline`."""
         told = self._hosted.seen.life(name).stopping or Stopping(deadline, deadline)
-        self._change(name, stopping=replace(told, signalled=True, deadline=deadline))
         last = self._hosted.seen.last(name)
+        # First: an agent killed in between asks twice, and no program is killed without having been asked.
         self._send(name, last.stop_signal if last is not None else signal.SIGTERM)
+        self._change(name, stopping=replace(told, signalled=True, deadline=deadline))
 
     def kill(self, name: str) -> None:
         told = self._hosted.seen.life(name).stopping or Stopping(0.0, 0.0)
@@ -158,12 +162,8 @@ class Lives:
         task = asyncio.ensure_future(work)
         mine = self._tasks.setdefault(name, set())
         mine.add(task)
-        task.add_done_callback(lambda done: self._finished(mine, done))
-
-    def _finished(self, mine: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-        mine.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
+        task.add_done_callback(mine.discard)
+        self._hosted.mind(task)
 
     def _change(self, name: str, **fields: Any) -> None:
         """What is new of a run: in sight of `steps`, and on disk for the agent that comes after this one."""

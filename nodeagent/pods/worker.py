@@ -119,6 +119,7 @@ class Worker:
         try:
             while True:
                 self._hosted.changed.clear()
+                self._hosted.check()
                 step = steps.next_step(self.pod, gone=self.gone, seen=self.seen, now=self._s.clock.now(), policy=self._s.policy)
                 if isinstance(step, steps.Teardown):
                     await self._teardown()

@@ -1,0 +1,101 @@
+"""The life of a run: what is on disk when the agent is killed, and what a new agent makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodeagent.pods.hosted import HostedPod
+from nodeagent.pods.lives import Lives
+from nodeagent.pods.model import Attempt, Life, Stopping
+from nodeagent.pods.steps import Kill, next_step
+from nodeagent.runtime.native.processes import start_time
+from nodeagent.runtime.seam import Handle
+from pinnace.clock import settle
+from tests.support.hosting import Host
+from tests.support.objects import pod
+
+
+@pytest.fixture
+def program() -> Iterator[subprocess.Popen[bytes]]:
+    """Something that runs and takes no notice of SIGTERM."""
+    found = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; wait; wait"], stdout=subprocess.PIPE)
+    assert found.stdout is not None
+    found.stdout.readline()
+    yield found
+    found.kill()
+    found.wait()
+    found.stdout.close()
+
+
+class Run:
+    """A container of a pod that was deleted with no time left."""
+
+    def __init__(self, folder: Path, program: subprocess.Popen[bytes], **spec: Any) -> None:
+        self.host = Host(folder)
+        item = pod(meta={"uid": "u1", "deletionTimestamp": "2001-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30}, **spec)
+        self.hosted = HostedPod(self.host.services(), item)
+        self.lives = Lives(self.hosted)
+        attempt = Attempt("main", 0, "busybox", started_at=self.host.clock.now())
+        self.hosted.seen.attempts["main"] = (attempt,)
+        bundle = self.hosted.journal.bundle("main", 0)
+        bundle.mkdir(parents=True)
+        pid, started = program.pid, start_time(program.pid)
+        self.handle = Handle(bundle, pid, started, pid, started, self.host.clock.now())
+
+    def step(self) -> Any:
+        hosted, now = self.hosted, self.host.clock.now()
+        return next_step(hosted.pod, gone=False, seen=hosted.seen, now=now, policy=hosted.s.policy)
+
+
+async def test_an_agent_killed_before_it_could_kill_leaves_that_to_the_next(
+    tmp_path: Path, program: subprocess.Popen[bytes]
+) -> None:
+    """What is on disk says that it was to be killed; nobody knows whether it was."""
+    run = Run(tmp_path, program)
+    life = Life(started=True, stopping=Stopping(0.0, 0.0, signalled=True, killed=True))
+    run.lives.resume("main", run.handle, life)
+    assert run.step() == Kill("main")
+    run.lives.kill("main")
+    assert program.wait(5) == -signal.SIGKILL
+
+
+async def test_a_signal_is_sent_before_it_is_booked(tmp_path: Path) -> None:
+    """An agent that cannot book it, or is killed before, has asked: no program is killed without having been asked."""
+    with subprocess.Popen(["sleep", "60"]) as program:
+        run = Run(tmp_path, program)
+        run.lives.handles["main"] = run.handle
+        (run.handle.bundle / "life.json").mkdir()
+        run.lives.signal("main", run.host.clock.now() + 30)
+        assert program.wait(5) == -signal.SIGTERM
+
+
+async def test_what_cannot_be_booked_is_done_all_the_same(tmp_path: Path, program: subprocess.Popen[bytes]) -> None:
+    """On a full disk containers must stop, or it stays full."""
+    run = Run(tmp_path, program)
+    run.lives.handles["main"] = run.handle
+    (run.handle.bundle / "life.json").mkdir()
+    run.lives.terminate("main", Stopping(run.host.clock.now() + 30, 0.0))
+    assert run.hosted.changed.is_set()
+    run.lives.kill("main")
+    assert program.wait(5) == -signal.SIGKILL
+
+
+async def test_a_prober_that_fails_is_not_lost(tmp_path: Path, program: subprocess.Popen[bytes]) -> None:
+    """A container that nobody probes any more would stay ready for ever: its worker fails, and a new one takes up."""
+    run = Run(tmp_path, program)
+    run.hosted.mind(asyncio.ensure_future(failing()))
+    await settle()
+    assert run.hosted.changed.is_set()
+    with pytest.raises(ValueError, match="a fault of ours"):
+        run.hosted.check()
+
+
+async def failing() -> None:
+    raise ValueError("a fault of ours")
