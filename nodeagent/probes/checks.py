@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import os
 import ssl
+import string
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import h11
 
@@ -63,7 +64,8 @@ async def check(handler: Any, target: Target, within: float) -> Result:
         return await asyncio.wait_for(_CHECKS[kind](getattr(handler, kind), target), within)
     except TimeoutError:
         return Result(False, f"{_WORDS[kind]}: no answer within {within:g} s")
-    except (OSError, h11.ProtocolError, BadPort, RuntimeError) as error:
+    except (OSError, h11.ProtocolError, BadPort, RuntimeError, ValueError, OverflowError) as error:
+        # The last two: an address that is none, in the manifest or in a redirect, which the container has written.
         return Result(False, f"{_WORDS[kind]}: {error.strerror if isinstance(error, OSError) and error.strerror else error}")
 
 
@@ -95,10 +97,13 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]
     reader, writer = await _connect(str(parts.hostname), port, _unverified() if secure else None)
     try:
         machine = h11.Connection(h11.CLIENT)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=string.punctuation)
         named = {name.lower() for name, _ in headers}
         common = [("Host", parts.netloc), ("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Connection", "close")]
-        sent = [*headers, *((name, value) for name, value in common if name.lower() not in named)]
+        sent = [
+            *((name, value.encode()) for name, value in headers),
+            *((name, value) for name, value in common if name.lower() not in named),
+        ]
         writer.write(machine.send(h11.Request(method="GET", target=target, headers=sent)) or b"")
         writer.write(machine.send(h11.EndOfMessage()) or b"")
         await writer.drain()

@@ -199,3 +199,35 @@ async def test_grpc_asks_the_health_service() -> None:
     finally:
         await server.stop(None)
     assert not (await check(handler("grpc", port=port), target(), 5)).ok
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://127.0.0.1:99999/", "http://127.0.0.1:no/", "/\xe4", "//["])
+async def test_a_redirect_to_nonsense_is_a_failure(serve: Any, location: str) -> None:
+    """A container says where to go: whatever it says, its prober goes on."""
+    answer = response(302, Location="LOCATION").replace(b"LOCATION", location.encode("latin-1"))
+    port = await serve(lambda path, headers: answer)
+    assert not (await check(handler("httpGet", port=port), target(), 5)).ok
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"httpGet": {"port": 1, "path": "/\xe4"}},
+        {"httpGet": {"port": 1, "host": "a" * 70 + ".example"}},
+        {"httpGet": {"port": 1, "host": "a\x00b"}},
+        {"tcpSocket": {"port": 1, "host": "a" * 70 + ".example"}},
+        {"tcpSocket": {"port": 70000}},
+        {"httpGet": {"port": 70000}},
+    ],
+)
+async def test_what_cannot_be_asked_is_a_failure(action: dict[str, Any]) -> None:
+    """And not the end of the prober, whose container would stay ready for ever."""
+    asked = codec.decode(container_pb2.Probe, action).handler
+    assert not (await check(asked, target(), 5)).ok
+
+
+async def test_http_is_sent_as_utf_8(serve: Any) -> None:
+    """A header as it is, a path escaped."""
+    port = await serve(lambda path, headers: response(200 if (path, headers["x"]) == ("/%C3%A4?a=%20", "\xe4") else 400))
+    asked = handler("httpGet", port=port, path="/\xe4?a= ", httpHeaders=[{"name": "X", "value": "\xe4"}])
+    assert await check(asked, target(), 5) == Result(True)
