@@ -15,13 +15,16 @@ from typing import Any
 
 from nodeagent.eviction.admission import Refusal
 from nodeagent.network.seam import Peer
+from nodeagent.pods import kept
 from nodeagent.pods.services import Services
 from nodeagent.pods.statics import Statics, retired
 from nodeagent.pods.worker import Worker
-from pinnace import kinds, pki, podresources
+from pinnace import kinds, podresources
 from pinnace.api.v1 import nodes_pb2
 
 log = logging.getLogger("pinnace.pods")
+# Seconds before a worker that failed is followed by another.
+AGAIN = 1.0
 _KINDS = {kind.kind: kind for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS)}
 
 
@@ -34,6 +37,7 @@ class PodManager:
         self.statics = Statics()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._services: Services | None = None
+        self._closed = False
         self._on_peers: Callable[[], None] = lambda: None
         # Why the node does not take a new pod beside those that it has.
         self.refuse: Callable[[Any, list[Any]], Refusal | None] = lambda pod, others: None
@@ -93,11 +97,8 @@ class PodManager:
         for entry in os.scandir(folder):
             if entry.name in self.workers:
                 continue
-            pod = kinds.POD.cls()
-            path = Path(entry.path) / "pod.pb"
-            if path.exists():
-                pod = kinds.POD.cls.FromString(path.read_bytes())
-            pod.metadata.uid = entry.name  # type: ignore[attr-defined]
+            pod = kept.pod(Path(entry.path) / "pod.pb")
+            pod.metadata.uid = entry.name
             static = podresources.is_static(pod)
             self._apply_pod(pod, static=static)
             if static:
@@ -144,7 +145,7 @@ class PodManager:
         self._objects[change.key] = item
         changed.add(change.key)
         if kind != "Pod" or old is None or old.spec != item.spec or old.metadata != item.metadata:
-            pki.write_private(path, change.object.protobuf)
+            kept.write(path, change.object.protobuf)
         if kind == "Pod":
             if old is not None and old.metadata.uid != item.metadata.uid and old.metadata.uid in self.workers:
                 self.workers[old.metadata.uid].leave()
@@ -162,7 +163,7 @@ class PodManager:
         path = self._folder / "peers" / name
         if change.HasField("peer"):
             self.peers[name] = _peer(change.peer)
-            pki.write_private(path, change.peer.SerializeToString())
+            kept.write(path, change.peer.SerializeToString())
         else:
             self.peers.pop(name, None)
             path.unlink(missing_ok=True)
@@ -196,9 +197,10 @@ class PodManager:
         fresh = not known and not pod.metadata.deletionTimestamp.seconds
         refusal = self.refuse(pod, [w.pod for w in self.workers.values() if not w.over()]) if fresh else None
         worker = Worker(self._services, pod)
-        pki.write_private(worker.folder / "pod.pb", pod.SerializeToString(), sync=False)
         if refusal is not None:
+            # First: with a pod.pb it would have been let in, for an agent that starts again.
             worker.reject(reason=refusal.reason, message=refusal.message)
+        kept.write(worker.folder / "pod.pb", pod.SerializeToString(), sync=False)
         self.workers[worker.uid] = worker
         task = asyncio.ensure_future(worker.run())
         self._tasks[worker.uid] = task
@@ -211,15 +213,24 @@ class PodManager:
             log.error("worker_failed pod=%s", uid, exc_info=task.exception())
             if worker is not None:
                 # A fault of ours must not strand the pod: a new worker looks at the same folder.
-                asyncio.get_running_loop().call_later(1.0, self._again, worker)
+                asyncio.get_running_loop().call_later(AGAIN, self._again, worker)
         elif not task.cancelled():
             self._start_statics()
 
     def _again(self, worker: Worker) -> None:
-        if worker.uid not in self.workers:
-            self._apply_pod(worker.pod, static=podresources.is_static(worker.pod))
-            if worker.gone:
-                self.workers[worker.uid].leave()
+        """Another worker for the pod of one that failed, and what was said of the pod since."""
+        if worker.uid in self.workers or self._closed:
+            return
+        meta, static = worker.pod.metadata, podresources.is_static(worker.pod)
+        pod = self._objects.get(f"Pod/{meta.namespace}/{meta.name}")
+        assigned = pod is not None and pod.metadata.uid == worker.uid
+        self._apply_pod(pod if assigned else worker.pod, static=static)
+        if (another := self.workers.get(worker.uid)) is None:
+            return
+        if static and worker.uid not in self.statics.wanted:
+            self._retire(another)
+        elif worker.gone or not (static or assigned):
+            another.leave()
 
     def nudge(self) -> None:
         for worker in self.workers.values():
@@ -234,6 +245,7 @@ class PodManager:
 
     async def close(self) -> None:
         """Stop the workers. Containers go on."""
+        self._closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

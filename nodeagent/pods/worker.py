@@ -175,14 +175,14 @@ class Worker:
 
     async def _mount_volumes(self) -> None:
         hosted = self._hosted
-        hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         layers = self._containers.volume_layers()
         if isinstance(layers, Problem):
             hosted.seen.problems[""] = layers
             return
         try:
+            hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod, layers)
-        except VolumeError as error:
+        except (OSError, VolumeError) as error:
             hosted.fail("", "FailedMount", str(error))
             return
         hosted.seen.problems.pop("", None)
@@ -198,7 +198,9 @@ class Worker:
         except OSError as error:
             log.warning("volumes_left pod=%s error=%s", self.uid, error)
         self.seen.released = True
-        self._hosted.save_sandbox()
+        # Unsaved, it is given back once more by an agent that starts again.
+        with contextlib.suppress(OSError):
+            self._hosted.save_sandbox()
 
     async def _teardown(self) -> None:
         """Remove every trace, then say so. What resists is tried again; the pod is not reported gone before."""
