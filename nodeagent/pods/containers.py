@@ -18,7 +18,7 @@ from nodeagent.pods.hosted import HostedPod
 from nodeagent.pods.images import VOLUME, PodImages
 from nodeagent.pods.journal import load
 from nodeagent.pods.lives import Lives
-from nodeagent.pods.model import Attempt, Problem
+from nodeagent.pods.model import Attempt, Life, Problem
 from nodeagent.pods.steps import Start
 from nodeagent.runtime.native.runtime import discard
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, StartError
@@ -69,14 +69,13 @@ class Containers:
             hosted.fail(step.name, getattr(error, "reason", "CreateContainerConfigError"), str(error))
             await asyncio.to_thread(discard, bundle)
             return
-        hosted.seen.problems.pop(step.name, None)
         await self._launch(bundle, attempt)
 
     async def _launch(self, bundle: Path, attempt: Attempt) -> None:
         hosted = self._hosted
         try:
             handle = await hosted.runtime.start(bundle)
-        except RuntimeLost as error:
+        except (RuntimeLost, OSError) as error:
             # No run of the container: it does not count for its policy, and the same attempt is made again.
             hosted.fail(attempt.name, "RunContainerError", str(error))
             await asyncio.to_thread(discard, bundle)
@@ -87,8 +86,10 @@ class Containers:
                 return
             # Its reaper was killed, say. No fault of the container: the sandbox is completed, then it is tried again.
             hosted.seen.sandbox = False
+            hosted.fail(attempt.name, "RunContainerError", str(error), at_once=1)
             await asyncio.to_thread(discard, bundle)
             return
+        hosted.seen.problems.pop(attempt.name, None)
         hosted.event("Started", f"Started container {attempt.name}")
         self._append(replace(attempt, started_at=handle.started_at))
         self.lives.begin(attempt.name, handle)
@@ -152,6 +153,8 @@ class Containers:
         ended = replace(attempt, finished_at=hosted.s.clock.now(), code=code, start_error=text)
         with contextlib.suppress(OSError):
             hosted.journal.save_attempt(ended)
+        hosted.seen.problems.pop(attempt.name, None)
+        hosted.seen.lives[attempt.name] = Life()
         hosted.event("Failed", f"Error: failed to start container {attempt.name}: {text}", warning=True)
         self._append(ended)
 

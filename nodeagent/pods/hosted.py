@@ -114,11 +114,12 @@ class HostedPod:
     def event(self, reason: str, message: str, *, warning: bool = False) -> None:
         self.s.event(self.pod, reason, message, warning)
 
-    def fail(self, name: str, reason: str, message: str) -> None:
-        """Book a failed step. Each try has its event: the sink counts those that say the same."""
+    def fail(self, name: str, reason: str, message: str, *, at_once: int = 0) -> None:
+        """Book a failed step, the first `at_once` in a row to be repeated without delay. Each try has its event: the sink
+        counts those that say the same."""
         before = self.seen.problems.get(name)
-        failures = before.failures + 1 if before is not None else 1
-        delay = min(RETRY * 2.0 ** min(failures - 1, 20), self.s.policy.max_backoff)
+        failures = before.failures + 1 if before is not None and before.reason == reason else 1
+        delay = min(RETRY * 2.0 ** min(failures - at_once - 1, 20), self.s.policy.max_backoff) if failures > at_once else 0.0
         self.seen.problems[name] = Problem(reason, message, self.s.clock.now() + delay, failures)
         self.event(_EVENT_REASONS.get(reason, reason), message, warning=True)
 

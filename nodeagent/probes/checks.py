@@ -100,10 +100,8 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]
         target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=string.punctuation)
         named = {name.lower() for name, _ in headers}
         common = [("Host", parts.netloc), ("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Connection", "close")]
-        sent = [
-            *((name, value.encode()) for name, value in headers),
-            *((name, value) for name, value in common if name.lower() not in named),
-        ]
+        missing = [(name, value) for name, value in common if name.lower() not in named]
+        sent = [(name.encode(), value.encode()) for name, value in (*headers, *missing)]
         writer.write(machine.send(h11.Request(method="GET", target=target, headers=sent)) or b"")
         writer.write(machine.send(h11.EndOfMessage()) or b"")
         await writer.drain()

@@ -1,0 +1,115 @@
+"""Starts that fail: what is tried again, how soon, and what a failed start leaves of the run before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+from nodeagent.images.store import Image
+from nodeagent.pods.containers import Containers
+from nodeagent.pods.hosted import HostedPod
+from nodeagent.pods.model import Life, Stopping
+from nodeagent.pods.steps import Start, next_step
+from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, SandboxConfig, StartError
+from tests.support.hosting import Host
+from tests.support.objects import pod
+
+
+class Failing:
+    """A runtime whose starts fail with what `fault` is."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.fault = fault
+        self.starts = 0
+
+    async def create_sandbox(self, config: SandboxConfig) -> None: ...
+
+    async def remove_sandbox(self, folder: Path) -> None: ...
+
+    async def start(self, bundle: Path) -> Handle:
+        self.starts += 1
+        raise self.fault
+
+    async def wait(self, handle: Handle) -> Exit:
+        raise AssertionError("nothing runs")
+
+    def recover(self, bundle: Path) -> Handle | Exit | None:
+        return None
+
+
+class Images:
+    """A node that has every image."""
+
+    def local(self, reference: str, policy: str) -> Image:
+        return Image("sha256:1", (reference,), {"Cmd": ["true"]}, ("sha256:2",))
+
+    def lower_dirs(self, image: Image) -> tuple[str, ...]:
+        return ("/layer",)
+
+    def read_file(self, image: Image, name: str) -> bytes:
+        return b""
+
+
+class Starting:
+    def __init__(self, folder: Path, runtime: Any, *, whole: bool, **spec: Any) -> None:
+        self.host = Host(folder, runtime)
+        images = Images()
+        self.hosted = HostedPod(self.host.services(images=images, puller=images), pod(meta={"uid": "u1"}, **spec))
+        self.hosted.seen.volumes = self.hosted.seen.sandbox = True
+        self.containers = Containers(self.hosted, whole=lambda: whole)
+
+    def step(self) -> Any:
+        hosted, now = self.hosted, self.host.clock.now()
+        return next_step(hosted.pod, gone=False, seen=hosted.seen, now=now, policy=hosted.s.policy)
+
+    async def live(self, seconds: float) -> None:
+        """As the worker does, with a sandbox that can always be made."""
+        end = self.host.clock.now() + seconds
+        for _ in range(1000):
+            step = self.step()
+            if isinstance(step, Start):
+                await self.containers.start(step)
+            elif not self.hosted.seen.sandbox and type(step).__name__ == "CreateSandbox":
+                self.hosted.seen.sandbox = True
+                self.hosted.seen.problems.pop("", None)
+            elif step.until is None or step.until > end:
+                return
+            else:
+                await self.host.clock.advance(step.until - self.host.clock.now() + 0.01)
+        raise AssertionError("it never waited")
+
+
+async def test_a_sandbox_that_is_lost_again_and_again_is_waited_for(tmp_path: Path) -> None:
+    """Once it is made again at once; a reaper that dies whenever it starts (of its pod's own memory limit, say) is no
+    reason to try without end."""
+    runtime = Failing(StartError("its process 1 has gone"))
+    starting = Starting(tmp_path, runtime, whole=False)
+    await starting.live(60)
+    assert 3 < runtime.starts < 10
+
+
+async def test_a_runtime_that_is_lost_for_long_is_asked_more_and_more_seldom(tmp_path: Path) -> None:
+    """And each try has its event."""
+    runtime = Failing(RuntimeLost("the launcher did not start"))
+    starting = Starting(tmp_path, runtime, whole=True)
+    await starting.live(600)
+    assert runtime.starts < 12
+    assert starting.host.events.count(("Failed", "the launcher did not start")) == runtime.starts
+
+
+async def test_a_disk_that_is_full_is_no_fault_of_the_container(tmp_path: Path) -> None:
+    """A start that cannot be prepared is tried again, and counts as no run."""
+    runtime = Failing(OSError(28, "No space left on device"))
+    starting = Starting(tmp_path, runtime, whole=True, restartPolicy="Never")
+    await starting.live(60)
+    assert 3 < runtime.starts < 10
+    assert starting.hosted.seen.last("main") is None
+
+
+async def test_a_failed_start_is_a_run_of_its_own(tmp_path: Path) -> None:
+    """What was said to the run before it (to stop, for a new image) is over."""
+    starting = Starting(tmp_path, Failing(StartError("executable file not found")), whole=True, restartPolicy="Never")
+    starting.hosted.seen.lives["main"] = Life(started=True, stopping=Stopping(0.0, 0.0, killed=True))
+    await starting.containers.start(Start("main", 1, 0))
+    assert starting.hosted.seen.life("main") == Life()
