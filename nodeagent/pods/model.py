@@ -8,6 +8,10 @@ from typing import Any, Literal
 Hook = Literal["", "running", "done"]
 
 
+# Under this name in `Seen.problems`: what an ended pod held could not be given back. No container is called so.
+RELEASE = "/release"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One run of a container. `number` is its restart count; `streak` counts quick failures before it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from nodeagent.network.seam import HostPort, NetworkError
 from nodeagent.pods import etcfiles
-from nodeagent.pods.hosted import HostedPod, log
+from nodeagent.pods.hosted import HostedPod
 from nodeagent.pods.hostnames import HostnameError
 from nodeagent.resources import pod_limits
 from nodeagent.runtime.cgroups import Limits
@@ -83,13 +83,11 @@ class Sandbox:
             hosted.event("DNSConfigForming", text, warning=True)
 
     async def release(self) -> None:
-        """Give back network, address and namespaces. Having none is no error."""
+        """Give back network, address and namespaces, the address last: until then packets to it are for this pod. Having
+        none is no error. Raises NetworkError, StartError."""
         hosted = self._hosted
-        try:
-            await hosted.s.network.detach(hosted.uid)
-            await hosted.runtime.remove_sandbox(self._folder)
-        except (NetworkError, StartError) as error:
-            log.warning("release_failed pod=%s error=%s", hosted.uid, error)
+        await hosted.s.network.detach(hosted.uid)
+        await hosted.runtime.remove_sandbox(self._folder)
         ipam = hosted.s.ipam()
         if ipam is not None:
             ipam.release(hosted.uid)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodeagent.pods.endings import MINIMUM_GRACE, Ending, due, ending, next_wave
-from nodeagent.pods.model import Attempt, Life, Policy, Seen, Stopping
+from nodeagent.pods.model import RELEASE, Attempt, Life, Policy, Seen, Stopping
 from nodeagent.pods.restarts import begun, done, outcome, passed, replaced, runs_again
 from pinnace.podspec import ephemeral, is_sidecar
 
@@ -208,7 +208,7 @@ def _end(pod: Any, end: Ending, seen: Seen, now: float) -> Step:
         return held
     if end.remove:
         return Teardown()
-    return Wait() if seen.released else Release()
+    return Wait() if seen.released else _unless_waiting(seen, RELEASE, now) or Release()
 
 
 def _stop_at(name: str, end: Ending, seen: Seen, now: float) -> Step:

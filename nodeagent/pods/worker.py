@@ -19,10 +19,10 @@ from nodeagent.pods import status as statuses
 from nodeagent.pods import steps
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.hosted import HostedPod, log
-from nodeagent.pods.model import Eviction, Problem, Seen
+from nodeagent.pods.model import RELEASE, Eviction, Problem, Seen
 from nodeagent.pods.sandboxes import Sandbox
 from nodeagent.pods.services import Services
-from nodeagent.runtime.seam import Handle
+from nodeagent.runtime.seam import Handle, StartError
 from nodeagent.runtime.select import NATIVE
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.content import VolumeError
@@ -191,7 +191,12 @@ class Worker:
     async def _release(self) -> None:
         """The pod has ended: its network, cgroup and volumes go (in memory or on disk, they are what an eviction wants
         back); its logs and bundles stay until it is deleted."""
-        await self._sandbox.release()
+        try:
+            await self._sandbox.release()
+        except (NetworkError, StartError) as error:
+            self._hosted.fail(RELEASE, "FailedKillPod", f"error killing pod: {error}")
+            return
+        self.seen.problems.pop(RELEASE, None)
         self._s.cgroups.remove(self._hosted.cgroup)
         try:
             await asyncio.to_thread(volumes.remove, self.folder / "volumes")
@@ -208,7 +213,7 @@ class Worker:
             try:
                 await self._remove_all()
                 break
-            except OSError as error:
+            except (OSError, NetworkError, StartError) as error:
                 log.warning("teardown_retry pod=%s try=%d error=%s", self.uid, number, error)
                 await self._s.clock.sleep(min(0.05 * 2**number, 5.0))
         else:

@@ -21,10 +21,11 @@ from pinnace.clock import VirtualClock
 
 @dataclass(slots=True)
 class FakeNetwork:
-    """Remembers who is attached; `fault` is what every call then fails with."""
+    """Remembers who is attached; `fault` is what every call then fails with, `faults` how many have."""
 
     attached: dict[str, str] = field(default_factory=dict)
     fault: str = ""
+    faults: int = 0
 
     async def setup(self, node: Node) -> None: ...
 
@@ -43,6 +44,7 @@ class FakeNetwork:
 
     def _check(self) -> None:
         if self.fault:
+            self.faults += 1
             raise NetworkError(self.fault)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-
 from nodeagent.images.store import Image
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.hosted import HostedPod

@@ -1,0 +1,100 @@
+"""A pod's worker when the node does not do what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodeagent.network.ipam import Ipam
+from nodeagent.network.seam import NetworkError
+from nodeagent.pods.model import Attempt
+from nodeagent.pods.worker import Worker
+from pinnace.clock import settle
+from tests.support.hosting import Host
+from tests.support.objects import pod
+
+
+class Ending:
+    """A pod whose only container has ended; it has an address."""
+
+    def __init__(self, folder: Path, **meta: Any) -> None:
+        self.host = Host(folder)
+        self.worker = Worker(self.host.services(), pod(meta={"uid": "u1", **meta}, restartPolicy="Never"))
+        seen = self.worker.seen
+        seen.volumes = seen.sandbox = True
+        seen.address = self.host.ipam.allocate("u1")
+        seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0),)
+        self.worker.folder.mkdir(parents=True)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(self.worker.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def after(self, seconds: float) -> None:
+        for _ in range(20):
+            # What it does in threads takes real time.
+            await asyncio.sleep(0.005)
+            await self.host.clock.advance(seconds / 20)
+            await settle()
+
+
+def free(ipam: Ipam, address: str) -> bool:
+    try:
+        ipam.hold("other", address)
+    except NetworkError:
+        return False
+    return True
+
+
+async def test_a_pod_is_not_gone_while_its_network_is_there(tmp_path: Path) -> None:
+    """Nor is its address another's."""
+    ending = Ending(tmp_path, deletionTimestamp="2001-01-01T00:00:00Z")
+    ending.host.network.fault = "netlink does not answer"
+    async with ending.working():
+        await ending.after(10)
+        assert not [removed for _, removed in ending.host.reports if removed]
+        assert not free(ending.host.ipam, ending.worker.seen.address)
+        ending.host.network.fault = ""
+        await ending.after(10)
+    assert [removed for _, removed in ending.host.reports if removed]
+    assert free(ending.host.ipam, ending.worker.seen.address)
+
+
+async def test_an_ended_pod_keeps_its_address_while_it_keeps_its_network(tmp_path: Path) -> None:
+    """It is tried again, and not without a pause."""
+    ending = Ending(tmp_path)
+    ending.host.network.fault = "netlink does not answer"
+    async with ending.working():
+        await ending.after(10)
+        assert not ending.worker.over()
+        assert ending.host.reports[-1][0].phase == "Succeeded"
+        assert not free(ending.host.ipam, ending.worker.seen.address)
+        assert ending.host.network.faults < 5
+        ending.host.network.fault = ""
+        ending.worker.nudge()
+        await ending.after(1)
+    assert ending.worker.over()
+    assert free(ending.host.ipam, ending.worker.seen.address)
+
+
+@pytest.mark.parametrize("grace", [0.0, 30.0])
+async def test_a_pod_is_evicted_though_that_cannot_be_booked(tmp_path: Path, grace: float) -> None:
+    """A full disk is what it is evicted for."""
+    ending = Ending(tmp_path)
+    ending.worker.seen.attempts.clear()
+    ending.worker.seen.sandbox = False
+    (tmp_path / "pods/u1/eviction.json").mkdir(parents=True)
+    ending.worker.evict(reason="Evicted", message="the node is low on disk", grace=grace)
+    async with ending.working():
+        await ending.after(1)
+    assert ending.host.reports[-1][0].reason == "Evicted"
