@@ -2,6 +2,7 @@
 
     pod.pb                            the pod as last assigned
     sandbox.json                      when it began, its address, whether it was given back, the handler of its runtime
+    status.pb                         the pod's status as reported last: conditions keep their times
     sandbox-made                      nothing of the sandbox is missing
     eviction.json                     the node ends the pod, and why
     containers/NAME/NUMBER/           a bundle; of ours in it: attempt.json, life.json

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from pinnace import kinds, pki
+from pinnace.core.v1 import pod_pb2
 
 log = logging.getLogger("pinnace.pods")
 
@@ -20,6 +21,13 @@ def write(path: Path, data: bytes, *, sync: bool = True) -> None:
         pki.write_private(path, data, sync=sync)
     except OSError as error:
         log.error("not_kept path=%s error=%s", path, error)
+
+
+def status(path: Path) -> Any | None:
+    """The pod status in a file; None when it is absent or torn."""
+    with contextlib.suppress(FileNotFoundError, DecodeError):
+        return pod_pb2.PodStatus.FromString(path.read_bytes())
+    return None
 
 
 def pod(path: Path) -> Any:

@@ -15,8 +15,8 @@ from typing import Any
 from nodeagent import trees
 from nodeagent.eviction.usage import Place
 from nodeagent.network.seam import NetworkError
+from nodeagent.pods import kept, steps
 from nodeagent.pods import status as statuses
-from nodeagent.pods import steps
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.hosted import HostedPod, log
 from nodeagent.pods.model import RELEASE, Eviction, Problem, Seen
@@ -40,6 +40,7 @@ class Worker:
         self.folder = self._hosted.folder
         self.gone = False
         self._reported: Any = None
+        self._kept = self.folder / "status.pb"
         self._recover()
 
     @property
@@ -144,12 +145,13 @@ class Worker:
         status = self._status()
         if status != self._reported:
             self._reported = status
+            kept.write(self._kept, status.SerializeToString(), sync=False)
             self._s.report(self.pod, status, False)
 
     def _status(self) -> Any:
         return statuses.pod_status(
             self.pod, gone=self.gone, seen=self.seen, now=self._s.clock.now(), host_ip=self._s.host_ip,
-            policy=self._s.policy, previous=self._reported or self.pod.status,
+            policy=self._s.policy, previous=self._reported or kept.status(self._kept) or self.pod.status,
         )  # fmt: skip
 
     async def _do(self, step: steps.Step) -> None:
@@ -238,6 +240,9 @@ class Worker:
         hosted = self._hosted
         record = hosted.journal.load_sandbox()
         hosted.seen.eviction = hosted.journal.load_eviction()
+        reported = kept.status(self._kept)
+        if reported is not None and reported.HasField("startTime"):
+            hosted.seen.started_at = float(reported.startTime.seconds)
         if record is None:
             return
         seen = hosted.seen

@@ -29,7 +29,7 @@ class Ending:
         seen.volumes = seen.sandbox = True
         seen.address = self.host.ipam.allocate("u1")
         seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0),)
-        self.worker.folder.mkdir(parents=True)
+        self.worker.folder.mkdir(parents=True, exist_ok=True)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -98,3 +98,20 @@ async def test_a_pod_is_evicted_though_that_cannot_be_booked(tmp_path: Path, gra
     async with ending.working():
         await ending.after(1)
     assert ending.host.reports[-1][0].reason == "Evicted"
+
+
+async def test_conditions_keep_their_times_when_the_agent_starts_again(tmp_path: Path) -> None:
+    """A Deployment's minReadySeconds are counted from there; and the pod began when it began."""
+    host = Host(tmp_path)
+    item = pod(meta={"uid": "u1"})
+    for _ in range(2):
+        worker = Worker(host.services(), item)
+        worker.reject(reason="OutOfcpu", message="no cpu")
+        task = asyncio.ensure_future(worker.run())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await host.clock.advance(100)
+    (first, _), (second, _) = host.reports
+    assert [c.lastTransitionTime for c in first.conditions] == [c.lastTransitionTime for c in second.conditions] != []
+    assert second.startTime == first.startTime
