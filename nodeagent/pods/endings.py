@@ -35,7 +35,7 @@ def ending(pod: Any, *, gone: bool, seen: Seen, now: float) -> Ending | None:
         # No longer assigned means deleted by force: nobody waits for it.
         return Ending(now, remove=True, graceful=False)
     if meta.deletionTimestamp.seconds:
-        deadline = float(meta.deletionTimestamp.seconds)
+        deadline = float(meta.deletionTimestamp.seconds) if seen.leaves_at is None else seen.leaves_at
         return Ending(deadline, remove=True, graceful=bool(meta.deletionGracePeriodSeconds))
     if seen.eviction is not None:
         found = seen.eviction

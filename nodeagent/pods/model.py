@@ -108,6 +108,8 @@ class Seen:
     lives: dict[str, Life] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
     eviction: Eviction | None = None
+    # When the time of a deleted pod is over, by this node's clock; its deletionTimestamp is by another's.
+    leaves_at: float | None = None
 
     def last(self, name: str) -> Attempt | None:
         attempts = self.attempts.get(name)

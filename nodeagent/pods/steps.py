@@ -153,8 +153,10 @@ def _advance(pod: Any, container: Any, seen: Seen, now: float, policy: Policy, *
         return _tend(pod, container, last, seen.life(container.name), now)
     if not again:
         return Wait()
-    ready = (last.finished_at or now) + (0.0 if replaced(container, seen) else policy.delay_after(last))
-    if ready > now:
+    ended = last.finished_at or now
+    ready = ended + (0.0 if replaced(container, seen) else policy.delay_after(last))
+    # An end in the future: the clock was set back, and to wait for it again could take for ever.
+    if ended <= now < ready:
         return Wait(ready)
     return held or Start(container.name, last.number + 1, policy.streak_after(last))
 

@@ -66,6 +66,8 @@ class Worker:
         if self._reported is not None and statuses.overridden(pod.status, self._reported):
             self._s.report(pod, self._reported, False)
         before, self._hosted.pod = self.pod.metadata, pod
+        if _deletion(pod.metadata) not in (None, _deletion(before)):
+            self.seen.leaves_at = self._s.clock.now() + pod.metadata.deletionGracePeriodSeconds
         if (before.labels, before.annotations) != (pod.metadata.labels, pod.metadata.annotations):
             self._hosted.mounter.refresh(pod)
         self._hosted.changed.set()
@@ -238,6 +240,9 @@ class Worker:
 
     def _recover(self) -> None:
         hosted = self._hosted
+        if (deletion := _deletion(self.pod.metadata)) is not None:
+            # It may have been told long ago.
+            hosted.seen.leaves_at = min(float(deletion[0]), self._s.clock.now() + deletion[1])
         record = hosted.journal.load_sandbox()
         hosted.seen.eviction = hosted.journal.load_eviction()
         reported = kept.status(self._kept)
@@ -256,3 +261,8 @@ class Worker:
         if seen.sandbox and not seen.released:
             self._sandbox.resume()
         self._containers.recover()
+
+
+def _deletion(meta: Any) -> tuple[int, int] | None:
+    """When a deleted pod is to be gone, by the control plane's clock, and how long it has from when it is told."""
+    return (meta.deletionTimestamp.seconds, meta.deletionGracePeriodSeconds) if meta.deletionTimestamp.seconds else None

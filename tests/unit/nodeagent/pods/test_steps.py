@@ -235,6 +235,13 @@ def test_a_container_that_ended_by_itself_is_not_revived_by_a_new_image() -> Non
     assert step(pod(restartPolicy="Never"), seen(ran(code=0, image="busybox:old"))) == Release()
 
 
+def test_a_clock_that_was_set_back_holds_up_no_restart() -> None:
+    """A back-off is from an end in the past."""
+    view = seen(ran(code=1, streak=3))
+    assert isinstance(step(pod(), view), Wait)
+    assert step(pod(), view, T0 - 3600) == Start("main", 1, 4)
+
+
 def test_a_finished_pod_is_released_once() -> None:
     """Its network goes back; then nothing is left to do."""
     subject = pod(restartPolicy="Never")

@@ -12,6 +12,7 @@ import pytest
 
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.seam import NetworkError
+from nodeagent.pods.endings import ending
 from nodeagent.pods.model import Attempt
 from nodeagent.pods.worker import Worker
 from pinnace.clock import settle
@@ -115,3 +116,29 @@ async def test_conditions_keep_their_times_when_the_agent_starts_again(tmp_path:
     (first, _), (second, _) = host.reports
     assert [c.lastTransitionTime for c in first.conditions] == [c.lastTransitionTime for c in second.conditions] != []
     assert second.startTime == first.startTime
+
+
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
+async def test_a_deleted_pod_has_its_grace_whatever_the_control_planes_clock_says(tmp_path: Path, skew: int) -> None:
+    """As with kubelet, it counts from when the node is told; a shorter one from when that is told."""
+    host = Host(tmp_path)
+    worker = Worker(host.services(), pod(meta={"uid": "u1"}))
+    worker.seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
+    for grace in (30, 30, 10):
+        item = pod(meta={"uid": "u1", "deletionGracePeriodSeconds": grace})
+        item.metadata.deletionTimestamp.seconds = int(host.clock.now()) + skew + grace
+        worker.update(item)
+        found = ending(worker.pod, gone=False, seen=worker.seen, now=host.clock.now())
+        assert found is not None
+        assert found.deadline == host.clock.now() + grace
+
+
+async def test_a_new_agent_gives_a_deleted_pod_no_more_than_its_grace(tmp_path: Path) -> None:
+    """Nobody knows when the one before it was told."""
+    host = Host(tmp_path)
+    item = pod(meta={"uid": "u1", "deletionGracePeriodSeconds": 30})
+    for left, expected in ((10, 10), (3600, 30)):
+        item.metadata.deletionTimestamp.seconds = int(host.clock.now()) + left
+        found = ending(item, gone=False, seen=Worker(host.services(), item).seen, now=host.clock.now())
+        assert found is not None
+        assert found.deadline == host.clock.now() + expected
