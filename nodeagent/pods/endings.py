@@ -36,7 +36,10 @@ def ending(pod: Any, *, gone: bool, seen: Seen, now: float) -> Ending | None:
         return Ending(now, remove=True, graceful=False)
     if meta.deletionTimestamp.seconds:
         deadline = float(meta.deletionTimestamp.seconds) if seen.leaves_at is None else seen.leaves_at
-        return Ending(deadline, remove=True, graceful=bool(meta.deletionGracePeriodSeconds))
+        # The node's decision shortens it: it may be short of what the pod holds.
+        evicted = deadline if seen.eviction is None else seen.eviction.deadline
+        graceful = bool(meta.deletionGracePeriodSeconds) and evicted > 0
+        return Ending(min(deadline, evicted), remove=True, graceful=graceful)
     if seen.eviction is not None:
         found = seen.eviction
         return Ending(found.deadline, False, found.reason, found.message, graceful=found.deadline > 0)

@@ -456,3 +456,16 @@ def test_a_containers_own_policy_and_rules_come_before_the_pods(own: dict[str, A
     subject = pod("web", {"name": "main", "image": "busybox", **own}, "other")
     taken = step(subject, seen(ran(code=code), ran("other")))
     assert taken == (Start("main", 1, 1) if again else Wait())
+
+
+@pytest.mark.parametrize(
+    ("eviction", "expected"),
+    [
+        (Eviction("Evicted", "low on memory", 0.0), Kill("main")),
+        (Eviction("Evicted", "low on memory", T0 + 10), Wait(T0 + 10)),
+        (Eviction("Evicted", "low on memory", T0 + 900), Wait(T0 + 600)),
+    ],
+)
+def test_an_eviction_shortens_a_deletion(eviction: Eviction, expected: Step) -> None:
+    """A node that is short of memory does not wait for what is on its way out with ten minutes of grace."""
+    assert step(deleted(pod(), T0 + 600), seen(ran(), lives=told(T0 + 600), eviction=eviction)) == expected
