@@ -45,7 +45,8 @@ class Mirrors:
                 await self._ask(list(statics.wanted.values()))
             idle = self._files is None and statics.agree()
             try:
-                await asyncio.wait_for(statics.changed.wait(), None if idle else LOOK_EVERY)
+                async with asyncio.timeout(None if idle else LOOK_EVERY):
+                    await statics.changed.wait()
             except TimeoutError:
                 pass
 

@@ -46,7 +46,8 @@ class NodeStatus:
         """Until cancelled. The first status goes with the session's hello."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), self._every)
+                async with asyncio.timeout(self._every):
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

@@ -54,7 +54,8 @@ class Switchboard:
             if not self._offer(node, nodes_pb2.StreamOffer(id=id_, open=opening)):
                 raise Unavailable(f'the agent of node "{node}" is not connected to this control plane')
             try:
-                await asyncio.wait_for(carried.answered.wait(), ANSWER_WITHIN)
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    await carried.answered.wait()
             except TimeoutError:
                 raise Unavailable(f'the agent of node "{node}" did not answer within {ANSWER_WITHIN:.0f} s') from None
             if frames is not None:

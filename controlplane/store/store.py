@@ -343,7 +343,8 @@ class Store:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((revision, waiter))
         try:
-            await asyncio.wait_for(waiter, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await waiter
         except TimeoutError:
             raise Timeout("the store did not catch up in time") from None
 

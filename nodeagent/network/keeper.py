@@ -60,7 +60,8 @@ class NetworkKeeper:
         while True:
             delay = await self._sync()
             try:
-                await asyncio.wait_for(self._changed.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()

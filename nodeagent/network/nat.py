@@ -119,7 +119,8 @@ async def _nft(payload: bytes) -> None:
     except FileNotFoundError:
         raise NetworkError("nft is missing (Debian: apt-get install nftables)") from None
     try:
-        output, _ = await asyncio.wait_for(process.communicate(payload), DEADLINE)
+        async with asyncio.timeout(DEADLINE):
+            output, _ = await process.communicate(payload)
     except TimeoutError:
         process.kill()
         raise NetworkError(f"nft did not end within {DEADLINE:.0f} s") from None

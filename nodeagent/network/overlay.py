@@ -41,7 +41,8 @@ class OverlayNetwork:
             return work(self._netlink)
 
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, visit), DEADLINE)
+            async with asyncio.timeout(DEADLINE):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, visit)
         except TimeoutError:
             raise NetworkError(f"the kernel did not answer within {DEADLINE:.0f} s") from None
 

@@ -141,7 +141,8 @@ class Worker:
             return
         with contextlib.suppress(TimeoutError):
             # A moment more than asked, so that the deadline has passed when we look again.
-            await asyncio.wait_for(self._hosted.changed.wait(), max(until - self._s.clock.now(), 0) + 0.005)
+            async with asyncio.timeout(max(until - self._s.clock.now(), 0) + 0.005):
+                await self._hosted.changed.wait()
 
     def _publish(self) -> None:
         status = self._status()

@@ -61,7 +61,8 @@ async def check(handler: Any, target: Target, within: float) -> Result:
         if kind == "sleep":
             await asyncio.sleep(handler.sleep.seconds)
             return Result(True)
-        return await asyncio.wait_for(_CHECKS[kind](getattr(handler, kind), target), within)
+        async with asyncio.timeout(within):
+            return await _CHECKS[kind](getattr(handler, kind), target)
     except TimeoutError:
         return Result(False, f"{_WORDS[kind]}: no answer within {within:g} s")
     except (OSError, h11.ProtocolError, BadPort, RuntimeError, ValueError, OverflowError) as error:
@@ -109,7 +110,8 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]
     finally:
         writer.close()
         with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(writer.wait_closed(), 1.0)
+            async with asyncio.timeout(1.0):
+                await writer.wait_closed()
 
 
 async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

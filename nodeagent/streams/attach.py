@@ -115,7 +115,8 @@ class AttachStreams:
 
     async def _end(self, handle: Handle) -> Exit:
         try:
-            return await asyncio.wait_for(self._runtime.wait(handle), END_WITHIN)
+            async with asyncio.timeout(END_WITHIN):
+                return await self._runtime.wait(handle)
         except TimeoutError:
             raise Internal("the container's monitor hung up while the container went on") from None
 

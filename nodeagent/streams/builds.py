@@ -66,7 +66,8 @@ class BuildStreams:
         async def say(text: bytes) -> None:
             for start in range(0, len(text), CHUNK):
                 try:
-                    await asyncio.wait_for(outgoing.put(Frame(stdout=text[start : start + CHUNK])), TAKEN_WITHIN)
+                    async with asyncio.timeout(TAKEN_WITHIN):
+                        await outgoing.put(Frame(stdout=text[start : start + CHUNK]))
                 except TimeoutError:
                     raise BuildError(f"the client has not read the output for {TAKEN_WITHIN:.0f} s") from None
 
@@ -152,7 +153,8 @@ async def _take_context(folder: Path, incoming: AsyncIterator[Any]) -> None:
 async def _piece(incoming: AsyncIterator[Any]) -> Any:
     """The next frame, None at the end."""
     try:
-        return await asyncio.wait_for(anext(incoming, None), PIECE_WITHIN)
+        async with asyncio.timeout(PIECE_WITHIN):
+            return await anext(incoming, None)
     except TimeoutError:
         raise BadRequest(f"nothing of the context came for {PIECE_WITHIN:.0f} s") from None
 

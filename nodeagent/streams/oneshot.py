@@ -39,7 +39,8 @@ async def run_in(
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:
         running = runtime.exec(handle, ExecConfig(command), (null, collected.write_end, collected.write_end))
-        code, timed_out = await asyncio.wait_for(running, timeout), False
+        async with asyncio.timeout(timeout):
+            code, timed_out = await running, False
     except TimeoutError:
         code, timed_out = TIMED_OUT, True
     finally:
@@ -73,7 +74,8 @@ class _Output:
         """What was written. Safe to cancel: nothing stays open."""
         os.close(self.write_end)
         try:
-            await asyncio.wait_for(self._dry.wait(), DRAIN)
+            async with asyncio.timeout(DRAIN):
+                await self._dry.wait()
         except TimeoutError:
             pass
         finally:

@@ -89,4 +89,5 @@ async def _monitors_ended(node: Node, folder: Path) -> None:
         if isinstance(found, Handle):
             await kill(node, name_of(folder))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(node.runtime.wait(found), GONE_WITHIN)
+                async with asyncio.timeout(GONE_WITHIN):
+                    await node.runtime.wait(found)

@@ -138,7 +138,8 @@ class Runner:
 
     async def _ended(self, handle: Handle, ended: asyncio.Event, deadline: float) -> Exit:
         try:
-            return await asyncio.wait_for(self._node.runtime.wait(handle), deadline)
+            async with asyncio.timeout(deadline):
+                return await self._node.runtime.wait(handle)
         except TimeoutError:
             raise BuildError(f"it did not end within {deadline:.0f} s") from None
         finally:

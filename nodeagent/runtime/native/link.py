@@ -49,7 +49,8 @@ class LauncherLink:
         self._answers[number] = answer
         try:
             await self._send(payload, descriptors)
-            result = await asyncio.wait_for(answer, ANSWER_WITHIN)
+            async with asyncio.timeout(ANSWER_WITHIN):
+                result = await answer
         except TimeoutError:
             raise RuntimeLost(f"the launcher did not answer within {ANSWER_WITHIN:.0f} s") from None
         finally:

@@ -16,6 +16,7 @@ from nodeagent.pods.endings import ending
 from nodeagent.pods.model import Attempt
 from nodeagent.pods.worker import Worker
 from pinnace.clock import settle
+from tests.support.cancelling import heeded
 from tests.support.hosting import Host
 from tests.support.objects import pod
 
@@ -142,3 +143,15 @@ async def test_a_new_agent_gives_a_deleted_pod_no_more_than_its_grace(tmp_path: 
         found = ending(item, gone=False, seen=Worker(host.services(), item).seen, now=host.clock.now())
         assert found is not None
         assert found.deadline == host.clock.now() + expected
+
+
+async def test_a_worker_that_is_told_to_stop_while_it_wakes_stops(tmp_path: Path) -> None:
+    """An agent that ends waits for its workers."""
+    worker = Worker(Host(tmp_path).services(), pod(meta={"uid": "u1"}))
+
+    async def woken() -> None:
+        worker._hosted.changed.clear()
+        asyncio.get_running_loop().call_soon(worker.nudge)
+        await worker._wait(worker._s.clock.now() + 60)
+
+    assert await heeded(woken)

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from nodeagent.probes.checks import Result, Target, check
 from pinnace import codec, pki
 from pinnace.core.v1 import container_pb2
+from tests.support.cancelling import heeded
 from tests.support.objects import container
 
 Answer = Callable[[str, dict[str, str]], bytes]
@@ -231,3 +232,10 @@ async def test_http_is_sent_as_utf_8(serve: Any) -> None:
     port = await serve(lambda path, headers: response(200 if (path, headers["x"]) == ("/%C3%A4?a=%20", "\xe4") else 400))
     asked = handler("httpGet", port=port, path="/\xe4?a= ", httpHeaders=[{"name": "X", "value": "\xe4"}])
     assert await check(asked, target(), 5) == Result(True)
+
+
+@pytest.mark.parametrize("kind", ["httpGet", "tcpSocket"])
+async def test_a_check_that_is_cancelled_ends(serve: Any, kind: str) -> None:
+    """Also in the moment in which it is answered: its container has ended then, and it would be asked about the next."""
+    port = await serve(lambda path, headers: response(200))
+    assert await heeded(lambda: check(handler(kind, port=port), target(), 5))
