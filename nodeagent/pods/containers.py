@@ -187,6 +187,8 @@ class Containers:
         self.lives.end(name)
         self._note_end(name, int(handle.bundle.name), exit_)
         hosted.s.cgroups.remove(path)
+        # In a thread: it may have left a million files. Before the worker looks, whose teardown would delete them too.
+        await asyncio.to_thread(_clean, handle.bundle)
         hosted.changed.set()
 
     def _note_end(self, name: str, number: int, exit_: Exit) -> None:
@@ -198,10 +200,6 @@ class Containers:
         )
         with contextlib.suppress(OSError):
             hosted.journal.save_attempt(hosted.seen.attempts[name][-1])
-        # The writable layer is of no use any more; what logs and status need stays.
-        for part in ("upper", "work", "rootfs"):
-            with contextlib.suppress(OSError):
-                trees.remove(bundle / part)
         self._say_back_off(name, exit_)
 
     def _say_back_off(self, name: str, exit_: Exit) -> None:
@@ -245,10 +243,18 @@ class Containers:
             return
         self._hosted.seen.lives[attempt.name] = life
         self._note_end(attempt.name, attempt.number, found)
+        _clean(bundle)
 
 
 def _name(item: Any) -> str:
     return str(item.ephemeralContainerCommon.name)
+
+
+def _clean(bundle: Path) -> None:
+    """The writable layer of a container that has ended is of no use any more; what logs and status need stays."""
+    for part in ("upper", "work", "rootfs"):
+        with contextlib.suppress(OSError):
+            trees.remove(bundle / part)
 
 
 def _ended(attempt: Attempt, exit_: Exit, message: str) -> Attempt:

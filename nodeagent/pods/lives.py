@@ -139,10 +139,15 @@ class Lives:
         prober = Prober(
             self._target(name), self._hosted.s.clock,
             changed=lambda **fields: self._change(name, **fields),
-            unhealthy=lambda message: self._hosted.event("Unhealthy", message, warning=True),
+            unhealthy=lambda message: self._unhealthy(name, message),
         )  # fmt: skip
         started = self._hosted.seen.life(name).started
         await prober.run(last.started_at or self._hosted.s.clock.now(), started=started)
+
+    def _unhealthy(self, name: str, message: str) -> None:
+        # One that was told to stop is to become so.
+        if self._hosted.seen.life(name).stopping is None:
+            self._hosted.event("Unhealthy", message, warning=True)
 
     def _target(self, name: str) -> Target:
         async def run(command: list[str], within: float) -> tuple[int, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from nodeagent.images.store import Image
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.hosted import HostedPod
-from nodeagent.pods.model import Life, Stopping
+from nodeagent.pods.model import Attempt, Life, Stopping
 from nodeagent.pods.steps import Start, next_step
 from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, SandboxConfig, StartError
 from tests.support.hosting import Host
@@ -112,3 +113,28 @@ async def test_a_failed_start_is_a_run_of_its_own(tmp_path: Path) -> None:
     starting.hosted.seen.lives["main"] = Life(started=True, stopping=Stopping(0.0, 0.0, killed=True))
     await starting.containers.start(Start("main", 1, 0))
     assert starting.hosted.seen.life("main") == Life()
+
+
+class Ended(Failing):
+    """A runtime whose container has ended."""
+
+    async def wait(self, handle: Handle) -> Exit:
+        return Exit(0, 2.0)
+
+
+async def test_what_a_container_wrote_is_deleted_beside_the_loop(tmp_path: Path) -> None:
+    """It may be a million files, and every other pod of the node would wait."""
+    starting = Starting(tmp_path, Ended(StartError("")), whole=True, restartPolicy="Never")
+    bundle = starting.hosted.journal.bundle("main", 0)
+    (bundle / "upper").mkdir(parents=True)
+    for number in range(200):
+        (bundle / f"upper/{number}").touch()
+    starting.hosted.seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
+    starting.containers._follow(Handle(bundle, 1, 1, 1, 1, 1.0), "main")
+    went_on = 0
+    async with asyncio.timeout(10):
+        while (bundle / "upper").exists():
+            await asyncio.sleep(0)
+            last = starting.hosted.seen.last("main")
+            went_on += last is not None and not last.running and (bundle / "upper").exists()
+    assert went_on

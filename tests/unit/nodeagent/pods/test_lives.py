@@ -19,7 +19,7 @@ from nodeagent.runtime.native.processes import start_time
 from nodeagent.runtime.seam import Handle
 from pinnace.clock import settle
 from tests.support.hosting import Host
-from tests.support.objects import pod
+from tests.support.objects import container, pod
 
 
 @pytest.fixture
@@ -37,9 +37,10 @@ def program() -> Iterator[subprocess.Popen[bytes]]:
 class Run:
     """A container of a pod that was deleted with no time left."""
 
-    def __init__(self, folder: Path, program: subprocess.Popen[bytes], **spec: Any) -> None:
+    def __init__(self, folder: Path, program: subprocess.Popen[bytes], *containers: Any) -> None:
         self.host = Host(folder)
-        item = pod(meta={"uid": "u1", "deletionTimestamp": "2001-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30}, **spec)
+        deleted = {"deletionTimestamp": "2001-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30}
+        item = pod("web", *containers, meta={"uid": "u1", **deleted})
         self.hosted = HostedPod(self.host.services(), item)
         self.lives = Lives(self.hosted)
         attempt = Attempt("main", 0, "busybox", started_at=self.host.clock.now())
@@ -99,3 +100,17 @@ async def test_a_prober_that_fails_is_not_lost(tmp_path: Path, program: subproce
 
 async def failing() -> None:
     raise ValueError("a fault of ours")
+
+
+async def test_a_container_that_is_told_to_stop_is_not_said_to_be_unhealthy(
+    tmp_path: Path, program: subprocess.Popen[bytes]
+) -> None:
+    """That its probes fail then is what was asked for."""
+    run = Run(tmp_path, program, container("main", livenessProbe={"tcpSocket": {"port": 1}, "failureThreshold": 1}))
+    run.lives.resume("main", run.handle, Life())
+    run.lives.terminate("main", Stopping(run.host.clock.now() + 30, 0.0))
+    for _ in range(50):
+        await asyncio.sleep(0.01)
+        await run.host.clock.advance(1)
+    run.lives.close()
+    assert run.host.events == []
