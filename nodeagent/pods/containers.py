@@ -35,7 +35,7 @@ class Containers:
         self._whole = whole
         self.lives = Lives(hosted)
         self._waits: dict[str, asyncio.Task[None]] = {}
-        self._images = PodImages(
+        self.images = PodImages(
             hosted.s.puller, hosted.s.clock, policy=hosted.s.policy, wake=self._pulled,
             event=lambda reason, message, warning: hosted.event(reason, message, warning=warning),
         )  # fmt: skip
@@ -43,7 +43,7 @@ class Containers:
     def close(self) -> None:
         """Stop watching. The containers go on."""
         self.lives.close()
-        self._images.close()
+        self.images.close()
         for task in self._waits.values():
             task.cancel()
 
@@ -98,7 +98,7 @@ class Containers:
     def _image(self, container: Any) -> Image | None:
         """The image, or None while it is on its way or cannot be had: the problem says which."""
         hosted, policy = self._hosted, container.imagePullPolicy
-        found = self._images.get(container.name, container.image, policy=policy, pod=hosted.pod, lookup=hosted.lookup)
+        found = self.images.get(container.name, container.image, policy=policy, pod=hosted.pod, lookup=hosted.lookup)
         if isinstance(found, Problem):
             hosted.seen.problems[container.name] = found
             return None
@@ -107,7 +107,7 @@ class Containers:
     def volume_layers(self) -> dict[str, tuple[str, ...]] | Problem:
         """The layers of image volumes that are still to be mounted, or why they are not here yet."""
         hosted = self._hosted
-        found = self._images.for_volumes(hosted.mounter.missing_images(hosted.pod), pod=hosted.pod, lookup=hosted.lookup)
+        found = self.images.for_volumes(hosted.mounter.missing_images(hosted.pod), pod=hosted.pod, lookup=hosted.lookup)
         return found if isinstance(found, Problem) else {name: hosted.s.images.lower_dirs(i) for name, i in found.items()}
 
     def _pulled(self, name: str) -> None:

@@ -195,7 +195,8 @@ class Worker:
 
     async def _release(self) -> None:
         """The pod has ended: its network, cgroup and volumes go (in memory or on disk, they are what an eviction wants
-        back); its logs and bundles stay until it is deleted."""
+        back); its logs and bundles stay until it is deleted. Nothing is pulled for it any more."""
+        self._containers.images.close()
         try:
             await self._sandbox.release()
         except (NetworkError, StartError) as error:

@@ -155,3 +155,38 @@ async def test_a_worker_that_is_told_to_stop_while_it_wakes_stops(tmp_path: Path
         await worker._wait(worker._s.clock.now() + 60)
 
     assert await heeded(woken)
+
+
+class Pulling:
+    """A puller whose pulls do not end; `pulls` are those under way."""
+
+    def __init__(self) -> None:
+        self.pulls = 0
+
+    def local(self, reference: str, policy: str) -> None:
+        return None
+
+    async def ensure(self, reference: str, policy: str, credentials: Any, say: Any) -> None:
+        self.pulls += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.pulls -= 1
+
+
+async def test_an_evicted_pod_pulls_no_longer(tmp_path: Path) -> None:
+    """Its image may be what fills the disk."""
+    host, puller = Host(tmp_path), Pulling()
+    worker = Worker(host.services(puller=puller), pod(meta={"uid": "u1"}))
+    worker.seen.volumes = worker.seen.sandbox = True
+    task = asyncio.ensure_future(worker.run())
+    await settle()
+    assert puller.pulls == 1
+    worker.evict(reason="Evicted", message="the node is low on disk", grace=0)
+    async with asyncio.timeout(5):
+        while not worker.over():
+            await asyncio.sleep(0.01)
+    await settle()
+    assert puller.pulls == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
