@@ -127,7 +127,7 @@ async def test_what_a_container_wrote_is_deleted_beside_the_loop(tmp_path: Path)
     starting = Starting(tmp_path, Ended(StartError("")), whole=True, restartPolicy="Never")
     bundle = starting.hosted.journal.bundle("main", 0)
     (bundle / "upper").mkdir(parents=True)
-    for number in range(200):
+    for number in range(5000):
         (bundle / f"upper/{number}").touch()
     starting.hosted.seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
     starting.containers._follow(Handle(bundle, 1, 1, 1, 1, 1.0), "main")
