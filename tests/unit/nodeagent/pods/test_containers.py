@@ -138,3 +138,32 @@ async def test_what_a_container_wrote_is_deleted_beside_the_loop(tmp_path: Path)
             last = starting.hosted.seen.last("main")
             went_on += last is not None and not last.running and (bundle / "upper").exists()
     assert went_on
+
+
+class Brief(Failing):
+    """A runtime whose containers end at once."""
+
+    async def start(self, bundle: Path) -> Handle:
+        (bundle / "upper").mkdir()
+        return Handle(bundle, 1, 1, 1, 1, 1.0)
+
+    async def wait(self, handle: Handle) -> Exit:
+        return Exit(1, 2.0)
+
+
+async def test_a_container_that_is_restarted_often_leaves_no_more_than_two_runs(tmp_path: Path) -> None:
+    """In memory, on disk, and among the tasks."""
+    starting = Starting(tmp_path, Brief(StartError("")), whole=True)
+    before = len(asyncio.all_tasks())
+    for number in range(30):
+        await starting.containers.start(Start("main", number, 0))
+        (starting.hosted.logs / "main" / f"{number}.log").touch()
+        await starting.hosted.changed.wait()
+        starting.hosted.changed.clear()
+        await asyncio.sleep(0.01)
+    assert sorted(path.name for path in starting.hosted.folder.glob("containers/main/*")) == ["28", "29"]
+    assert sorted(path.name for path in starting.hosted.logs.glob("main/*")) == ["28.log", "29.log"]
+    assert not list(starting.hosted.folder.glob("containers/main/*/upper"))
+    assert len(starting.hosted.seen.attempts["main"]) == 2
+    assert not starting.containers.lives._tasks
+    assert len(asyncio.all_tasks()) == before
