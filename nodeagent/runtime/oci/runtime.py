@@ -27,7 +27,7 @@ from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.oci import filters
 from nodeagent.runtime.oci.spec import Layout, refuse, spec
 from nodeagent.runtime.oci.starter import DELETE_WITHIN, ENVIRONMENT
-from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig
+from nodeagent.runtime.seam import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig
 from pinnace import pki
 
 log = logging.getLogger("pinnace.oci")
@@ -54,7 +54,13 @@ class OciRuntime:
         refuse(config)
         await asyncio.to_thread(self._write, bundle, config)
         how = {"binary": str(self._binary), "root": str(self._root), "id": _id(bundle)}
-        return await self._native.launch(bundle, {"oci": how})
+        try:
+            return await self._native.launch(bundle, {"oci": how})
+        except RuntimeLost:
+            if (self._root / _id(bundle)).exists():
+                # Its monitor was killed before it could; the next start of this bundle has the same name.
+                await asyncio.to_thread(self._forget, bundle)
+            raise
 
     def _write(self, bundle: Path, config: dict[str, Any]) -> None:
         folder = bundle / "oci"
