@@ -216,12 +216,12 @@ class Containers:
 
     # After a restart of the agent
 
-    def recover(self) -> None:
+    async def recover(self) -> None:
         """Take up every attempt that is on disk."""
         for bundle in self._hosted.journal.bundles():
-            self._recover(bundle)
+            await self._recover(bundle)
 
-    def _recover(self, bundle: Path) -> None:
+    async def _recover(self, bundle: Path) -> None:
         attempt = self._hosted.journal.load_attempt(bundle)
         if attempt is None:
             discard(bundle)
@@ -231,7 +231,8 @@ class Containers:
             self._append(attempt)
             self._hosted.seen.lives[attempt.name] = life
             return
-        found = self._hosted.runtime.recover(bundle)
+        # In a thread: a start may be under way.
+        found = await asyncio.to_thread(self._hosted.runtime.recover, bundle)
         if found is None:
             discard(bundle)
             return

@@ -120,6 +120,7 @@ class Worker:
     async def run(self) -> None:
         """Work until the pod is gone from this node."""
         try:
+            await self._containers.recover()
             while True:
                 self._hosted.changed.clear()
                 self._hosted.check()
@@ -262,7 +263,6 @@ class Worker:
         seen.sandbox = self._sandbox.whole()
         if seen.sandbox and not seen.released:
             self._sandbox.resume()
-        self._containers.recover()
 
 
 def _deletion(meta: Any) -> tuple[int, int] | None:

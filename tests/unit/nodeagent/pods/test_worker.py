@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +15,11 @@ import pytest
 from nodeagent.network.ipam import Ipam
 from nodeagent.network.seam import NetworkError
 from nodeagent.pods.endings import ending
-from nodeagent.pods.model import Attempt
+from nodeagent.pods.journal import Journal
+from nodeagent.pods.model import Attempt, Seen
 from nodeagent.pods.worker import Worker
-from pinnace.clock import settle
+from nodeagent.runtime.native.runtime import NativeRuntime
+from pinnace.clock import VirtualClock, settle
 from tests.support.cancelling import heeded
 from tests.support.hosting import Host
 from tests.support.objects import pod
@@ -190,3 +194,28 @@ async def test_an_evicted_pod_pulls_no_longer(tmp_path: Path) -> None:
     assert puller.pulls == 0
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_start_that_is_under_way_holds_up_nobody_else(tmp_path: Path) -> None:
+    """An agent that starts again waits for its monitor (an OCI runtime may take most of a minute), but beside the loop."""
+    native = NativeRuntime(tmp_path / "native", VirtualClock())
+    host = Host(tmp_path, native)
+    journal = Journal(tmp_path / "pods/u1")
+    bundle = journal.bundle("main", 0)
+    bundle.mkdir(parents=True)
+    journal.save_attempt(Attempt("main", 0, "busybox"))
+    journal.save_sandbox(Seen(started_at=1.0), "native")
+    with open(bundle / "config.json", "w") as monitor:
+        fcntl.flock(monitor, fcntl.LOCK_EX)
+        started = threading.Timer(1.0, fcntl.flock, (monitor, fcntl.LOCK_UN))
+        started.start()
+        worker = Worker(host.services(puller=Pulling()), pod(meta={"uid": "u1"}))
+        task = asyncio.ensure_future(worker.run())
+        await asyncio.sleep(0.1)
+        assert started.is_alive()
+        await asyncio.to_thread(started.join)
+        async with asyncio.timeout(5):
+            while bundle.exists():
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
