@@ -31,6 +31,8 @@ class Config:
     # How often agents are heard, and after how long a silent one is NotReady.
     heartbeat: float = 4.0
     node_grace: float = 15.0
+    # Seconds that an event is kept after it last happened.
+    event_ttl: float = 3600.0
     # VXLAN network identifier and UDP port (4789 is IANA's).
     vni: int = 42
     vxlan_port: int = 4789
@@ -65,6 +67,7 @@ def parse(arguments: list[str]) -> Config:
     add("--advertise", default="", help="host name or address that agents dial (default: this host's)")
     add("--cluster-cidr", default="10.244.0.0/16", type=_network, help="all pod addresses (default %(default)s)")
     add("--node-bits", default=24, type=int, help="prefix length of a node's pod range (default %(default)s)")
+    add("--event-ttl", default=3600.0, type=float, help="seconds that an event is kept (default %(default)s)")
     add("--heartbeat", default=4.0, type=float, help="seconds between an agent's heartbeats (default %(default)s)")
     add("--node-grace", default=15.0, type=float, help="seconds until a silent node is NotReady (default %(default)s)")
     add("--vni", default=42, type=int, help="VXLAN network identifier (default %(default)s)")
@@ -83,7 +86,8 @@ def parse(arguments: list[str]) -> Config:
     return Config(
         state_dir=args.state_dir, store=args.store, listen=args.listen, web=args.web, socket=args.socket,
         advertise=args.advertise or _own_address(), cluster_cidr=args.cluster_cidr, node_bits=args.node_bits,
-        heartbeat=args.heartbeat, node_grace=args.node_grace, vni=args.vni, vxlan_port=args.vxlan_port,
+        heartbeat=args.heartbeat, node_grace=args.node_grace, event_ttl=args.event_ttl,
+        vni=args.vni, vxlan_port=args.vxlan_port,
         disabled=frozenset(args.disable_controller), scheduler="scheduler" not in args.disable_controller,
         log_level=args.log_level, join_tokens=args.join_tokens,
     )  # fmt: skip

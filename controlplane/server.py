@@ -35,7 +35,7 @@ from controlplane.election import Elector
 from controlplane.scheduler.service import Scheduler
 from controlplane.store import Backend, Store
 from controlplane.web import Request, Response, Route, Web
-from pinnace import kinds, pki, wire
+from pinnace import kinds, memory, pki, wire
 from pinnace.api.v1 import cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
 from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest
@@ -91,6 +91,7 @@ class ControlPlane:
                 scheduler = Scheduler(store, self._clock)
                 nodes = Nodes(store, self._clock, self._ids, self._settings(), files.ca)
                 tasks.append(group.create_task(nodes.run()))
+                tasks.append(group.create_task(memory.keep_trim(self._clock)))
                 tasks.append(group.create_task(self._lead(store, scheduler)))
                 server, web = await self._listen(store, scheduler, nodes, files)
                 ready.set()
@@ -137,7 +138,8 @@ class ControlPlane:
 
     def _controllers(self) -> list[Controller]:
         every: list[Controller] = [
-            NodeLifecycle(self._config.node_grace), TaintEviction(), Namespaces(), Garbage(), PodGC(), EventTTL(),
+            NodeLifecycle(self._config.node_grace), TaintEviction(), Namespaces(), Garbage(), PodGC(),
+            EventTTL(self._config.event_ttl),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in self._config.disabled]
 

@@ -10,9 +10,10 @@ import signal
 import sys
 from pathlib import Path
 
-from nodeagent import agent, config, flags, memory
+from nodeagent import agent, config, flags
 from nodeagent.images import flags as imageflags
 from nodeagent.pods.model import Policy
+from pinnace import memory
 from pinnace.clock import SystemClock, pause
 from pinnace.errors import ApiError, Unavailable
 

@@ -40,7 +40,7 @@ from nodeagent.streams.ports import PortStreams
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
 from nodeagent.streams.statstreams import StatStreams
-from pinnace import podresources
+from pinnace import memory, podresources
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock, RandomIds
 
@@ -89,6 +89,7 @@ class Agent:
                 group.create_task(Mirrors(files, self._pods, session.show, self._clock).run())
                 group.create_task(self._network.run())
                 group.create_task(images.gc.run())
+                group.create_task(memory.keep_trim(self._clock))
                 group.create_task(builds.clean())
                 group.create_task(session.run(hello, self._network.welcomed, self._pods.apply, streams))
         finally:

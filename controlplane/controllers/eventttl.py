@@ -1,4 +1,4 @@
-"""Forgets events an hour after they last happened. Root kind: Event."""
+"""Forgets events some time after they last happened. Root kind: Event."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from controlplane.controllers.runner import Requeue
 from controlplane.store import Event, Tx
 from pinnace import kinds
 
+# Seconds, as in Kubernetes.
 TTL = 3600.0
 
 
 class EventTTL:
     name = "eventttl"
+
+    def __init__(self, ttl: float = TTL) -> None:
+        self._ttl = ttl
 
     def keys(self, event: Event) -> Iterable[str]:
         if event.row.kind is kinds.EVENT and event.new is not None and event.old is None:
@@ -23,7 +27,7 @@ class EventTTL:
         event = tx.get(kinds.EVENT, namespace, name)
         if event is None:
             return None
-        left = event.lastTimestamp.seconds + TTL - now
+        left = event.lastTimestamp.seconds + self._ttl - now
         if left > 0:
             return Requeue(left)
         tx.delete(kinds.EVENT, namespace, name)

@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from nodeagent import memory, trees
+from nodeagent import trees
 from nodeagent.images import recipes
 from nodeagent.images.build import layertar
 from nodeagent.images.turns import Turns
 from nodeagent.images.unpack import MAX_BYTES, MAX_MEMBERS, unpack
+from pinnace import memory
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
 from pinnace.oci.compression import decompressed

@@ -24,6 +24,8 @@ from nodeagent.network.plan import Difference, Fdb, Neighbour, Route, Table
 from nodeagent.network.seam import NetworkError, Node
 
 BRIDGE = "pinnace0"
+# Uses of one socket.
+VISITS = 500
 _CLONE_NEWNET = 0x40000000
 _BLACKHOLE, _UNICAST = 6, 1
 # Marks our routes, so that nobody else's are touched (a free number of rt_protos).
@@ -85,13 +87,24 @@ class Netlink:
 
     def __init__(self) -> None:
         self._route: Any = IPRoute()
+        self._visits = 0
+
+    def visit(self) -> None:
+        """Before each use. pyroute2 keeps an acknowledgement of every link that was asked for, as long as its socket is
+        open: so that is a new one now and then."""
+        self._visits += 1
+        if self._visits % VISITS == 0:
+            self._route.close()
+            self._route = IPRoute()
 
     def close(self) -> None:
         self._route.close()
 
     def index(self, name: str) -> int | None:
-        found = self._route.link_lookup(ifname=name)
-        return int(found[0]) if found else None
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return None
 
     def underlay(self, address: str) -> tuple[str, int]:
         """Name and MTU of the device that has `address`. Raises NetworkError."""

@@ -38,6 +38,7 @@ class OverlayNetwork:
         def visit() -> T:
             if self._netlink is None:
                 self._netlink = Netlink()
+            self._netlink.visit()
             return work(self._netlink)
 
         try:

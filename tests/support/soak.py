@@ -198,7 +198,8 @@ def lab_states(folder: Path) -> list[Path]:
 
 def soak(folder: Path, seconds: float, seed: int) -> Report:
     """A lab, the soak, and the proof that nothing is left."""
-    with running("t-soak", folder, nodes=len(NODES)) as lab:
+    # Events are kept for an hour; what a soak makes of them is to be gone while it still looks.
+    with running("t-soak", folder, nodes=len(NODES), arguments=("--event-ttl=60",)) as lab:
         settle_in(lab)
         before = traces(lab)
         report = Soak(lab, seed).run(seconds)

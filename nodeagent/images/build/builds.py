@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from nodeagent import memory, trees
+from nodeagent import trees
 from nodeagent.images.build import leftovers
 from nodeagent.images.build.builder import Builder, Built, Find, Request
 from nodeagent.images.build.cache import BuildCache
@@ -21,7 +21,7 @@ from nodeagent.images.build.errors import BuildError
 from nodeagent.images.build.leftovers import Node
 from nodeagent.images.build.running import Say
 from nodeagent.images.store import Image, ImageStore
-from pinnace import pki
+from pinnace import memory, pki
 from pinnace.clock import Ids
 
 log = logging.getLogger("pinnace.build")
