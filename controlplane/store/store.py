@@ -27,8 +27,8 @@ _SYNC_KEY = ROOT + "sync"
 MAX_ATTEMPTS = 50
 # How long a writer waits for the mirror before it gives up, in seconds.
 PATIENCE = 10.0
-# History that watchers may start from, in events; and what a single watcher may be behind.
-HISTORY = 20_000
+# History that watchers may start from, in events: a kilobyte or two each; and what a single watcher may be behind.
+HISTORY = 5_000
 MAX_BEHIND = 5_000
 COMPACT_EVERY = 1_000
 MAX_GROUP = 200
