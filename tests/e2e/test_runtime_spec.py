@@ -5,7 +5,10 @@ Seen from inside, in an ordinary container and in one with a user namespace of i
 
 from __future__ import annotations
 
+import ctypes
 import resource
+import signal
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from nodeagent.runtime.cgroups import Limits
+from nodeagent.runtime.native import syscalls
 from nodeagent.runtime.native.capabilities import DEFAULT, NUMBERS, held, mask
 from nodeagent.runtime.seam import IdRange, SandboxConfig
 from tests.support.boxes import Boxes, boxes
@@ -110,8 +114,17 @@ ROWS = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def box() -> AsyncIterator[Boxes]:
-    async with boxes("t-spec") as found:
-        yield found
+    # Whoever starts an agent may ignore signals, and children inherit that: the usual ones, and those that glibc hides.
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    libc = ctypes.CDLL(None, use_errno=True)
+    ignore = ctypes.create_string_buffer(struct.pack("QQQQ", int(signal.SIG_IGN), 0, 0, 0), 32)
+    assert libc.syscall(syscalls._NR_RT_SIGACTION, 32, ignore, None, ctypes.c_size_t(8)) == 0
+    try:
+        async with boxes("t-spec") as found:
+            yield found
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        syscalls.default_action(32)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

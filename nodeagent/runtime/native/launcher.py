@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MAX_CLIENTS = 8
 # Milliseconds without a request before the fork that waits is replaced: not while the start that it does wants the cores.
 IDLE = 10
+# Signals whose action cannot be set, and those that Python has set for itself.
+_KEPT_SIGNALS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}
 # Requests that the keeper may have unanswered: what its socket holds, and some more.
 MAX_KEPT = 1024
 
@@ -200,6 +202,9 @@ def _listen(path: str) -> socket.socket:
 
 
 def main() -> None:
+    # Whoever started us may ignore signals (a shell does, for what runs in the background), and containers would inherit it.
+    for number in set(range(1, 65)) - _KEPT_SIGNALS:
+        sc.default_action(number)
     # The agent's death does not end the launcher, and its own end takes no container with it.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

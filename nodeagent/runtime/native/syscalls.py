@@ -50,6 +50,7 @@ CLOSE_RANGE_CLOEXEC = 4
 _MACHINE = os.uname().machine
 _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[_MACHINE]
 _NR_CAPSET = {"x86_64": 126, "aarch64": 91}[_MACHINE]
+_NR_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}[_MACHINE]
 _NR_KEYCTL = {"x86_64": 250, "aarch64": 219}[_MACHINE]
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 # linux/magic.h
@@ -217,6 +218,13 @@ def set_name(name: bytes) -> None:
     """What ps(1) shows of this process, at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name)
     prctl(PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def default_action(number: int) -> None:
+    """Take the default action for a signal, also for the two that glibc keeps for itself and hides."""
+    # struct sigaction of the kernel: handler SIG_DFL, no flags, no restorer, an empty mask.
+    action = ctypes.create_string_buffer(32)
+    _syscall("rt_sigaction", _NR_RT_SIGACTION, ctypes.c_int(number), action, None, ctypes.c_size_t(8))
 
 
 def load_seccomp(program: bytes) -> None:
