@@ -253,7 +253,7 @@ def _name(item: Any) -> str:
 
 def _clean(bundle: Path) -> None:
     """The writable layer of a container that has ended is of no use any more; what logs and status need stays."""
-    for part in ("upper", "work", "rootfs"):
+    for part in ("upper", "work"):
         with contextlib.suppress(OSError):
             trees.remove(bundle / part)
 

@@ -23,9 +23,10 @@ from nodeagent.runtime import cgroupfiles as files
 from nodeagent.runtime import devices
 from nodeagent.runtime.cgroupfiles import Limits as Limits
 
-# v1 controllers that a container gets when they are mounted.
-V1 = ("cpu", "cpuacct", "memory", "pids", "freezer", "devices", "blkio")
-V2_CONTROLLERS = ("cpu", "memory", "pids", "io")
+# v1 controllers that a container gets when they are mounted: those by which it is limited or measured, and no more, for each
+# is a folder to make, to join, to mount and to remove.
+V1 = ("cpu", "cpuacct", "memory", "pids", "devices")
+V2_CONTROLLERS = ("cpu", "memory", "pids")
 MAX_WEIGHT, MAX_SHARES = 10_000, 1 << 18
 BURSTABLE, BEST_EFFORT = "burstable", "besteffort"
 _PARENTS = {"Guaranteed": "", "Burstable": BURSTABLE, "BestEffort": BEST_EFFORT}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime.native.logfile import LogFile
-from nodeagent.runtime.native.processes import start_time
+from nodeagent.runtime.native.procfs import start_time
 from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig, StartError
 from pinnace import pki
 from pinnace.clock import Clock

@@ -296,7 +296,7 @@ def test_a_pod_whose_sandbox_was_half_made_gets_its_network(lab: LabUnderTest, b
 
 def launching(node: str, found: layout.Lab) -> list[int]:
     """Processes of the node that are launchers or will be; their forks are not."""
-    pids = [pid for pid in processes.of_host(found, node) if b".launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    pids = [pid for pid in processes.of_host(found, node) if b"/runtime/native\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return [pid for pid in pids if _parent(pid) not in pids]
 
 

@@ -91,7 +91,9 @@ def _processes(lab: layout.Lab, node: str) -> list[str]:
 
 def _what(pid: int) -> str:
     words = _read(Path(f"/proc/{pid}/cmdline")).split("\0")
-    return next((name for name in ("nodeagent.runtime.native.launcher", "nodeagent") if name in words), " ".join(words))
+    if any(word.endswith("/nodeagent/runtime/native") for word in words):
+        return "launcher"
+    return "nodeagent" if "nodeagent" in words else " ".join(words)
 
 
 def _read(path: Path) -> str:

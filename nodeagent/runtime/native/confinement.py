@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from nodeagent.runtime.native import smallfiles
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -19,7 +20,7 @@ class Confinement:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.userns = os.open(f"{config['sandbox']}/ns/user", os.O_RDONLY | os.O_CLOEXEC) if config["ids"] else -1
-        self.filter = read(config["seccomp"]) if config["seccomp"] else b""
+        self.filter = smallfiles.read(config["seccomp"]) if config["seccomp"] else b""
         self.profile: str = config["apparmor"]
         self.procfs = -1
         if self.profile:
@@ -52,8 +53,3 @@ def become_root() -> None:
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-
-
-def read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()

@@ -86,7 +86,7 @@ class ExecGroup:
 
 def _tracked(folders: list[str]) -> str:
     """The hierarchy to find processes by: v2, or a v1 controller that takes a child without any setting."""
-    for name in ("cgroup.controllers", "pids.max", "freezer.state", "cpuacct.usage"):
+    for name in ("cgroup.controllers", "pids.max", "cpuacct.usage"):
         for folder in folders:
             if os.path.exists(f"{folder}/{name}"):
                 return folder

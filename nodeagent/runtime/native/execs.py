@@ -10,7 +10,7 @@ import json
 import os
 import select
 
-from nodeagent.runtime.native import init, terminals
+from nodeagent.runtime.native import init, procfs, smallfiles, terminals
 from nodeagent.runtime.native import monitor as monitors
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.confinement import Confinement
@@ -29,8 +29,7 @@ _ALL = sc.CLONE_NEWNS | sc.CLONE_NEWNET | sc.CLONE_NEWIPC | sc.CLONE_NEWUTS | sc
 def run(bundle: str, request: dict[str, Any], descriptors: list[int], reply: Callable[[dict[str, Any]], None]) -> None:
     """`descriptors` are stdin, stdout and stderr, none for a terminal, and a socket for the master and the exit code."""
     *stdio, channel = descriptors
-    with open(f"{bundle}/config.json") as file:
-        config = json.load(file)
+    config = json.loads(smallfiles.read(f"{bundle}/config.json"))
     config["args"] = request["args"]
     config["env"] = [*config["env"], *request["env"], *(["TERM=xterm"] if request["tty"] else [])]
     confinement = Confinement(config)
@@ -51,11 +50,10 @@ def enter(bundle: str, namespaces: int = _ALL) -> int:
     """Join namespaces of the container's init: exactly the process that the monitor recorded. Returns its pidfd.
 
     Raises OSError."""
-    with open(f"{bundle}/state.json") as file:
-        state = json.load(file)
+    state = json.loads(smallfiles.read(f"{bundle}/state.json"))
     try:
         pidfd = os.pidfd_open(state["pid"])
-        if monitors.start_time(state["pid"]) != state["pid_start"]:
+        if procfs.start_time(state["pid"]) != state["pid_start"]:
             raise ProcessLookupError
     except (ProcessLookupError, FileNotFoundError):
         raise OSError("the container is not running") from None

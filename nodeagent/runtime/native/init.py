@@ -13,9 +13,9 @@ import resource
 import select
 import signal
 
-from nodeagent.runtime.native import capabilities, reaper, rootfs, terminals
+from nodeagent.runtime.native import capabilities, procfs, reaper, rootfs, smallfiles, terminals
 from nodeagent.runtime.native import syscalls as sc
-from nodeagent.runtime.native.confinement import Confinement, read
+from nodeagent.runtime.native.confinement import Confinement
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ def enter_pid_namespace(config: dict[str, Any]) -> int:
         case "container":
             pid, started = config["pid_target"]
             fd = os.pidfd_open(pid)
-            if _start_time(pid) != started:
+            if procfs.start_time(pid) != started:
                 raise OSError("the container whose processes it is to see is not running")
             sc.setns(fd, sc.CLONE_NEWPID)
             os.close(fd)
@@ -90,10 +90,6 @@ def _join(path: str, flag: int) -> None:
     os.close(fd)
 
 
-def _start_time(pid: int) -> int:
-    return int(read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19])
-
-
 def end_with(parent: int) -> None:
     """End when the parent does, also when it has already: `parent` is a pipe that it reads. Raises OSError then."""
     sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -109,9 +105,7 @@ def join_cgroups(folders: list[str]) -> None:
         # `tasks` and not cgroup.procs: the kernel moves a thread that names itself without its lock on all forks, whose
         # wait for a grace period of RCU is some 6 ms on an idle machine. There is but one thread.
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(f"{folder}/tasks", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(descriptor, b"0")
-            os.close(descriptor)
+            smallfiles.write(f"{folder}/tasks", b"0")
 
 
 def unified(folders: list[str]) -> int:
@@ -122,18 +116,10 @@ def unified(folders: list[str]) -> int:
     return -1
 
 
-def _write(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-
-
 def oom_score(value: int) -> None:
     # Lowering needs CAP_SYS_RESOURCE, which some machines withhold; it is a hint to the kernel, not a promise to users.
     with contextlib.suppress(PermissionError):
-        _write("/proc/self/oom_score_adj", b"%d" % value)
+        smallfiles.write("/proc/self/oom_score_adj", b"%d" % value)
 
 
 def become(config: dict[str, Any], confinement: Confinement, parent: int, then: Callable[[], None] | None = None) -> None:

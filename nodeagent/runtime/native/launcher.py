@@ -213,7 +213,3 @@ def main() -> None:
     sc.set_name(b"launcher")
     os.closerange(3, 256)
     Server(sys.argv[1]).serve()
-
-
-if __name__ == "__main__":
-    main()

@@ -25,6 +25,8 @@ from pinnace.clock import Clock
 LAUNCHER_WITHIN = 10.0
 ANSWER_WITHIN = 60.0
 MAX_MESSAGE = 64 << 10
+# Its `__main__`.
+PROGRAM = Path(__file__).resolve().parent
 
 
 class LauncherLink:
@@ -108,7 +110,7 @@ class LauncherLink:
             await self._clock.sleep(0.005)
 
     def _spawn(self) -> None:
-        command = [sys.executable, "-P", "-m", "nodeagent.runtime.native.launcher", str(self._socket_path)]
+        command = [sys.executable, "-I", "-S", str(PROGRAM), str(self._socket_path)]
         program = _sealed(os.path.realpath(sys.executable))
         try:
             with open(self._log_path, "ab") as log:

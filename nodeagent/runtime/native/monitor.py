@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 
-from nodeagent.runtime.native import attachments, init, oom, terminals
+from nodeagent.runtime.native import attachments, init, oom, procfs, smallfiles, terminals
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.logfile import LogFile
 from nodeagent.runtime.native.tending import Tender
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     class Starter(Protocol):
         """How a container's first process comes to be: our own `init`, or an OCI runtime."""
 
-        def start(self, config: dict[str, Any], bundle: str, streams: Streams) -> int:
-            """Returns its pid, a child of this process, once it is the program. Raises OSError with what went wrong."""
+        def start(self, config: dict[str, Any], bundle: str, streams: Streams, meanwhile: Callable[[], None]) -> int:
+            """Returns its pid, a child of this process, once it is the program. Raises OSError with what went wrong.
+
+            `meanwhile` may be called while it is on its way: it does ahead what the caller will do then."""
 
         def clean(self) -> None:
             """After its end."""
@@ -40,8 +42,8 @@ BACKLOG = 16
 
 def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) -> None:
     """The monitor's whole life. `reply(answer)` is called once, when the program runs. Raises OSError when it cannot."""
-    with open(f"{bundle}/config.json") as file:
-        config = json.load(file)
+    with open(f"{bundle}/config.json", "rb", buffering=0) as file:
+        config = json.loads(file.read())
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.path.exists(f"{bundle}/cancelled"):
             raise OSError("the start was cancelled")
@@ -52,21 +54,39 @@ def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) 
         watch = oom.Watch(config["cgroups"])
         # From the beginning, so that the first word of the program can be heard.
         listener = attachments.listen(bundle, BACKLOG)
-        pid, streams = _start(config, bundle, starter)
-        state = {
-            "pid": pid,
-            "pid_start": start_time(pid),
-            "monitor": os.getpid(),
-            "monitor_start": start_time(os.getpid()),
-            "started_at": time.time(),
-        }
-        save(f"{bundle}/state.json", state)
+        record = Record()
+        pid, streams = _start(config, bundle, starter, record.prepare)
+        state = record.of(pid)
+        smallfiles.save(f"{bundle}/state.json", state)
     reply(state)
     tender = Tender(listener, streams.outputs, streams.stdin, terminal=config["terminal"], log=log, watch=watch)
     status = tender.run(pid)
     log.close()
-    save(f"{bundle}/exit.json", _exit_record(status, oom_killed=watch.killed()))
+    smallfiles.save(f"{bundle}/exit.json", _exit_record(status, oom_killed=watch.killed()))
     starter.clean()
+
+
+class Record:
+    """What `state.json` says."""
+
+    def __init__(self) -> None:
+        self._monitor_start = 0
+
+    def of(self, pid: int) -> dict[str, Any]:
+        """Of the container's first process, which has just become its program."""
+        return {
+            "pid": pid,
+            "pid_start": procfs.start_time(pid),
+            "monitor": os.getpid(),
+            "monitor_start": self._monitor_start or procfs.start_time(os.getpid()),
+            "started_at": time.time(),
+        }
+
+    def prepare(self) -> None:
+        """Since the fork, every page that is written to must be copied: those that `of` needs, while there is nothing to do
+        but to wait."""
+        self._monitor_start = procfs.start_time(os.getpid())
+        json.dumps(self.of(os.getpid()))
 
 
 class Streams:
@@ -108,7 +128,7 @@ class Streams:
 class NativeStarter:
     """Our own `init`."""
 
-    def start(self, config: dict[str, Any], bundle: str, streams: Streams) -> int:
+    def start(self, config: dict[str, Any], bundle: str, streams: Streams, meanwhile: Callable[[], None]) -> int:
         fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
         cgroup = init.unified(config["cgroups"])
         pid = sc.fork(init.enter_pid_namespace(config), cgroup)
@@ -124,6 +144,7 @@ class NativeStarter:
                 os._exit(127)
         for fd in (fail_write, *([cgroup] if cgroup >= 0 else [])):
             os.close(fd)
+        meanwhile()
         failure = b""
         while chunk := os.read(fail_read, 4096):
             failure += chunk
@@ -137,12 +158,12 @@ class NativeStarter:
         """Nothing: what the container has goes with its processes."""
 
 
-def _start(config: dict[str, Any], bundle: str, starter: Starter) -> tuple[int, Streams]:
+def _start(config: dict[str, Any], bundle: str, starter: Starter, meanwhile: Callable[[], None]) -> tuple[int, Streams]:
     """Returns the pid of the container's first process and its streams. Raises OSError."""
     streams = Streams(config["terminal"])
     runs = False
     try:
-        pid = starter.start(config, bundle, streams)
+        pid = starter.start(config, bundle, streams, meanwhile)
         runs = True
     finally:
         streams.settle(runs=runs)
@@ -167,28 +188,3 @@ def _exit_record(status: int, *, oom_killed: bool) -> dict[str, Any]:
         record["code"] = os.WEXITSTATUS(status)
         record["oom_killed"] = oom_killed and record["code"] == 137
     return record
-
-
-def save(path: str, value: dict[str, Any]) -> None:
-    """Whole or absent, while the machine is up. Not for longer: what it names ends with the machine, and a start or an end
-    that waits for the disk takes a tenth longer. The agent keeps what must be kept."""
-    temporary = f"{path}.new"
-    with open(temporary, "w") as file:
-        json.dump(value, file)
-    os.replace(temporary, path)
-
-
-def start_time(pid: int) -> int:
-    """Clock ticks since boot at which the process started: with its pid, its identity (proc_pid_stat(5))."""
-    return int(_stat(pid)[19])
-
-
-def parent(pid: int) -> int:
-    """The pid of a process's parent."""
-    return int(_stat(pid)[1])
-
-
-def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third on."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()

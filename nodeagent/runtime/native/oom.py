@@ -12,6 +12,8 @@ import contextlib
 import os
 import time
 
+from nodeagent.runtime.native import smallfiles
+
 # Seconds from the kernel's word to the end of what it killed: gigabytes take a while to be given back.
 SHORTLY = 5.0
 
@@ -43,10 +45,10 @@ class Watch:
 def _kills(folders: list[str]) -> int:
     for folder in folders:
         for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}") as file:
-                for line in file:
-                    key, _, value = line.partition(" ")
-                    if key == "oom_kill":
+            with contextlib.suppress(FileNotFoundError):
+                for line in smallfiles.read(f"{folder}/{name}").splitlines():
+                    key, _, value = line.partition(b" ")
+                    if key == b"oom_kill":
                         return int(value)
     return 0
 
@@ -59,8 +61,10 @@ def _notifications(folders: list[str]) -> tuple[int, ...]:
         told = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             control = os.open(f"{folder}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-            with contextlib.closing(os.fdopen(control)), open(f"{folder}/cgroup.event_control", "w") as file:
-                file.write(f"{told} {control}")
+            try:
+                smallfiles.write(f"{folder}/cgroup.event_control", b"%d %d" % (told, control))
+            finally:
+                os.close(control)
         except OSError:
             os.close(told)
             return ()

@@ -5,14 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-
-def start_time(pid: int) -> int:
-    """See monitor.start_time; 0 when there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+from nodeagent.runtime.native import procfs
 
 
 def open_process(pid: int, started: int) -> int | None:
@@ -21,7 +14,7 @@ def open_process(pid: int, started: int) -> int | None:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if start_time(pid) != started:
+    if procfs.start_time(pid) != started:
         os.close(descriptor)
         return None
     return descriptor

@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 
-from nodeagent.runtime.native import capabilities
+from nodeagent.runtime.native import capabilities, procfs
 from nodeagent.runtime.native import syscalls as sc
 
 RECORD = "reaper"
@@ -90,7 +90,7 @@ def _reap() -> None:
 def note(folder: str, pid: int) -> None:
     """From the host's side: remember which process it is."""
     with open(f"{folder}/{RECORD}", "w") as record:
-        record.write(f"{pid} {_start_time(pid)}")
+        record.write(f"{pid} {procfs.start_time(pid)}")
 
 
 def alive(folder: str) -> bool:
@@ -109,17 +109,8 @@ def open_process(folder: str) -> int | None:
         pidfd = os.pidfd_open(pid)
     except (OSError, ValueError):
         return None
-    if _start_time(pid) == started:
+    # A zombie is not a process 1.
+    if procfs.runs(pid, started):
         return pidfd
     os.close(pidfd)
     return None
-
-
-def _start_time(pid: int) -> int:
-    """Clock ticks since boot, 0 when there is no such process, or only its remains: a zombie is not a process 1."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 0 if fields[0] == b"Z" else int(fields[19])

@@ -46,9 +46,9 @@ def build(config: dict[str, Any], bundle: str, userns: int) -> None:
     shm = sc.open_tree(sc.AT_FDCWD, "/dev/shm" if config["host_ipc"] else config["sandbox"] + "/shm")
     # Not private: what the host mounts later still reaches the volumes that ask for it.
     sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
-    root_path = os.path.join(bundle, "rootfs")
-    overlay(config, bundle, root_path, userns)
-    root = Tree(os.open(root_path, DIRECTORY | os.O_CLOEXEC), first)
+    # Over the sandbox's folder, of which nothing is needed any more: to make one for each container costs more than to mount.
+    overlay(config, bundle, config["sandbox"], userns)
+    root = Tree(os.open(config["sandbox"], DIRECTORY | os.O_CLOEXEC), first)
     _no_symlinks(root.fd)
     open_all = config["privileged"] or not config["masked"]
     proc = _proc(root, null, masked=not open_all)

@@ -58,7 +58,7 @@ class NativeRuntime:
 
     async def launch(self, bundle: Path, how: dict[str, Any]) -> Handle:
         """`start`, with what the launcher is to know besides: `oci`, to have an OCI runtime do it."""
-        for name in ("upper", "work", "rootfs"):
+        for name in ("upper", "work"):
             (bundle / name).mkdir(exist_ok=True, mode=0o755)
         try:
             state = await self._link.request({"op": "start", "bundle": str(bundle), **how})

@@ -14,7 +14,13 @@ import struct
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Function(Protocol):
+        """A C function: ints, bytes and buffers in, its result out; errno is ctypes.get_errno()."""
+
+        def __call__(self, *arguments: Any) -> int: ...
+
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -65,10 +71,48 @@ _CLONE_PARENT = 0x8000
 _CLONE_INTO_CGROUP = 0x200000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-# Calls that keep the interpreter's lock: a fork must not let go of it in between.
+# Keeps the interpreter's lock: a fork must not let go of it in between.
 _held = ctypes.PyDLL(None, use_errno=True)
-_held.syscall.restype = ctypes.c_long
+_INT, _UNSIGNED, _LONG, _SIZE = ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_size_t
+_ULONG, _TEXT, _POINTER = ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p
+
+
+def _function(name: str, *types: Any, library: ctypes.CDLL = _libc, result: Any = _INT) -> Function:
+    """Its types are said once, here: a start makes some three hundred calls, and converting by hand in each costs more than
+    most of them."""
+    function = library[name]
+    function.argtypes, function.restype = types, result
+    return function
+
+
+def _syscall(*types: Any, library: ctypes.CDLL = _libc) -> Function:
+    """syscall(2): its number, and arguments of these types."""
+    return _function("syscall", _LONG, *types, library=library, result=_LONG)
+
+
+_unshare = _function("unshare", _INT)
+_setns = _function("setns", _INT, _INT)
+_mount = _function("mount", _TEXT, _TEXT, _TEXT, _ULONG, _TEXT)
+_umount = _function("umount2", _TEXT, _INT)
+_sethostname = _function("sethostname", _TEXT, _SIZE)
+_fstatfs = _function("fstatfs", _INT, _POINTER)
+_setfsuid, _setfsgid = _function("setfsuid", _UNSIGNED), _function("setfsgid", _UNSIGNED)
+_prctl = _function("prctl", _INT, _ULONG, _ULONG, _ULONG, _ULONG)
+_clone3 = _syscall(_TEXT, _SIZE, library=_held)
+_clone = _syscall(_ULONG, _POINTER, _POINTER, _POINTER, _POINTER, library=_held)
+_pivot_root = _syscall(_TEXT, _TEXT)
+_open_tree = _syscall(_INT, _TEXT, _UNSIGNED)
+_move_mount = _syscall(_INT, _TEXT, _INT, _TEXT, _UNSIGNED)
+_mount_setattr = _syscall(_INT, _TEXT, _UNSIGNED, _TEXT, _SIZE)
+_openat2 = _syscall(_INT, _TEXT, _TEXT, _SIZE)
+_keyctl = _syscall(_INT, _POINTER)
+_close_range = _syscall(_UNSIGNED, _UNSIGNED, _UNSIGNED)
+_rt_sigaction = _syscall(_INT, _TEXT, _POINTER, _SIZE)
+_capset = _syscall(_TEXT, _TEXT)
+_before_fork, _after_fork_here, _after_fork_in_child = (
+    _function(f"PyOS_{name}", library=ctypes.pythonapi, result=None)
+    for name in ("BeforeFork", "AfterFork_Parent", "AfterFork_Child")
+)
 
 
 def _check(result: int, name: str) -> int:
@@ -78,12 +122,8 @@ def _check(result: int, name: str) -> int:
     return result
 
 
-def _syscall(name: str, number: int, *arguments: Any) -> int:
-    return _check(_libc.syscall(ctypes.c_long(number), *arguments), name)
-
-
 def unshare(flags: int) -> None:
-    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    _check(_unshare(flags), "unshare")
 
 
 def fork(flags: int, cgroup: int = -1) -> int:
@@ -94,71 +134,60 @@ def fork(flags: int, cgroup: int = -1) -> int:
     if cgroup >= 0:
         flags |= _CLONE_INTO_CGROUP
     raw = struct.pack("11Q", flags, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
-    buffer = ctypes.create_string_buffer(raw, len(raw))
-    # As os.fork does around its own call.
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_held.syscall(ctypes.c_long(_NR_CLONE3), buffer, ctypes.c_size_t(len(raw))))
-    number = ctypes.get_errno()
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
-    if pid < 0:
-        raise OSError(number, f"clone3: {os.strerror(number)}")
-    return pid
+    return _forked("clone3", _clone3, _NR_CLONE3, raw, len(raw))
 
 
 def fork_sibling() -> int:
     """fork(2), with this process's parent as the parent. By clone, which filters of containers allow."""
-    nothing = [ctypes.c_void_p(None)] * 4
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_held.syscall(ctypes.c_long(_NR_CLONE), ctypes.c_ulong(_CLONE_PARENT | signal.SIGCHLD), *nothing))
+    return _forked("clone", _clone, _NR_CLONE, _CLONE_PARENT | signal.SIGCHLD, None, None, None, None)
+
+
+def _forked(name: str, call: Function, *arguments: Any) -> int:
+    """With what os.fork does around its own call."""
+    _before_fork()
+    pid = call(*arguments)
     number = ctypes.get_errno()
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _after_fork_in_child()
         return 0
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    _after_fork_here()
     if pid < 0:
-        raise OSError(number, f"clone: {os.strerror(number)}")
+        raise OSError(number, f"{name}: {os.strerror(number)}")
     return pid
 
 
 def setns(fd: int, flags: int) -> None:
-    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+    _check(_setns(fd, flags), "setns")
 
 
 def mount(source: str, target: str | os.PathLike[str], fstype: str, flags: int = 0, data: str = "") -> None:
-    result = _libc.mount(
-        source.encode(), os.fsencode(target), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None
-    )
+    result = _mount(source.encode(), os.fsencode(target), fstype.encode() or None, flags, data.encode() or None)
     _check(result, f"mount {fstype or source} on {target}")
 
 
 def umount(target: str | os.PathLike[str], flags: int = 0) -> None:
-    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
+    _check(_umount(os.fsencode(target), flags), f"umount {target}")
 
 
 def sethostname(name: str) -> None:
     raw = name.encode()
-    _check(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
+    _check(_sethostname(raw, len(raw)), "sethostname")
 
 
 def pivot_root(new: str, old: str) -> None:
-    _syscall("pivot_root", _NR_PIVOT_ROOT, ctypes.c_char_p(os.fsencode(new)), ctypes.c_char_p(os.fsencode(old)))
+    _check(_pivot_root(_NR_PIVOT_ROOT, os.fsencode(new), os.fsencode(old)), "pivot_root")
 
 
 def open_tree(fd: int, path: str = "", *, recursive: bool = False) -> int:
     """A detached copy of the mount at a descriptor or path."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
-    raw = ctypes.c_char_p(os.fsencode(path))
-    return _syscall("open_tree", _NR_OPEN_TREE, ctypes.c_int(fd), raw, ctypes.c_uint(flags))
+    return _check(_open_tree(_NR_OPEN_TREE, fd, os.fsencode(path), flags), "open_tree")
 
 
 def move_mount(tree: int, target_fd: int) -> None:
     """Attach a detached mount on what a descriptor holds, whatever its path has become."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    empty = ctypes.c_char_p(b"")
-    _syscall("move_mount", _NR_MOVE_MOUNT, ctypes.c_int(tree), empty, ctypes.c_int(target_fd), empty, ctypes.c_uint(flags))
+    _check(_move_mount(_NR_MOVE_MOUNT, tree, b"", target_fd, b"", flags), "move_mount")
 
 
 def mount_setattr(
@@ -167,19 +196,16 @@ def mount_setattr(
     """Change a mount by descriptor. `userns` is a user namespace's descriptor for MOUNT_ATTR_IDMAP."""
     raw = struct.pack("QQQQ", attributes, clear, propagation, userns)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    buffer = ctypes.create_string_buffer(raw, len(raw))
-    number, empty = _NR_MOUNT_SETATTR, ctypes.c_char_p(b"")
-    _syscall("mount_setattr", number, ctypes.c_int(fd), empty, ctypes.c_uint(flags), buffer, ctypes.c_size_t(len(raw)))
+    _check(_mount_setattr(_NR_MOUNT_SETATTR, fd, b"", flags, raw, len(raw)), "mount_setattr")
 
 
 def openat2(fd: int, path: str, flags: int, *, resolve: int = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, mode: int = 0) -> int:
     """Open below `fd` as if it were the root: no symlink and no `..` leads out."""
     raw = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    buffer = ctypes.create_string_buffer(raw, len(raw))
-    name = ctypes.c_char_p(os.fsencode(path))
+    name = os.fsencode(path)
     for _ in range(_TRIES):
         try:
-            return _syscall(path, _NR_OPENAT2, ctypes.c_int(fd), name, buffer, ctypes.c_size_t(len(raw)))
+            return _check(_openat2(_NR_OPENAT2, fd, name, raw, len(raw)), path)
         except BlockingIOError:
             continue
     raise OSError(errno.EAGAIN, f"{path} is being changed while it is opened")
@@ -188,30 +214,28 @@ def openat2(fd: int, path: str, flags: int, *, resolve: int = RESOLVE_IN_ROOT | 
 def is_procfs(fd: int) -> bool:
     """Whether a descriptor lies on a procfs, by its file system's magic number."""
     buffer = ctypes.create_string_buffer(256)
-    _check(_libc.fstatfs(ctypes.c_int(fd), buffer), "fstatfs")
+    _check(_fstatfs(fd, buffer), "fstatfs")
     return bool(ctypes.c_long.from_buffer(buffer).value == _PROC_SUPER_MAGIC)
 
 
 def set_fs_ids(uid: int, gid: int) -> None:
     """Whose files this process makes from now on (setfsuid(2)); a uid other than 0 sets aside what root may on files."""
-    _libc.setfsgid(ctypes.c_uint(gid))
-    _libc.setfsuid(ctypes.c_uint(uid))
+    _setfsgid(gid)
+    _setfsuid(uid)
 
 
 def new_session_keyring() -> None:
     """An empty session keyring, so that the host's cannot be searched through this process's."""
-    _syscall("keyctl", _NR_KEYCTL, ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), ctypes.c_void_p(None))
+    _check(_keyctl(_NR_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, None), "keyctl")
 
 
 def close_range_cloexec(first: int) -> None:
     """Mark every descriptor from `first` on close-on-exec (CVE-2024-21626: none may reach the container)."""
-    limit, flag = ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(CLOSE_RANGE_CLOEXEC)
-    _syscall("close_range", _NR_CLOSE_RANGE, ctypes.c_uint(first), limit, flag)
+    _check(_close_range(_NR_CLOSE_RANGE, first, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC), "close_range")
 
 
-def prctl(option: int, *arguments: Any) -> int:
-    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
-    return _check(_libc.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
+def prctl(option: int, first: int = 0, second: int = 0) -> int:
+    return _check(_prctl(option, first, second, 0, 0), f"prctl {option}")
 
 
 def set_name(name: bytes) -> None:
@@ -223,8 +247,7 @@ def set_name(name: bytes) -> None:
 def default_action(number: int) -> None:
     """Take the default action for a signal, also for the two that glibc keeps for itself and hides."""
     # struct sigaction of the kernel: handler SIG_DFL, no flags, no restorer, an empty mask.
-    action = ctypes.create_string_buffer(32)
-    _syscall("rt_sigaction", _NR_RT_SIGACTION, ctypes.c_int(number), action, None, ctypes.c_size_t(8))
+    _check(_rt_sigaction(_NR_RT_SIGACTION, number, bytes(32), None, 8), "rt_sigaction")
 
 
 def load_seccomp(program: bytes) -> None:
@@ -237,6 +260,5 @@ def load_seccomp(program: bytes) -> None:
 def capset(mask: int) -> None:
     """Permitted and effective become `mask`, inheritable empty (CVE-2022-24769)."""
     low, high = mask & 0xFFFFFFFF, mask >> 32
-    header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0))
-    data = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0))
-    _syscall("capset", _NR_CAPSET, header, data)
+    data = struct.pack("IIIIII", low, low, 0, high, high, 0)
+    _check(_capset(_NR_CAPSET, struct.pack("Ii", 0x20080522, 0), data), "capset")

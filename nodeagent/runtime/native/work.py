@@ -7,7 +7,8 @@ import json
 import os
 import socket
 
-from nodeagent.runtime.native import copies, execs, init, monitor, oom, sandbox, terminals
+from nodeagent.runtime.native import copies, execs, init, monitor, oom, procfs, sandbox, terminals
+from nodeagent.runtime.native.logfile import LogFile
 from nodeagent.runtime.oci.starter import Starter
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -24,7 +25,7 @@ MAX_REQUEST = 64 << 10
 def wait(channel: socket.socket) -> None:
     """In a fork that was made ahead: wait for a request, whose first descriptor is its client; end with the launcher."""
     try:
-        _touch()
+        _rehearse()
         with channel:
             data, descriptors = terminals.receive(channel, MAX_REQUEST)
         if data:
@@ -61,17 +62,23 @@ def keep(channel: socket.socket) -> None:
         os._exit(0)
 
 
-def _touch() -> None:
+def _rehearse() -> None:
     """What every start does first, once: the pages that it writes to are copied now, and not while somebody waits."""
     json.loads(json.dumps({"id": 0, "op": "start", "mounts": [{"read_only": False}], "ids": None, "cgroups": ["/"]}))
-    monitor.start_time(os.getpid())
+    log = LogFile(os.devnull, 1 << 20, 2)
+    procfs.start_time(os.getpid())
     streams = monitor.Streams({"tty": False, "stdin": False})
     streams.settle(runs=False)
-    for descriptor in (*streams.outputs, init.unified(["/"])):
+    for descriptor in (*streams.outputs, init.unified(["/"]), *os.pipe2(os.O_CLOEXEC)):
         os.close(descriptor)
     oom.Watch(["/"]).killed()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as listener:
+        # Without a name of ours the kernel gives it one that nobody knows.
+        listener.bind("")
+        listener.listen(monitor.BACKLOG)
     init.rlimits()
     os.path.exists("/")
+    log.close()
 
 
 def run(client: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:

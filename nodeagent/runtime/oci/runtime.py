@@ -66,8 +66,9 @@ class OciRuntime:
         folder = bundle / "oci"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "mounts").mkdir(parents=True, mode=0o700)
+        (folder / "rootfs").mkdir(mode=0o700)
         layout = Layout(
-            rootfs=str(bundle / "rootfs"), mounts=str(folder / "mounts"), pid_namespace=str(folder / "pid-namespace"),
+            rootfs=str(folder / "rootfs"), mounts=str(folder / "mounts"), pid_namespace=str(folder / "pid-namespace"),
             cgroup=_below_mount(config["cgroups"][0]) if config["cgroups"] else "",
         )  # fmt: skip
         made = spec(

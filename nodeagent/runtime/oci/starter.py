@@ -16,7 +16,7 @@ import socket
 import stat
 import time
 
-from nodeagent.runtime.native import binds, init, monitor, rootfs, terminals
+from nodeagent.runtime.native import binds, init, procfs, rootfs, terminals
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -43,7 +43,7 @@ class Starter:
         self._command = [how["binary"], "--root", how["root"]]
         self._id = how["id"]
 
-    def start(self, config: dict[str, Any], bundle: str, streams: Streams) -> int:
+    def start(self, config: dict[str, Any], bundle: str, streams: Streams, meanwhile: Callable[[], None]) -> int:
         """Returns the pid of the container's first process, a child of this one. Raises OSError with what went wrong."""
         folder = f"{bundle}/oci"
         console = Console(folder) if streams.console is not None else None
@@ -105,7 +105,7 @@ def _adopt(path: str) -> int:
     with open(path) as file:
         pid = int(file.read())
     deadline = time.monotonic() + ADOPT_WITHIN
-    while monitor.parent(pid) != os.getpid():
+    while procfs.parent(pid) != os.getpid():
         if time.monotonic() > deadline:
             raise OSError("the runtime's processes do not let go of the container")
         time.sleep(0.001)
@@ -182,7 +182,7 @@ def _prepare(config: dict[str, Any], bundle: str, streams: Streams) -> None:
     # Not private: an unmount on the host is to reach this namespace, and the container's.
     sc.mount("", "/", "", sc.MS_REC | sc.MS_SLAVE)
     _hide_hierarchies(config["cgroups"])
-    rootfs.overlay(config, bundle, f"{bundle}/rootfs", -1)
+    rootfs.overlay(config, bundle, f"{bundle}/oci/rootfs", -1)
     for number, tree in enumerate(trees):
         _attach(tree, f"{bundle}/oci/mounts/{number}")
     if config["pid_namespace"] == "container":
@@ -204,7 +204,7 @@ def _attach(tree: int, path: str) -> None:
 def _bind_pid_namespace(pid: int, started: int, path: str) -> None:
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     sc.mount(f"/proc/{pid}/ns/pid", path, "", sc.MS_BIND)
-    if monitor.start_time(pid) != started:
+    if procfs.start_time(pid) != started:
         raise OSError("the target container is not running")
 
 
