@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
-TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc crun procps docker-registry gcc libc6-dev
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc crun procps docker-registry gcc libc6-dev e2fsprogs
 
 .PHONY: demo test check generate bench clean help
 

@@ -47,7 +47,7 @@ def _quota(limits: Limits) -> int:
     return max(limits.cpu_limit * PERIOD // 1000, MIN_QUOTA)
 
 
-def write_v2(folder: Path, limits: Limits, *, leaf: bool = True) -> None:
+def write_v2(folder: str, limits: Limits, *, leaf: bool = True) -> None:
     # 2..262144 shares map onto weights 1..10000, as in kubelet.
     put(folder, "cpu.weight", str(1 + (_shares(limits) - 2) * 9999 // 262142))
     if limits.cpu_limit:
@@ -62,7 +62,7 @@ def write_v2(folder: Path, limits: Limits, *, leaf: bool = True) -> None:
         put(folder, "pids.max", str(limits.pids))
 
 
-def write_v1(controller: str, folder: Path, limits: Limits) -> None:
+def write_v1(controller: str, folder: str, limits: Limits) -> None:
     if controller == "cpu":
         put(folder, "cpu.shares", str(_shares(limits)))
         if limits.cpu_limit:
@@ -75,11 +75,11 @@ def write_v1(controller: str, folder: Path, limits: Limits) -> None:
         put(folder, "pids.max", str(limits.pids))
 
 
-def put(folder: Path, name: str, value: str) -> None:
+def put(folder: str, name: str, value: str) -> None:
     # A file is missing when its controller is off (swap accounting, a v2 tree without delegation): no limit then.
     # Not to be created: cgroupfs answers that with EACCES instead of ENOENT.
     try:
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:

@@ -54,6 +54,12 @@ class Cgroups:
         self._v1 = {c: path for c, path in self._v1.items() if not self._twin(c, path)}
         hybrid = root / "unified"
         self._v2 = root if self.unified else hybrid if (hybrid / "cgroup.procs").exists() else None
+        # As text, and joined as text: three folders in each of six hierarchies are named for every container.
+        self._tops = {controller: f"{path}/{name}" for controller, path in self._v1.items()}
+        self._top2 = f"{self._v2}/{name}" if self._v2 else ""
+        # Memory first, where its events are read.
+        tops = sorted(self._tops, key=lambda controller: controller != "memory")
+        self._all = (*(self._tops[controller] for controller in tops), *([self._top2] if self._top2 else []))
 
     def _twin(self, controller: str, path: Path) -> bool:
         earlier = V1[: V1.index(controller)]
@@ -65,10 +71,8 @@ class Cgroups:
         return ["cgroup2"] if self.unified else [*self._v1, *(["cgroup2"] if self._v2 else [])]
 
     def folders(self, path: str) -> tuple[str, ...]:
-        """The folder of `path` in each hierarchy; memory first, where its events are read."""
-        roots = sorted(self._v1.items(), key=lambda item: item[0] != "memory")
-        found = [str(root / self._name / path) for _, root in roots]
-        return (*found, *([str(self._v2 / self._name / path)] if self._v2 else []))
+        """The folder of `path` in each hierarchy, that of memory first."""
+        return tuple(f"{top}/{path}" for top in self._all) if path else self._all
 
     def pod_path(self, uid: str, qos: str) -> str:
         """Where a pod's cgroup is, or is to be: one that exists stays, whatever its class is said to be now."""
@@ -103,25 +107,25 @@ class Cgroups:
             _make(folder)
         if self.unified and self._v2 is not None:
             self._delegate(path if not leaf else path.rpartition("/")[0])
-            files.write_v2(self._v2 / self._name / path, limits, leaf=leaf)
-        for controller, root in self._v1.items():
-            files.write_v1(controller, root / self._name / path, limits)
+            files.write_v2(f"{self._top2}/{path}", limits, leaf=leaf)
+        for controller, top in self._tops.items():
+            files.write_v1(controller, f"{top}/{path}", limits)
         return folders
 
     def _weigh_burstable(self) -> None:
         """Burstable pods together weigh the sum of them, read back from the kernel: no agent has to remember it."""
         name, most = ("cpu.weight", MAX_WEIGHT) if self.unified else ("cpu.shares", MAX_SHARES)
-        root = self._v2 if self.unified else self._v1.get("cpu")
-        if root is not None:
-            folder = root / self._name / BURSTABLE
+        top = self._top2 if self.unified else self._tops.get("cpu")
+        if top:
+            folder = Path(top, BURSTABLE)
             weights = [int(files.read(path) or 0) for path in folder.glob(f"pod*/{name}")]
-            files.put(folder, name, str(min(max(sum(weights), 1 if self.unified else files.MIN_SHARES), most)))
+            files.put(str(folder), name, str(min(max(sum(weights), 1 if self.unified else files.MIN_SHARES), most)))
 
     def usage(self, path: str) -> Usage:
         """What is used at `path` and below; zeros when it is not there."""
-        folders = {controller: root / self._name / path for controller, root in self._v1.items()}
-        if self.unified and self._v2 is not None:
-            folders = dict.fromkeys(("memory", "pids"), self._v2 / self._name / path)
+        folders = {controller: Path(top, path) for controller, top in self._tops.items()}
+        if self.unified:
+            folders = dict.fromkeys(("memory", "pids"), Path(self._top2, path))
         memory, pids = folders.get("memory"), folders.get("pids")
         return Usage(files.working_set(memory) if memory else 0, int(files.read(pids / "pids.current") or 0) if pids else 0)
 
@@ -157,7 +161,7 @@ class Cgroups:
         for path in (BURSTABLE, BEST_EFFORT, ""):
             for folder in self.folders(path):
                 with contextlib.suppress(OSError):
-                    os.rmdir(folder.rstrip("/"))
+                    os.rmdir(folder)
 
     def list(self) -> set[str]:
         """The paths of pods below ours, in any hierarchy."""

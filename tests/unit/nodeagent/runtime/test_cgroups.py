@@ -20,11 +20,11 @@ V1 = ("cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "memory.limit_in_by
 V2 = ("cpu.weight", "cpu.max", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max")
 
 
-def offered(folder: Path, names: tuple[str, ...]) -> Path:
+def offered(folder: Path, names: tuple[str, ...]) -> str:
     """A cgroup with these files; what the kernel does not offer is not made."""
     for name in names:
         (folder / name).touch()
-    return folder
+    return str(folder)
 
 
 def written(folder: Path) -> dict[str, str]:
