@@ -291,6 +291,23 @@ async def test_cve_2016_9962_entering_process(box: Boxes) -> None:
     assert (handle.bundle / "log").read_text() == ""
 
 
+async def test_cve_2016_9962_starting_beside_a_tracer(box: Boxes) -> None:
+    """The same, where containers share their processes: one that starts is seen from its first moment in there. Neither its
+    descriptors nor its root are ever the host's, and a process that waits to be traced has no power of the host's."""
+    sandbox = await box.sandbox(shared_pid=True)
+    here = box.folder / "host"
+    here.touch()
+    watch = (
+        "while :; do for p in /proc/[0-9]*; do "
+        f"ls -l $p/fd 2>/dev/null | grep -E -e '-> /(tmp/|work|var/lib|sys|proc/[a-z])'; [ -e $p/root{here} ] && echo root of $p; "
+        "done; done"
+    )
+    handle = await box.start(sandbox, "sh", "-c", watch, pid_namespace="pod", capabilities=(*DEFAULT, "SYS_PTRACE"))
+    for _ in range(30):
+        assert "pause" in await box.shell(sandbox, "cat /proc/[0-9]*/comm 2>/dev/null; true", pid_namespace="pod")
+    assert (handle.bundle / "log").read_text() == ""
+
+
 async def test_a_missing_namespace_is_an_error(box: Boxes) -> None:
     """A sandbox without its network namespace does not mean the host's."""
     sandbox = await box.sandbox()

@@ -48,6 +48,11 @@ class Confinement:
         raise OSError("AppArmor is not enabled on the host")
 
 
+def hide() -> None:
+    """Until it is the program, no process of a container may trace this one or see its descriptors (CVE-2016-9962)."""
+    sc.prctl(sc.PR_SET_DUMPABLE, 0)
+
+
 def become_root() -> None:
     """Of the user namespace that this process has entered."""
     os.setgroups([])

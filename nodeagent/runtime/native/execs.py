@@ -10,10 +10,10 @@ import json
 import os
 import select
 
-from nodeagent.runtime.native import init, procfs, smallfiles, terminals
+from nodeagent.runtime.native import entering, init, procfs, smallfiles, terminals
 from nodeagent.runtime.native import monitor as monitors
 from nodeagent.runtime.native import syscalls as sc
-from nodeagent.runtime.native.confinement import Confinement
+from nodeagent.runtime.native.confinement import Confinement, hide
 from nodeagent.runtime.native.execgroup import ExecGroup
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -57,7 +57,7 @@ def enter(bundle: str, namespaces: int = _ALL) -> int:
             raise ProcessLookupError
     except (ProcessLookupError, FileNotFoundError):
         raise OSError("the container is not running") from None
-    init.hide()
+    hide()
     sc.setns(pidfd, namespaces)
     return pidfd
 
@@ -73,10 +73,7 @@ class Entry:
 
 
 def _start(config: dict[str, Any], entry: Entry, stdio: list[int]) -> int:
-    """Have the command forked and wait until it runs. Returns its pid. Raises OSError.
-
-    A process of the container that may trace others sees whatever enters its pid namespace. So a helper outside gives up
-    privileges and descriptors first, and what it forks into the namespace has nothing left to be taken (CVE-2016-9962)."""
+    """Have the command forked (see `entering`) and wait until it runs. Returns its pid. Raises OSError."""
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
     pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
     helper = os.fork()
@@ -85,17 +82,7 @@ def _start(config: dict[str, Any], entry: Entry, stdio: list[int]) -> int:
         _become(config, entry, stdio, fail_write, pid_write)
     for fd in (fail_write, pid_write, entry.pidfd, *stdio):
         os.close(fd)
-    number = os.read(pid_read, 32)
-    failure = b""
-    while chunk := os.read(fail_read, 4096):
-        failure += chunk
-    os.close(pid_read)
-    os.waitpid(helper, 0)
-    if failure and number:
-        os.waitpid(int(number), 0)
-    if failure or not number:
-        raise OSError(failure.decode(errors="replace") or "the process that starts the command was killed")
-    return int(number)
+    return entering.entered(helper, fail_read, pid_read)
 
 
 def _end_with_reader(pid: int, channel: int, group: ExecGroup) -> None:
@@ -112,10 +99,11 @@ def _end_with_reader(pid: int, channel: int, group: ExecGroup) -> None:
 
 def _become(config: dict[str, Any], entry: Entry, stdio: list[int], fail_write: int, pid_write: int) -> None:
     def inside() -> None:
-        _fork_inside(pid_write, {fail_write, *(() if stdio else (entry.channel,))})
+        entering.fork(pid_write, {fail_write, *((0, 1, 2) if stdio else (entry.channel,))})
         os.setsid()
         if not stdio:
             terminals.take(entry.channel, config["user"], console=False)
+            terminals.control()
 
     try:
         entry.group.join()
@@ -128,15 +116,3 @@ def _become(config: dict[str, Any], entry: Entry, stdio: list[int], fail_write: 
         os.write(fail_write, monitors.reason(error, config["args"]).encode()[:4000])
     finally:
         os._exit(127)
-
-
-def _fork_inside(report: int, keep: set[int]) -> None:
-    """Go on as a child in the pid namespace that was joined, without the host's descriptors; `report` gets its pid."""
-    first = 0 if len(keep) > 1 else 3
-    for low, high in zip((first - 1, *sorted(keep | {report})), (*sorted(keep | {report}), 4096), strict=True):
-        os.closerange(low + 1, high)
-    pid = sc.fork_sibling()
-    if pid:
-        os.write(report, b"%d" % pid)
-        os._exit(0)
-    os.close(report)

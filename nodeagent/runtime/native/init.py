@@ -13,9 +13,9 @@ import resource
 import select
 import signal
 
-from nodeagent.runtime.native import capabilities, procfs, reaper, rootfs, smallfiles, terminals
+from nodeagent.runtime.native import capabilities, entering, rootfs, smallfiles, terminals
 from nodeagent.runtime.native import syscalls as sc
-from nodeagent.runtime.native.confinement import Confinement
+from nodeagent.runtime.native.confinement import Confinement, hide
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
 TYPE_CHECKING = False
@@ -28,51 +28,52 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OPEN_FILES, _MAX_OPEN_FILES = 1024, 1 << 20
 
 
-def run(config: dict[str, Any], bundle: str, parent: int, console: int = -1) -> None:
-    """Become the program of `config`. Raises OSError; never returns. For `parent` see `end_with`; `console` is the Unix
-    socket that the master of its terminal is sent through, -1 for none."""
+class Ways:
+    """How the first process and its monitor reach each other: `failures` is a pipe whose reader is the monitor (see
+    `end_with`), `console` the Unix socket that the master of its terminal is sent through (-1: none), and `report` a pipe
+    for the pid of a process that enters a namespace of others (-1: this one becomes the program)."""
+
+    def __init__(self, failures: int, console: int, report: int) -> None:
+        self.failures = failures
+        self.console = console
+        self.report = report
+
+
+def run(config: dict[str, Any], bundle: str, ways: Ways) -> None:
+    """Become the program of `config`. Raises OSError; never returns."""
     # The monitor's end is the container's end. Set again below: the kernel clears it when credentials change.
-    end_with(parent)
+    end_with(ways.failures)
     hide()
     join_cgroups(config["cgroups"])
     oom_score(config["oom_score_adj"])
     confinement = Confinement(config)
+    processes = entering.namespace(config)
     _join_sandbox(config)
+    # Here: what asks for it is of the pod's network by now, and not of the node's.
+    procfs = entering.proc(processes) if processes >= 0 else -1
     sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
-    rootfs.build(config, bundle, confinement.userns)
+    rootfs.build(config, bundle, confinement.userns, procfs)
+    if processes >= 0:
+        # Of the children of this process; it stays where nobody of the container's sees it.
+        sc.setns(processes, sc.CLONE_NEWPID)
     if confinement.userns >= 0:
         # The mounts are the host's work up to here, so that layers and volumes can be id-mapped and devices made. In a
         # mount namespace that a user namespace owns, copies of them are locked: no capability that the container holds
         # there takes a mask away or makes a read-only mount writable.
         confinement.enter_user()
         sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
-    if console >= 0:
-        terminals.take(console, config["user"], console=True)
-    become(config, confinement, parent)
+    if ways.console >= 0:
+        terminals.take(ways.console, config["user"], console=True)
+    become(config, confinement, ways.failures, lambda: _lead(ways))
 
 
-def hide() -> None:
-    """Until it is the program, no process of the container may trace this one or see its descriptors (CVE-2016-9962)."""
-    sc.prctl(sc.PR_SET_DUMPABLE, 0)
-
-
-def enter_pid_namespace(config: dict[str, Any]) -> int:
-    """Set where the next fork's process will be; returns what `syscalls.fork` is to make new for it. Raises OSError."""
-    match config["pid_namespace"]:
-        case "own":
-            return sc.CLONE_NEWPID
-        case "pod":
-            if not reaper.alive(config["sandbox"]):
-                raise OSError("process 1 of the pod's pid namespace has gone")
-            _join(f"{config['sandbox']}/ns/pid", sc.CLONE_NEWPID)
-        case "container":
-            pid, started = config["pid_target"]
-            fd = os.pidfd_open(pid)
-            if procfs.start_time(pid) != started:
-                raise OSError("the container whose processes it is to see is not running")
-            sc.setns(fd, sc.CLONE_NEWPID)
-            os.close(fd)
-    return 0
+def _lead(ways: Ways) -> None:
+    """The last steps, without any power but the container's: inside, and at the head of the container's session."""
+    if ways.report >= 0:
+        entering.fork(ways.report, {0, 1, 2, ways.failures})
+        os.setsid()
+    if ways.console >= 0:
+        terminals.control()
 
 
 def _join_sandbox(config: dict[str, Any]) -> None:

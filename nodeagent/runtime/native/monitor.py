@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 
-from nodeagent.runtime.native import attachments, init, oom, procfs, smallfiles, terminals
+from nodeagent.runtime.native import attachments, entering, init, oom, procfs, smallfiles, terminals
 from nodeagent.runtime.native import syscalls as sc
 from nodeagent.runtime.native.logfile import LogFile
 from nodeagent.runtime.native.tending import Tender
@@ -130,32 +130,40 @@ class NativeStarter:
 
     def start(self, config: dict[str, Any], bundle: str, streams: Streams, meanwhile: Callable[[], None]) -> int:
         fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
+        enters = config["pid_namespace"] in ("pod", "container")
+        pid_read, pid_write = os.pipe2(os.O_CLOEXEC) if enters else (-1, -1)
         cgroup = init.unified(config["cgroups"])
-        pid = sc.fork(init.enter_pid_namespace(config), cgroup)
+        pid = sc.fork(sc.CLONE_NEWPID if config["pid_namespace"] == "own" else 0, cgroup)
         if pid == 0:
             try:
                 os.setsid()
                 os.close(fail_read)
                 streams.take()
-                init.run(config, bundle, fail_write, -1 if streams.console is None else streams.console.fileno())
+                console = -1 if streams.console is None else streams.console.fileno()
+                init.run(config, bundle, init.Ways(fail_write, console, pid_write))
             except BaseException as error:
                 os.write(fail_write, reason(error, config["args"]).encode()[:4000])
             finally:
                 os._exit(127)
-        for fd in (fail_write, *([cgroup] if cgroup >= 0 else [])):
+        for fd in (fd for fd in (fail_write, pid_write, cgroup) if fd >= 0):
             os.close(fd)
         meanwhile()
-        failure = b""
-        while chunk := os.read(fail_read, 4096):
-            failure += chunk
-        os.close(fail_read)
-        if failure:
-            os.waitpid(pid, 0)
-            raise OSError(failure.decode(errors="replace"))
-        return pid
+        return entering.entered(pid, fail_read, pid_read) if enters else _started(pid, fail_read)
 
     def clean(self) -> None:
         """Nothing: what the container has goes with its processes."""
+
+
+def _started(pid: int, failures: int) -> int:
+    """Wait until a child is its program; `failures` is read and closed. Returns its pid. Raises OSError."""
+    failure = b""
+    while chunk := os.read(failures, 4096):
+        failure += chunk
+    os.close(failures)
+    if failure:
+        os.waitpid(pid, 0)
+        raise OSError(failure.decode(errors="replace"))
+    return pid
 
 
 def _start(config: dict[str, Any], bundle: str, starter: Starter, meanwhile: Callable[[], None]) -> tuple[int, Streams]:

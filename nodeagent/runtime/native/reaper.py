@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 
-from nodeagent.runtime.native import capabilities, procfs
+from nodeagent.runtime.native import capabilities, procfs, rootfs
 from nodeagent.runtime.native import syscalls as sc
 
 RECORD = "reaper"
@@ -45,14 +45,8 @@ def _close_in(keep: int) -> None:
     sc.prctl(sc.PR_SET_DUMPABLE, 0)
     os.setsid()
     sc.unshare(sc.CLONE_NEWNS)
-    sc.mount("", "/", "", sc.MS_REC | sc.MS_PRIVATE)
     _rename()
-    # On a folder that is sure to be there and that anyone may pass through.
-    sc.mount("tmpfs", "/proc", "tmpfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC, "size=0,nr_inodes=1,mode=555")
-    os.chdir("/proc")
-    sc.pivot_root(".", ".")
-    sc.umount(".", sc.MNT_DETACH)
-    os.chdir("/")
+    rootfs.empty()
     os.closerange(0, keep)
     os.closerange(keep + 1, 4096)
     for number in range(len(capabilities.NAMES)):

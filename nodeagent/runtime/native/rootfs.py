@@ -33,10 +33,11 @@ READ_ONLY = ("bus", "fs", "irq", "sys")
 _SAFE = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
 
 
-def build(config: dict[str, Any], bundle: str, userns: int) -> None:
+def build(config: dict[str, Any], bundle: str, userns: int, procfs: int) -> None:
     """Mount everything and make the container's root the root of this process.
 
-    `userns` is the descriptor of the user namespace that it will enter, -1 for none. Raises OSError."""
+    `userns` is the descriptor of the user namespace that it will enter, -1 for none; `procfs` is a detached mount of it,
+    -1 for that of this process's pid namespace. Raises OSError."""
     null = _verified_null()
     # Every mode below is what it says; the program gets a umask of its own.
     os.umask(0)
@@ -51,7 +52,7 @@ def build(config: dict[str, Any], bundle: str, userns: int) -> None:
     root = Tree(os.open(config["sandbox"], DIRECTORY | os.O_CLOEXEC), first)
     _no_symlinks(root.fd)
     open_all = config["privileged"] or not config["masked"]
-    proc = _proc(root, null, masked=not open_all)
+    proc = _proc(root, null, procfs, masked=not open_all)
     devfs.build(root, config, shm)
     _sys(root, config["hierarchies"], writable=config["privileged"])
     for target, tree in sources:
@@ -122,9 +123,9 @@ def _mapped(layers: list[str], place: str, userns: int) -> list[str]:
     return paths
 
 
-def _proc(root: Tree, null: int, *, masked: bool) -> int:
-    """procfs of this process's pid namespace. Returns the number of its device."""
-    proc = root.mount("/proc", "proc", _SAFE)
+def _proc(root: Tree, null: int, procfs: int, *, masked: bool) -> int:
+    """procfs, a detached mount or one of this process's pid namespace. Returns the number of its device."""
+    proc = root.mount("/proc", "proc", _SAFE) if procfs < 0 else root.attach("/proc", procfs)
     # A verified procfs: masks below go to this descriptor, not to a path (CVE-2025-52881).
     if not sc.is_procfs(proc.fd):
         raise OSError("the container's /proc is not procfs")
@@ -180,6 +181,14 @@ def _mask_sys(root: Tree) -> None:
         if target is not None:
             _mask_directory(target)
             os.close(target)
+
+
+def empty() -> None:
+    """Make an empty, read-only folder the root of this process, in a mount namespace of its own. Raises OSError."""
+    sc.mount("", "/", "", sc.MS_REC | sc.MS_PRIVATE)
+    # On a folder that is sure to be there and that anyone may pass through.
+    sc.mount("tmpfs", "/proc", "tmpfs", sc.MS_RDONLY | _SAFE, "size=0,nr_inodes=1,mode=555")
+    _pivot(os.open("/proc", DIRECTORY | os.O_CLOEXEC))
 
 
 def _pivot(root: int) -> None:

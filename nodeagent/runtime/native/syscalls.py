@@ -42,7 +42,7 @@ AT_RECURSIVE = 0x8000
 AT_FDCWD = -100
 MOVE_MOUNT_F_EMPTY_PATH = 0x04
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
-MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 0x01, 0x02, 0x04, 0x00100000
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_IDMAP = 0x01, 0x02, 0x04, 0x08, 0x00100000
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x08, 0x10
@@ -64,6 +64,9 @@ _PROC_SUPER_MAGIC = 0x9FA0
 # A resolution that a rename or a mount disturbed is tried again, as openat2(2) says; someone may be doing it on purpose.
 _TRIES = 128
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_MOUNT_SETATTR = 428, 429, 442
+_NR_FSOPEN, _NR_FSCONFIG, _NR_FSMOUNT = 430, 431, 432
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSCONFIG_CMD_CREATE = 6
 _NR_OPENAT2, _NR_CLOSE_RANGE = 437, 436
 _NR_CLONE3 = 435
 _NR_CLONE = {"x86_64": 56, "aarch64": 220}[_MACHINE]
@@ -104,6 +107,9 @@ _pivot_root = _syscall(_TEXT, _TEXT)
 _open_tree = _syscall(_INT, _TEXT, _UNSIGNED)
 _move_mount = _syscall(_INT, _TEXT, _INT, _TEXT, _UNSIGNED)
 _mount_setattr = _syscall(_INT, _TEXT, _UNSIGNED, _TEXT, _SIZE)
+_fsopen = _syscall(_TEXT, _UNSIGNED)
+_fsconfig = _syscall(_INT, _UNSIGNED, _TEXT, _POINTER, _INT)
+_fsmount = _syscall(_INT, _UNSIGNED, _UNSIGNED)
 _openat2 = _syscall(_INT, _TEXT, _TEXT, _SIZE)
 _keyctl = _syscall(_INT, _POINTER)
 _close_range = _syscall(_UNSIGNED, _UNSIGNED, _UNSIGNED)
@@ -197,6 +203,20 @@ def mount_setattr(
     raw = struct.pack("QQQQ", attributes, clear, propagation, userns)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     _check(_mount_setattr(_NR_MOUNT_SETATTR, fd, b"", flags, raw, len(raw)), "mount_setattr")
+
+
+def fsopen(fstype: str) -> int:
+    """The context of a file system that is to be made (fsopen(2)); it shows what its opener sees."""
+    return _check(_fsopen(_NR_FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC), f"fsopen {fstype}")
+
+
+def fsconfig_create(context: int) -> None:
+    _check(_fsconfig(_NR_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig")
+
+
+def fsmount(context: int, attributes: int) -> int:
+    """A detached mount of the file system that was made."""
+    return _check(_fsmount(_NR_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), "fsmount")
 
 
 def openat2(fd: int, path: str, flags: int, *, resolve: int = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, mode: int = 0) -> int:

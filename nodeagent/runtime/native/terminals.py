@@ -28,8 +28,8 @@ _PTMX, _UNIX98_SLAVES = (5, 2), range(136, 144)
 
 
 def take(channel: int, user: int, *, console: bool) -> None:
-    """In the container's view, as leader of a session: open a terminal, send its master through the Unix socket
-    `channel`, and make it standard input, output and error. `console` mounts it on /dev/console too. Raises OSError."""
+    """In the container's view: open a terminal, send its master through the Unix socket `channel`, and make it standard
+    input, output and error. `console` mounts it on /dev/console too. Raises OSError."""
     master, slave = _pair()
     os.fchown(slave, user, -1)
     if console:
@@ -40,6 +40,10 @@ def take(channel: int, user: int, *, console: bool) -> None:
         os.dup2(slave, target)
         # It may be one of the three itself, and dup2 onto itself changes nothing.
         os.set_inheritable(target, True)
+
+
+def control() -> None:
+    """As leader of a session: have standard input control it, so that its keys are signals. Raises OSError."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -71,6 +71,13 @@ class Tree:
         os.close(fd)
         return Tree(sc.openat2(self.fd, path, DIRECTORY), self.owner)
 
+    def attach(self, path: str, mount: int) -> Tree:
+        """A detached mount, whose descriptor this takes, on a folder. Returns its tree, which the caller closes."""
+        fd = self.directory(path)
+        sc.move_mount(mount, fd)
+        os.close(fd)
+        return Tree(mount, self.owner)
+
     def mount_fresh(self, name: str, fstype: str, flags: int, data: str = "") -> None:
         """A fresh file system on a folder that is made here: only for a tree that we have just mounted and that nobody
         else has seen, where a name can be nothing but what we made."""
