@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
-TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc crun procps docker-registry gcc libc6-dev e2fsprogs
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc crun procps docker-registry gcc libc6-dev e2fsprogs apparmor kmod cpio qemu-system-x86
 
 .PHONY: demo test check generate bench clean help
 
@@ -17,8 +17,12 @@ help:
 demo: $(VENV)/.run
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" deploy/demo.sh
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev .vm/complete
 	$(PYTHON) -m pytest $(ARGS)
+
+# Of the virtual machine in tests/vm, which is an x86-64 one.
+.vm/complete:
+	@[ "$$(uname -m)" != x86_64 ] || deploy/kernel.sh .vm
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -37,7 +41,7 @@ bench: $(VENV)/.dev
 
 clean:
 	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down; fi
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .vm .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: pyproject.toml

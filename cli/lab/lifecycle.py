@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cli import contexts
-from cli.lab import hosts, layout, processes
+from cli.lab import cgroups, hosts, layout, processes
 from cli.lab.layout import CONTROL, WEB_PORT, Lab
 from pinnace import kinds, pki
 from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
 
 READY_WITHIN = 60.0
-CGROUPS = Path("/sys/fs/cgroup")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 Say = Callable[[str], None]
 
@@ -136,8 +135,8 @@ def down(lab: Lab, *, config: Path, keep_logs: bool = False) -> list[str]:
     """Take a lab away; returns what is left of it, which should be nothing."""
     _check_root()
     for host in (*lab.nodes, CONTROL):
-        processes.end(lab, host, gently=False)
-    _remove_cgroups(lab, list(lab.nodes))
+        processes.end(lab, host)
+    cgroups.remove(lab, list(lab.nodes))
     hosts.remove_all(lab)
     merged = contexts.load(config)
     if any(item.get("name") == lab.context for item in merged.get("contexts") or []):
@@ -152,30 +151,10 @@ def down(lab: Lab, *, config: Path, keep_logs: bool = False) -> list[str]:
     return leftovers(lab)
 
 
-def _remove_cgroups(lab: Lab, nodes: list[str]) -> None:
-    """The nodes' cgroups, once the kernel has taken the last processes out of them."""
-    deadline = time.monotonic() + 10.0
-    names = {lab.cgroup(node) for node in nodes}
-    while True:
-        left = _cgroups(names)
-        for path in left:
-            for base, _, _ in os.walk(path, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(base)
-        if not left or time.monotonic() > deadline:
-            return
-        time.sleep(0.02)
-
-
-def _cgroups(names: set[str]) -> list[Path]:
-    roots = [CGROUPS, *(path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink())]
-    return [root / name for root in roots for name in names if (root / name).is_dir()]
-
-
 def leftovers(lab: Lab) -> list[str]:
     """What of a lab can still be found on this machine."""
     found = [f"process {pid}" for host in (*lab.nodes, CONTROL) for pid in processes.of_host(lab, host)]
-    found += [f"cgroup {path}" for path in _cgroups({lab.cgroup(node) for node in lab.nodes})]
+    found += [f"cgroup {path}" for path in cgroups.folders(lab, list(lab.nodes))]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     found += [f"mount {line.split()[1]}" for line in mounts if f"/pinnace/labs/{lab.name}" in line]
     return found + [f"folder {path}" for path in (lab.run_dir,) if path.exists()]
@@ -210,7 +189,7 @@ def check_node(lab: Lab, name: str) -> None:
 def stop_node(lab: Lab, name: str) -> None:
     """As if its plug were pulled: every process of the node is killed, containers too."""
     check_node(lab, name)
-    processes.end(lab, name, gently=False)
+    processes.end(lab, name)
     lab.save()
 
 
@@ -227,8 +206,8 @@ def start_node(lab: Lab, name: str, *, config: Path, say: Say) -> None:
 def remove_node(lab: Lab, name: str, *, config: Path) -> None:
     """Stop a node, forget it in the cluster, and take away what was its own."""
     check_node(lab, name)
-    processes.end(lab, name, gently=False)
-    _remove_cgroups(lab, [name])
+    processes.end(lab, name)
+    cgroups.remove(lab, [name])
     hosts.remove(lab, name)
     shutil.rmtree(lab.node_dir(name), ignore_errors=True)
     del lab.nodes[name]

@@ -6,6 +6,7 @@ with their monitors. So whatever happened before, everything of a lab can be fou
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from cli.lab import hosts
+from cli.lab import cgroups, hosts
 from cli.lab.layout import API_PORT, CONTROL, WEB_PORT, Lab, Process
 from pinnace.errors import Timeout
 
@@ -91,27 +92,18 @@ def _namespace(pid: str, kind: str) -> int:
         return 0
 
 
-def end(lab: Lab, host: str, *, gently: bool) -> None:
+def end(lab: Lab, host: str) -> None:
     """End every process of a host. Raises Timeout when one resists."""
     deadline = time.monotonic() + ENDED_WITHIN
-    if gently:
-        _signal(of_host(lab, host), signal.SIGTERM)
-        while of_host(lab, host) and time.monotonic() < deadline - ENDED_WITHIN + 2.0:
-            time.sleep(0.02)
-    while (left := of_host(lab, host)) and time.monotonic() < deadline:
-        _signal(left, signal.SIGKILL)
+    # Containers too: the kernel does not always end them with their monitors (an AppArmor profile undoes that).
+    while (left := [*of_host(lab, host), *cgroups.pids(lab, host)]) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
     if left:
         raise Timeout(f"processes of {host} do not end: {left}")
     lab.processes.pop(host, None)
-
-
-def _signal(pids: list[int], number: int) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
 
 
 def memory(pid: int) -> int:

@@ -33,6 +33,7 @@ class OverlayNetwork:
         self._ports: dict[str, tuple[HostPort, ...]] = {}
         # Whether the address translation in the kernel is not what it should be.
         self._stale = True
+        self._translating = asyncio.Lock()
 
     async def _run(self, work: Callable[[Netlink], T]) -> T:
         def visit() -> T:
@@ -54,7 +55,10 @@ class OverlayNetwork:
         self._node = node
 
     async def _translate(self) -> None:
-        if self._node is not None and self._stale:
+        """Raises NetworkError. Whoever finds somebody at it waits: a pod is not attached before its table is there."""
+        async with self._translating:
+            if self._node is None or not self._stale:
+                return
             self._stale = False
             try:
                 await nat.apply(self._node, BRIDGE, [port for ports in self._ports.values() for port in ports])

@@ -61,7 +61,9 @@ class Containers:
             step.name, step.number, container.image, image.pinned, step.streak, stopsignal.of(container, image.config)
         )
         try:
-            # Left by an agent that was killed before the runtime was asked.
+            # Left by an agent that was killed before the runtime was asked; or by a monitor that was, before it had written
+            # down what it had started.
+            hosted.s.cgroups.kill(self._cgroup(step.name, step.number))
             await asyncio.to_thread(discard, bundle)
             self._write_bundle(bundle, container, image)
             hosted.journal.save_attempt(attempt)
@@ -170,7 +172,10 @@ class Containers:
         discard(hosted.journal.bundle(attempt.name, attempt.number))
         for path in hosted.logs.glob(f"{attempt.name}/{attempt.number}.log*"):
             path.unlink(missing_ok=True)
-        hosted.s.cgroups.remove(f"{hosted.cgroup}/{attempt.name}-{attempt.number}")
+        hosted.s.cgroups.remove(self._cgroup(attempt.name, attempt.number))
+
+    def _cgroup(self, name: str, number: int) -> str:
+        return f"{self._hosted.cgroup}/{name}-{number}"
 
     # Ending
 
@@ -182,7 +187,7 @@ class Containers:
         hosted = self._hosted
         exit_ = await hosted.runtime.wait(handle)
         # Whatever the container left behind in its cgroup ends with it.
-        path = f"{hosted.cgroup}/{name}-{handle.bundle.name}"
+        path = self._cgroup(name, int(handle.bundle.name))
         hosted.s.cgroups.kill(path)
         self.lives.end(name)
         self._note_end(name, int(handle.bundle.name), exit_)

@@ -39,6 +39,7 @@ ALLOWED = {
     "own users": GRANTED,
     "no new privileges": set[str](),
     "root, bare": {
+        "kernel_crypto",
         "keyring",
         "make_key",
         "ask_key",

@@ -168,7 +168,7 @@ def test_probes_go_on_without_a_control_plane(lab: LabUnderTest, before: Traces)
 def reboot(lab: LabUnderTest, node: str) -> None:
     """What a machine has after a reboot: its disk, and neither processes nor mounts, devices or cgroups of ours."""
     record = layout.load(lab.name)
-    processes.end(record, node, gently=False)
+    processes.end(record, node)
     record.save()
     enter = ["nsenter", f"--net={record.namespace(node, 'net')}", f"--mount={record.namespace(node, 'mnt')}"]
     listed = subprocess.run([*enter, "cat", "/proc/self/mounts"], capture_output=True, text=True, check=True).stdout

@@ -21,7 +21,9 @@ HERE = Path(__file__).parent
 # What deploy/kernel.sh makes.
 KERNEL = ROOT / ".vm"
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-MEMORY = "4G"
+MEMORY = "3G"
+# Bytes, of which few are ever written.
+DISK = 8 << 30
 BUSYBOX = Path("/bin/busybox")
 # How many times as long as on the machine itself a test may take.
 PATIENCE = 6
@@ -36,14 +38,20 @@ class Ran:
 
 
 def run(command: list[str], folder: Path, within: float) -> Ran:
-    """Boot, run `command` in this checkout, and switch off, all within so many seconds; `folder` is for files of ours."""
+    """Boot, run `command` in this checkout, and switch off, all within so many seconds; `folder` is for files of ours, and
+    has the machine's disk."""
     initramfs = _initramfs(folder, _script(command))
     console = folder / "console"
+    disk = folder / "disk"
+    with disk.open("wb") as file:
+        file.truncate(DISK)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(disk)], check=True, timeout=60)
     qemu = [
         "qemu-system-x86_64", "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", MEMORY,
         "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(initramfs), "-no-reboot", "-display", "none", "-nic", "none",
         "-append", "console=ttyS0 quiet panic=-1 rdinit=/init",
         "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+        "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
         "-serial", f"file:{console}", "-monitor", "none",
     ]  # fmt: skip
     late = ""

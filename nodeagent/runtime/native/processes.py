@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 
 from nodeagent.runtime.native import procfs
 
@@ -18,6 +20,15 @@ def open_process(pid: int, started: int) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def kill(pid: int, started: int) -> None:
+    """SIGKILL to exactly this process, if it still runs."""
+    descriptor = open_process(pid, started)
+    if descriptor is not None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
 
 
 def settle(future: asyncio.Future[None]) -> None:

@@ -18,10 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The OCI runtime-spec's example and containerd's defaults.
+# The OCI runtime-spec's example and containerd's defaults. A masked file is the null device, which takes what is written to
+# it: what is there to be written to is read-only instead.
 MASKED = (
     "asound", "acpi", "interrupts", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi",
-    "sysrq-trigger",
 )  # fmt: skip
 _CPUS = "/sys/devices/system/cpu"
 MASKED_SYS = (
@@ -29,7 +29,7 @@ MASKED_SYS = (
     *(f"devices/system/cpu/{name}/thermal_throttle" for name in os.listdir(_CPUS)
       if os.path.isdir(f"{_CPUS}/{name}/thermal_throttle")),
 )  # fmt: skip
-READ_ONLY = ("bus", "fs", "irq", "sys")
+READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _SAFE = sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC
 
 

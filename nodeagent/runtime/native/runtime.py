@@ -17,7 +17,7 @@ from typing import Any
 from nodeagent import trees
 from nodeagent.runtime.native import terminals
 from nodeagent.runtime.native.link import LauncherLink
-from nodeagent.runtime.native.processes import ended, settle
+from nodeagent.runtime.native.processes import ended, kill, settle
 from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig, StartError
 from pinnace.clock import Clock
 
@@ -69,16 +69,14 @@ class NativeRuntime:
             state = _record(bundle / "state.json") or {}
         return _handle(bundle, state)
 
-    async def monitor_ended(self, handle: Handle) -> None:
-        """Wait until nobody watches the container any more: it has ended, or its monitor was killed."""
-        await ended(handle.monitor, handle.monitor_start)
-
     async def wait(self, handle: Handle) -> Exit:
-        await self.monitor_ended(handle)
+        await ended(handle.monitor, handle.monitor_start)
         record = _record(handle.bundle / "exit.json")
         if record is not None:
             return _exit(record)
-        # The monitor was killed; its init goes with it, but the kernel may need a moment.
+        # The monitor was killed. Its init goes with it, unless that took on an AppArmor profile (the kernel clears the
+        # signal of the parent's death then) or is an OCI runtime's.
+        kill(handle.pid, handle.pid_start)
         await ended(handle.pid, handle.pid_start)
         return Exit(code=137, finished_at=self._clock.now(), signal=9, message=MONITOR_LOST.message)
 

@@ -8,13 +8,11 @@ whoever sees that ends it, for its output goes nowhere and its end would be miss
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
-import signal
 import stat
 import subprocess
 from collections.abc import Callable
@@ -22,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime.native import init
-from nodeagent.runtime.native.processes import open_process
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.oci import filters
 from nodeagent.runtime.oci.spec import Layout, refuse, spec
@@ -79,11 +76,10 @@ class OciRuntime:
         pki.write_private(folder / "config.json", json.dumps(made).encode(), sync=False)
 
     async def wait(self, handle: Handle) -> Exit:
-        await self._native.monitor_ended(handle)
+        end = await self._native.wait(handle)
         if not (handle.bundle / "exit.json").exists():
-            _kill(handle)
             await asyncio.to_thread(self._forget, handle.bundle)
-        return await self._native.wait(handle)
+        return end
 
     def recover(self, bundle: Path) -> Handle | Exit | None:
         found = self._native.recover(bundle)
@@ -115,14 +111,6 @@ class OciRuntime:
 def _id(bundle: Path) -> str:
     """The container's name in the runtime's state: the same for a bundle always, and no other bundle's."""
     return hashlib.sha256(str(bundle).encode()).hexdigest()[:32]
-
-
-def _kill(handle: Handle) -> None:
-    descriptor = open_process(handle.pid, handle.pid_start)
-    if descriptor is not None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        os.close(descriptor)
 
 
 def _below_mount(folder: str) -> str:

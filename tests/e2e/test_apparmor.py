@@ -1,0 +1,120 @@
+"""AppArmor profiles of pods, on a kernel that has it: which one is taken, and that it holds.
+
+Without AppArmor these are skipped; tests/vm runs them on a kernel that has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cli.lab import processes
+from nodeagent.runtime import apparmor
+from tests.support.labs import ROOT, LabUnderTest, eventually, pod, running
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(apparmor.loaded() is None, reason="this kernel has no AppArmor; tests/vm runs these on one that has"),
+]
+DEFAULT = ROOT / "deploy/apparmor/pinnace-default"
+OWN = "t-pinnace-own"
+OWN_PROFILE = f"""
+profile {OWN} flags=(attach_disconnected) {{
+  file,
+  network,
+  capability,
+  signal,
+  deny /tmp/locked/** w,
+}}
+"""
+# What it is confined by; then what only a profile refuses, for the container has CAP_SYS_ADMIN.
+SAY = "cat /proc/self/attr/current; mkdir -p /tmp/locked /tmp/on; echo x > /tmp/locked/x; mount -t tmpfs none /tmp/on"
+WAIT = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
+
+
+def confined(name: str, profile: dict[str, Any] | None, script: str = SAY, **context: Any) -> dict[str, Any]:
+    security = {"capabilities": {"add": ["SYS_ADMIN"]}, **context} | ({"appArmorProfile": profile} if profile else {})
+    return pod(name, "sh", "-c", f"({script}) 2>&1; {WAIT}", container={"securityContext": security})
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    for profile in (DEFAULT.read_text(), OWN_PROFILE):
+        subprocess.run(["apparmor_parser", "-rK"], input=profile.encode(), check=True, timeout=60)
+    with running("t-armour", tmp_path_factory.mktemp("armour"), nodes=1) as found:
+        found.apply(
+            confined("silent", None),
+            confined("default", {"type": "RuntimeDefault"}),
+            confined("own", {"type": "Localhost", "localhostProfile": OWN}),
+            confined("free", {"type": "Unconfined"}),
+            confined("absent", {"type": "Localhost", "localhostProfile": "t-pinnace-absent"}),
+            confined("proc", None, PROC, allowPrivilegeEscalation=True),
+        )
+        yield found
+
+
+PROC = (
+    "mount -o remount,rw /proc/sys 2>&1; for f in /proc/sys/kernel/core_pattern /proc/sys/vm/swappiness /proc/sysrq-trigger; do "
+    "[ ! -w $f ] || (echo 60 > $f) 2>/dev/null && echo wrote $f; done; "
+    "echo own > /proc/self/comm && cat /proc/self/attr/current; cat /proc/mounts > /dev/null && echo reads"
+)
+
+
+def said(lab: LabUnderTest, name: str) -> str:
+    eventually(lambda: lab.all_running([name]), within=60)
+    return lab.kctl("logs", name)
+
+
+@pytest.mark.parametrize("name", ["silent", "default"])
+def test_the_profile_of_the_project_is_the_default(lab: LabUnderTest, name: str) -> None:
+    """Where it is loaded; mount(2) is refused although the container has the capability, and the image's files are not."""
+    text = said(lab, name)
+    assert text.splitlines()[0] == "pinnace-default (enforce)"
+    assert "permission denied" in text.lower()
+    assert "locked/x" not in text
+    assert "mounting none on /tmp/on failed: Permission denied" in text
+
+
+@pytest.mark.shows("spec.containers[].securityContext.appArmorProfile")
+def test_a_profile_of_the_node_by_name(lab: LabUnderTest) -> None:
+    """It holds what it says and nothing else."""
+    text = said(lab, "own")
+    assert text.splitlines()[0] == f"{OWN} (enforce)"
+    assert "can't create /tmp/locked/x: Permission denied" in text
+
+
+def test_unconfined_is_confined_by_nothing(lab: LabUnderTest) -> None:
+    """What the others are refused is done."""
+    assert said(lab, "free").splitlines() == ["unconfined"]
+
+
+def test_a_profile_that_is_not_loaded_keeps_the_container_from_starting(lab: LabUnderTest) -> None:
+    """And says which one."""
+
+    def waiting() -> dict[str, Any]:
+        return dict(lab.get("pod", "absent")["status"]["containerStatuses"][0]["state"]["waiting"])
+
+    found = eventually(lambda: (state := waiting())["reason"] == "CreateContainerError" and state, within=60)
+    assert found["message"] == 'AppArmor profile "t-pinnace-absent" is not loaded on the node'
+
+
+def test_the_default_keeps_the_machine_s_files_from_being_written(lab: LabUnderTest) -> None:
+    """Sysctls and triggers of the machine not even after a remount; a process's own files it may write."""
+    text = said(lab, "proc")
+    assert "wrote" not in text
+    assert "pinnace-default (enforce)" in text
+    assert "reads" in text
+
+
+def test_a_confined_container_ends_with_its_monitor(lab: LabUnderTest) -> None:
+    """The kernel forgets to end it, for a profile that is taken on clears the signal of the parent's death; the agent does."""
+    item = eventually(lambda: lab.all_running(["default"]))["default"]
+    state = lab.state(item)
+    os.kill(state["monitor"], signal.SIGKILL)
+    eventually(lambda: processes.start_time(state["pid"]) != state["pid_start"])
+    eventually(lambda: lab.get("pod", "default")["status"]["containerStatuses"][0]["restartCount"] == 1, within=60)

@@ -1,0 +1,39 @@
+"""What this machine's kernel cannot show, on Debian's: cgroup v2 with its controllers, AppArmor, an older kernel.
+
+These are the same tests that run here, in a virtual machine (see `machine`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from tests.vm import machine
+
+WITHIN = 1500.0
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.timeout(WITHIN + 60),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the virtual machine is an x86-64 one"),
+]
+
+
+@pytest.mark.parametrize(
+    ("subject", "passed"),
+    [
+        pytest.param("tests/e2e/test_resources.py", 12, id="limits-of-cgroup-v2"),
+        pytest.param("tests/e2e/test_apparmor.py", 7, id="apparmor"),
+        pytest.param("tests/robustness/test_escapes.py", 5, id="escapes"),
+    ],
+)  # fmt: skip
+def test_on_debian(subject: str, passed: int, tmp_path: Path) -> None:
+    """All of them pass, none is skipped, and there are as many as there should be at least."""
+    ran = machine.pytest_run(tmp_path, "--timeout=900", "-rs", *subject.split(), within=WITHIN)
+    summary = [line for line in ran.said.splitlines() if " passed" in line or " failed" in line]
+    print(*summary, sep=os.linesep)
+    assert ran.code == 0, ran.said[-20000:]
+    assert "skipped" not in summary[-1], ran.said[-20000:]
+    assert int(summary[-1].split(" passed")[0].split()[-1]) >= passed, summary
