@@ -56,10 +56,8 @@ def write(
 
     Raises ConfigError, OSError, SeccompUnavailable.
     """
-    config = image.config
-    variables = environment(pod, container, config.get("Env") or [], lookup, place.facts)
-    who = security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name))
-    may = security.privileges(pod, container, security.Host(held(), apparmor.loaded()))
+    said = _decide(pod, container, image, place, images, lookup)
+    who, may, variables = said.who, said.may, said.variables
     env = _usual(container, home="/root" if who.user == 0 else "/") | variables.all
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -68,9 +66,9 @@ def write(
         container, pod_folder=place.folder, message=lastwords.make(bundle), volumes=place.volumes, variables=variables.own
     )
     value = ContainerConfig(
-        args=tuple(_args(container, config, variables)),
+        args=tuple(_args(container, image.config, variables)),
         env=tuple(f"{key}={text}" for key, text in env.items()),
-        cwd=container.workingDir or config.get("WorkingDir") or "/",
+        cwd=container.workingDir or image.config.get("WorkingDir") or "/",
         layers=images.lower_dirs(image),
         sandbox=str(sandbox_of(place)),
         log=str(log),
@@ -101,6 +99,23 @@ def write(
     # It may hold secrets (env).
     pki.write_private(bundle / "config.json", json.dumps(asdict(value)).encode(), sync=False)
     return variables.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    variables: Environment
+    who: security.Identity
+    may: security.Privileges
+
+
+def _decide(pod: Any, container: Any, image: Image, place: Place, images: ImageStore, lookup: Lookup) -> _Decided:
+    """Which variables it sees, as whom it runs and what it may. Raises ConfigError, CreateError, OSError."""
+    config = image.config
+    return _Decided(
+        environment(pod, container, config.get("Env") or [], lookup, place.facts),
+        security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name)),
+        security.privileges(pod, container, security.Host(held(), apparmor.loaded())),
+    )
 
 
 def _usual(container: Any, *, home: str) -> dict[str, str]:

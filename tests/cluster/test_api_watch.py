@@ -122,11 +122,11 @@ async def _flood(cluster: Cluster, count: int) -> None:
 async def test_a_large_state_comes_in_several_messages(cluster: Cluster, api: Api) -> None:
     """And a watcher that leaves in the middle of it leaves nothing behind."""
     await _flood(cluster, 250)
-    before = len(cluster.store._subscriptions)
+    before = cluster.store.mirror.watchers
     async with api.watch(CONFIG) as watch:
         assert (await watch.next())[0] == "ADDED"
-        assert len(cluster.store._subscriptions) == before + 1
-    assert len(cluster.store._subscriptions) == before
+        assert cluster.store.mirror.watchers == before + 1
+    assert cluster.store.mirror.watchers == before
     async with api.watch(CONFIG) as watch:
         seen = [await watch.next() for _ in range(251)]
     assert seen[-1] == ("BOOKMARK", "")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from controlplane.store import Batch, Event, Row, Snapshot, Store, Tx, Txn, Write
-from controlplane.store import store as mirror
+from controlplane.store import Batch, Event, Row, Snapshot, Store, Tx, Txn, Write, mirror
 from controlplane.store.backend import Compacted
 from controlplane.store.memory import MemoryBackend
+from controlplane.store.store import MAX_ATTEMPTS
+from controlplane.store.subscription import MAX_BEHIND
 from pinnace import kinds
 from pinnace.clock import VirtualClock
 from pinnace.errors import AlreadyExists, Conflict, Expired, NotFound, Unavailable
@@ -192,7 +193,7 @@ async def test_an_update_that_never_gets_through_is_a_conflict() -> None:
     backend = Rival(Txn((Write(CONFIG_MAP.key("default", "counter"), counter(7).SerializeToString()),)), 0)
     async with opened(backend) as store:
         await store.update(lambda tx: tx.create(CONFIG_MAP, counter(0)))
-        backend.times = mirror.MAX_ATTEMPTS
+        backend.times = MAX_ATTEMPTS
         with pytest.raises(Conflict):
             await store.update(increment)
         assert count_of(store) == 7
@@ -470,12 +471,12 @@ async def test_a_reader_that_falls_behind_is_expired() -> None:
     """It gets what was kept for it, in order, and nothing from after the gap."""
     async with opened() as store:
         _, subscription = store.view_and_watch(POD)
-        for start in range(0, mirror.MAX_BEHIND, 500):
+        for start in range(0, MAX_BEHIND, 500):
             await store.update(creating(POD, *(f"p{n:05}" for n in range(start, start + 500))))
         await store.update(creating(POD, "missed"))
         await store.update(deleting(POD, "missed"))
         kept = await subscription.next()
-        assert len(kept) == mirror.MAX_BEHIND
+        assert len(kept) == MAX_BEHIND
         await store.update(creating(POD, "later"))
         with pytest.raises(Expired):
             await subscription.next()
