@@ -58,7 +58,6 @@ def write(
     """
     said = _decide(pod, container, image, place, images, lookup)
     who, may, variables = said.who, said.may, said.variables
-    env = _usual(container, home="/root" if who.user == 0 else "/") | variables.all
     path = f"{place.cgroup}/{container.name}-{bundle.name}"
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
     folders = cgroups.create(path, limits(container), leaf=True, all_devices=may.privileged)
@@ -67,7 +66,7 @@ def write(
     )
     value = ContainerConfig(
         args=tuple(_args(container, image.config, variables)),
-        env=tuple(f"{key}={text}" for key, text in env.items()),
+        env=said.env,
         cwd=container.workingDir or image.config.get("WorkingDir") or "/",
         layers=images.lower_dirs(image),
         sandbox=str(sandbox_of(place)),
@@ -103,19 +102,20 @@ def write(
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
+    env: tuple[str, ...]
     variables: Environment
     who: security.Identity
     may: security.Privileges
 
 
 def _decide(pod: Any, container: Any, image: Image, place: Place, images: ImageStore, lookup: Lookup) -> _Decided:
-    """Which variables it sees, as whom it runs and what it may. Raises ConfigError, CreateError, OSError."""
+    """What it finds in its environment, as whom it runs and what it may. Raises ConfigError, CreateError, OSError."""
     config = image.config
-    return _Decided(
-        environment(pod, container, config.get("Env") or [], lookup, place.facts),
-        security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name)),
-        security.privileges(pod, container, security.Host(held(), apparmor.loaded())),
-    )
+    variables = environment(pod, container, config.get("Env") or [], lookup, place.facts)
+    who = security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name))
+    may = security.privileges(pod, container, security.Host(held(), apparmor.loaded()))
+    env = _usual(container, home="/root" if who.user == 0 else "/") | variables.all
+    return _Decided(tuple(f"{key}={text}" for key, text in env.items()), variables, who, may)
 
 
 def _usual(container: Any, *, home: str) -> dict[str, str]:

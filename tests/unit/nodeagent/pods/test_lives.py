@@ -15,7 +15,7 @@ from nodeagent.pods.hosted import HostedPod
 from nodeagent.pods.lives import Lives
 from nodeagent.pods.model import Attempt, Life, Stopping
 from nodeagent.pods.steps import Kill, next_step
-from nodeagent.runtime.native.processes import start_time
+from nodeagent.runtime.native.procfs import start_time
 from nodeagent.runtime.seam import Handle
 from pinnace.clock import settle
 from tests.support.hosting import Host
