@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -228,3 +229,28 @@ async def test_attaching_again_and_again_leaves_nothing(machine: Host) -> None:
     async with asyncio.timeout(10):
         while len(os.listdir(f"/proc/{handle.monitor}/fd")) > before:
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_start_that_was_given_up_does_not_end_in_the_next(machine: Host, tmp_path: Path, again: bool) -> None:
+    """An agent that has waited long enough discards the bundle and begins again in the same place: what still comes of the
+    first start is ended, and writes nothing there."""
+    # Opened by the container's first process, which waits until somebody writes.
+    slow = tmp_path / "slow"
+    os.mkfifo(slow)
+    starting = asyncio.ensure_future(machine.start("sleep", "60", seccomp=str(slow)))
+    config = tmp_path / "c1/config.json"
+    async with asyncio.timeout(20):
+        while not (tmp_path / "c1/attach.sock").exists():
+            await asyncio.sleep(0.01)
+    text = config.read_text()
+    config.unlink()
+    if again:
+        config.write_text(text)
+    # No filter: an empty one is refused, so it is one instruction that allows everything.
+    await asyncio.to_thread(slow.write_bytes, struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
+    with pytest.raises(StartError, match="given up"):
+        await starting
+    assert not (tmp_path / "c1/state.json").exists()
+    folder = machine.cgroups.folders("pod/c1")[0]
+    assert not (Path(folder) / "cgroup.procs").read_text()

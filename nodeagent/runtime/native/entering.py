@@ -10,6 +10,8 @@ anything but a user namespace of its own.
 from __future__ import annotations
 
 import os
+import select
+import signal
 import socket
 
 from nodeagent.runtime.native import confinement, procfs, reaper, rootfs, terminals
@@ -20,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# Milliseconds for procfs to be opened from within.
+_ANSWERS_WITHIN = 10_000
 _ATTRIBUTES = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV | sc.MOUNT_ATTR_NOEXEC
 
 
@@ -49,8 +53,13 @@ def proc(namespace: int) -> int:
         if helper == 0:
             _ask(namespace, theirs)
         theirs.close()
-        said, descriptors = terminals.receive(ours, 256)
+        poll = select.poll()
+        poll.register(ours, select.POLLIN)
+        # Who may trace in there may also hold it up.
+        if not poll.poll(_ANSWERS_WITHIN):
+            os.kill(helper, signal.SIGKILL)
         os.waitpid(helper, 0)
+        said, descriptors = terminals.receive(ours, 256)
     if not descriptors:
         raise OSError(f"procfs of the pod's pid namespace: {said.decode(errors='replace') or 'its helper was killed'}")
     # The file system comes to be here, with our powers; who opened it only said whose processes it shows.
@@ -64,6 +73,7 @@ def proc(namespace: int) -> int:
 def _ask(namespace: int, channel: socket.socket) -> None:
     """In the helper, still outside: put aside all that is the host's, then have a child inside open procfs."""
     try:
+        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
         confinement.hide()
         sc.setns(namespace, sc.CLONE_NEWPID)
         sc.new_session_keyring()
@@ -73,6 +83,7 @@ def _ask(namespace: int, channel: socket.socket) -> None:
         confinement.hide()
         inside = os.fork()
         if inside == 0:
+            sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
             terminals.send(channel.fileno(), b"procfs", sc.fsopen("proc"))
             os._exit(0)
         os.waitpid(inside, 0)

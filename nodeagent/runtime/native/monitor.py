@@ -45,7 +45,7 @@ def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) 
     with open(f"{bundle}/config.json", "rb", buffering=0) as file:
         config = json.loads(file.read())
         fcntl.flock(file, fcntl.LOCK_EX)
-        if os.path.exists(f"{bundle}/cancelled"):
+        if os.path.exists(f"{bundle}/cancelled") or not _still_there(file.fileno(), bundle):
             raise OSError("the start was cancelled")
         if os.path.exists(f"{bundle}/state.json"):
             # Asked again by an agent that took the first request for lost.
@@ -56,6 +56,12 @@ def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) 
         listener = attachments.listen(bundle, BACKLOG)
         record = Record()
         pid, streams = _start(config, bundle, starter, record.prepare)
+        if not _still_there(file.fileno(), bundle):
+            # It took longer than the agent waits, and has perhaps begun again: what is there now is another's.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            starter.clean()
+            raise OSError("the start was given up meanwhile")
         state = record.of(pid)
         smallfiles.save(f"{bundle}/state.json", state)
     reply(state)
@@ -64,6 +70,14 @@ def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) 
     log.close()
     smallfiles.save(f"{bundle}/exit.json", _exit_record(status, oom_killed=watch.killed()))
     starter.clean()
+
+
+def _still_there(config: int, bundle: str) -> bool:
+    """Whether the configuration that a descriptor holds is still that of the bundle."""
+    try:
+        return os.path.samestat(os.fstat(config), os.stat(f"{bundle}/config.json"))
+    except FileNotFoundError:
+        return False
 
 
 class Record:
