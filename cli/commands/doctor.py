@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     checks: list[Callable[[], Finding]] = [
         _root, _kernel, _namespaces, _overlay, _vxlan, _nft, _user_namespaces, _cgroups, _memory_controller,
-        _seccomp, _inotify, _tools,
+        _seccomp, _apparmor, _inotify, _tools,
         lambda: _clash(args.cluster_cidr), _oom,
     ]  # fmt: skip
     found = []
@@ -108,11 +108,14 @@ def _nft() -> Finding:
     return Finding("nftables", "fail", _said(result), "modprobe nf_tables nft_chain_nat nft_masq nft_fib_ipv4")
 
 
+_NO_USERS = "sysctl user.max_user_namespaces=15000; without: no hostUsers: false and no shareProcessNamespace"
+
+
 def _user_namespaces() -> Finding:
     result = _try(["unshare", "--user", "--map-root-user", "true"])
     if result.returncode == 0:
         return Finding("user ns", "ok", "can be made: hostUsers: false works")
-    return Finding("user ns", "warn", _said(result), "sysctl user.max_user_namespaces=15000; without: no hostUsers: false")
+    return Finding("user ns", "warn", _said(result), _NO_USERS)
 
 
 def _cgroups() -> Finding:
@@ -145,6 +148,16 @@ def _seccomp() -> Finding:
     except OSError:
         return Finding("seccomp", "fail", "libseccomp is missing", "apt-get install libseccomp2")
     return Finding("seccomp", "ok", "libseccomp is there")
+
+
+def _apparmor() -> Finding:
+    profiles = Path("/sys/kernel/security/apparmor/profiles")
+    if not profiles.exists():
+        return Finding("apparmor", "ok", "not of this kernel; nothing depends on it")
+    if any(line.startswith("pinnace-default (") for line in profiles.read_text().splitlines()):
+        return Finding("apparmor", "ok", "pinnace-default is loaded")
+    mend = "apparmor_parser -r deploy/apparmor/pinnace-default (deploy/README.md, AppArmor)"
+    return Finding("apparmor", "warn", "containers have no profile: pinnace-default is not loaded", mend)
 
 
 def _inotify() -> Finding:

@@ -88,6 +88,11 @@ def test_a_profile_of_the_node_by_name(lab: LabUnderTest) -> None:
     assert "can't create /tmp/locked/x: Permission denied" in text
 
 
+def test_the_doctor_knows_whether_the_profile_is_there(lab: LabUnderTest) -> None:
+    """It is, for the lab of these tests has loaded it."""
+    assert "apparmor: pinnace-default is loaded" in lab.run("doctor").stdout.decode()
+
+
 def test_unconfined_is_confined_by_nothing(lab: LabUnderTest) -> None:
     """What the others are refused is done."""
     assert said(lab, "free").splitlines() == ["unconfined"]

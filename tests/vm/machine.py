@@ -40,6 +40,7 @@ class Ran:
 def run(command: list[str], folder: Path, within: float) -> Ran:
     """Boot, run `command` in this checkout, and switch off, all within so many seconds; `folder` is for files of ours, and
     has the machine's disk."""
+    assert (KERNEL / "complete").exists(), "no kernel to boot: make .vm/complete"
     initramfs = _initramfs(folder, _script(command))
     console = folder / "console"
     disk = folder / "disk"

@@ -25,7 +25,7 @@ pytestmark = [
     ("subject", "passed"),
     [
         pytest.param("tests/e2e/test_resources.py", 12, id="limits-of-cgroup-v2"),
-        pytest.param("tests/e2e/test_apparmor.py", 7, id="apparmor"),
+        pytest.param("tests/e2e/test_apparmor.py", 8, id="apparmor"),
         pytest.param("tests/robustness/test_escapes.py", 5, id="escapes"),
     ],
 )  # fmt: skip
