@@ -88,6 +88,8 @@ class Netlink:
     def __init__(self) -> None:
         self._route: Any = IPRoute()
         self._visits = 0
+        # Of the pods' devices and the bridge; `setup` says it.
+        self._mtu = 0
 
     def visit(self) -> None:
         """Before each use. pyroute2 keeps an acknowledgement of every link that was asked for, as long as its socket is
@@ -116,7 +118,7 @@ class Netlink:
     def setup(self, node: Node) -> None:
         """Bridge and VXLAN device with their addresses, and forwarding."""
         device, underlay_mtu = self.underlay(node.address)
-        mtu = underlay_mtu - vxlan.OVERHEAD
+        mtu = self._mtu = underlay_mtu - vxlan.OVERHEAD
         length = int(node.pod_cidr.partition("/")[2])
         with told("bridge"):
             bridge = self._ensure(BRIDGE, {"kind": "bridge", "ifname": BRIDGE})
@@ -170,28 +172,39 @@ class Netlink:
 
     def attach(self, name: str, netns: Path, address: str, length: int, gateway: str) -> None:
         """A veth pair: `eth0` in the pod, `name` on the bridge. Created inside the pod, so deleting that deletes it."""
-        bridge = self._route.get_links(self.index(BRIDGE) or 0)[0]
-        mtu = bridge.get_attr("IFLA_MTU")
+        with told(f"pod {address}"), inside(netns) as pod:
+            self._pair(pod, name)
+            eth0 = pod.link("get", ifname="eth0")[0]
+            index, mac = eth0["index"], eth0.get_attr("IFLA_ADDRESS")
+            with ignoring(errno.EEXIST):
+                pod.addr("add", index=index, address=address, prefixlen=length)
+            pod.link("set", index=index, state="up")
+            with ignoring(errno.EEXIST):
+                pod.route("add", dst="0.0.0.0/0", gateway=gateway)
+            port, bridge = self.index(name), self.index(BRIDGE)
+            if port is None or bridge is None:
+                raise NetworkError(f"pod {address}: its device vanished while it was made")
+            ports.close_in(self._route, port=port, bridge=bridge, mac=mac, address=address)
+            # Up last: no frame of the pod's before nobody believes it.
+            self._route.link("set", index=port, state="up")
+
+    def _pair(self, pod: Any, name: str) -> None:
+        """Make the pair, unless the pod has it. What has its name out here without that is an earlier pod's."""
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        pair = {
+            "ifname": "eth0",
+            "kind": "veth",
+            "mtu": self._mtu,
+            "peer": {"ifname": name, "net_ns_fd": home, "mtu": self._mtu},
+        }
         try:
-            with told(f"pod {address}"), inside(netns) as pod:
-                if not pod.link_lookup(ifname="eth0"):
-                    self._drop(name)
-                    pod.link("add", ifname="eth0", kind="veth", mtu=mtu, peer={"ifname": name, "net_ns_fd": home, "mtu": mtu})
-                index = pod.link_lookup(ifname="eth0")[0]
-                with ignoring(errno.EEXIST):
-                    pod.addr("add", index=index, address=address, prefixlen=length)
-                pod.link("set", index=index, state="up")
-                with ignoring(errno.EEXIST):
-                    pod.route("add", dst="0.0.0.0/0", gateway=gateway)
-                port = self.index(name)
-                if port is None:
-                    raise NetworkError(f"pod {address}: its device vanished while it was made")
-                self._route.link("set", index=port, master=bridge["index"])
-                mac = pod.get_links(index)[0].get_attr("IFLA_ADDRESS")
-                ports.close_in(self._route, port=port, bridge=bridge["index"], mac=mac, address=address)
-                # Up last: no frame of the pod's before nobody believes it.
-                self._route.link("set", index=port, state="up")
+            pod.link("add", **pair)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            if not pod.link_lookup(ifname="eth0"):
+                self._drop(name)
+                pod.link("add", **pair)
         finally:
             os.close(home)
 

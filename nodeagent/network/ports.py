@@ -51,8 +51,8 @@ def prepare(route: Any, *, bridge: int, name: str, gateway: str) -> None:
 
 
 def close_in(route: Any, *, port: int, bridge: int, mac: str, address: str) -> None:
-    """Set up a port for the pod with this MAC address and IP address. Raises NetlinkError."""
-    route.link("set", index=port, ifalias=address)
+    """Make a device a port for the pod with this MAC address and IP address. Raises NetlinkError."""
+    route.link("set", index=port, master=bridge, ifalias=address)
     route.link("set", index=port, kind="bridge_slave", mode=_HAIRPIN, learning=0)
     try:
         route.fdb("add", ifindex=port, lladdr=mac, state=_NUD_NOARP, flags=_NTF_MASTER)
