@@ -21,7 +21,7 @@ test: $(VENV)/.dev .vm/complete
 	$(PYTHON) -m pytest $(ARGS)
 
 # Of the virtual machine in tests/vm, which is an x86-64 one.
-.vm/complete:
+.vm/complete: | $(VENV)/.dev
 	@[ "$$(uname -m)" != x86_64 ] || deploy/kernel.sh .vm
 
 check: $(VENV)/.dev
@@ -44,14 +44,14 @@ clean:
 	rm -rf $(VENV) .vm .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.run: pyproject.toml
+$(VENV)/.run: pyproject.toml Makefile
 	@deploy/packages.sh $(RUN_PACKAGES)
 	@echo "Python packages into $(VENV)"
 	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)
 	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml Makefile
 	@deploy/packages.sh $(TEST_PACKAGES)
 	@echo "Python packages for development into $(VENV)"
 	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)

@@ -26,7 +26,8 @@ def pids(lab: Lab, node: str) -> list[int]:
         for base, _, _ in os.walk(folder):
             with contextlib.suppress(OSError):
                 found |= {int(pid) for pid in Path(base, "cgroup.procs").read_text().split()}
-    return sorted(found)
+    # 0 is whoever cannot be named from here, and to kill(2) it is this process's own group.
+    return sorted(found - {0})
 
 
 def remove(lab: Lab, nodes: list[str]) -> None:

@@ -202,6 +202,7 @@ def _remove(folder: str) -> bool:
 
 def _pids(folder: Path) -> list[int]:
     try:
-        return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+        # 0 is whoever cannot be named from here, and to kill(2) it is this process's own group.
+        return [pid for line in (folder / "cgroup.procs").read_text().split() if (pid := int(line))]
     except OSError:
         return []

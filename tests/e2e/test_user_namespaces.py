@@ -94,7 +94,8 @@ def test_capabilities_are_over_what_is_the_pods(lab: LabUnderTest) -> None:
 @pytest.mark.shows("spec.containers[].securityContext.procMount")
 def test_unmasked_proc_allows_namespaces_inside(lab: LabUnderTest) -> None:
     """procMount Unmasked and Unconfined: a container makes a namespace with a /proc of its own, as nested runtimes do."""
-    context = {"procMount": "Unmasked", "seccompProfile": {"type": "Unconfined"}}
+    free = {"type": "Unconfined"}
+    context = {"procMount": "Unmasked", "seccompProfile": free, "appArmorProfile": free}
     running(lab, "nested", container={"securityContext": context})
     said = inside(lab, "nested", "unshare -U -r -m -p -f sh -c 'mount -t proc proc /proc && echo $$'")
     assert said == "1\n"

@@ -303,7 +303,7 @@ async def test_cve_2016_9962_starting_beside_a_tracer(box: Boxes) -> None:
         "done; done"
     )
     handle = await box.start(sandbox, "sh", "-c", watch, pid_namespace="pod", capabilities=(*DEFAULT, "SYS_PTRACE"))
-    for _ in range(30):
+    for _ in range(20):
         assert "pause" in await box.shell(sandbox, "cat /proc/[0-9]*/comm 2>/dev/null; true", pid_namespace="pod")
     assert (handle.bundle / "log").read_text() == ""
 

@@ -7,7 +7,7 @@ test takes some ten times as long.
 
 from __future__ import annotations
 
-import os
+import lzma
 import shlex
 import shutil
 import subprocess
@@ -90,8 +90,10 @@ def _initramfs(folder: Path, command: str) -> Path:
     (tree / "command").write_text(command)
     modules = _modules()
     for path in modules:
-        shutil.copy(KERNEL / "modules" / path, tree / "modules")
-    (tree / "modules/order").write_text("\n".join(Path(path).name for path in modules))
+        data = (KERNEL / "modules" / path).read_bytes()
+        # Debian 13 compresses them.
+        (tree / "modules" / _name(path)).write_bytes(lzma.decompress(data) if path.endswith(".xz") else data)
+    (tree / "modules/order").write_text("\n".join(map(_name, modules)))
     (tree / "modules/kernel").write_text(str((KERNEL / "modules").resolve()))
     names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
     image = folder / "initramfs.cpio"
@@ -102,13 +104,17 @@ def _initramfs(folder: Path, command: str) -> Path:
     return image
 
 
+def _name(path: str) -> str:
+    return Path(path).name.partition(".")[0]
+
+
 def _modules() -> list[str]:
     """Paths of the modules that the way to the host's files needs, each after those that it needs itself (modules.dep)."""
     needs = {}
     for line in (KERNEL / "modules/modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")
         needs[path] = others.split()
-    by_name = {os.path.basename(path).removesuffix(".ko"): path for path in needs}
+    by_name = {_name(path): path for path in needs}
     order: list[str] = []
     for name in MODULES:
         path = by_name[name]

@@ -53,6 +53,15 @@ def hide() -> None:
     sc.prctl(sc.PR_SET_DUMPABLE, 0)
 
 
+def close_but(keep: set[int]) -> None:
+    """Close every descriptor but these."""
+    edges = sorted(keep)
+    for low, high in zip((-1, *edges), (*edges, 4096), strict=True):
+        # closerange(0, 0) would close all there are: its end is unsigned to the kernel.
+        if low + 1 < high:
+            os.closerange(low + 1, high)
+
+
 def become_root() -> None:
     """Of the user namespace that this process has entered."""
     os.setgroups([])

@@ -2,19 +2,22 @@
 
 Whoever may trace in there sees it from its first moment, and through it the descriptors, the root and the powers that it
 has. So it is not born there: a helper outside does all that needs the host (mounts, namespaces), gives up what the container
-is not to have, and forks into the namespace what becomes the program. Only procfs must be asked for from within, for it
-shows the namespace of who opens it. That is done by a process that has an empty root, one socket, and no power over
-anything but a user namespace of its own.
+is not to have, and forks into the namespace what becomes the program. Nothing of ours is ever asked of a process in there,
+for whoever traces it answers in its place: procfs, which shows the namespace of its opener, is what was opened before
+anybody else was in it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import select
 import signal
 import socket
+import time
 
-from nodeagent.runtime.native import confinement, procfs, reaper, rootfs, terminals
+from nodeagent.runtime.native import confinement, procfs, reaper, terminals
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -22,9 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Milliseconds for procfs to be opened from within.
-_ANSWERS_WITHIN = 10_000
-_ATTRIBUTES = sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV | sc.MOUNT_ATTR_NOEXEC
+# Seconds for a program to start, below what the agent waits for an answer: processes in there may stop what comes in.
+STARTS_WITHIN = 50.0
 
 
 def namespace(config: dict[str, Any]) -> int:
@@ -45,48 +47,40 @@ def namespace(config: dict[str, Any]) -> int:
     return -1
 
 
-def proc(namespace: int) -> int:
-    """A detached mount of procfs as it is in a pid namespace. Raises OSError."""
+def proc(config: dict[str, Any], namespace: int) -> int:
+    """A detached mount of procfs as it is in that namespace: the pod's, which its process 1 has opened, or a copy of what
+    the other container has as its own /proc. Raises OSError."""
+    if config["pid_namespace"] == "pod":
+        return sc.open_tree(sc.AT_FDCWD, f"{config['sandbox']}/{reaper.PROC}")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         helper = os.fork()
         if helper == 0:
-            _ask(namespace, theirs)
+            _copy(namespace, theirs)
         theirs.close()
-        poll = select.poll()
-        poll.register(ours, select.POLLIN)
-        # Who may trace in there may also hold it up.
-        if not poll.poll(_ANSWERS_WITHIN):
-            os.kill(helper, signal.SIGKILL)
-        os.waitpid(helper, 0)
         said, descriptors = terminals.receive(ours, 256)
+        os.waitpid(helper, 0)
     if not descriptors:
-        raise OSError(f"procfs of the pod's pid namespace: {said.decode(errors='replace') or 'its helper was killed'}")
-    # The file system comes to be here, with our powers; who opened it only said whose processes it shows.
-    context = descriptors[0]
-    sc.fsconfig_create(context)
-    mount = sc.fsmount(context, _ATTRIBUTES)
-    os.close(context)
-    return mount
+        raise OSError(f"/proc of the other container: {said.decode(errors='replace') or 'its helper was killed'}")
+    return descriptors[0]
 
 
-def _ask(namespace: int, channel: socket.socket) -> None:
-    """In the helper, still outside: put aside all that is the host's, then have a child inside open procfs."""
+def _copy(target: int, channel: socket.socket) -> None:
+    """In a helper, which enters the mount namespace alone and is seen by nobody in there."""
     try:
-        sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        confinement.hide()
-        sc.setns(namespace, sc.CLONE_NEWPID)
-        sc.new_session_keyring()
-        sc.unshare(sc.CLONE_NEWUSER | sc.CLONE_NEWNS)
-        rootfs.empty()
-        close_but({channel.fileno()})
-        confinement.hide()
-        inside = os.fork()
-        if inside == 0:
-            sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
-            terminals.send(channel.fileno(), b"procfs", sc.fsopen("proc"))
-            os._exit(0)
-        os.waitpid(inside, 0)
+        sc.setns(target, sc.CLONE_NEWNS)
+        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        found = sc.openat2(root, "proc", sc.O_PATH, resolve=sc.RESOLVE_IN_ROOT | sc.RESOLVE_NO_SYMLINKS)
+        if not sc.is_procfs(found):
+            raise OSError("is not procfs")
+        try:
+            tree = sc.open_tree(found)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # Where a user namespace owns the mounts, what is masked cannot be had without its masks.
+            tree = sc.open_tree(found, recursive=True)
+        terminals.send(channel.fileno(), b"proc", tree)
     except BaseException as error:
         channel.send(str(error).encode()[:200] or b"failed")
     finally:
@@ -96,7 +90,7 @@ def _ask(namespace: int, channel: socket.socket) -> None:
 def fork(report: int, keep: set[int]) -> None:
     """Go on as a child in the pid namespace that this process has set for its children, as its parent's child and with
     no descriptors but `keep`; the pid of that child goes to `report`. For whoever has given up everything else."""
-    close_but(keep | {report})
+    confinement.close_but(keep | {report})
     pid = sc.fork_sibling()
     if pid:
         os.write(report, b"%d" % pid)
@@ -110,22 +104,31 @@ def entered(helper: int, failures: int, reports: int) -> int:
     Raises OSError with what went wrong."""
     number = os.read(reports, 32)
     os.close(reports)
-    failure = b""
-    while chunk := os.read(failures, 4096):
-        failure += chunk
-    os.close(failures)
+    failed = failure(failures, [int(number)] if number else [])
     os.waitpid(helper, 0)
-    if failure and number:
+    if failed and number:
         os.waitpid(int(number), 0)
-    if failure or not number:
-        raise OSError(failure.decode(errors="replace") or "the process that starts the program was killed")
+    if failed or not number:
+        raise OSError(failed or "the process that starts the program was killed")
     return int(number)
 
 
-def close_but(keep: set[int]) -> None:
-    """Close every descriptor but these."""
-    edges = sorted(keep)
-    for low, high in zip((-1, *edges), (*edges, 4096), strict=True):
-        # closerange(0, 0) would close all there are: its end is unsigned to the kernel.
-        if low + 1 < high:
-            os.closerange(low + 1, high)
+def failure(pipe: int, pids: list[int], within: float = STARTS_WITHIN) -> str:
+    """What children that are to become a program say of a failure, through a pipe that is closed here: nothing once they are
+    the program. `pids`, of children that nobody has waited for, are killed when it takes too long."""
+    deadline = time.monotonic() + within
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    said = b""
+    try:
+        while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            chunk = os.read(pipe, 4096)
+            if not chunk:
+                return said.decode(errors="replace")
+            said += chunk
+    finally:
+        os.close(pipe)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return f"the program has not started within {within:.0f} s"

@@ -49,8 +49,7 @@ def run(config: dict[str, Any], bundle: str, ways: Ways) -> None:
     confinement = Confinement(config)
     processes = entering.namespace(config)
     _join_sandbox(config)
-    # Here: what asks for it is of the pod's network by now, and not of the node's.
-    procfs = entering.proc(processes) if processes >= 0 else -1
+    procfs = entering.proc(config, processes) if processes >= 0 else -1
     sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
     rootfs.build(config, bundle, confinement.userns, procfs)
     if processes >= 0:

@@ -60,7 +60,8 @@ def run(bundle: str, starter: Starter, reply: Callable[[dict[str, Any]], None]) 
             # It took longer than the agent waits, and has perhaps begun again: what is there now is another's.
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            starter.clean()
+            if not os.path.exists(f"{bundle}/config.json"):
+                starter.clean()
             raise OSError("the start was given up meanwhile")
         state = record.of(pid)
         smallfiles.save(f"{bundle}/state.json", state)
@@ -170,13 +171,10 @@ class NativeStarter:
 
 def _started(pid: int, failures: int) -> int:
     """Wait until a child is its program; `failures` is read and closed. Returns its pid. Raises OSError."""
-    failure = b""
-    while chunk := os.read(failures, 4096):
-        failure += chunk
-    os.close(failures)
+    failure = entering.failure(failures, [pid])
     if failure:
         os.waitpid(pid, 0)
-        raise OSError(failure.decode(errors="replace"))
+        raise OSError(failure)
     return pid
 
 

@@ -10,45 +10,55 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 
-from nodeagent.runtime.native import capabilities, procfs, rootfs
+from nodeagent.runtime.native import capabilities, confinement, procfs, rootfs, terminals
 from nodeagent.runtime.native import syscalls as sc
 
 RECORD = "reaper"
+# In the sandbox: procfs of its pid namespace.
+PROC = "proc"
 _NAME = b"pause"
 _NOBODY = 65534
 
 
-def start() -> int:
-    """Fork it into a new pid namespace; returns its pid once it is ready. Raises OSError."""
-    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+def start() -> tuple[int, int]:
+    """Fork it into a new pid namespace. Returns, once it is ready, its pid and a descriptor of a procfs that is still to be
+    made and shows this namespace: opened while nobody is in there who could have another one opened. Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = sc.fork(sc.CLONE_NEWPID)
     if pid == 0:
         try:
+            ours.close()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-            _close_in(ready_write)
-            os.write(ready_write, b"1")
-            os.close(ready_write)
-            _reap()
+            _live(theirs)
         finally:
             os._exit(1)
-    os.close(ready_write)
-    ready = os.read(ready_read, 1)
-    os.close(ready_read)
-    if not ready:
+    theirs.close()
+    with ours:
+        descriptors = terminals.receive(ours)[1]
+    if not descriptors:
         raise OSError("process 1 of the pod's pid namespace did not start")
-    return pid
+    return pid, descriptors[0]
 
 
-def _close_in(keep: int) -> None:
-    """Give up everything but `keep`: the host's files, descriptors, command line and powers."""
+def _live(parent: socket.socket) -> None:
     sc.prctl(sc.PR_SET_DUMPABLE, 0)
     os.setsid()
     sc.unshare(sc.CLONE_NEWNS)
+    context = sc.fsopen("proc")
+    _close_in({parent.fileno(), context})
+    terminals.send(parent.fileno(), b"ready", context)
+    os.close(context)
+    parent.close()
+    _reap()
+
+
+def _close_in(keep: set[int]) -> None:
+    """Give up everything but `keep`: the host's files, descriptors, command line and powers."""
     _rename()
     rootfs.empty()
-    os.closerange(0, keep)
-    os.closerange(keep + 1, 4096)
+    confinement.close_but(keep)
     for number in range(len(capabilities.NAMES)):
         with contextlib.suppress(OSError):
             sc.prctl(sc.PR_CAPBSET_DROP, number)

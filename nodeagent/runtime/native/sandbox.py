@@ -17,7 +17,7 @@ import signal
 import socket
 import struct
 
-from nodeagent.runtime.native import confinement, init, reaper
+from nodeagent.runtime.native import confinement, init, reaper, terminals
 from nodeagent.runtime.native import syscalls as sc
 
 # Not typing.TYPE_CHECKING: importing typing costs memory in every monitor.
@@ -83,7 +83,9 @@ def whole(folder: str) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     pinned = all(_pinned(folder, name) for name in wanted)
-    return pinned and os.path.ismount(f"{folder}/shm") and ("pid" not in wanted or reaper.alive(folder))
+    if "pid" in wanted:
+        pinned = pinned and os.path.ismount(f"{folder}/{reaper.PROC}") and reaper.alive(folder)
+    return pinned and os.path.ismount(f"{folder}/shm")
 
 
 def _pinned(folder: str, name: str) -> bool:
@@ -121,13 +123,15 @@ def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
         os.close(cgroup)
     try:
         if "user" in missing:
-            _answer(ours)
+            _understood(ours.recv(4096))
             _map_ids(pid, request["ids"])
             _pin(folder, "user", f"/proc/{pid}/ns/user")
             ours.send(b"mapped")
-        answer = _answer(ours)
+        data, descriptors = terminals.receive(ours, 4096)
+        answer = _understood(data)
         if "reaper" in answer:
             reaper.note(folder, answer["reaper"])
+            _pin_proc(folder, descriptors[0])
         for name in missing:
             if name != "user":
                 _pin(folder, name, f"/proc/{answer['reaper'] if name == 'pid' else pid}/ns/{name}")
@@ -137,8 +141,8 @@ def _make(folder: str, missing: list[str], request: dict[str, Any]) -> None:
         os.waitpid(pid, 0)
 
 
-def _answer(ours: socket.socket) -> dict[str, Any]:
-    data = ours.recv(4096)
+def _understood(data: bytes) -> dict[str, Any]:
+    """Raises OSError with what the other side says went wrong."""
     answer: dict[str, Any] = json.loads(data) if data else {"error": "the process that makes the namespaces was killed"}
     if "error" in answer:
         raise OSError(answer["error"])
@@ -157,6 +161,17 @@ def _pin(folder: str, name: str, source: str) -> None:
     sc.mount(source, path, "", sc.MS_BIND)
 
 
+def _pin_proc(folder: str, context: int) -> None:
+    """procfs of the pod's pid namespace, for its containers to have copies of (see `entering`)."""
+    sc.fsconfig_create(context)
+    mount = sc.fsmount(context, sc.MOUNT_ATTR_NOSUID | sc.MOUNT_ATTR_NODEV | sc.MOUNT_ATTR_NOEXEC)
+    os.makedirs(f"{folder}/{reaper.PROC}", 0o700, exist_ok=True)
+    target = os.open(f"{folder}/{reaper.PROC}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sc.move_mount(mount, target)
+    for fd in (context, mount, target):
+        os.close(fd)
+
+
 def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request: dict[str, Any]) -> None:
     """The child's part: make them and set them up, from inside. Says so, and waits until they are pinned."""
     if "user" in missing:
@@ -171,8 +186,11 @@ def _namespaces(theirs: socket.socket, folder: str, missing: list[str], request:
     if request["ids"]:
         confinement.become_root()
     _unshare(missing, request)
-    started = reaper.start() if "pid" in missing else None
-    theirs.send(json.dumps({} if started is None else {"reaper": started}).encode())
+    if "pid" in missing:
+        started, context = reaper.start()
+        terminals.send(theirs.fileno(), json.dumps({"reaper": started}).encode(), context)
+    else:
+        theirs.send(b"{}")
     theirs.recv(64)
 
 
@@ -224,6 +242,8 @@ def remove(folder: str) -> None:
 
 
 def _unpin(folder: str, *names: str) -> None:
+    if "pid" in (names or _PINS):
+        _unmount(f"{folder}/{reaper.PROC}")
     for name in names or _PINS:
         _unmount(f"{folder}/ns/{name}")
         with contextlib.suppress(OSError):
