@@ -308,6 +308,25 @@ async def test_cve_2016_9962_starting_beside_a_tracer(box: Boxes) -> None:
     assert (handle.bundle / "log").read_text() == ""
 
 
+@pytest.mark.parametrize("ids", [None, IDS])
+async def test_beside_another_container_procfs_is_its_namespace_s(box: Boxes, ids: IdRange | None) -> None:
+    """An ephemeral container sees the processes of its target and the masks of its own; a target that has put something
+    else on its /proc is not believed."""
+    sandbox = await box.sandbox(ids=ids)
+    target = await box.start(sandbox, "sleep", "60")
+    beside = {"pid_namespace": "container", "pid_target": (target.pid, target.pid_start)}
+    ran = await box.run(sandbox, "sh", "-c", "cat /proc/1/comm; cat /proc/keys; grep -c ' /proc/keys ' /proc/mounts", **beside)
+    assert ran.out.splitlines()[0] == "sleep"
+    assert int(ran.out.splitlines()[1]) >= 1
+    liar = await box.start(sandbox, "sh", "-c", "mount -t tmpfs none /proc; echo done; sleep 60", seccomp="",
+                           capabilities=(*DEFAULT, "SYS_ADMIN"))  # fmt: skip
+    async with asyncio.timeout(20):
+        while "done" not in (liar.bundle / "log").read_text():
+            await asyncio.sleep(0.02)
+    with pytest.raises(StartError, match="not procfs"):
+        await box.start(sandbox, "true", pid_namespace="container", pid_target=(liar.pid, liar.pid_start))
+
+
 async def test_a_missing_namespace_is_an_error(box: Boxes) -> None:
     """A sandbox without its network namespace does not mean the host's."""
     sandbox = await box.sandbox()
