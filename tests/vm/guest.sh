@@ -5,11 +5,17 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 modprobe virtio_blk
 mkdir -p /run/disk
 mount -t ext4 /dev/vda /run/disk
+# The checkout may lie below a folder that the disk is mounted on.
+checkout=$(cat /run/checkout)
+mkdir -p /run/source
+mount --bind "$checkout" /run/source
 for folder in /tmp /var/lib/pinnace; do
     mkdir -p "$folder" "/run/disk$folder"
     mount --bind "/run/disk$folder" "$folder"
 done
 chmod 1777 /tmp
+mkdir -p "$checkout"
+mount --bind /run/source "$checkout"
 mkdir -p /dev/pts /dev/shm /dev/mqueue
 mount -t devpts -o mode=0620,gid=5,ptmxmode=0666 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm

@@ -12,7 +12,7 @@ mkdir /over/upper /over/work
 mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work overlay /root
 for point in proc sys dev; do mount --move "/$point" "/root/$point"; done
 mount -t tmpfs -o mode=755 tmpfs /root/run
-cp /command /guest.sh /root/run
+cp /command /checkout /guest.sh /root/run
 kernel=$(cat /modules/kernel)
 mkdir -p "/root/lib/modules/$(uname -r)"
 mount --bind "/root$kernel" "/root/lib/modules/$(uname -r)"

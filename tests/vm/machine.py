@@ -88,6 +88,7 @@ def _initramfs(folder: Path, command: str) -> Path:
         shutil.copy(source, tree / target)
         (tree / target).chmod(0o755)
     (tree / "command").write_text(command)
+    (tree / "checkout").write_text(str(ROOT))
     modules = _modules()
     for path in modules:
         data = (KERNEL / "modules" / path).read_bytes()
