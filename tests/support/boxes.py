@@ -22,10 +22,11 @@ from nodeagent.runtime.native.capabilities import DEFAULT
 from nodeagent.runtime.native.runtime import NativeRuntime
 from nodeagent.runtime.seam import ContainerConfig, ExecConfig, Handle, SandboxConfig
 from pinnace.clock import SystemClock
+from tests.support.labs import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEADLINE = 30.0
+DEADLINE = 30.0 * PATIENCE
 
 
 @dataclass(frozen=True)
