@@ -108,7 +108,7 @@ def _nft() -> Finding:
     return Finding("nftables", "fail", _said(result), "modprobe nf_tables nft_chain_nat nft_masq nft_fib_ipv4")
 
 
-_NO_USERS = "sysctl user.max_user_namespaces=15000; without: no hostUsers: false and no shareProcessNamespace"
+_NO_USERS = "sysctl user.max_user_namespaces=15000; without: no hostUsers: false"
 
 
 def _user_namespaces() -> Finding:

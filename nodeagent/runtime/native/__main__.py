@@ -1,8 +1,8 @@
 """`python -I -S .../nodeagent/runtime/native SOCKET`: the launcher, in an interpreter without site, its packages and its
 environment.
 
-What those would load is a third of the memory that every fork maps, and a `.pth` file or a variable of somebody's must not
-run in the process from which containers come.
+What those would load is two of the fifteen megabytes that every fork maps, and a `.pth` file or a variable of somebody's must
+not run in the process from which containers come.
 """
 
 from __future__ import annotations
