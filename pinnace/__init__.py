@@ -1,6 +1,6 @@
-"""What every role shares: the API's messages, its codec and rules, errors, identity and the client.
+"""Shared by every role: the API's messages, their codec, schema and rules, manifests, errors, certificates and clocks.
 
-Nothing here knows a role: `controlplane`, `nodeagent` and `cli` import this package and never each other.
+Nothing here depends on a role: `controlplane`, `nodeagent` and `cli` import this package and never each other.
 """
 
 __version__ = "0.1.0"

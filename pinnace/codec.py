@@ -1,92 +1,53 @@
-"""JSON values to messages and back, by schema, with Kubernetes' rules for the types that JSON has no word for.
+"""JSON values to messages and back, by schema. `scalarforms` has the forms of single values.
 
-Decoding is strict: an unknown field or a wrong type is an error that names the path. Absent and null mean the same.
-Source of the forms: apimachinery's meta.v1.Time, resource.Quantity and util/intstr.
+Decoding is strict: an unknown field or a wrong type is an error that names the path. Absent and null mean the same. What to do
+with each field is worked out once for each message type, when its first message comes.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from pinnace import quantity, schema
-from pinnace.errors import Cause, Invalid
-from pinnace.meta.v1 import meta_pb2, scalars_pb2
+from pinnace import schema, shownfields
+from pinnace.fieldpaths import FieldError as FieldError
+from pinnace.fieldpaths import join as join
+from pinnace.fieldpaths import segment as segment
+from pinnace.jsontext import describe as describe
+from pinnace.jsontext import json_text as json_text
+from pinnace.jsontext import load_json as load_json
+from pinnace.scalarforms import CANONICAL as CANONICAL
+from pinnace.scalarforms import DECODERS, ENCODERS, ZEROS, string, wrong
+from pinnace.scalarforms import FIRST_SECOND as FIRST_SECOND
+from pinnace.scalarforms import LAST_SECOND as LAST_SECOND
+from pinnace.scalarforms import format_time as format_time
+from pinnace.scalarforms import microtime_of as microtime_of
+from pinnace.scalarforms import parse_time as parse_time
+from pinnace.scalarforms import seconds_of as seconds_of
+from pinnace.scalarforms import time_of as time_of
 from pinnace.schema import Field, Schema
 
 M = TypeVar("M", bound=Message)
-_UTC = UTC
-_EPOCH = datetime(1970, 1, 1, tzinfo=_UTC)
-# The seconds that RFC 3339 can write, years 1 to 9999; a protobuf body may hold any.
-_FIRST, _LAST = -62_135_596_800, 253_402_300_799
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+T = TypeVar("T")
+# Levels of messages in messages.
 MAX_DEPTH = 64
-# Longest key that a path shows.
-MAX_SEGMENT = 80
-
-
-class FieldError(Exception):
-    """A value that does not fit; `path` grows towards the root as the error rises."""
-
-    def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.path = path
-
-    def under(self, key: str | int) -> FieldError:
-        self.path = join(segment(key), self.path)
-        return self
-
-    def invalid(self, kind: str = "", name: str = "") -> Invalid:
-        cause = Cause(self.path, self.message)
-        return Invalid(str(cause), kind=kind, name=name, causes=(cause,))
-
-
-def segment(key: str | int) -> str:
-    if isinstance(key, int):
-        return f"[{key}]"
-    if len(key) <= MAX_SEGMENT and key.replace("-", "").replace("_", "").isalnum():
-        return key
-    # A lone surrogate is no text that the wire could carry.
-    shown = key[:MAX_SEGMENT].encode("utf-8", "backslashreplace").decode()
-    return f"[{shown}]"
-
-
-def join(parent: str, child: str) -> str:
-    """`a` and `b` make `a.b`; `a` and `[0]` make `a[0]`."""
-    return parent + child if not parent or not child or child[0] == "[" else f"{parent}.{child}"
+# Of a JSON value and the number of messages around it. Raises FieldError.
+Decoder = Callable[[Any, int], Any]
 
 
 def decode(cls: type[M], value: Any) -> M:
-    """A message from JSON data. Raises FieldError with the path of the first fault."""
+    """A message from JSON data. Raises FieldError with every value that does not fit."""
     return cls(**_decode_message(schema.of(cls), value, 0))
 
 
-def encode(message: Message) -> dict[str, Any]:
-    """JSON data from a message: what is unset is absent."""
-    return _encode_message(schema.of(message), message)
-
-
-def describe(value: Any) -> str:
-    """A value as an error shows it: short, and of its JSON type."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + ('..."' if text[0] == '"' else "...")
-
-
-def _wrong(expected: str, value: Any) -> FieldError:
-    return FieldError(f"expected {expected}, got {describe(value)}")
+def encode(message: Message, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """JSON data from a message: what is unset is absent. `without` are fields of the top level to leave out."""
+    return _encode_message(schema.of(message), message, without)
 
 
 def _unknown(spec: Schema, key: Any) -> str:
@@ -102,225 +63,170 @@ def _unknown(spec: Schema, key: Any) -> str:
 
 def _decode_message(spec: Schema, value: Any, depth: int) -> dict[str, Any]:
     if type(value) is not dict:
-        raise _wrong("an object", value)
+        raise wrong("an object", value)
     if depth > MAX_DEPTH:
         raise FieldError(f"nested deeper than {MAX_DEPTH} levels")
+    if spec.rest is not None:
+        value = _gather_rest(spec, spec.rest.name, value)
+    decoders = spec.decoders or _compile(spec)
     out: dict[str, Any] = {}
+    errors: FieldError | None = None
     for key, item in value.items():
-        found = spec.fields.get(key)
-        target = out
-        if found is None or found.inline:
-            resolved = spec.find(key) if isinstance(key, str) else None
-            if resolved is None:
-                raise FieldError(_unknown(spec, key)).under(str(key))
-            names, found = resolved
-            for name in names:
-                target = target.setdefault(name, {})
-        if item is None:
-            continue
+        target, decoder = out, decoders.get(key)
         try:
-            target[found.name] = _decode_field(found, item, depth)
+            if decoder is None:
+                target, key, decoder = _inlined(spec, key, out)
+            if item is not None:
+                target[key] = decoder(item, depth)
         except FieldError as error:
-            raise error.under(key) from None
-    return out
+            errors = _gather(errors, error, str(key))
+            if error.partial is not None:
+                target[key] = error.partial
+            if errors.full:
+                break
+    return _settle(out, errors)
 
 
-def _decode_field(item: Field, value: Any, depth: int) -> Any:
+def _inlined(spec: Schema, key: Any, out: dict[str, Any]) -> tuple[dict[str, Any], str, Decoder]:
+    """Where the field of an inlined message goes, its name, and its decoder. Raises FieldError for an unknown field."""
+    resolved = spec.find(key) if isinstance(key, str) else None
+    if resolved is None:
+        raise FieldError(_unknown(spec, key))
+    names, found = resolved
+    for name in names:
+        out = out.setdefault(name, {})
+    return out, found.name, _decoder(found)
+
+
+def _gather_rest(spec: Schema, name: str, value: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: item for key, item in value.items() if key not in spec.fields or key == name}
+    return {**{key: item for key, item in value.items() if key not in rest}, **({name: rest} if rest else {})}
+
+
+def _gather(errors: FieldError | None, error: FieldError, key: str | int) -> FieldError:
+    error.under(key)
+    if errors is None:
+        return error
+    errors.add(error)
+    return errors
+
+
+def _settle(out: T, errors: FieldError | None) -> T:
+    """`out`, unless there are errors. Raises FieldError."""
+    if errors is None:
+        return out
+    errors.partial = out
+    raise errors
+
+
+def _compile(spec: Schema) -> dict[str, Decoder]:
+    """The decoders of the fields that are keys themselves."""
+    spec.decoders = {item.name: _decoder(item) for item in spec.fields.values() if not item.inline or item is spec.rest}
+    return spec.decoders
+
+
+def _decoder(item: Field) -> Decoder:
+    one = _value_decoder(item)
+    zero = ZEROS.get(item.type)
     if item.repeated:
-        if type(value) is not list:
-            raise _wrong("a list", value)
-        return [_indexed(item, element, index, depth) for index, element in enumerate(value)]
+        return partial(_decode_list, one, zero)
+    return partial(_decode_map, one, zero) if item.map else one
+
+
+def _value_decoder(item: Field) -> Decoder:
+    below = item.message
+    if below is None:
+        scalar = DECODERS[item.type]
+        return lambda value, _: scalar(value)
     if item.map:
-        if type(value) is not dict:
-            raise _wrong("an object", value)
-        return {_key(key): _indexed(item, element, key, depth) for key, element in value.items()}
-    return _decode_value(item, value, depth)
+        # A message in a map cannot be given as a dict of a dict; repeated and singular ones can.
+        return lambda value, depth: below.cls(**_decode_message(below, value, depth + 1))
+    return lambda value, depth: _decode_message(below, value, depth + 1)
+
+
+def _decode_list(one: Decoder, zero: Any, value: Any, depth: int) -> list[Any]:
+    """`zero` is the element that null stands for; None for messages, where null is an error."""
+    if type(value) is not list:
+        raise wrong("a list", value)
+    out: list[Any] = []
+    errors: FieldError | None = None
+    for index, element in enumerate(value):
+        try:
+            out.append(one(zero if element is None else element, depth))
+        except FieldError as error:
+            errors = _gather(errors, error, index)
+            if errors.full:
+                break
+            # Something in its place, so that the others keep their index.
+            instead = {} if zero is None else one(zero, depth)
+            out.append(instead if error.partial is None else error.partial)
+    return _settle(out, errors)
+
+
+def _decode_map(one: Decoder, zero: Any, value: Any, depth: int) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise wrong("an object", value)
+    out: dict[str, Any] = {}
+    errors: FieldError | None = None
+    for key, element in value.items():
+        try:
+            out[_key(key)] = one(zero if element is None else element, depth)
+        except FieldError as error:
+            errors = _gather(errors, error, str(key))
+            if errors.full:
+                break
+    return _settle(out, errors)
 
 
 def _key(key: Any) -> str:
     if type(key) is not str:
         raise FieldError(f"keys must be strings, got {describe(key)}")
-    return _string(key)
+    return string(key)
 
 
-def _indexed(item: Field, value: Any, key: str | int, depth: int) -> Any:
-    try:
-        if value is None and item.map:
-            value = ""
-        return _decode_value(item, value, depth)
-    except FieldError as error:
-        raise error.under(key) from None
+class _Encoded(NamedTuple):
+    """How a field is written. `encoder` None: its value is JSON already."""
+
+    name: str
+    encoder: Callable[[Any], Any] | None
+    inline: bool
 
 
-def _decode_value(item: Field, value: Any, depth: int) -> Any:
-    if item.message is not None:
-        # A message in a map cannot be given as a dict of a dict; repeated and singular ones can.
-        fields = _decode_message(item.message, value, depth + 1)
-        return item.message.cls(**fields) if item.map else fields
-    return _DECODERS[item.type](value)
-
-
-def _string(value: Any) -> str:
-    if type(value) is not str:
-        wrong = _wrong("a string", value)
-        # In YAML 5, 1.10 and true are no strings, whatever was meant.
-        raise FieldError(f"{wrong.message} (put it in quotes)") if isinstance(value, (bool, int, float)) else wrong
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise FieldError("holds a character that is not valid Unicode") from None
-    return value
-
-
-def _integer(low: int, high: int) -> Callable[[Any], int]:
-    def convert(value: Any) -> int:
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int:
-            raise _wrong("an integer", value)
-        if not low <= value <= high:
-            raise FieldError(f"expected an integer from {low} to {high}, got {describe(value)}")
-        return value
-
-    return convert
-
-
-def _bool(value: Any) -> bool:
-    if type(value) is not bool:
-        raise _wrong("true or false", value)
-    return value
-
-
-def _bytes(value: Any) -> bytes:
-    # The value may be a secret, so it is not shown, whatever it is.
-    if not isinstance(value, str):
-        raise FieldError("expected base64 data, as a string")
-    try:
-        return base64.b64decode(_string(value), validate=True)
-    except (binascii.Error, ValueError):
-        raise FieldError("expected base64 data") from None
-
-
-def _time(value: Any) -> scalars_pb2.Time:
-    seconds, nanos = _instant(value)
-    return scalars_pb2.Time(seconds=seconds, nanos=nanos)
-
-
-def _microtime(value: Any) -> scalars_pb2.MicroTime:
-    seconds, nanos = _instant(value)
-    return scalars_pb2.MicroTime(seconds=seconds, nanos=nanos)
-
-
-def _instant(value: Any) -> tuple[int, int]:
-    wrong = _wrong("a time with a zone, such as 2026-01-31T12:00:00Z", value)
-    if not _RFC3339.match(_string(value)):
-        raise wrong
-    try:
-        delta = datetime.fromisoformat(value) - _EPOCH
-    except ValueError:
-        raise wrong from None
-    seconds = delta.days * 86400 + delta.seconds
-    if not _FIRST <= seconds <= _LAST:
-        raise wrong
-    return seconds, delta.microseconds * 1000
-
-
-def _quantity(value: Any) -> scalars_pb2.Quantity:
-    if type(value) in (int, float):
-        value = repr(value)
-    try:
-        quantity.parse(_string(value))
-    except ValueError as error:
-        raise FieldError(str(error)) from None
-    return scalars_pb2.Quantity(string=value)
-
-
-def _int_or_string(value: Any) -> scalars_pb2.IntOrString:
-    if type(value) is int:
-        return scalars_pb2.IntOrString(type=0, intVal=_INT32(value))
-    if type(value) is str:
-        return scalars_pb2.IntOrString(type=1, strVal=value)
-    raise _wrong("an integer or a string", value)
-
-
-def _raw(value: Any) -> meta_pb2.FieldsV1:
-    return meta_pb2.FieldsV1(Raw=json.dumps(value, separators=(",", ":")).encode())
-
-
-_INT32 = _integer(-(1 << 31), (1 << 31) - 1)
-_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "string": _string, "bytes": _bytes, "bool": _bool, "int32": _INT32,
-    "int64": _integer(-(1 << 63), (1 << 63) - 1), "time": _time, "microtime": _microtime, "quantity": _quantity,
-    "intorstring": _int_or_string, "raw": _raw,
-}  # fmt: skip
-
-
-def _encode_message(spec: Schema, message: Message) -> dict[str, Any]:
+def _encode_message(spec: Schema, message: Message, without: Collection[str] = ()) -> dict[str, Any]:
+    encoders = spec.encoders or _compile_encoders(spec)
     out: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
-        item = spec.fields[descriptor.name]
-        if item.inline:
-            assert item.message is not None
-            out.update(_encode_message(item.message, value))
-        elif item.map:
-            out[item.name] = {key: _encode_value(item, value[key]) for key in sorted(value)}
-        elif item.repeated:
-            out[item.name] = [_encode_value(item, element) for element in value]
+        name, encoder, inline = encoders[descriptor]
+        if name in without:
+            continue
+        if encoder is None:
+            out[name] = value
+        elif inline:
+            out.update(encoder(value))
         else:
-            out[item.name] = _encode_value(item, value)
-    for name in _always(spec.full_name):
-        out.setdefault(name, getattr(message, name))
+            out[name] = encoder(value)
+    for name in shownfields.of(spec):
+        if name not in out and name not in without:
+            out[name] = [] if spec.fields[name].repeated else getattr(message, name)
     return out
 
 
-@cache
-def _always(full_name: str) -> tuple[str, ...]:
-    """Fields that Kubernetes writes even when they are zero, because readers rely on seeing them."""
-    return {
-        "pinnace.core.v1.ContainerStatus": ("ready", "restartCount", "image", "imageID"),
-        "pinnace.core.v1.ContainerStateTerminated": ("exitCode",),
-    }.get(full_name, ())
+def _compile_encoders(spec: Schema) -> dict[FieldDescriptor, _Encoded]:
+    descriptor: Any = spec.cls.DESCRIPTOR
+    spec.encoders = {
+        descriptor.fields_by_name[name]: _Encoded(name, _encoder(item), item.inline) for name, item in spec.fields.items()
+    }
+    return spec.encoders
 
 
-def _encode_value(item: Field, value: Any) -> Any:
-    if item.message is not None:
-        return _encode_message(item.message, value)
-    encoder = _ENCODERS.get(item.type)
-    return value if encoder is None else encoder(value)
-
-
-def format_time(seconds: int) -> str:
-    """RFC 3339 in UTC, whole seconds; what no year of four digits holds becomes the nearest that does."""
-    moment = _EPOCH + timedelta(seconds=min(max(seconds, _FIRST), _LAST))
-    # Not strftime, whose %Y drops the zeros of early years.
-    return moment.isoformat().removesuffix("+00:00") + "Z"
-
-
-def _encode_microtime(value: scalars_pb2.MicroTime) -> str:
-    micros = min(max(value.nanos // 1000, 0), 999_999)
-    return f"{format_time(value.seconds)[:-1]}.{micros:06d}Z"
-
-
-_ENCODERS: dict[str, Callable[[Any], Any]] = {
-    "bytes": lambda value: base64.b64encode(value).decode(),
-    "time": lambda value: format_time(value.seconds),
-    "microtime": _encode_microtime,
-    "quantity": lambda value: value.string,
-    "intorstring": lambda value: value.strVal if value.type == 1 else value.intVal,
-    "raw": lambda value: json.loads(value.Raw or b"{}"),
-}
-
-
-def time_of(seconds: float) -> scalars_pb2.Time:
-    """Kubernetes' Time: whole seconds."""
-    return scalars_pb2.Time(seconds=int(seconds))
-
-
-def microtime_of(seconds: float) -> scalars_pb2.MicroTime:
-    micros = round(seconds * 1_000_000)
-    return scalars_pb2.MicroTime(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
-
-
-def seconds_of(value: scalars_pb2.MicroTime | scalars_pb2.Time) -> float:
-    return value.seconds + value.nanos / 1e9
+def _encoder(item: Field) -> Callable[[Any], Any] | None:
+    """The function that turns a field's value into JSON; None: it is JSON already."""
+    below = item.message
+    one = ENCODERS.get(item.type) if below is None else partial(_encode_message, below)
+    if item.inline and below is None:
+        return lambda value: json.loads(value.raw or b"{}")
+    if item.map:
+        return lambda value: {key: value[key] if one is None else one(value[key]) for key in sorted(value)}
+    if item.repeated:
+        return list if one is None else lambda value: [one(element) for element in value]
+    return one

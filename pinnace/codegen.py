@@ -27,6 +27,10 @@ def generate(out: Path) -> None:
     for arguments in ([*common, *outputs, *sources], [*common, f"--grpc_python_out={out}", *services]):
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc failed")
+    # Messages of peers that are not ours stand beside the code that speaks to them.
+    peers = sorted(str(path) for path in (ROOT / "controlplane").rglob("*.proto"))
+    if peers and protoc.main(["protoc", f"-I{ROOT}", f"--python_out={out}", f"--pyi_out={out}", *peers]) != 0:
+        raise SystemExit("protoc failed")
     texts: dict[str, str] = {}
     for file in descriptor_pb2.FileDescriptorSet.FromString(described.read_bytes()).file:
         texts |= _comments(file)
@@ -35,7 +39,7 @@ def generate(out: Path) -> None:
     for stub in out.rglob("*_pb2_grpc.py"):
         if "class " not in stub.read_text():
             stub.unlink()
-    for folder in (out / "pinnace").rglob("v1"):
+    for folder in (out / "pinnace").rglob("v1*"):
         (folder / "__init__.py").write_text("")
         (folder.parent / "__init__.py").write_text("")
 

@@ -5,12 +5,11 @@ Raise these anywhere; `pinnace.wire` alone translates them to and from the wire.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+# No dataclass: their module takes as long to import as all else that `kctl version --client` needs.
+class Cause(NamedTuple):
     """One fault in one field. `field` is a path such as `spec.containers[0].image`."""
 
     field: str
@@ -24,19 +23,23 @@ class Cause:
 class ApiError(Exception):
     """A failure with a Kubernetes status reason, an HTTP code and a gRPC code name.
 
-    `kind` and `name` say which object, `causes` which of its fields.
+    `kind` and `name` say which object, `causes` which of its fields. `retry_after`: seconds after which the request may
+    succeed, 0 if it will not.
     """
 
     reason: ClassVar[str] = "InternalError"
     http: ClassVar[int] = 500
     grpc: ClassVar[str] = "INTERNAL"
 
-    def __init__(self, message: str, *, kind: str = "", name: str = "", causes: tuple[Cause, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, kind: str = "", name: str = "", causes: tuple[Cause, ...] = (), retry_after: int = 0
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.kind = kind
         self.name = name
         self.causes = causes
+        self.retry_after = retry_after
 
 
 class NotFound(ApiError):
@@ -78,6 +81,24 @@ class BadRequest(ApiError):
     reason, http, grpc = "BadRequest", 400, "FAILED_PRECONDITION"
 
 
+class NotAcceptable(ApiError):
+    """The server has no representation of the kinds that the client accepts."""
+
+    reason, http, grpc = "NotAcceptable", 406, "UNIMPLEMENTED"
+
+
+class UnsupportedMediaType(ApiError):
+    """The server does not read bodies, or patches, of this media type."""
+
+    reason, http, grpc = "UnsupportedMediaType", 415, "UNIMPLEMENTED"
+
+
+class MethodNotAllowed(ApiError):
+    """The resource does not have this verb."""
+
+    reason, http, grpc = "MethodNotAllowed", 405, "UNIMPLEMENTED"
+
+
 class Forbidden(ApiError):
     reason, http, grpc = "Forbidden", 403, "PERMISSION_DENIED"
 
@@ -102,6 +123,14 @@ class Unavailable(ApiError):
     reason, http, grpc = "ServiceUnavailable", 503, "UNAVAILABLE"
 
 
+class TooLarge(ApiError):
+    """More than the store takes in one transaction or object. Trying again does not help.
+
+    Shares gRPC's code with TooManyRequests, as gRPC itself uses it for messages that are too large."""
+
+    reason, http, grpc = "RequestEntityTooLarge", 413, "RESOURCE_EXHAUSTED"
+
+
 class TooManyRequests(ApiError):
     reason, http, grpc = "TooManyRequests", 429, "RESOURCE_EXHAUSTED"
 
@@ -112,7 +141,7 @@ class Internal(ApiError):
 
 ALL: tuple[type[ApiError], ...] = (
     NotFound, AlreadyExists, Conflict, Invalid, BadRequest, Forbidden, Unauthenticated, Expired, Timeout,
-    Unavailable, TooManyRequests, Internal,
+    Unavailable, TooLarge, TooManyRequests, UnsupportedMediaType, NotAcceptable, MethodNotAllowed, Internal,
 )  # fmt: skip
 BY_REASON = {cls.reason: cls for cls in ALL}
 BY_GRPC = {cls.grpc: cls for cls in ALL}

@@ -29,13 +29,18 @@ class HostPort:
 
 
 def of(pod: Any) -> tuple[HostPort, ...]:
-    """All host ports of a pod."""
-    return tuple(
-        HostPort("" if port.hostIP in ANY else port.hostIP, port.protocol, port.hostPort, port.containerPort)
-        for _, container in podspec.containers(pod)
-        for port in container.ports
-        if port.hostPort
-    )
+    """The host ports of a pod: those of its containers and sidecars, each once, the main containers' first.
+
+    Other init containers have none, as with kubelet: they end before the pod serves."""
+    sidecars = (container for container in pod.spec.initContainers if podspec.is_sidecar(container))
+    found: dict[tuple[str, str, int], HostPort] = {}
+    for container in (*pod.spec.containers, *sidecars):
+        for port in container.ports:
+            address = "" if port.hostIP in ANY else port.hostIP
+            if port.hostPort:
+                item = HostPort(address, port.protocol, port.hostPort, port.containerPort)
+                found.setdefault((address, port.protocol, port.hostPort), item)
+    return tuple(found.values())
 
 
 def conflict(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:

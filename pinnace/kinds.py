@@ -1,35 +1,88 @@
-"""The kinds that Pinnace serves: names as people and manifests write them, and the message behind each."""
+"""The identity of each built-in kind: its names in manifests and on command lines, its scope and its message.
+
+Every role imports it, so it says nothing of behaviour: what the server does with a kind is in `controlplane.resources`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic
 
-from google.protobuf.message import Message
-
+from pinnace.apiextensions.v1 import customresourcedefinition_pb2
+from pinnace.authentication.v1 import authentication_pb2
+from pinnace.authorization.v1 import authorization_pb2
+from pinnace.autoscaling.v1 import scale_pb2
 from pinnace.coordination.v1 import lease_pb2
-from pinnace.core.v1 import config_pb2, event_pb2, namespace_pb2, node_pb2, pod_pb2
+from pinnace.core.v1 import (
+    binding_pb2,
+    config_pb2,
+    event_pb2,
+    limitrange_pb2,
+    namespace_pb2,
+    node_pb2,
+    pod_pb2,
+    podtemplate_pb2,
+    resourcequota_pb2,
+    serviceaccount_pb2,
+)  # fmt: skip
 from pinnace.errors import NotFound
+from pinnace.metrics.v1beta1 import metrics_pb2
 from pinnace.node.v1 import runtimeclass_pb2
+from pinnace.policy.v1 import policy_pb2
+from pinnace.rbac.v1 import rbac_pb2
+from pinnace.scheduling.v1 import priorityclass_pb2
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from pinnace.schematree import Node
+
+    # `Kind` alone is a kind of which nothing is known; a message has ObjectMeta in field 1.
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind. `prefix` begins the store keys of its objects and ends with a slash."""
+# Ten thousand values cost some tens of milliseconds. The largest known definitions of custom kinds have 25,000.
+MAX_VALUES, MAX_CUSTOM_VALUES = 10_000, 50_000
+
+
+@dataclass(frozen=True, eq=False)
+class Kind(Generic[T]):
+    """One kind in one version, whose objects are messages of `cls`: `Kind[Pod]`."""
 
     api_version: str
     kind: str
     plural: str
-    cls: type[Message]
+    cls: type[T]
     short_names: tuple[str, ...] = ()
     namespaced: bool = True
+    # Empty: the kind in lower case.
+    singular_name: str = ""
+    # The schema of a kind whose message does not describe it; `schematree.of_kind` reads it.
+    schema: KindSchema | None = None
+    # Fields, list items and map entries that an object may have (`controlplane.requests.sizes`).
+    most_values: int = MAX_VALUES
+    # What begins the store keys of its objects; it ends with a slash.
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", f"/registry/{self.group + '/' if self.group else ''}{self.plural}/")
 
     @property
     def singular(self) -> str:
-        return self.kind.lower()
+        return self.singular_name or self.kind.lower()
 
     @property
     def group(self) -> str:
         return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        return self.api_version.rpartition("/")[2]
 
     @property
     def resource(self) -> str:
@@ -37,11 +90,121 @@ class Kind:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
-    def prefix(self) -> str:
-        return f"/registry/{self.group + '/' if self.group else ''}{self.plural}/"
+    def words(self) -> tuple[str, ...]:
+        """What users may call it, in lower case."""
+        return (self.plural, self.singular, self.resource, *self.short_names)
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.namespaced else f"{self.prefix}{name}"
+
+
+# Stored bytes to those that a version serves: the same object where nothing changes.
+Reader = Callable[[bytes], bytes]
+
+
+class KindSchema:
+    """The schema of a custom kind as a tree. It may change, while the kind stays the same for the objects of the store."""
+
+    __slots__ = ("has_status", "reader", "tree", "upgrade")
+
+    def __init__(
+        self, tree: Node, *, has_status: bool = True, reader: Reader | None = None, upgrade: Reader | None = None
+    ) -> None:
+        """`has_status`: the status is a subresource; without one, it is a field like any other. `reader` is of this version,
+        `upgrade` of the storage version: its result is stored with the next write. None: as stored."""
+        self.tree = tree
+        self.has_status = has_status
+        self.reader = reader
+        self.upgrade = upgrade
+
+    def become(self, other: KindSchema) -> None:
+        """Take the schema of a changed definition."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
+
+class Kinds:
+    """The kinds that a cluster serves, found by each of their names. Kinds may be added and removed while it is in use."""
+
+    def __init__(self, served: Iterable[Kind] = ()) -> None:
+        self._by_gvk: dict[tuple[str, str], Kind] = {}
+        self._by_plural: dict[tuple[str, str], Kind] = {}
+        self._by_prefix: dict[str, Kind] = {}
+        for kind in served:
+            self.add_kind(kind)
+
+    def __iter__(self) -> Iterator[Kind]:
+        """In the order in which they were added; a copy, so that adding and removing is safe meanwhile."""
+        return iter(tuple(self._by_prefix.values()))
+
+    def add_kind(self, kind: Kind, *, served: bool = True) -> None:
+        """Add a kind; one that is not served has objects, but `find` does not see it.
+
+        Raises ValueError when a kind of these names exists."""
+        if kind.prefix in self._by_prefix or (served and (kind.api_version, kind.kind) in self._by_gvk):
+            raise ValueError(f"{kind.api_version} {kind.kind} is registered already")
+        if served:
+            self._serve(kind)
+        self._by_prefix[kind.prefix] = kind
+
+    def add_version(self, kind: Kind) -> None:
+        """Another version of a kind that is there: the same objects under another apiVersion.
+
+        Raises ValueError when another kind has its names."""
+        if (kind.api_version, kind.kind) in self._by_gvk:
+            raise ValueError(f"{kind.api_version} {kind.kind} is registered already")
+        self._serve(kind)
+
+    def _serve(self, kind: Kind) -> None:
+        self._by_gvk[kind.api_version, kind.kind] = kind
+        self._by_plural[kind.api_version, kind.plural] = kind
+
+    def observe(self, key: str, value: bytes | None) -> None:
+        """Called by the store for each change before anything else sees it; `value` None: deleted."""
+
+    def index(self, kind: Kind, name: str) -> Callable[[Any], Sequence[str]]:
+        """The values that an index has an object of a kind under. Raises KeyError: kinds alone have no indexes."""
+        raise KeyError(name)
+
+    def remove_kind(self, kind: Kind) -> None:
+        if self._by_gvk.get((kind.api_version, kind.kind)) is kind:
+            del self._by_gvk[kind.api_version, kind.kind]
+        if self._by_plural.get((kind.api_version, kind.plural)) is kind:
+            del self._by_plural[kind.api_version, kind.plural]
+        if self._by_prefix.get(kind.prefix) is kind:
+            del self._by_prefix[kind.prefix]
+
+    def find(self, api_version: str, kind: str) -> Kind:
+        """Raises NotFound, naming the kinds there are, for one that nothing serves."""
+        found = self._by_gvk.get((api_version, kind))
+        if found is None:
+            served = ", ".join(f"{api_version}/{name}" for api_version, name in self._by_gvk)
+            raise NotFound(f'no kind "{kind[:80]}" in apiVersion "{api_version[:80]}" (served: {served})', kind=kind[:80])
+        return found
+
+    def by_plural(self, api_version: str, plural: str) -> Kind | None:
+        """The kind that a URL names; None for one that nothing serves."""
+        return self._by_plural.get((api_version, plural))
+
+    def owner(self, api_version: str, kind: str) -> Kind | None:
+        """The kind that an ownerReference names, in whichever version: the group decides."""
+        group = api_version.rpartition("/")[0]
+        return next((item for item in self if item.kind == kind and item.group == group), None)
+
+    def by_word(self, word: str) -> Kind:
+        """The kind that a user means by `po`, `pod`, `pods`, `Pod` or `leases.coordination.k8s.io`. Raises NotFound."""
+        lowered = word.lower()
+        for kind in self:
+            if lowered in kind.words:
+                return kind
+        raise NotFound(f'the server doesn\'t have a resource type "{word[:80]}" (kctl api-resources lists those it has)')
+
+    def at(self, key: str) -> Kind | None:
+        """The kind of the object at a store key; None for what is no object."""
+        parts = key.split("/", 4)
+        # "", "registry", plural | group, ...: a group always has a dot, a plural never.
+        depth = 4 if len(parts) > 3 and "." in parts[2] else 3
+        return self._by_prefix.get("/".join(parts[:depth]) + "/")
 
 
 POD = Kind("v1", "Pod", "pods", pod_pb2.Pod, ("po",))
@@ -52,24 +215,78 @@ SECRET = Kind("v1", "Secret", "secrets", config_pb2.Secret)
 EVENT = Kind("v1", "Event", "events", event_pb2.Event, ("ev",))
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases", lease_pb2.Lease)
 RUNTIME_CLASS = Kind("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", runtimeclass_pb2.RuntimeClass, namespaced=False)
+CUSTOM_RESOURCE_DEFINITION = Kind(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions",
+    customresourcedefinition_pb2.CustomResourceDefinition, ("crd", "crds"), namespaced=False, most_values=MAX_CUSTOM_VALUES,
+)  # fmt: skip
+LIMIT_RANGE = Kind("v1", "LimitRange", "limitranges", limitrange_pb2.LimitRange, ("limits",))
+POD_TEMPLATE = Kind("v1", "PodTemplate", "podtemplates", podtemplate_pb2.PodTemplate)
+PRIORITY_CLASS = Kind(
+    "scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", priorityclass_pb2.PriorityClass, ("pc",), namespaced=False
+)
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas", resourcequota_pb2.ResourceQuota, ("quota",))
+ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles", rbac_pb2.Role)
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", rbac_pb2.RoleBinding)
+CLUSTER_ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", rbac_pb2.ClusterRole, namespaced=False)
+CLUSTER_ROLE_BINDING = Kind(
+    "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", rbac_pb2.ClusterRoleBinding, namespaced=False
+)
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
-ALL: tuple[Kind, ...] = (CONFIG_MAP, EVENT, LEASE, NAMESPACE, NODE, POD, RUNTIME_CLASS, SECRET)
-_BY_GVK = {(kind.api_version, kind.kind): kind for kind in ALL}
+# Not stored: the form of a subresource.
+SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
+
+# The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
+ALL: tuple[Kind, ...] = (
+    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD,
+    POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+)  # fmt: skip
+_BUILT_IN = Kinds(ALL)
+
+# Questions, which are answered and not stored.
+TOKEN_REVIEW = Kind("authentication.k8s.io/v1", "TokenReview", "tokenreviews", authentication_pb2.TokenReview, namespaced=False)
+TOKEN_REQUEST = Kind("authentication.k8s.io/v1", "TokenRequest", "serviceaccounts/token", authentication_pb2.TokenRequest)
+SELF_SUBJECT_REVIEW = Kind(
+    "authentication.k8s.io/v1",
+    "SelfSubjectReview",
+    "selfsubjectreviews",
+    authentication_pb2.SelfSubjectReview,
+    namespaced=False,
+)
+SUBJECT_ACCESS_REVIEW = Kind(
+    "authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", authorization_pb2.SubjectAccessReview,
+    namespaced=False,
+)  # fmt: skip
+LOCAL_SUBJECT_ACCESS_REVIEW = Kind(
+    "authorization.k8s.io/v1", "LocalSubjectAccessReview", "localsubjectaccessreviews",
+    authorization_pb2.LocalSubjectAccessReview,
+)  # fmt: skip
+SELF_SUBJECT_ACCESS_REVIEW = Kind(
+    "authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews",
+    authorization_pb2.SelfSubjectAccessReview, namespaced=False,
+)  # fmt: skip
+SELF_SUBJECT_RULES_REVIEW = Kind(
+    "authorization.k8s.io/v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews",
+    authorization_pb2.SelfSubjectRulesReview, namespaced=False,
+)  # fmt: skip
+# Measured when they are asked for, and not stored.
+NODE_METRICS = Kind("metrics.k8s.io/v1beta1", "NodeMetrics", "nodes", metrics_pb2.NodeMetrics, namespaced=False)
+POD_METRICS = Kind("metrics.k8s.io/v1beta1", "PodMetrics", "pods", metrics_pb2.PodMetrics)
+# Created below a pod, and not stored.
+BINDING = Kind("v1", "Binding", "pods/binding", binding_pb2.Binding)
+EVICTION = Kind("policy/v1", "Eviction", "pods/eviction", policy_pb2.Eviction)
+
+REVIEWS: tuple[Kind, ...] = (
+    TOKEN_REVIEW, TOKEN_REQUEST, SELF_SUBJECT_REVIEW, SUBJECT_ACCESS_REVIEW, LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
+)  # fmt: skip
 
 
 def find(api_version: str, kind: str) -> Kind:
-    """Raises NotFound, naming the kinds there are, for one that nothing serves."""
-    found = _BY_GVK.get((api_version, kind))
-    if found is None:
-        served = ", ".join(f"{k.api_version}/{k.kind}" for k in ALL)
-        raise NotFound(f'no kind "{kind[:80]}" in apiVersion "{api_version[:80]}" (served: {served})', kind=kind[:80])
-    return found
+    """A built-in kind. Raises NotFound."""
+    return _BUILT_IN.find(api_version, kind)
 
 
 def by_word(word: str) -> Kind:
-    """The kind that a person means by `po`, `pod`, `pods`, `Pod` or `leases.coordination.k8s.io`."""
-    lowered = word.lower()
-    for kind in ALL:
-        if lowered in (kind.plural, kind.singular, kind.resource, *kind.short_names):
-            return kind
-    raise NotFound(f'the server doesn\'t have a resource type "{word[:80]}" (kctl api-resources lists those it has)')
+    """A built-in kind by what a user calls it. Raises NotFound."""
+    return _BUILT_IN.by_word(word)

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pinnace import kinds, podspec
 from pinnace.codec import join
+from pinnace.kinds import Kind
 
 # Fields by which a pod names an object, wherever in its spec they stand.
 _NAMING = frozenset(
     (
         "configMap", "secret", "projected", "persistentVolumeClaim", "ephemeral", "configMapRef", "secretRef",
-        "configMapKeyRef", "secretKeyRef", "imagePullSecrets", "resourceClaims",
+        "configMapKeyRef", "secretKeyRef", "imagePullSecrets", "resourceClaims", "serviceAccountToken",
     )
 )  # fmt: skip
+_CONFIG: dict[str, Kind] = {"ConfigMap": kinds.CONFIG_MAP, "Secret": kinds.SECRET}
 
 
 def fields(message: Any, path: str = "spec") -> Iterator[str]:
@@ -34,3 +37,31 @@ def fields(message: Any, path: str = "spec") -> Iterator[str]:
                 yield from fields(item, f"{here}[{index}]")
         else:
             yield from fields(value, here)
+
+
+def config_keys(pod: Any) -> frozenset[str]:
+    """Store keys of the ConfigMaps, Secrets and the RuntimeClass that a pod names."""
+    namespace = pod.metadata.namespace
+    found: set[tuple[str, str]] = set()
+    for volume in pod.spec.volumes:
+        source = volume.volumeSource
+        if source.HasField("configMap"):
+            found.add(("ConfigMap", source.configMap.localObjectReference.name))
+        if source.HasField("secret"):
+            found.add(("Secret", source.secret.secretName))
+        for part in source.projected.sources:
+            found.add(("ConfigMap", part.configMap.localObjectReference.name))
+            found.add(("Secret", part.secret.localObjectReference.name))
+    for _, container in podspec.containers(pod):
+        for env in container.env:
+            found.add(("ConfigMap", env.valueFrom.configMapKeyRef.localObjectReference.name))
+            found.add(("Secret", env.valueFrom.secretKeyRef.localObjectReference.name))
+        for source in container.envFrom:
+            found.add(("ConfigMap", source.configMapRef.localObjectReference.name))
+            found.add(("Secret", source.secretRef.localObjectReference.name))
+    for item in pod.spec.imagePullSecrets:
+        found.add(("Secret", item.name))
+    keys = {_CONFIG[kind].key(namespace, name) for kind, name in found if name}
+    if pod.spec.runtimeClassName:
+        keys.add(kinds.RUNTIME_CLASS.key("", pod.spec.runtimeClassName))
+    return frozenset(keys)

@@ -55,23 +55,26 @@ def _peak(spec: Any, of: Callable[[Any], Amounts]) -> Amounts:
     total: Amounts = {}
     for container in spec.containers:
         _add(total, of(container))
+    # Sums of sidecars only grow, so a resource can reach a new peak only where a container asks for it.
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.initContainers:
+        asked = of(container)
         if podspec.is_sidecar(container):
-            _add(total, of(container))
-            _add(sidecars, of(container))
-            alone = dict(sidecars)
+            _add(total, asked)
+            _add(sidecars, asked)
+            alone = {name: sidecars[name] for name in asked}
         else:
-            alone = dict(sidecars)
-            _add(alone, of(container))
-        peak = {name: max(peak.get(name, 0), alone.get(name, 0)) for name in {*peak, *alone}}
+            alone = {name: sidecars.get(name, 0) + value for name, value in asked.items()}
+        for name, value in alone.items():
+            peak[name] = max(peak.get(name, 0), value)
     return {name: max(total.get(name, 0), peak.get(name, 0)) for name in sorted({*total, *peak})}
 
 
 def _add(total: Amounts, more: Amounts) -> None:
+    """Sums saturate, as quantities do."""
     for name, value in more.items():
-        total[name] = total.get(name, 0) + value
+        total[name] = min(total.get(name, 0) + value, quantity.MAX)
 
 
 def qos_class(spec: Any) -> str:

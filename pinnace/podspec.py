@@ -10,16 +10,24 @@ from typing import Any
 
 from pinnace.core.v1 import container_pb2
 
+# The action of a restart rule that starts the whole pod anew, in its sandbox.
+RESTART_ALL = "RestartAllContainers"
+
 
 def containers(pod: Any) -> Iterator[tuple[str, Any]]:
     """Every container with its path in the pod: initContainers, containers, ephemeralContainers.
 
     Ephemeral containers are the messages inside, so that a change to one is a change to the pod.
     """
+    return containers_of(pod.spec)
+
+
+def containers_of(spec: Any) -> Iterator[tuple[str, Any]]:
+    """The same of a pod's spec."""
     for field in ("initContainers", "containers"):
-        for index, container in enumerate(getattr(pod.spec, field)):
+        for index, container in enumerate(getattr(spec, field)):
             yield f"spec.{field}[{index}]", container
-    for index, item in enumerate(pod.spec.ephemeralContainers):
+    for index, item in enumerate(spec.ephemeralContainers):
         yield f"spec.ephemeralContainers[{index}]", item.ephemeralContainerCommon
 
 
@@ -45,6 +53,14 @@ def as_container(common: Any) -> Any:
 def is_sidecar(container: Any) -> bool:
     """Of an init container: whether it goes on running beside the others (restartPolicy Always)."""
     return bool(container.restartPolicy == "Always")
+
+
+def restart_rule(container: Any, code: int) -> Any | None:
+    """The first of restartPolicyRules, which come before the policy, that matches an exit code."""
+    for rule in container.restartPolicyRules:
+        if (code in rule.exitCodes.values) == (rule.exitCodes.operator == "In"):
+            return rule
+    return None
 
 
 def find(pod: Any, name: str) -> Any | None:

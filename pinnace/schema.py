@@ -6,7 +6,6 @@ Codec, defaults, validation, apply and `kctl explain` all walk these instead of 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from google.protobuf import message_factory
@@ -22,17 +21,21 @@ _SCALARS = {
     FieldDescriptor.TYPE_INT32: "int32",
     FieldDescriptor.TYPE_INT64: "int64",
 }
-# Messages that JSON writes as a scalar.
+# Messages that JSON writes as a scalar, or as a list of texts.
 _WELL_KNOWN = {
     "pinnace.meta.v1.Time": "time",
     "pinnace.meta.v1.MicroTime": "microtime",
+    "pinnace.meta.v1.Duration": "duration",
     "pinnace.meta.v1.Quantity": "quantity",
     "pinnace.meta.v1.IntOrString": "intorstring",
     "pinnace.meta.v1.FieldsV1": "raw",
+    "pinnace.apiextensions.v1.JSON": "json",
+    "pinnace.authentication.v1.ExtraValue": "extravalue",
 }
 # What people call them.
 _NAMES = {"int32": "integer", "int64": "integer", "bool": "boolean", "bytes": "base64", "time": "Time",
-          "microtime": "MicroTime", "quantity": "Quantity", "intorstring": "IntOrString", "raw": "FieldsV1"}  # fmt: skip
+          "microtime": "MicroTime", "duration": "Duration", "quantity": "Quantity", "intorstring": "IntOrString",
+          "raw": "FieldsV1", "json": "JSON", "extravalue": "[]string"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,15 @@ class Schema:
     name: str
     full_name: str
     cls: type[Message]
+    # Whether apply owns a value as a whole.
+    atomic: bool = False
     fields: dict[str, Field] = field(default_factory=dict)
     inlined: list[Field] = field(default_factory=list)
+    # The codec's, made when they are first needed.
+    encoders: dict[FieldDescriptor, Any] | None = field(default=None, repr=False)
+    decoders: dict[str, Any] | None = field(default=None, repr=False)
+    # The field that holds every JSON key which is no field, as one JSON value.
+    rest: Field | None = None
 
     def find(self, key: str) -> tuple[tuple[str, ...], Field] | None:
         """A JSON key's field and the names of the inlined messages on the way to it."""
@@ -80,7 +90,8 @@ class Schema:
 
 def of(message: Message | type[Message]) -> Schema:
     """The schema of a message or a message class."""
-    return _schema(message.DESCRIPTOR)
+    descriptor: Any = message.DESCRIPTOR
+    return described_by(descriptor)
 
 
 def type_of(item: Field) -> str:
@@ -95,18 +106,30 @@ def flatten(spec: Schema) -> list[tuple[str, Field, Schema]]:
     for name, item in spec.fields.items():
         if item.inline and item.message is not None:
             out += flatten(item.message)
-        else:
+        elif not item.inline:
             out.append((name, item, spec))
     return sorted(out, key=lambda entry: entry[0])
 
 
-@cache
-def _schema(descriptor: Descriptor) -> Schema:
-    schema = Schema(descriptor.name, descriptor.full_name, message_factory.GetMessageClass(descriptor))
+_SCHEMAS: dict[Descriptor, Schema] = {}
+
+
+def described_by(descriptor: Descriptor) -> Schema:
+    """The schema of a message's descriptor, always the same one."""
+    found = _SCHEMAS.get(descriptor)
+    if found is not None:
+        return found
+    options: Any = descriptor.GetOptions()
+    atomic = options.Extensions[options_pb2.type_rules].atomic
+    schema = Schema(descriptor.name, descriptor.full_name, message_factory.GetMessageClass(descriptor), atomic)
+    # Known before its fields are read: a type may contain itself.
+    _SCHEMAS[descriptor] = schema
     for item in descriptor.fields:
         built = _field(item)
         schema.fields[built.name] = built
-        if built.inline:
+        if built.inline and built.message is None:
+            schema.rest = built
+        elif built.inline:
             schema.inlined.append(built)
     return schema
 
@@ -127,7 +150,7 @@ def _field(item: FieldDescriptor) -> Field:
         repeated=item.is_repeated and not is_map,
         map=is_map,
         presence=item.has_presence,
-        message=_schema(inner) if kind == "message" else None,
+        message=described_by(inner) if kind == "message" else None,
         rules=rules,
         required=rules.required,
         unsupported=rules.unsupported,

@@ -1,6 +1,6 @@
-"""Label selectors (text and LabelSelector objects) and field selectors, as Kubernetes reads them.
+"""Label selectors and field selectors in text, as Kubernetes reads them: strictly, for a misread condition selects too much.
 
-Source: the label selector grammar of the Kubernetes concepts documentation.
+Source: apimachinery's pkg/labels/selector.go and pkg/fields/selector.go.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pinnace import formats
 from pinnace.errors import BadRequest
 
-_SET = re.compile(r"\s*(?P<key>[^\s!=,()]+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)\s*\Z")
-_EQUAL = re.compile(r"\s*(?P<key>[^\s!=,()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s!=,()]*)\s*\Z")
-_EXISTS = re.compile(r"\s*(?P<bang>!?)\s*(?P<key>[^\s!=,()]+)\s*\Z")
-# Possessive, so that a long selector costs one pass.
-_PART = re.compile(r"(?:\([^()]*\)|[^,])++")
 # Longest selector that is looked at, in characters.
 MAX_TEXT = 64 << 10
+# Requirements of one selector; each is checked for every object of a list.
+MAX_REQUIREMENTS = 1000
+_TOKEN = re.compile(r"[ \t\r\n]*(==|!=|[=!()<>,]|[^ \t\r\n=!()<>,]+|\Z)")
+_OPERATORS = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt", "in": "In", "notin": "NotIn"}
+_SPECIAL = frozenset(("=", "==", "!=", "!", "(", ")", "<", ">", ",", ""))
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z", re.ASCII)
+_FIELD = re.compile(r"(?P<path>[^=!]*(?:!(?!=)[^=!]*)*)(?P<op>!=|==|=)(?P<value>.*)\Z", re.DOTALL)
+_FIELD_PART = re.compile(r"(?:[^\\,]|\\.)++|\\\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,24 @@ class Requirement:
 
 
 def _compare(operator: str, value: str, bounds: tuple[str, ...]) -> bool:
-    try:
-        number, bound = int(value), int(bounds[0])
-    except (ValueError, IndexError):
+    number, bound = _integer(value), _integer(bounds[0]) if len(bounds) == 1 else None
+    if number is None or bound is None:
         return False
     return number > bound if operator == "Gt" else number < bound
 
 
+def _integer(text: str) -> int | None:
+    """An int64 in decimal."""
+    if not _INTEGER.match(text):
+        return None
+    number = int(text)
+    return number if number in formats.INT64 else None
+
+
 def parse_labels(text: str) -> tuple[Requirement, ...]:
-    """The requirements of `a=b,c in (d,e),!f`. Raises BadRequest."""
+    """The requirements of `a=b,c in (d,e),!f,size>5`. Raises BadRequest."""
     _check_length(text)
-    return tuple(_requirement(part.strip()) for part in _PART.findall(text) if part.strip())
+    return _Parser(text).parse()
 
 
 def _check_length(text: str) -> None:
@@ -62,58 +73,138 @@ def _check_length(text: str) -> None:
         raise BadRequest(f"the selector is longer than {MAX_TEXT} characters")
 
 
-def _requirement(part: str) -> Requirement:
-    if match := _SET.match(part):
-        values = tuple(value.strip() for value in match["values"].split(","))
-        return Requirement(match["key"], "In" if match["op"] == "in" else "NotIn", values)
-    if match := _EQUAL.match(part):
-        return Requirement(match["key"], "NotIn" if match["op"] == "!=" else "In", (match["value"],))
-    if match := _EXISTS.match(part):
-        return Requirement(match["key"], "DoesNotExist" if match["bang"] else "Exists")
-    raise BadRequest(f'cannot parse the label selector at "{part[:80]}"')
+class _Parser:
+    """Reads the tokens of one selector from left to right. Its methods raise BadRequest."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens: list[str] = _TOKEN.findall(text)
+        self._at = 0
+
+    @property
+    def _ahead(self) -> str:
+        """The next token; empty at the end."""
+        return self._tokens[self._at]
+
+    def _next(self) -> str:
+        token = self._ahead
+        self._at += bool(token)
+        return token
+
+    def parse(self) -> tuple[Requirement, ...]:
+        found: list[Requirement] = []
+        while self._ahead or found:
+            if self._ahead in _SPECIAL and self._ahead != "!":
+                raise _unexpected(self._ahead, "identifier after ','" if found else "!, identifier, or 'end of string'")
+            found.append(self._requirement())
+            if len(found) > MAX_REQUIREMENTS:
+                raise _too_many()
+            if not self._ahead:
+                break
+            self._expect(",", "',' or 'end of string'")
+        return tuple(found)
+
+    def _expect(self, wanted: str, expected: str) -> None:
+        if self._ahead != wanted:
+            raise _unexpected(self._ahead, expected)
+        self._next()
+
+    def _requirement(self) -> Requirement:
+        absent = self._ahead == "!"
+        if absent:
+            self._next()
+        key = self._identifier()
+        _check("key", key, formats.qualified_name(key))
+        if absent or self._ahead in ("", ","):
+            return Requirement(key, "DoesNotExist" if absent else "Exists")
+        token = self._next()
+        if token not in _OPERATORS:
+            raise _unexpected(token, "in, notin, =, ==, !=, gt, lt")
+        values = self._set() if token in ("in", "notin") else (self._value(),)
+        for value in values:
+            _check(f"value of {key}", value, formats.label_value(value))
+        if token in ("<", ">") and _integer(values[0]) is None:
+            raise BadRequest("unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer")
+        return Requirement(key, _OPERATORS[token], values)
+
+    def _identifier(self) -> str:
+        if self._ahead in _SPECIAL:
+            raise _unexpected(self._ahead, "identifier")
+        return self._next()
+
+    def _value(self) -> str:
+        return "" if self._ahead in ("", ",") else self._identifier()
+
+    def _set(self) -> tuple[str, ...]:
+        """`(a,b)`; a value may be empty."""
+        self._expect("(", "'('")
+        values: dict[str, None] = {}
+        while True:
+            values["" if self._ahead in (",", ")") else self._identifier()] = None
+            if self._ahead == ")":
+                self._next()
+                return tuple(values)
+            self._expect(",", "',' or ')'")
+
+
+def _unexpected(token: str, expected: str) -> BadRequest:
+    return BadRequest(f"unable to parse requirement: found '{token[:80]}', expected: {expected}")
+
+
+def _check(what: str, text: str, errors: list[str]) -> None:
+    if errors:
+        raise BadRequest(f'unable to parse requirement: {what}: Invalid value: "{text[:80]}": {"; ".join(errors)}')
+
+
+def _too_many() -> BadRequest:
+    return BadRequest(f"the selector has more than {MAX_REQUIREMENTS} requirements")
 
 
 def matches_labels(requirements: tuple[Requirement, ...], labels: Mapping[str, str]) -> bool:
     return all(requirement.matches(labels) for requirement in requirements)
 
 
-_FIELDS: dict[str, Callable[[Any], str]] = {
-    "metadata.name": lambda o: o.metadata.name,
-    "metadata.namespace": lambda o: o.metadata.namespace,
-}
-_KIND_FIELDS: dict[str, dict[str, Callable[[Any], str]]] = {
-    "Pod": {
-        "spec.nodeName": lambda o: o.spec.nodeName,
-        "spec.restartPolicy": lambda o: o.spec.restartPolicy,
-        "spec.schedulerName": lambda o: o.spec.schedulerName,
-        "status.phase": lambda o: o.status.phase,
-        "status.podIP": lambda o: o.status.podIP,
-    },
-    "Event": {
-        "involvedObject.kind": lambda o: o.involvedObject.kind,
-        "involvedObject.name": lambda o: o.involvedObject.name,
-        "involvedObject.namespace": lambda o: o.involvedObject.namespace,
-        "involvedObject.uid": lambda o: o.involvedObject.uid,
-        "reason": lambda o: o.reason,
-        "type": lambda o: o.type,
-    },
-    "Node": {"spec.unschedulable": lambda o: "true" if o.spec.unschedulable else "false"},
-    "Secret": {"type": lambda o: o.type},
-    "Namespace": {"status.phase": lambda o: o.status.phase},
-}
+@dataclass(frozen=True, slots=True)
+class FieldRequirement:
+    """The field at `path` has the `value`, or if not `wanted`, another one."""
+
+    path: str
+    value: str
+    wanted: bool
 
 
-def parse_fields(kind: str, text: str) -> Callable[[Any], bool]:
-    """A test of an object for `status.phase=Running,metadata.name!=x`. Raises BadRequest on a field without index."""
+def split_fields(text: str) -> tuple[FieldRequirement, ...]:
+    r"""The requirements of `status.phase=Running,metadata.name!=x`; a value has `,`, `=` and `\` escaped by `\`.
+
+    Raises BadRequest."""
     _check_length(text)
+    found: list[FieldRequirement] = []
+    for part in _FIELD_PART.findall(text):
+        match = _FIELD.match(part)
+        if match is None:
+            raise BadRequest(f"invalid selector: '{text[:80]}'; can't understand '{part[:80]}'")
+        if len(found) == MAX_REQUIREMENTS:
+            raise _too_many()
+        found.append(FieldRequirement(match["path"], _unescaped(match["value"]), match["op"] != "!="))
+    return tuple(found)
+
+
+def _unescaped(value: str) -> str:
+    if re.fullmatch(r"(?:[^\\,=]|\\[\\,=])*+", value, re.DOTALL) is None:
+        raise BadRequest(f"invalid field selector: '{value[:80]}' has an invalid escape sequence or an unescaped = in it")
+    return re.sub(r"\\(.)", r"\1", value)
+
+
+def parse_fields(kind: str, text: str, fields: Mapping[str, Callable[[Any], str]]) -> Callable[[Any], bool]:
+    """A test of an object for the requirements in `text`, by the selectable fields of its kind.
+
+    Raises BadRequest on another field."""
     tests: list[Callable[[Any], bool]] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        match = _EQUAL.match(part)
-        getter = (_FIELDS | _KIND_FIELDS.get(kind, {})).get(match["key"]) if match else None
-        if match is None or getter is None:
-            known = ", ".join(sorted(_FIELDS | _KIND_FIELDS.get(kind, {})))
-            raise BadRequest(f'field selector "{part[:80]}" is not supported for {kind} (known fields: {known})')
-        tests.append(_field_test(getter, match["value"], wanted=match["op"] != "!="))
+    for item in split_fields(text):
+        getter = fields.get(item.path)
+        if getter is None:
+            known = ", ".join(sorted(fields))
+            raise BadRequest(f'field selector "{item.path[:80]}" is not supported for {kind} (known fields: {known})')
+        tests.append(_field_test(getter, item.value, wanted=item.wanted))
     return lambda item: all(test(item) for test in tests)
 
 

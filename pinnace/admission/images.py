@@ -1,22 +1,41 @@
-"""References to images, of containers and of volumes."""
+"""References to images, of containers and of volumes.
+
+A reference that names no image is accepted, as in Kubernetes: its container waits with reason InvalidImageName.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from functools import lru_cache
 
+from pinnace import fielderrors
 from pinnace.errors import Cause
+from pinnace.oci.reference import BadReference, normalise, parse
 
-_REFERENCE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./:@+]{0,511}\Z", re.ASCII)
+# Longest reference that is remembered with its policy, in characters.
+MAX_KEPT = 255
 
 
 def pull_policy(reference: str) -> str:
-    """What Kubernetes makes of none: a tag that moves is asked for each time."""
-    tag = reference.rpartition("/")[2]
-    latest = "@" not in tag and (":" not in tag or tag.endswith(":latest"))
-    return "Always" if latest else "IfNotPresent"
+    """The default of a pull policy: Always for the tag latest, which moves, and for no tag."""
+    return _short_policy(reference) if len(reference) <= MAX_KEPT else _policy(reference)
 
 
-def faults(path: str, reference: str) -> Iterator[Cause]:
-    if reference and not _REFERENCE.match(reference):
-        yield Cause(path, "Invalid value: not an image reference")
+@lru_cache(maxsize=512)
+def _short_policy(reference: str) -> str:
+    """Pods of one image come again and again; only short references are kept."""
+    return _policy(reference)
+
+
+def _policy(reference: str) -> str:
+    try:
+        parse(reference)
+    except BadReference:
+        return "IfNotPresent"
+    name = normalise(reference).partition("@")[0].rpartition("/")[2]
+    return "Always" if name.endswith(":latest") else "IfNotPresent"
+
+
+def validate(path: str, reference: str) -> Iterator[Cause]:
+    if reference != reference.strip():
+        yield fielderrors.invalid(path, reference, "must not have leading or trailing whitespace")

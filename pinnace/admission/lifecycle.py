@@ -1,132 +1,87 @@
-"""Rules between fields for a pod's life: probes, hooks, sidecars, ephemeral containers, restart rules.
+"""Rules between fields for a pod's life: sidecars, ephemeral containers, restart rules, stop signals.
 
-Source: the behaviour of Kubernetes' pod validation.
+Source: core/v1's validateInitContainers, validateEphemeralContainers, validateContainerRestartPolicy and validateLifecycle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
-from pinnace import podspec, signals
+from pinnace import fielderrors, podspec
+from pinnace.admission import handlers
+from pinnace.admission.podparts import PodParts
 from pinnace.errors import Cause
-from pinnace.rules import is_port_name
 
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-MAX_RULES = 20
-
-
-def validate(pod: Any) -> list[Cause]:
-    faults = []
-    for index, container in enumerate(pod.spec.containers):
-        faults += _watched(f"spec.containers[{index}]", container)
-    for index, container in enumerate(pod.spec.initContainers):
-        path = f"spec.initContainers[{index}]"
-        faults += _watched(path, container) if podspec.is_sidecar(container) else _plain(path, container)
-    for path, container in podspec.containers(pod):
-        faults += _restart_rules(path, container)
-    return faults + _ephemeral(pod) + _gates(pod)
+MAX_RULES, MAX_EXIT_CODES = 20, 255
+_REAL_TIME = [f"SIGRTMAX-{below}" for below in range(1, 15)] + [f"SIGRTMIN+{above}" for above in range(1, 16)]
+_NAMES = (
+    "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT RTMAX RTMIN SEGV STKFLT STOP SYS TERM "
+    "TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ"
+)
+STOP_SIGNALS = sorted([*_REAL_TIME, *(f"SIG{name}" for name in _NAMES.split())])
+_EPHEMERAL = "cannot be set for an Ephemeral Container"
+_NOT_INIT = "may not be set for init containers without restartPolicy=Always"
 
 
-def _watched(path: str, container: Any) -> list[Cause]:
+def validate(parts: PodParts) -> list[Cause]:
+    errors: list[Cause] = []
+    observed = [*parts.having(*handlers.PROBES, "lifecycle")]
+    for path, container, _ in observed:
+        if path.startswith("spec.containers"):
+            errors += _watched(path, container, parts.spec)
+    for path, container, _ in observed:
+        if path.startswith("spec.initContainers"):
+            errors += _watched(path, container, parts.spec) if podspec.is_sidecar(container) else _plain(path, container)
+    for path, container, _ in parts.having("restartPolicyRules"):
+        errors += _restart_rules(path, container)
+    return [*errors, *_ephemeral(parts.spec)] if "ephemeralContainers" in parts.fields else errors
+
+
+def _watched(path: str, container: Any, spec: Any) -> Iterator[Cause]:
     """A container that may have probes and hooks."""
-    faults = []
-    for name in _PROBES:
+    for name in handlers.PROBES:
         if container.HasField(name):
-            faults += _probe(f"{path}.{name}", name, getattr(container, name))
+            yield from handlers.probe(f"{path}.{name}", name, getattr(container, name))
     for name in ("postStart", "preStop"):
         if container.lifecycle.HasField(name):
-            faults += _handler(f"{path}.lifecycle.{name}", getattr(container.lifecycle, name))
-    chosen = container.lifecycle.stopSignal
-    if chosen and signals.number(chosen) is None:
-        faults.append(Cause(f"{path}.lifecycle.stopSignal", f'Unsupported value: "{chosen[:40]}": not a signal'))
-    return faults
+            grace = spec.terminationGracePeriodSeconds
+            yield from handlers.hook(f"{path}.lifecycle.{name}", getattr(container.lifecycle, name), grace)
+    if container.lifecycle.HasField("stopSignal"):
+        chosen, field = container.lifecycle.stopSignal, f"{path}.lifecycle.stopSignal"
+        if not spec.HasField("os"):
+            yield fielderrors.forbidden(field, "may not be set for containers with empty `spec.os.name`")
+        elif chosen not in STOP_SIGNALS:
+            yield fielderrors.not_supported(field, chosen, STOP_SIGNALS)
 
 
-def _plain(path: str, container: Any) -> list[Cause]:
-    given = [name for name in (*_PROBES, "lifecycle") if container.HasField(name)]
-    return [
-        Cause(f"{path}.{name}", "may not be set for init containers without restartPolicy=Always", "FieldValueForbidden")
-        for name in given
-    ]
+def _plain(path: str, container: Any) -> Iterator[Cause]:
+    for name in (*handlers.PROBES, "lifecycle"):
+        if container.HasField(name):
+            yield fielderrors.forbidden(f"{path}.{name}", _NOT_INIT)
 
 
-def _probe(path: str, name: str, probe: Any) -> list[Cause]:
-    faults = _handler(path, probe.handler)
-    if name != "readinessProbe" and probe.successThreshold != 1:
-        faults.append(Cause(f"{path}.successThreshold", f"Invalid value: {probe.successThreshold}: must be 1"))
-    if name == "readinessProbe" and probe.HasField("terminationGracePeriodSeconds"):
-        message = "must not be set for readinessProbes"
-        faults.append(Cause(f"{path}.terminationGracePeriodSeconds", message, "FieldValueForbidden"))
-    return faults
+def _restart_rules(path: str, container: Any) -> Iterator[Cause]:
+    rules, path_of_rules = container.restartPolicyRules, f"{path}.restartPolicyRules"
+    if rules and not container.HasField("restartPolicy"):
+        yield fielderrors.required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used")
+    if len(rules) > MAX_RULES:
+        yield fielderrors.too_many(path_of_rules, len(rules), MAX_RULES)
+    for index, rule in enumerate(rules):
+        here = f"{path_of_rules}[{index}].exitCodes"
+        if not rule.HasField("exitCodes"):
+            yield fielderrors.required(here, "must be specified")
+        if len(rule.exitCodes.values) > MAX_EXIT_CODES:
+            yield fielderrors.too_many(f"{here}.values", len(rule.exitCodes.values), MAX_EXIT_CODES)
 
 
-def _handler(path: str, handler: Any) -> list[Cause]:
-    given = [field.name for field, _ in handler.ListFields()]
-    if len(given) != 1:
-        reason = "must specify a handler type" if not given else "may not specify more than 1 handler type"
-        return [Cause(path, f"Required value: {reason}" if not given else reason)]
-    action = getattr(handler, given[0])
-    return _port(f"{path}.{given[0]}.port", action.port) if given[0] in ("httpGet", "tcpSocket") else []
-
-
-def _port(path: str, port: Any) -> list[Cause]:
-    if port.type == 0:
-        fine = 1 <= port.intVal <= 65535
-        return [] if fine else [Cause(path, f"Invalid value: {port.intVal}: must be between 1 and 65535, inclusive")]
-    wrong = is_port_name(port.strVal) if not port.strVal.isdigit() else None
-    return [Cause(path, f'Invalid value: "{port.strVal[:80]}": {wrong}')] if wrong else []
-
-
-def _restart_rules(path: str, container: Any) -> list[Cause]:
-    faults = []
-    if container.restartPolicyRules and not container.restartPolicy:
-        faults.append(Cause(f"{path}.restartPolicy", "Required value: with restartPolicyRules", "FieldValueRequired"))
-    if len(container.restartPolicyRules) > MAX_RULES:
-        faults.append(Cause(f"{path}.restartPolicyRules", f"Too many: must have at most {MAX_RULES} items"))
-    for index, rule in enumerate(container.restartPolicyRules):
-        if not rule.exitCodes.values:
-            faults.append(Cause(f"{path}.restartPolicyRules[{index}].exitCodes.values", "Required value", "FieldValueRequired"))
-    return faults
-
-
-def _ephemeral(pod: Any) -> list[Cause]:
-    others = {container.name for container in (*pod.spec.initContainers, *pod.spec.containers)}
-    faults = []
-    for index, item in enumerate(pod.spec.ephemeralContainers):
+def _ephemeral(spec: Any) -> Iterator[Cause]:
+    others = {container.name for container in (*spec.initContainers, *spec.containers)}
+    for index, item in enumerate(spec.ephemeralContainers):
         path = f"spec.ephemeralContainers[{index}]"
-        for mount_index, mount in enumerate(item.ephemeralContainerCommon.volumeMounts):
-            if mount.subPath or mount.subPathExpr:
-                where = f"{path}.volumeMounts[{mount_index}].subPath"
-                faults.append(Cause(where, "cannot be set for an Ephemeral Container", "FieldValueForbidden"))
         if item.targetContainerName and item.targetContainerName not in others:
-            shown = f'Not found: "{item.targetContainerName[:80]}"'
-            faults.append(Cause(f"{path}.targetContainerName", shown, "FieldValueNotFound"))
-    return faults
-
-
-def _gates(pod: Any) -> list[Cause]:
-    return [
-        Cause(f"spec.readinessGates[{index}].conditionType", f'Duplicate value: "{kind}"', "FieldValueDuplicate")
-        for index, kind in enumerate(gate.conditionType for gate in pod.spec.readinessGates)
-        if kind in [other.conditionType for other in pod.spec.readinessGates][:index]
-    ]
-
-
-def validate_create(pod: Any) -> list[Cause]:
-    if pod.spec.ephemeralContainers:
-        message = "cannot be set on create: add one to a running pod (kctl debug)"
-        return [Cause("spec.ephemeralContainers", message, "FieldValueForbidden")]
-    return []
-
-
-def ephemeral_faults(old: Iterable[Any], new: Iterable[Any]) -> list[Cause]:
-    """Ephemeral containers may be added, and nothing else."""
-    after = {item.ephemeralContainerCommon.name: item for item in new}
-    faults = []
-    for item in old:
-        name = item.ephemeralContainerCommon.name
-        if after.get(name) != item:
-            message = f'existing ephemeral containers "{name}" may not be {"changed" if name in after else "removed"}'
-            faults.append(Cause("spec.ephemeralContainers", message, "FieldValueForbidden"))
-    return faults
+            yield fielderrors.not_found(f"{path}.targetContainerName", item.targetContainerName)
+        for place, mount in enumerate(item.ephemeralContainerCommon.volumeMounts):
+            for field in ("subPath", "subPathExpr"):
+                if getattr(mount, field):
+                    yield fielderrors.forbidden(f"{path}.volumeMounts[{place}].{field}", _EPHEMERAL)

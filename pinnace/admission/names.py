@@ -1,6 +1,6 @@
 """A pod's names and DNS settings: rules between fields.
 
-Source: the behaviour of Kubernetes' core/v1 validation, also in its words where there are some.
+Source: core/v1's validatePodHostName, ValidateHostAliases and validatePodDNSConfig.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace import codec, rules
+from pinnace import fielderrors, formats
+from pinnace.admission import meta
+from pinnace.admission.podparts import PodParts
 from pinnace.errors import Cause
 
 MAX_NAMESERVERS = 3
@@ -19,59 +21,59 @@ MAX_SEARCH_LINE = 2048
 MAX_HOSTNAME = 64
 
 
-def faults(pod: Any) -> list[Cause]:
-    return [*_override(pod.spec), *_aliases(pod.spec), *_dns(pod.spec)]
+def validate(parts: PodParts) -> list[Cause]:
+    spec, fields = parts.spec, parts.fields
+    errors = [*_override(spec)] if "hostnameOverride" in fields else []
+    if "hostAliases" in fields:
+        errors += _aliases(spec)
+    if "dnsConfig" in fields or fields.get("dnsPolicy") == "None":
+        errors += _dns(spec)
+    return errors
 
 
 def _override(spec: Any) -> Iterator[Cause]:
-    if not spec.HasField("hostnameOverride"):
-        return
     path = "spec.hostnameOverride"
-    if not spec.hostnameOverride:
-        yield Cause(path, "Invalid value: must not be empty")
-    if len(spec.hostnameOverride) > MAX_HOSTNAME:
-        yield Cause(path, f"Too long: may not be more than {MAX_HOSTNAME} bytes", "FieldValueTooLong")
     if spec.setHostnameAsFQDN:
-        yield Cause(path, "Forbidden: may not be set when setHostnameAsFQDN is true", "FieldValueForbidden")
+        yield fielderrors.forbidden(path, "may not be specified when setHostnameAsFQDN is true")
     if spec.hostNetwork:
-        yield Cause(path, "Forbidden: may not be set when hostNetwork is true", "FieldValueForbidden")
+        yield fielderrors.forbidden(path, "may not be specified when hostNetwork is true")
+    if len(spec.hostnameOverride) > MAX_HOSTNAME:
+        yield fielderrors.too_long(path, MAX_HOSTNAME)
 
 
 def _aliases(spec: Any) -> Iterator[Cause]:
     for index, alias in enumerate(spec.hostAliases):
         for place, name in enumerate(alias.hostnames):
-            yield from _subdomain(f"spec.hostAliases[{index}].hostnames[{place}]", name)
-
-
-def _subdomain(path: str, name: str) -> Iterator[Cause]:
-    wrong = rules.is_subdomain(name)
-    if wrong:
-        yield Cause(path, f"Invalid value: {codec.describe(name)}: {wrong}")
+            yield from meta.each(f"spec.hostAliases[{index}].hostnames[{place}]", name, formats.dns_subdomain)
 
 
 def _dns(spec: Any) -> Iterator[Cause]:
     config, path = spec.dnsConfig, "spec.dnsConfig"
-    if spec.dnsPolicy == "None" and not config.nameservers:
-        text = "Required value: must provide at least one DNS nameserver when `dnsPolicy` is None"
-        yield Cause(f"{path}.nameservers", text, "FieldValueRequired")
+    if spec.dnsPolicy == "None" and not spec.HasField("dnsConfig"):
+        yield fielderrors.required(path, "must provide `dnsConfig` when `dnsPolicy` is None")
+    elif spec.dnsPolicy == "None" and not config.nameservers:
+        text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        yield fielderrors.required(f"{path}.nameservers", text)
     if len(config.nameservers) > MAX_NAMESERVERS:
-        yield Cause(f"{path}.nameservers", f"Invalid value: must not have more than {MAX_NAMESERVERS} nameservers")
+        text = f"must not have more than {MAX_NAMESERVERS} nameservers"
+        yield fielderrors.invalid(f"{path}.nameservers", list(config.nameservers), text)
     for index, server in enumerate(config.nameservers):
-        wrong = rules.FORMATS["ip"](server)
-        if wrong:
-            yield Cause(f"{path}.nameservers[{index}]", f"Invalid value: {codec.describe(server)}: {wrong}")
-    if len(config.searches) > MAX_SEARCHES:
-        yield Cause(f"{path}.searches", f"Invalid value: must not have more than {MAX_SEARCHES} search paths")
-    if len(" ".join(config.searches)) > MAX_SEARCH_LINE:
-        text = f"must not have more than {MAX_SEARCH_LINE} characters (including spaces) in the search list"
-        yield Cause(f"{path}.searches", f"Invalid value: {text}")
-    for index, name in enumerate(config.searches):
-        if name != ".":
-            # Underscores are of use in domains of services (_tcp), and resolvers take them.
-            yield from _subdomain(f"{path}.searches[{index}]", name.removesuffix(".").replace("_", "a"))
+        yield from meta.each(f"{path}.nameservers[{index}]", server, formats.ip)
+    yield from _searches(f"{path}.searches", config.searches)
     for index, option in enumerate(config.options):
         here = f"{path}.options[{index}]"
         if not option.name:
-            yield Cause(f"{here}.name", "Required value: must not be empty", "FieldValueRequired")
+            yield fielderrors.required(here, "must not be empty")
         if any(character.isspace() for character in option.name + option.value):
-            yield Cause(here, "Invalid value: must not contain spaces")
+            yield fielderrors.invalid(here, f"{option.name}:{option.value}", "must not contain spaces")
+
+
+def _searches(path: str, searches: Any) -> Iterator[Cause]:
+    if len(searches) > MAX_SEARCHES:
+        yield fielderrors.invalid(path, list(searches), f"must not have more than {MAX_SEARCHES} search paths")
+    if len(" ".join(searches)) > MAX_SEARCH_LINE:
+        text = f"must not have more than {MAX_SEARCH_LINE} characters (including spaces) in the search list"
+        yield fielderrors.invalid(path, list(searches), text)
+    for index, name in enumerate(searches):
+        if name != ".":
+            yield from meta.each(f"{path}[{index}]", name.removesuffix("."), formats.search_domain)

@@ -7,135 +7,131 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinnace import podresources, podspec, quantity
-from pinnace.admission import images, lifecycle, meta, names, ports, security, volumes
+from pinnace import fielderrors, podresources, podspec
+from pinnace.admission import (
+    containers,
+    images,
+    lifecycle,
+    meta,
+    names,
+    podannotations,
+    podparts,
+    podstatus,
+    podupdates,
+    ports,
+    resources,
+    security,
+    tolerations,
+    volumes,
+)
+from pinnace.admission.kindrules import KindRules
+from pinnace.core.v1 import pod_pb2, scheduling_pb2
 from pinnace.errors import Cause
+from pinnace.remembered import Remembered, in_place
+from pinnace.wellknown import TAINT_NOT_READY, TAINT_UNREACHABLE
 
-NOT_READY = "node.kubernetes.io/not-ready"
-UNREACHABLE = "node.kubernetes.io/unreachable"
 # How long a pod stays bound to a node that is gone, in seconds (DefaultTolerationSeconds).
 TOLERATION_SECONDS = 300
-_RESOURCE_UNITS = {"cpu": quantity.milli}
-_KNOWN_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_TOLERATIONS = {
+    key: scheduling_pb2.Toleration(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_SECONDS)
+    for key in (TAINT_NOT_READY, TAINT_UNREACHABLE)
+}
+
+
+def prepare(pod: Any, old: Any | None) -> None:
+    """Before defaults: fields and annotations with an older form are brought into the newer one.
+
+    `serviceAccount` is an older name of `serviceAccountName`, which wins where both are set; of an update, the name that
+    changed wins, so that the change is refused like any other and not lost."""
+    spec = pod.spec
+    changed = old is not None and spec.serviceAccount not in ("", old.spec.serviceAccount)
+    if not spec.serviceAccountName or (changed and old is not None and spec.serviceAccountName == old.spec.serviceAccountName):
+        spec.serviceAccountName = spec.serviceAccount
+    if spec.terminationGracePeriodSeconds < 0:
+        # As Kubernetes treats such a pod when it is deleted.
+        spec.terminationGracePeriodSeconds = 1
+    podannotations.apply(pod, old)
 
 
 def default(pod: Any) -> None:
-    spec = pod.spec
+    _complete(pod.spec)
+
+
+@in_place
+def _complete(spec: Any) -> None:
+    default_spec(spec)
+    tolerations = spec.tolerations
+    keys = {item.key for item in tolerations if item.effect in ("NoExecute", "")}
+    for key, toleration in _TOLERATIONS.items():
+        if key not in keys and "" not in keys:
+            tolerations.append(toleration)
+
+
+def default_spec(spec: Any) -> None:
+    """Defaults that a template of pods has too."""
     if not spec.HasField("securityContext"):
         spec.securityContext.SetInParent()
-    # Two names of one field; the older one is kept in step, as in Kubernetes.
     spec.serviceAccount = spec.serviceAccountName
-    for _, container in podspec.containers(pod):
-        container.imagePullPolicy = container.imagePullPolicy or images.pull_policy(container.image)
-        for name, limit in container.resources.limits.items():
-            if name not in container.resources.requests:
-                container.resources.requests[name].string = limit.string
-    ports.default(pod)
+    for _, container in podspec.containers_of(spec):
+        if not container.imagePullPolicy:
+            container.imagePullPolicy = images.pull_policy(container.image)
+        if container.HasField("resources"):
+            _default_requests(container.resources)
+    ports.default(spec)
     for volume in spec.volumes:
         if not volume.volumeSource.ListFields():
             volume.volumeSource.emptyDir.SetInParent()
         image = volume.volumeSource.image
         if image.reference and not image.pullPolicy:
             image.pullPolicy = images.pull_policy(image.reference)
-    for key in (NOT_READY, UNREACHABLE):
-        if not any(t.key in (key, "") and t.effect in ("NoExecute", "") for t in spec.tolerations):
-            spec.tolerations.add(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_SECONDS)
+
+
+def _default_requests(amounts: Any) -> None:
+    """A request that is left out is its limit."""
+    for name in amounts.limits:
+        if name in resources.KNOWN and name not in amounts.requests:
+            amounts.requests[name].string = amounts.limits[name].string
 
 
 def validate(pod: Any) -> list[Cause]:
-    faults = volumes.volumes(pod) + meta.labels("spec.nodeSelector", pod.spec.nodeSelector)
-    faults += tolerations("spec.tolerations", pod.spec.tolerations) + amounts("spec.overhead", pod.spec.overhead)
-    faults += _mirror(pod) + names.faults(pod) + security.validate(pod)
-    known = {volume.name for volume in pod.spec.volumes}
-    taken: set[str] = set()
-    for path, container in podspec.containers(pod):
-        if container.name in taken:
-            faults.append(Cause(f"{path}.name", f'Duplicate value: "{container.name}"', "FieldValueDuplicate"))
-        taken.add(container.name)
-        faults += images.faults(f"{path}.image", container.image)
-        faults += volumes.mounts(path, container, known) + volumes.environment(path, container)
-        faults += _resources(path, container)
-    return faults + ports.validate(pod) + lifecycle.validate(pod)
+    errors = [*_spec_errors(pod.spec)]
+    if pod.metadata.annotations:
+        errors += [*podannotations.validate(pod, podparts.read(pod.spec)), *_mirror(pod)]
+    return errors
 
 
-def _resources(path: str, container: Any) -> list[Cause]:
-    faults = []
-    resources = container.resources
-    for field in ("limits", "requests"):
-        faults += amounts(f"{path}.resources.{field}", getattr(resources, field))
-    for name, request in resources.requests.items():
-        limit = resources.limits.get(name) if name in resources.limits else None
-        if limit is not None and quantity.parse(request.string) > quantity.parse(limit.string):
-            message = f'Invalid value: "{request.string}": must be less than or equal to {name} limit of {limit.string}'
-            faults.append(Cause(f"{path}.resources.requests", message))
-    return faults
-
-
-def amounts(where: str, items: Any) -> list[Cause]:
-    """Faults of a map of resources to amounts at `where`."""
-    faults = []
-    for name, value in items.items():
-        if name not in _KNOWN_RESOURCES:
-            known = ", ".join(_KNOWN_RESOURCES)
-            faults.append(Cause(f"{where}.{name}", f"Pinnace does not support this resource (supported: {known})"))
-        elif quantity.parse(value.string) < 0:
-            message = f'Invalid value: "{value.string}": must be greater than or equal to 0'
-            faults.append(Cause(f"{where}.{name}", message))
-    return faults
-
-
-def tolerations(where: str, items: Any) -> list[Cause]:
-    """Faults of a list of tolerations at `where`."""
-    faults = []
-    for index, item in enumerate(items):
-        path = f"{where}[{index}]"
-        if not item.key and item.operator != "Exists":
-            faults.append(Cause(f"{path}.operator", "must be Exists when `key` is empty"))
-        if item.operator == "Exists" and item.value:
-            faults.append(Cause(f"{path}.value", "must be empty when `operator` is Exists"))
-        if item.HasField("tolerationSeconds") and item.effect != "NoExecute":
-            faults.append(Cause(f"{path}.effect", "must be NoExecute when `tolerationSeconds` is set"))
-    return faults
+@Remembered
+def _spec_errors(spec: Any) -> tuple[Cause, ...]:
+    parts = podparts.read(spec)
+    fields = parts.fields
+    errors = [*volumes.validate(spec), *containers.validate(parts), *ports.validate(parts), *lifecycle.validate(parts)]
+    if "nodeSelector" in fields:
+        errors += meta.labels("spec.nodeSelector", spec.nodeSelector)
+    if "overhead" in fields:
+        errors += resources.amounts("spec.overhead", spec.overhead)
+    if "tolerations" in fields:
+        errors += tolerations.validate("spec.tolerations", spec.tolerations)
+    return (*errors, *names.validate(parts), *security.validate(parts))
 
 
 def validate_create(pod: Any) -> list[Cause]:
     """Rules that hold only for a pod that is new."""
-    return lifecycle.validate_create(pod)
+    errors = [*podannotations.validate_create(pod)]
+    if pod.spec.ephemeralContainers:
+        text = "cannot be set on create (kctl debug adds one to a running pod)"
+        errors.append(fielderrors.forbidden("spec.ephemeralContainers", text))
+    return errors
 
 
 def _mirror(pod: Any) -> list[Cause]:
-    if podresources.MIRROR in pod.metadata.annotations and not pod.spec.nodeName:
-        return [Cause("spec.nodeName", f"Required value: with the annotation {podresources.MIRROR}", "FieldValueRequired")]
-    return []
+    value = pod.metadata.annotations.get(podresources.MIRROR)
+    if value is None or pod.spec.nodeName:
+        return []
+    field = f"metadata.annotations[{podresources.MIRROR}]"
+    return [fielderrors.invalid(field, value, "must set spec.nodeName if mirror pod annotation is set")]
 
 
-def validate_update(old: Any, new: Any) -> list[Cause]:
-    """A pod is replaced rather than updated: little of its spec may change."""
-    if old.metadata.annotations.get(podresources.MIRROR) != new.metadata.annotations.get(podresources.MIRROR):
-        # A mirror without it would be run beside the pod that it shows.
-        message = "Forbidden: may not be added, changed or removed"
-        return [Cause(f"metadata.annotations[{podresources.MIRROR}]", message, "FieldValueForbidden")]
-    allowed = type(new)()
-    allowed.CopyFrom(old)
-    for field in ("containers", "initContainers"):
-        before, after = getattr(allowed.spec, field), getattr(new.spec, field)
-        for was, now in zip(before, after, strict=False):
-            was.image = now.image
-    allowed.spec.ClearField("activeDeadlineSeconds")
-    if new.spec.HasField("activeDeadlineSeconds"):
-        allowed.spec.activeDeadlineSeconds = new.spec.activeDeadlineSeconds
-    faults = lifecycle.ephemeral_faults(old.spec.ephemeralContainers, new.spec.ephemeralContainers)
-    del allowed.spec.ephemeralContainers[:]
-    allowed.spec.ephemeralContainers.extend(new.spec.ephemeralContainers)
-    kept = list(old.spec.tolerations)
-    if all(item in new.spec.tolerations for item in kept):
-        del allowed.spec.tolerations[:]
-        allowed.spec.tolerations.extend(new.spec.tolerations)
-    if allowed.spec == new.spec:
-        return faults
-    message = (
-        "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, "
-        "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions) or "
-        "`spec.ephemeralContainers` (only additions)"
-    )
-    return [*faults, Cause("spec", message, "FieldValueForbidden")]
+RULES = KindRules[pod_pb2.Pod](
+    prepare=prepare, default=default, validate=validate, validate_create=validate_create,
+    validate_update=podupdates.validate, validate_status=podstatus.validate,
+)  # fmt: skip

@@ -1,47 +1,70 @@
 """Ports of a pod's containers: names, and the ports of the node that they claim.
 
-Source: the behaviour of Kubernetes' pod validation and defaults.
+Source: core/v1's validateContainerPorts, checkHostPortConflicts and validatePodHostNetworkDeps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from pinnace import podspec
+from pinnace import fielderrors, formats, podspec
+from pinnace.admission.podparts import ContainerParts, PodParts
 from pinnace.errors import Cause
 
 
-def default(pod: Any) -> None:
+def default(spec: Any) -> None:
     """In the node's network a port is the node's."""
-    if pod.spec.hostNetwork:
-        for _, container in podspec.containers(pod):
+    if spec.hostNetwork:
+        for _, container in podspec.containers_of(spec):
             for port in container.ports:
                 port.hostPort = port.hostPort or port.containerPort
 
 
-def validate(pod: Any) -> list[Cause]:
-    faults = _host_ports(pod)
-    for path, container in podspec.containers(pod):
-        names = [port.name for port in container.ports]
-        for index, name in enumerate(names):
-            if name and name in names[:index]:
-                faults.append(Cause(f"{path}.ports[{index}].name", f'Duplicate value: "{name}"', "FieldValueDuplicate"))
-    return faults
+def validate(parts: PodParts) -> list[Cause]:
+    having = [*parts.having("ports")]
+    if not having:
+        return []
+    errors: list[Cause] = []
+    taken: set[str] = set()
+    for item in parts.of("containers"):
+        errors += _host_ports(parts.spec, item, taken)
+    for item in parts.of("initContainers"):
+        # One at a time, since init containers run one after the other.
+        errors += _host_ports(parts.spec, item, set())
+    if parts.spec.hostNetwork:
+        errors += _network_of_the_node(parts.spec)
+    for path, container, _ in having:
+        errors += _names(path, container)
+    return errors
 
 
-def _host_ports(pod: Any) -> list[Cause]:
-    faults, taken = [], set()
-    for path, container in podspec.containers(pod):
+def _names(path: str, container: Any) -> Iterator[Cause]:
+    seen = set()
+    for index, port in enumerate(container.ports):
+        if port.name in seen:
+            yield fielderrors.duplicate(f"{path}.ports[{index}].name", port.name)
+        if port.name and not formats.port_name(port.name):
+            seen.add(port.name)
+
+
+def _host_ports(spec: Any, item: ContainerParts, taken: set[str]) -> Iterator[Cause]:
+    """Ports of the node that are `taken`, to which the container's are added."""
+    for index, port in enumerate(item.fields.get("ports", ())):
+        here = f"{item.path}.ports[{index}].hostPort"
+        if not port.hostPort:
+            continue
+        key = f"{port.protocol}/{port.hostIP}/{port.hostPort}"
+        if key in taken:
+            yield fielderrors.duplicate(here, key)
+        taken.add(key)
+        if port.protocol == "SCTP" and not spec.hostNetwork:
+            yield Cause(here, "Pinnace does not support host ports of SCTP", "FieldValueNotSupported")
+
+
+def _network_of_the_node(spec: Any) -> Iterator[Cause]:
+    for number, container in enumerate(spec.containers):
         for index, port in enumerate(container.ports):
-            here = f"{path}.ports[{index}].hostPort"
-            if not port.hostPort:
-                continue
-            key = (port.protocol, port.hostIP, port.hostPort)
-            if key in taken:
-                faults.append(Cause(here, f'Duplicate value: "{port.hostPort}/{port.protocol}"', "FieldValueDuplicate"))
-            taken.add(key)
-            if pod.spec.hostNetwork and port.hostPort != port.containerPort:
-                faults.append(Cause(here, f"Invalid value: {port.hostPort}: must match `containerPort` with hostNetwork"))
-            if port.protocol == "SCTP" and not pod.spec.hostNetwork:
-                faults.append(Cause(here, "Pinnace does not support host ports of SCTP", "FieldValueNotSupported"))
-    return faults
+            if port.hostPort != port.containerPort:
+                here = f"spec.containers[{number}].ports[{index}].hostPort"
+                yield fielderrors.invalid(here, port.hostPort, "must match `containerPort` when `hostNetwork` is true")

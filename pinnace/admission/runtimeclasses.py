@@ -8,14 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from pinnace import kinds
-from pinnace.admission import meta, pods
+from pinnace.admission import meta, resources, tolerations
+from pinnace.admission.kindrules import KindRules
 from pinnace.errors import Cause, Forbidden
+from pinnace.node.v1 import runtimeclass_pb2
 
 
 def validate(item: Any) -> list[Cause]:
-    faults = pods.amounts("overhead.podFixed", item.overhead.podFixed)
-    faults += meta.labels("scheduling.nodeSelector", item.scheduling.nodeSelector)
-    return faults + pods.tolerations("scheduling.tolerations", item.scheduling.tolerations)
+    errors = [*resources.amounts("overhead.podFixed", item.overhead.podFixed)]
+    errors += meta.labels("scheduling.nodeSelector", item.scheduling.nodeSelector)
+    return errors + tolerations.validate("scheduling.tolerations", item.scheduling.tolerations)
 
 
 def enter(pod: Any, found: Any | None, *, new: bool) -> None:
@@ -60,3 +62,6 @@ def _enter_scheduling(pod: Any, scheduling: Any) -> None:
 def _refused(pod: Any, why: str) -> Forbidden:
     name = (pod.metadata.name or pod.metadata.generateName)[:253]
     return Forbidden(f'{kinds.POD.resource} "{name}" is forbidden: pod rejected: {why}', kind=kinds.POD.resource, name=name)
+
+
+RULES = KindRules[runtimeclass_pb2.RuntimeClass](validate=validate)

@@ -1,6 +1,7 @@
 """Rules between the fields that give a pod its privileges: security contexts, host namespaces, kernel parameters.
 
-Source: Kubernetes' core/v1 validation, and kubelet's list of safe sysctls: what a node would refuse is refused here.
+Source: core/v1's validatePodSpecSecurityContext and ValidateSecurityContext, and kubelet's list of safe sysctls: what a node
+would refuse is refused here.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace import podspec
+from pinnace import fielderrors, formats
+from pinnace.admission import meta
+from pinnace.admission.podparts import PodParts
 from pinnace.errors import Cause
 
 # Those whose effect ends with the pod's own namespaces.
@@ -22,32 +25,36 @@ MAX_ID = (1 << 31) - 1
 # Ids that a user namespace of a pod has.
 MAX_MAPPED_ID = 65535
 _MAX_PROFILE = 4095
+# Fields of which host namespaces depend.
+_NAMESPACES = frozenset(("hostUsers", "hostPID", "shareProcessNamespace"))
 
 
-def validate(pod: Any) -> list[Cause]:
-    spec, path = pod.spec, "spec.securityContext"
-    faults = [*_host_namespaces(spec), *_sysctls(spec), *_ids(path, spec.securityContext, pod)]
-    faults += [*_profiles(path, spec.securityContext)]
-    for here, container in podspec.containers(pod):
+def validate(parts: PodParts) -> list[Cause]:
+    spec, path = parts.spec, "spec.securityContext"
+    errors = [*_host_namespaces(spec)] if not _NAMESPACES.isdisjoint(parts.fields) else []
+    # Defaults put an empty one there.
+    if "securityContext" in parts.fields and spec.securityContext.ListFields():
+        errors += [*_sysctls(spec), *_ids(path, spec.securityContext, spec), *_profiles(path, spec.securityContext)]
+    for here, container, _ in parts.having("securityContext"):
         context = container.securityContext
         where = f"{here}.securityContext"
-        faults += [*_escalation(where, context), *_proc_mount(where, context, pod), *_profiles(where, context)]
-        faults += _ids(where, context, pod)
-    return faults
+        errors += [*_escalation(where, context), *_proc_mount(where, context, spec), *_profiles(where, context)]
+        errors += _ids(where, context, spec)
+    return errors
 
 
-def own_users(pod: Any) -> bool:
-    return bool(pod.spec.HasField("hostUsers") and not pod.spec.hostUsers)
+def own_users(spec: Any) -> bool:
+    return bool(spec.HasField("hostUsers") and not spec.hostUsers)
 
 
 def _host_namespaces(spec: Any) -> Iterator[Cause]:
     if spec.shareProcessNamespace and spec.hostPID:
-        text = "Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled"
-        yield Cause("spec.shareProcessNamespace", text)
+        text = "ShareProcessNamespace and HostPID cannot both be enabled"
+        yield fielderrors.invalid("spec.shareProcessNamespace", True, text)
     if spec.HasField("hostUsers") and not spec.hostUsers:
         for field in ("hostNetwork", "hostPID", "hostIPC"):
             if getattr(spec, field):
-                yield Cause(f"spec.{field}", "Forbidden: when `hostUsers` is false", "FieldValueForbidden")
+                yield fielderrors.forbidden(f"spec.{field}", "when `hostUsers` is false")
 
 
 def _sysctls(spec: Any) -> Iterator[Cause]:
@@ -56,71 +63,64 @@ def _sysctls(spec: Any) -> Iterator[Cause]:
         path = f"spec.securityContext.sysctls[{index}].name"
         # Both a/b and a.b name one parameter, as in sysctl(8).
         name = item.name.replace("/", ".")
-        if name in seen:
-            yield Cause(path, f'Duplicate value: "{item.name[:253]}"', "FieldValueDuplicate")
+        wrong = list(meta.each(path, item.name, formats.sysctl))
+        yield from wrong
+        if not wrong and name in seen:
+            yield fielderrors.duplicate(path, item.name)
         seen.add(name)
-        if name not in SAFE_SYSCTLS:
-            text = f'Forbidden: sysctl "{item.name[:253]}" is not among the safe ones, which are all that Pinnace sets'
-            yield Cause(path, text, "FieldValueForbidden")
-        elif name.startswith("net.") and spec.hostNetwork:
-            yield Cause(path, "Forbidden: sysctls of the network may not be set with hostNetwork", "FieldValueForbidden")
-        elif name.startswith("kernel.shm") and spec.hostIPC:
-            yield Cause(path, "Forbidden: sysctls of IPC may not be set with hostIPC", "FieldValueForbidden")
+        if name.startswith("net.") and spec.hostNetwork:
+            yield fielderrors.invalid(path, item.name, "may not be specified when 'hostNetwork' is true")
+        elif name.startswith(("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")) and spec.hostIPC:
+            yield fielderrors.invalid(path, item.name, "may not be specified when 'hostIPC' is true")
+        elif not wrong and name not in SAFE_SYSCTLS:
+            text = f'sysctl "{item.name}" is not among the safe ones, which are all that Pinnace sets'
+            yield fielderrors.forbidden(path, text)
 
 
 def _escalation(path: str, context: Any) -> Iterator[Cause]:
     if not context.HasField("allowPrivilegeEscalation") or context.allowPrivilegeEscalation:
         return
-    begin = "Invalid value: cannot set `allowPrivilegeEscalation` to false and"
+    begin = "cannot set `allowPrivilegeEscalation` to false and"
     if context.privileged:
-        yield Cause(path, f"{begin} `privileged` to true")
+        yield fielderrors.invalid(path, False, f"{begin} `privileged` to true")
     if "CAP_SYS_ADMIN" in context.capabilities.add:
-        yield Cause(path, f"{begin} `capabilities.Add` CAP_SYS_ADMIN")
+        yield fielderrors.invalid(path, False, f"{begin} `capabilities.Add` CAP_SYS_ADMIN")
 
 
-def _proc_mount(path: str, context: Any, pod: Any) -> Iterator[Cause]:
-    if context.procMount == "Unmasked" and not own_users(pod):
-        yield Cause(f"{path}.procMount", 'Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`')
+def _proc_mount(path: str, context: Any, spec: Any) -> Iterator[Cause]:
+    if context.procMount == "Unmasked" and not own_users(spec):
+        yield fielderrors.invalid(f"{path}.procMount", "Unmasked", "`hostUsers` must be false to use `Unmasked`")
 
 
 def _profiles(path: str, context: Any) -> Iterator[Cause]:
-    for field, check in (("seccompProfile", _descending), ("appArmorProfile", _plain)):
+    for field, label in (("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")):
         profile, here = getattr(context, field), f"{path}.{field}.localhostProfile"
-        if profile.type == "Localhost":
-            if not profile.localhostProfile:
-                yield Cause(here, "Required value: must be set when type is Localhost", "FieldValueRequired")
-            elif fault := check(profile.localhostProfile):
-                yield Cause(here, f"Invalid value: {fault}")
-        elif profile.HasField("localhostProfile"):
-            yield Cause(here, "Forbidden: may only be set when type is Localhost", "FieldValueForbidden")
+        name = profile.localhostProfile
+        if profile.type != "Localhost" and profile.HasField("localhostProfile"):
+            yield fielderrors.invalid(here, name, f"can only be set when {label} type is Localhost")
+        elif profile.type == "Localhost" and not name:
+            yield fielderrors.required(here, f"must be set when {label} type is Localhost")
+        elif field == "seccompProfile":
+            yield from meta.each(here, name, formats.descending_path)
+        if name != name.strip():
+            yield fielderrors.invalid(here, name, "must not be padded with whitespace")
+        if len(name.encode()) > _MAX_PROFILE:
+            yield fielderrors.too_long(here, _MAX_PROFILE)
+        elif not name.isprintable() and "\0" not in name:
+            yield fielderrors.invalid(here, name, "must not contain control characters")
 
 
-def _descending(name: str) -> str:
-    if name.startswith("/"):
-        return "must be a relative path"
-    if ".." in name.split("/"):
-        return "must not contain '..'"
-    return _plain(name)
-
-
-def _plain(name: str) -> str:
-    if name != name.strip():
-        return "must not be padded with whitespace"
-    if len(name) > _MAX_PROFILE or not name.isprintable():
-        return f"must be at most {_MAX_PROFILE} printable characters"
-    return ""
-
-
-def _ids(path: str, context: Any, pod: Any) -> Iterator[Cause]:
+def _ids(path: str, context: Any, spec: Any) -> Iterator[Cause]:
     """Ids that a list has no option for, and, in a user namespace, all that it does not have."""
-    for index, group in enumerate(getattr(context, "supplementalGroups", ())):
+    groups = getattr(context, "supplementalGroups", ())
+    for index, group in enumerate(groups):
         if not 0 <= group <= MAX_ID:
-            yield Cause(f"{path}.supplementalGroups[{index}]", f"Invalid value: {group}: must be between 0 and {MAX_ID}")
-    if not own_users(pod):
+            yield fielderrors.invalid(f"{path}.supplementalGroups[{index}]", group, formats.in_range(0, MAX_ID))
+    if not own_users(spec):
         return
     asked = [(field, getattr(context, field, 0)) for field in ("runAsUser", "runAsGroup", "fsGroup")]
-    asked += [(f"supplementalGroups[{at}]", group) for at, group in enumerate(getattr(context, "supplementalGroups", ()))]
+    asked += [(f"supplementalGroups[{at}]", group) for at, group in enumerate(groups)]
     for field, value in asked:
         if MAX_MAPPED_ID < value <= MAX_ID:
-            text = f"Invalid value: {value}: must be at most {MAX_MAPPED_ID} when `hostUsers` is false"
-            yield Cause(f"{path}.{field}", text)
+            text = f"must be at most {MAX_MAPPED_ID} when `hostUsers` is false"
+            yield fielderrors.invalid(f"{path}.{field}", value, text)

@@ -10,19 +10,22 @@ import hashlib
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from pinnace.oci import BadImage, manifest
+from pinnace.oci import BadImage, manifest, selection
 from pinnace.oci.compression import compressed, decompressed
 from pinnace.oci.manifest import ImageConfig, digest_of
 from pinnace.oci.members import Folder, Members, Tar
+from pinnace.oci.selection import Wanted
 
 MAX_ARCHIVE = 32 << 30
 _CHUNK = 1 << 20
+_NO_TAG = "<none>:<none>"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Archive:
         self._open = ExitStack()
         try:
             self._members: Members = Folder(path) if path.is_dir() else Tar(self._plain())
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (BadImage, OSError) as error:
             self._open.close()
             raise BadImage(f"not an image archive: {error}") from None
         except BaseException:
@@ -62,7 +65,7 @@ class Archive:
     def _plain(self) -> IO[bytes]:
         """The file, or what it decompresses to: members are read in any order, which a compressed file is slow at."""
         file = self._open.enter_context(open(self._path, "rb"))
-        start = file.read(4)
+        start = file.read(6)
         file.seek(0)
         if not compressed(start):
             return file
@@ -74,76 +77,107 @@ class Archive:
         self._open.close()
 
     def images(self, reference: str) -> list[ImageArchive]:
-        """All images in it; `reference` names one that has no name of its own."""
-        if "index.json" in self._members and "oci-layout" in self._members:
-            return self._oci(reference)
-        if "manifest.json" in self._members:
-            return self._docker(reference)
-        return [self._rootfs(reference)]
+        """All images in it; `reference` names the only one, in place of its own names."""
+        if "oci-layout" in self._members and "index.json" in self._members:
+            found = self._oci()
+        elif "manifest.json" in self._members:
+            found = self._docker()
+        elif "repositories" in self._members:
+            raise BadImage("an archive of Docker before 1.10, without manifest.json: save the image again with a newer tool")
+        else:
+            return [self._rootfs(reference)]
+        return self._named(found, reference)
+
+    def _named(self, found: list[ImageArchive], reference: str) -> list[ImageArchive]:
+        """Each image once, with all its names."""
+        images: dict[str, ImageArchive] = {}
+        for item in found:
+            known = images.get(item.config.id, replace(item, references=()))
+            names = (*known.references, *item.references)
+            images[item.config.id] = replace(known, references=tuple(dict.fromkeys(filter(None, names))))
+        if reference and len(images) > 1:
+            raise BadImage(f"the archive has {len(images)} images, and a name that is given (--name) is for one")
+        for item in images.values():
+            if not item.references and not reference:
+                raise BadImage("the archive does not name its image: give a name (--name NAME)")
+        return [replace(item, references=(reference,)) if reference else item for item in images.values()]
 
     def _bytes(self, name: str) -> bytes:
         if name not in self._members:
-            raise BadImage(f"{name} is missing in the archive")
+            raise BadImage(f"{name[:200]} is missing in the archive")
         if self._members.size(name) > manifest.MAX_JSON:
-            raise BadImage(f"{name} is larger than {manifest.MAX_JSON >> 20} MiB")
+            raise BadImage(f"{name[:200]} is larger than {manifest.MAX_JSON >> 20} MiB")
         with self._members.open(name) as file:
             return file.read()
 
     def _blob(self, digest: str) -> str:
-        name = f"blobs/sha256/{digest.removeprefix('sha256:')}"
+        name = _blob_name(digest)
         if name not in self._members:
             raise BadImage(f"blob {digest} is missing in the archive")
         return name
 
-    def _document(self, digest: str) -> dict[str, Any]:
+    def _document(self, digest: str) -> bytes:
         """What a blob holds, verified."""
         data = self._bytes(self._blob(digest))
         if digest_of(data) != digest:
             raise BadImage(f"blob {digest} does not match its digest")
-        return manifest.document(data, f"blob {digest[:19]}")
+        return data
 
-    def _oci(self, reference: str) -> list[ImageArchive]:
-        found = []
+    def _run(self, selecting: Generator[Wanted, bytes | None, _T]) -> _T:
+        """Read for a selection what it wants."""
+        answer: bytes | None = None
+        while True:
+            try:
+                wanted = selecting.send(answer)
+            except StopIteration as ended:
+                value: _T = ended.value
+                return value
+            digest = wanted.descriptor.digest
+            there = wanted.required or _blob_name(digest) in self._members
+            answer = self._document(digest) if there else None
+
+    def _oci(self) -> list[ImageArchive]:
+        layout = manifest.document(self._bytes("oci-layout"), "oci-layout")
+        if layout.get("imageLayoutVersion") != "1.0.0":
+            raise BadImage(f"oci-layout is of version {str(layout.get('imageLayoutVersion'))[:40]!r}, not 1.0.0")
         index = manifest.document(self._bytes("index.json"), "index.json")
+        # Several entries of one name are one image for several platforms, or the same again.
+        listed: dict[str, list[Any]] = {}
         for entry in manifest.entries(index, "manifests", "index.json"):
-            top = manifest.descriptor(entry, "index.json: manifests")
-            annotations = entry.get("annotations")
-            annotations = annotations if isinstance(annotations, dict) else {}
-            name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name") or ""
-            value = self._document(top.digest)
-            if manifest.is_index(value):
-                value = self._document(manifest.choose(value, "the index").digest)
-            known = manifest.manifest(value, "the manifest")
-            layers = [self._blob(layer.digest) for layer in known.layers]
-            found.append(self._image(self._blob(known.config.digest), layers, (reference or str(name),), known.config.digest))
-        if not found:
+            manifest.descriptor(entry, "index.json: manifests")
+            if not selection.is_no_image(entry):
+                listed.setdefault(_name_of(entry), []).append(entry)
+        if not listed:
             raise BadImage("index.json lists no manifest")
-        return found
+        return [self._oci_image(name, entries) for name, entries in listed.items()]
 
-    def _docker(self, reference: str) -> list[ImageArchive]:
+    def _oci_image(self, name: str, entries: list[Any]) -> ImageArchive:
+        found = self._run(selection.select_all(entries, name or "the archive"))
+        if len(found) > 1 and not name:
+            raise BadImage(f"index.json has {len(found)} images without a name, and nothing says which is meant")
+        image = found[0]
+        layers = [self._blob(layer.digest) for layer in image.manifest.layers]
+        return self._image(image.config, layers, (name,))
+
+    def _docker(self) -> list[ImageArchive]:
         found = []
         # The only document here that is a list.
         listed = manifest.document(b'{"images":' + self._bytes("manifest.json") + b"}", "manifest.json")
         for entry in manifest.entries(listed, "images", "manifest.json"):
             if not isinstance(entry, dict):
                 raise BadImage("manifest.json lists something that is no image")
-            named = tuple(map(str, manifest.entries(entry, "RepoTags", "manifest.json")))
-            tags = (reference,) if reference else named
-            layers = [str(name).removeprefix("./") for name in manifest.entries(entry, "Layers", "manifest.json")]
-            found.append(self._image(str(entry.get("Config")).removeprefix("./"), layers, tags))
+            tags = [str(name) for name in manifest.entries(entry, "RepoTags", "manifest.json") if name != _NO_TAG]
+            layers = [str(name) for name in manifest.entries(entry, "Layers", "manifest.json")]
+            name = str(entry.get("Config"))
+            config = manifest.config(self._bytes(name), len(layers), name[:200])
+            found.append(self._image(config, layers, tuple(tags)))
         if not found:
             raise BadImage("manifest.json lists no image")
         return found
 
-    def _image(self, config_name: str, layers: list[str], references: tuple[str, ...], digest: str = "") -> ImageArchive:
-        data = self._bytes(config_name)
-        if digest and digest_of(data) != digest:
-            raise BadImage(f"blob {digest} does not match its digest")
-        known = manifest.config(data, len(layers), config_name)
-        if not any(references):
-            raise BadImage("the archive does not name its image: give a name (--name NAME)")
-        opened = tuple(self._layer(diff_id, name) for diff_id, name in zip(known.diff_ids, layers, strict=True))
-        return ImageArchive(references, data, known, opened)
+    def _image(self, config: ImageConfig, layers: list[str], references: tuple[str, ...]) -> ImageArchive:
+        opened = tuple(self._layer(diff_id, name) for diff_id, name in zip(config.diff_ids, layers, strict=True))
+        return ImageArchive(references, config.document, config, opened)
 
     def _layer(self, diff_id: str, name: str) -> Layer:
         if name not in self._members:
@@ -168,6 +202,17 @@ class Archive:
             tar.add(self._path, arcname=".")
         file.flush()
         return lambda: open(file.name, "rb")
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+def _name_of(entry: dict[str, Any]) -> str:
+    """What an entry of index.json calls its image; empty for nothing."""
+    annotations = entry.get("annotations")
+    annotations = annotations if isinstance(annotations, dict) else {}
+    return str(annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name") or "")
 
 
 def from_rootfs(reference: str, layer: Layer) -> ImageArchive:

@@ -6,24 +6,33 @@ Source: the OCI image-spec (index, manifest, config, descriptor) and Docker's im
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pinnace.oci import BadImage
+from pinnace.oci.documents import MAX_JSON, check_map, check_string, check_strings, document, entries
 from pinnace.oci.reference import is_digest
 
-MAX_JSON = 4 << 20
+__all__ = [
+    "ACCEPTED", "ARCHITECTURE", "MAX_JSON", "MAX_LAYERS", "MAX_LAYER_BYTES", "Descriptor", "ImageConfig", "Manifest", "choose",
+    "config", "descriptor", "digest_of", "document", "entries", "is_index", "manifest",
+]  # fmt: skip
 MAX_LAYERS = 120
 MAX_LAYER_BYTES = 16 << 30
 MAX_PLATFORMS = 200
+# Characters of a config's User, WorkingDir and StopSignal.
+MAX_USER, MAX_PATH, MAX_SIGNAL = 256, 4096, 32
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
-_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+# The last three are what registries have made of the second, and Docker takes them for it.
+_CONFIGS = (
+    "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json",
+    "application/octet-stream", "application/json", "text/html",
+)  # fmt: skip
 _LAYERS = tuple(
     base + suffix
     for base in ("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar")
@@ -52,29 +61,18 @@ class Manifest:
 class ImageConfig:
     """`id` is the digest of its bytes, and the image's id; `run` is the `config` member (Env, Cmd, ...).
 
-    `diff_ids` are digests of uncompressed layers, from the bottom up.
+    `diff_ids` are digests of uncompressed layers, from the bottom up. `document` is what was read, byte for byte: only so
+    can the image be given away under the same id.
     """
 
     id: str
     run: dict[str, Any]
     diff_ids: tuple[str, ...]
+    document: bytes = field(default=b"", repr=False)
 
 
 def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def document(data: bytes, name: str) -> dict[str, Any]:
-    """A JSON object. Raises BadImage."""
-    if len(data) > MAX_JSON:
-        raise BadImage(f"{name} is larger than {MAX_JSON >> 20} MiB")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise BadImage(f"{name} is not JSON") from None
-    if not isinstance(value, dict):
-        raise BadImage(f"{name} is not a JSON object")
-    return value
 
 
 def is_index(value: dict[str, Any]) -> bool:
@@ -137,6 +135,8 @@ def descriptor(value: Any, name: str) -> Descriptor:
 def config(data: bytes, layers: int, name: str) -> ImageConfig:
     """A config that goes with a manifest of so many layers. Raises BadImage."""
     value = document(data, name)
+    if (system := value.get("os") or "linux") != "linux":
+        raise BadImage(f"{name} is for {str(system)[:40]}, and this node runs linux")
     rootfs = value.get("rootfs")
     diff_ids = entries(rootfs if isinstance(rootfs, dict) else {}, "diff_ids", name)
     if len(diff_ids) != layers or not 1 <= layers <= MAX_LAYERS:
@@ -144,25 +144,23 @@ def config(data: bytes, layers: int, name: str) -> ImageConfig:
     for digest in diff_ids:
         if not isinstance(digest, str) or not is_digest(digest):
             raise BadImage(f"{name}: {str(digest)[:80]!r} is not a sha256 digest")
-    return ImageConfig(digest_of(data), _run(value, name), tuple(diff_ids))
+    return ImageConfig(digest_of(data), _run(value, name), tuple(diff_ids), data)
 
 
 def _run(value: dict[str, Any], name: str) -> dict[str, Any]:
-    """The `config` member, those of its members that are used checked for their types."""
+    """The `config` member, those of its members that are used checked: what a node does with them later cannot fail for
+    their form. Raises BadImage."""
     run = value.get("config")
-    run = run if isinstance(run, dict) else {}
-    for key in ("Env", "Cmd", "Entrypoint"):
-        if not all(isinstance(item, str) and "\0" not in item for item in entries(run, key, name)):
-            raise BadImage(f"{name}: {key} is not a list of strings without NUL")
-    for key in ("User", "WorkingDir", "StopSignal"):
-        if not isinstance(run.get(key) or "", str):
-            raise BadImage(f"{name}: {key} is not a string")
+    if run is None:
+        return {}
+    if not isinstance(run, dict):
+        raise BadImage(f"{name}: config is not an object")
+    where = f"{name}: config"
+    for key in ("Env", "Cmd", "Entrypoint", "Shell", "OnBuild"):
+        check_strings(run, key, where)
+    for key, most in (("User", MAX_USER), ("WorkingDir", MAX_PATH), ("StopSignal", MAX_SIGNAL)):
+        check_string(run, key, where, most)
+    check_map(run, "Labels", where, of_strings=True)
+    for key in ("Volumes", "ExposedPorts"):
+        check_map(run, key, where, of_strings=False)
     return run
-
-
-def entries(value: dict[str, Any], key: str, name: str) -> list[Any]:
-    """A list in a document, empty where it is not. Raises BadImage."""
-    found = value.get(key) or []
-    if not isinstance(found, list):
-        raise BadImage(f"{name}: {key} is not a list")
-    return found

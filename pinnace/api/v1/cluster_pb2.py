@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/cluster.proto\x12\x0epinnace.api.v1\"\x10\n\x0eVersionRequest\"1\n\x0fVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\"&\n\x10JoinTokenRequest\x12\x12\n\nttlSeconds\x18\x01 \x01(\x03\"D\n\x11JoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61Hash\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\",\n\nWhyRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x8c\x01\n\x07Verdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x33\n\x06scores\x18\x03 \x03(\x0b\x32#.pinnace.api.v1.Verdict.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0bWhyResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x08verdicts\x18\x03 \x03(\x0b\x32\x17.pinnace.api.v1.Verdict\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x03\x32\xed\x01\n\x07\x43luster\x12J\n\x07Version\x12\x1e.pinnace.api.v1.VersionRequest\x1a\x1f.pinnace.api.v1.VersionResponse\x12V\n\x0f\x43reateJoinToken\x12 .pinnace.api.v1.JoinTokenRequest\x1a!.pinnace.api.v1.JoinTokenResponse\x12>\n\x03Why\x12\x1a.pinnace.api.v1.WhyRequest\x1a\x1b.pinnace.api.v1.WhyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/cluster.proto\x12\x0epinnace.api.v1\"\x10\n\x0eVersionRequest\"1\n\x0fVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\"4\n\x10JoinTokenRequest\x12\x12\n\nttlSeconds\x18\x01 \x01(\x03\x12\x0c\n\x04node\x18\x02 \x01(\t\"D\n\x11JoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61Hash\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\",\n\nWhyRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x8c\x01\n\x07Verdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x33\n\x06scores\x18\x03 \x03(\x0b\x32#.pinnace.api.v1.Verdict.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0bWhyResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x08verdicts\x18\x03 \x03(\x0b\x32\x17.pinnace.api.v1.Verdict\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x03\",\n\x1dRenewClientCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\x1eRenewClientCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x13\n\x11\x43heckStoreRequest\"+\n\rDamagedObject\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"e\n\x12\x43heckStoreResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.pinnace.api.v1.DamagedObject\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t2\xbb\x03\n\x07\x43luster\x12J\n\x07Version\x12\x1e.pinnace.api.v1.VersionRequest\x1a\x1f.pinnace.api.v1.VersionResponse\x12S\n\nCheckStore\x12!.pinnace.api.v1.CheckStoreRequest\x1a\".pinnace.api.v1.CheckStoreResponse\x12V\n\x0f\x43reateJoinToken\x12 .pinnace.api.v1.JoinTokenRequest\x1a!.pinnace.api.v1.JoinTokenResponse\x12w\n\x16RenewClientCertificate\x12-.pinnace.api.v1.RenewClientCertificateRequest\x1a..pinnace.api.v1.RenewClientCertificateResponse\x12>\n\x03Why\x12\x1a.pinnace.api.v1.WhyRequest\x1a\x1b.pinnace.api.v1.WhyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSIONRESPONSE']._serialized_start=66
   _globals['_VERSIONRESPONSE']._serialized_end=115
   _globals['_JOINTOKENREQUEST']._serialized_start=117
-  _globals['_JOINTOKENREQUEST']._serialized_end=155
-  _globals['_JOINTOKENRESPONSE']._serialized_start=157
-  _globals['_JOINTOKENRESPONSE']._serialized_end=225
-  _globals['_WHYREQUEST']._serialized_start=227
-  _globals['_WHYREQUEST']._serialized_end=271
-  _globals['_VERDICT']._serialized_start=274
-  _globals['_VERDICT']._serialized_end=414
-  _globals['_VERDICT_SCORESENTRY']._serialized_start=369
-  _globals['_VERDICT_SCORESENTRY']._serialized_end=414
-  _globals['_WHYRESPONSE']._serialized_start=416
-  _globals['_WHYRESPONSE']._serialized_end=521
-  _globals['_CLUSTER']._serialized_start=524
-  _globals['_CLUSTER']._serialized_end=761
+  _globals['_JOINTOKENREQUEST']._serialized_end=169
+  _globals['_JOINTOKENRESPONSE']._serialized_start=171
+  _globals['_JOINTOKENRESPONSE']._serialized_end=239
+  _globals['_WHYREQUEST']._serialized_start=241
+  _globals['_WHYREQUEST']._serialized_end=285
+  _globals['_VERDICT']._serialized_start=288
+  _globals['_VERDICT']._serialized_end=428
+  _globals['_VERDICT_SCORESENTRY']._serialized_start=383
+  _globals['_VERDICT_SCORESENTRY']._serialized_end=428
+  _globals['_WHYRESPONSE']._serialized_start=430
+  _globals['_WHYRESPONSE']._serialized_end=535
+  _globals['_RENEWCLIENTCERTIFICATEREQUEST']._serialized_start=537
+  _globals['_RENEWCLIENTCERTIFICATEREQUEST']._serialized_end=581
+  _globals['_RENEWCLIENTCERTIFICATERESPONSE']._serialized_start=583
+  _globals['_RENEWCLIENTCERTIFICATERESPONSE']._serialized_end=636
+  _globals['_CHECKSTOREREQUEST']._serialized_start=638
+  _globals['_CHECKSTOREREQUEST']._serialized_end=657
+  _globals['_DAMAGEDOBJECT']._serialized_start=659
+  _globals['_DAMAGEDOBJECT']._serialized_end=702
+  _globals['_CHECKSTORERESPONSE']._serialized_start=704
+  _globals['_CHECKSTORERESPONSE']._serialized_end=805
+  _globals['_CLUSTER']._serialized_start=808
+  _globals['_CLUSTER']._serialized_end=1251
 # @@protoc_insertion_point(module_scope)

@@ -19,10 +19,12 @@ class VersionResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., store: _Optional[str] = ...) -> None: ...
 
 class JoinTokenRequest(_message.Message):
-    __slots__ = ("ttlSeconds",)
+    __slots__ = ("ttlSeconds", "node")
     TTLSECONDS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     ttlSeconds: int
-    def __init__(self, ttlSeconds: _Optional[int] = ...) -> None: ...
+    node: str
+    def __init__(self, ttlSeconds: _Optional[int] = ..., node: _Optional[str] = ...) -> None: ...
 
 class JoinTokenResponse(_message.Message):
     __slots__ = ("token", "caHash", "endpoint")
@@ -70,3 +72,37 @@ class WhyResponse(_message.Message):
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
     attempts: int
     def __init__(self, node: _Optional[str] = ..., message: _Optional[str] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., attempts: _Optional[int] = ...) -> None: ...
+
+class RenewClientCertificateRequest(_message.Message):
+    __slots__ = ("csr",)
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    csr: bytes
+    def __init__(self, csr: _Optional[bytes] = ...) -> None: ...
+
+class RenewClientCertificateResponse(_message.Message):
+    __slots__ = ("certificate",)
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    def __init__(self, certificate: _Optional[bytes] = ...) -> None: ...
+
+class CheckStoreRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DamagedObject(_message.Message):
+    __slots__ = ("key", "state")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    state: str
+    def __init__(self, key: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
+class CheckStoreResponse(_message.Message):
+    __slots__ = ("objects", "truncated", "file")
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    objects: _containers.RepeatedCompositeFieldContainer[DamagedObject]
+    truncated: bool
+    file: str
+    def __init__(self, objects: _Optional[_Iterable[_Union[DamagedObject, _Mapping]]] = ..., truncated: _Optional[bool] = ..., file: _Optional[str] = ...) -> None: ...

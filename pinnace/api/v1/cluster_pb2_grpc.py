@@ -39,10 +39,20 @@ class ClusterStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.VersionRequest.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.VersionResponse.FromString,
                 _registered_method=True)
+        self.CheckStore = channel.unary_unary(
+                '/pinnace.api.v1.Cluster/CheckStore',
+                request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.CheckStoreRequest.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.CheckStoreResponse.FromString,
+                _registered_method=True)
         self.CreateJoinToken = channel.unary_unary(
                 '/pinnace.api.v1.Cluster/CreateJoinToken',
                 request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.JoinTokenRequest.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.JoinTokenResponse.FromString,
+                _registered_method=True)
+        self.RenewClientCertificate = channel.unary_unary(
+                '/pinnace.api.v1.Cluster/RenewClientCertificate',
+                request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateRequest.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateResponse.FromString,
                 _registered_method=True)
         self.Why = channel.unary_unary(
                 '/pinnace.api.v1.Cluster/Why',
@@ -60,8 +70,22 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckStore(self, request, context):
+        """What the store cannot serve.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateJoinToken(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewClientCertificate(self, request, context):
+        """A new certificate for the same user and groups, before the one of this connection expires.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -81,10 +105,20 @@ def add_ClusterServicer_to_server(servicer, server):
                     request_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.VersionRequest.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.VersionResponse.SerializeToString,
             ),
+            'CheckStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckStore,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.CheckStoreRequest.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.CheckStoreResponse.SerializeToString,
+            ),
             'CreateJoinToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJoinToken,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.JoinTokenRequest.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.JoinTokenResponse.SerializeToString,
+            ),
+            'RenewClientCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewClientCertificate,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateRequest.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateResponse.SerializeToString,
             ),
             'Why': grpc.unary_unary_rpc_method_handler(
                     servicer.Why,
@@ -130,6 +164,33 @@ class Cluster:
             _registered_method=True)
 
     @staticmethod
+    def CheckStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinnace.api.v1.Cluster/CheckStore',
+            pinnace_dot_api_dot_v1_dot_cluster__pb2.CheckStoreRequest.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_cluster__pb2.CheckStoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateJoinToken(request,
             target,
             options=(),
@@ -146,6 +207,33 @@ class Cluster:
             '/pinnace.api.v1.Cluster/CreateJoinToken',
             pinnace_dot_api_dot_v1_dot_cluster__pb2.JoinTokenRequest.SerializeToString,
             pinnace_dot_api_dot_v1_dot_cluster__pb2.JoinTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewClientCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinnace.api.v1.Cluster/RenewClientCertificate',
+            pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateRequest.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,5 +1,6 @@
 from pinnace.api.v1 import objects_pb2 as _objects_pb2
 from pinnace.api.v1 import streams_pb2 as _streams_pb2
+from pinnace.authentication.v1 import authentication_pb2 as _authentication_pb2
 from pinnace.core.v1 import event_pb2 as _event_pb2
 from pinnace.core.v1 import node_pb2 as _node_pb2
 from pinnace.core.v1 import pod_pb2 as _pod_pb2
@@ -68,16 +69,18 @@ class Change(_message.Message):
     def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("complete", "appliesTo", "revision", "changes")
+    __slots__ = ("complete", "appliesTo", "revision", "changes", "following")
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     APPLIESTO_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWING_FIELD_NUMBER: _ClassVar[int]
     complete: bool
     appliesTo: int
     revision: int
     changes: _containers.RepeatedCompositeFieldContainer[Change]
-    def __init__(self, complete: _Optional[bool] = ..., appliesTo: _Optional[int] = ..., revision: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
+    following: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, complete: _Optional[bool] = ..., appliesTo: _Optional[int] = ..., revision: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., following: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StreamOffer(_message.Message):
     __slots__ = ("id", "open")

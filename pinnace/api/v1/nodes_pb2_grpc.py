@@ -5,6 +5,7 @@ import warnings
 
 from pinnace.api.v1 import nodes_pb2 as pinnace_dot_api_dot_v1_dot_nodes__pb2
 from pinnace.api.v1 import streams_pb2 as pinnace_dot_api_dot_v1_dot_streams__pb2
+from pinnace.authentication.v1 import authentication_pb2 as pinnace_dot_authentication_dot_v1_dot_authentication__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -60,6 +61,11 @@ class NodesStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.RenewCertificateRequest.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.RenewCertificateResponse.FromString,
                 _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/pinnace.api.v1.Nodes/CreateToken',
+                request_serializer=pinnace_dot_authentication_dot_v1_dot_authentication__pb2.TokenRequest.SerializeToString,
+                response_deserializer=pinnace_dot_authentication_dot_v1_dot_authentication__pb2.TokenRequest.FromString,
+                _registered_method=True)
 
 
 class NodesServicer:
@@ -91,7 +97,15 @@ class NodesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenewCertificate(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A new certificate for the calling node, before the one of this connection expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateToken(self, request, context):
+        """A token of a service account, bound to a pod of the calling node by its UID.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -123,6 +137,11 @@ def add_NodesServicer_to_server(servicer, server):
                     servicer.RenewCertificate,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.RenewCertificateRequest.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_nodes__pb2.RenewCertificateResponse.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=pinnace_dot_authentication_dot_v1_dot_authentication__pb2.TokenRequest.FromString,
+                    response_serializer=pinnace_dot_authentication_dot_v1_dot_authentication__pb2.TokenRequest.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +279,33 @@ class Nodes:
             '/pinnace.api.v1.Nodes/RenewCertificate',
             pinnace_dot_api_dot_v1_dot_nodes__pb2.RenewCertificateRequest.SerializeToString,
             pinnace_dot_api_dot_v1_dot_nodes__pb2.RenewCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinnace.api.v1.Nodes/CreateToken',
+            pinnace_dot_authentication_dot_v1_dot_authentication__pb2.TokenRequest.SerializeToString,
+            pinnace_dot_authentication_dot_v1_dot_authentication__pb2.TokenRequest.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pinnace.meta.v1 import meta_pb2 as pinnace_dot_meta_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/objects.proto\x12\x0epinnace.api.v1\x1a\x1apinnace/meta/v1/meta.proto\"V\n\x06Object\x12\x12\n\napiVersion\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\x08protobuf\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04json\x18\x04 \x01(\x0cH\x00\x42\x06\n\x04\x62ody\"N\n\tReference\x12\x12\n\napiVersion\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\"4\n\nGetRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\"\x89\x01\n\x0bListRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12\x15\n\rlabelSelector\x18\x02 \x01(\t\x12\x15\n\rfieldSelector\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x15\n\rcontinueToken\x18\x05 \x01(\t\"\x81\x01\n\x0cListResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.pinnace.api.v1.Object\x12\x17\n\x0fresourceVersion\x18\x02 \x01(\t\x12\x15\n\rcontinueToken\x18\x03 \x01(\t\x12\x1a\n\x12remainingItemCount\x18\x04 \x01(\x03\"}\n\x0cWatchRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12\x15\n\rlabelSelector\x18\x02 \x01(\t\x12\x15\n\rfieldSelector\x18\x03 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x04 \x01(\t\"\xc9\x01\n\nWatchEvent\x12-\n\x04type\x18\x01 \x01(\x0e\x32\x1f.pinnace.api.v1.WatchEvent.Type\x12&\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12\x17\n\x0fresourceVersion\x18\x03 \x01(\t\"K\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44\x44\x45\x44\x10\x01\x12\x0c\n\x08MODIFIED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03\x12\x0c\n\x08\x42OOKMARK\x10\x04\";\n\rWatchResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.pinnace.api.v1.WatchEvent\"o\n\x0cWriteRequest\x12&\n\x06object\x18\x01 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x66ieldManager\x18\x03 \x01(\t\x12\x0e\n\x06\x64ryRun\x18\x04 \x01(\x08\"\xee\x01\n\x0cPatchRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.pinnace.api.v1.PatchRequest.Type\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\x14\n\x0c\x66ieldManager\x18\x04 \x01(\t\x12\x0e\n\x06\x64ryRun\x18\x05 \x01(\x08\x12\x13\n\x0bsubresource\x18\x06 \x01(\t\";\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x08\n\x04JSON\x10\x01\x12\t\n\x05MERGE\x10\x02\x12\r\n\tSTRATEGIC\x10\x03\"\x7f\n\x0c\x41pplyRequest\x12\'\n\x07objects\x18\x01 \x03(\x0b\x32\x16.pinnace.api.v1.Object\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x66ieldManager\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0e\n\x06\x64ryRun\x18\x05 \x01(\x08\"\xe7\x01\n\x0b\x41pplyResult\x12\x34\n\x07outcome\x18\x01 \x01(\x0e\x32#.pinnace.api.v1.ApplyResult.Outcome\x12&\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.pinnace.meta.v1.Status\"R\n\x07Outcome\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0e\n\nCONFIGURED\x10\x02\x12\r\n\tUNCHANGED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\"=\n\rApplyResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.pinnace.api.v1.ApplyResult\"\xc0\x01\n\rDeleteRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12\x1f\n\x12gracePeriodSeconds\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x04 \x01(\t\x12\x19\n\x11propagationPolicy\x18\x05 \x01(\t\x12\x0e\n\x06\x64ryRun\x18\x06 \x01(\x08\x42\x15\n\x13_gracePeriodSeconds\"F\n\x0e\x44\x65leteResponse\x12&\n\x06object\x18\x01 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12\x0c\n\x04gone\x18\x02 \x01(\x08\x32\xe3\x04\n\x07Objects\x12\x39\n\x03Get\x12\x1a.pinnace.api.v1.GetRequest\x1a\x16.pinnace.api.v1.Object\x12\x41\n\x04List\x12\x1b.pinnace.api.v1.ListRequest\x1a\x1c.pinnace.api.v1.ListResponse\x12\x46\n\x05Watch\x12\x1c.pinnace.api.v1.WatchRequest\x1a\x1d.pinnace.api.v1.WatchResponse0\x01\x12>\n\x06\x43reate\x12\x1c.pinnace.api.v1.WriteRequest\x1a\x16.pinnace.api.v1.Object\x12>\n\x06Update\x12\x1c.pinnace.api.v1.WriteRequest\x1a\x16.pinnace.api.v1.Object\x12\x44\n\x0cUpdateStatus\x12\x1c.pinnace.api.v1.WriteRequest\x1a\x16.pinnace.api.v1.Object\x12=\n\x05Patch\x12\x1c.pinnace.api.v1.PatchRequest\x1a\x16.pinnace.api.v1.Object\x12\x44\n\x05\x41pply\x12\x1c.pinnace.api.v1.ApplyRequest\x1a\x1d.pinnace.api.v1.ApplyResponse\x12G\n\x06\x44\x65lete\x12\x1d.pinnace.api.v1.DeleteRequest\x1a\x1e.pinnace.api.v1.DeleteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/objects.proto\x12\x0epinnace.api.v1\x1a\x1apinnace/meta/v1/meta.proto\"~\n\x06Object\x12\x12\n\napiVersion\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\x08protobuf\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04json\x18\x04 \x01(\x0cH\x00\x12&\n\x05table\x18\x05 \x01(\x0b\x32\x15.pinnace.api.v1.TableH\x00\x42\x06\n\x04\x62ody\"z\n\x0cTableOptions\x12;\n\rincludeObject\x18\x01 \x01(\x0e\x32$.pinnace.api.v1.TableOptions.Include\"-\n\x07Include\x12\x0c\n\x08METADATA\x10\x00\x12\x08\n\x04NONE\x10\x01\x12\n\n\x06OBJECT\x10\x02\"q\n\x05Table\x12@\n\x11\x63olumnDefinitions\x18\x01 \x03(\x0b\x32%.pinnace.api.v1.TableColumnDefinition\x12&\n\x04rows\x18\x02 \x03(\x0b\x32\x18.pinnace.api.v1.TableRow\"j\n\x15TableColumnDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\"\\\n\x08TableRow\x12(\n\x05\x63\x65lls\x18\x01 \x03(\x0b\x32\x19.pinnace.api.v1.TableCell\x12&\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.Object\"\\\n\tTableCell\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x11\n\x07\x62oolean\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"N\n\tReference\x12\x12\n\napiVersion\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\"v\n\nGetRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12+\n\x05table\x18\x02 \x01(\x0b\x32\x1c.pinnace.api.v1.TableOptions\x12\x13\n\x0bsubresource\x18\x03 \x01(\t\"\xb6\x01\n\x0bListRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12\x15\n\rlabelSelector\x18\x02 \x01(\t\x12\x15\n\rfieldSelector\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x15\n\rcontinueToken\x18\x05 \x01(\t\x12+\n\x05table\x18\x06 \x01(\x0b\x32\x1c.pinnace.api.v1.TableOptions\"\xa7\x01\n\x0cListResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.pinnace.api.v1.Object\x12\x17\n\x0fresourceVersion\x18\x02 \x01(\t\x12\x15\n\rcontinueToken\x18\x03 \x01(\t\x12\x1a\n\x12remainingItemCount\x18\x04 \x01(\x03\x12$\n\x05table\x18\x05 \x01(\x0b\x32\x15.pinnace.api.v1.Table\"\xaa\x01\n\x0cWatchRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12\x15\n\rlabelSelector\x18\x02 \x01(\t\x12\x15\n\rfieldSelector\x18\x03 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x04 \x01(\t\x12+\n\x05table\x18\x05 \x01(\x0b\x32\x1c.pinnace.api.v1.TableOptions\"\xc9\x01\n\nWatchEvent\x12-\n\x04type\x18\x01 \x01(\x0e\x32\x1f.pinnace.api.v1.WatchEvent.Type\x12&\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12\x17\n\x0fresourceVersion\x18\x03 \x01(\t\"K\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44\x44\x45\x44\x10\x01\x12\x0c\n\x08MODIFIED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03\x12\x0c\n\x08\x42OOKMARK\x10\x04\";\n\rWatchResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.pinnace.api.v1.WatchEvent\"\xac\x01\n\x0cWriteRequest\x12&\n\x06object\x18\x01 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x66ieldManager\x18\x03 \x01(\t\x12\x0e\n\x06\x64ryRun\x18\x04 \x01(\x08\x12\x13\n\x0bsubresource\x18\x05 \x01(\t\x12&\n\x03ref\x18\x06 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\"\xee\x01\n\x0cPatchRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.pinnace.api.v1.PatchRequest.Type\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\x14\n\x0c\x66ieldManager\x18\x04 \x01(\t\x12\x0e\n\x06\x64ryRun\x18\x05 \x01(\x08\x12\x13\n\x0bsubresource\x18\x06 \x01(\t\";\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x08\n\x04JSON\x10\x01\x12\t\n\x05MERGE\x10\x02\x12\r\n\tSTRATEGIC\x10\x03\"\xb0\x01\n\x0c\x41pplyRequest\x12\'\n\x07objects\x18\x01 \x03(\x0b\x32\x16.pinnace.api.v1.Object\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x14\n\x0c\x66ieldManager\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0e\n\x06\x64ryRun\x18\x05 \x01(\x08\x12\x1a\n\x12supersededManagers\x18\x06 \x03(\t\x12\x13\n\x0bsubresource\x18\x07 \x01(\t\"\xe7\x01\n\x0b\x41pplyResult\x12\x34\n\x07outcome\x18\x01 \x01(\x0e\x32#.pinnace.api.v1.ApplyResult.Outcome\x12&\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.pinnace.meta.v1.Status\"R\n\x07Outcome\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0e\n\nCONFIGURED\x10\x02\x12\r\n\tUNCHANGED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\"=\n\rApplyResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.pinnace.api.v1.ApplyResult\"\xc0\x01\n\rDeleteRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.pinnace.api.v1.Reference\x12\x1f\n\x12gracePeriodSeconds\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x04 \x01(\t\x12\x19\n\x11propagationPolicy\x18\x05 \x01(\t\x12\x0e\n\x06\x64ryRun\x18\x06 \x01(\x08\x42\x15\n\x13_gracePeriodSeconds\"F\n\x0e\x44\x65leteResponse\x12&\n\x06object\x18\x01 \x01(\x0b\x32\x16.pinnace.api.v1.Object\x12\x0c\n\x04gone\x18\x02 \x01(\x08\"\x11\n\x0f\x44iscoverRequest\"E\n\x10\x44iscoverResponse\x12\x31\n\tresources\x18\x01 \x03(\x0b\x32\x1e.pinnace.api.v1.ServedResource\"\xe8\x01\n\x0eServedResource\x12\x12\n\napiVersion\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06plural\x18\x03 \x01(\t\x12\x10\n\x08singular\x18\x04 \x01(\t\x12\x12\n\nshortNames\x18\x05 \x03(\t\x12\x12\n\ncategories\x18\x06 \x03(\t\x12\x12\n\nnamespaced\x18\x07 \x01(\x08\x12\r\n\x05verbs\x18\x08 \x03(\t\x12\x37\n\x0csubresources\x18\t \x03(\x0b\x32!.pinnace.api.v1.ServedSubresource\x12\x0e\n\x06\x63ustom\x18\n \x01(\x08\"R\n\x11ServedSubresource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\napiVersion\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05verbs\x18\x04 \x03(\t2\xb2\x05\n\x07Objects\x12\x39\n\x03Get\x12\x1a.pinnace.api.v1.GetRequest\x1a\x16.pinnace.api.v1.Object\x12\x41\n\x04List\x12\x1b.pinnace.api.v1.ListRequest\x1a\x1c.pinnace.api.v1.ListResponse\x12\x46\n\x05Watch\x12\x1c.pinnace.api.v1.WatchRequest\x1a\x1d.pinnace.api.v1.WatchResponse0\x01\x12>\n\x06\x43reate\x12\x1c.pinnace.api.v1.WriteRequest\x1a\x16.pinnace.api.v1.Object\x12>\n\x06Update\x12\x1c.pinnace.api.v1.WriteRequest\x1a\x16.pinnace.api.v1.Object\x12\x44\n\x0cUpdateStatus\x12\x1c.pinnace.api.v1.WriteRequest\x1a\x16.pinnace.api.v1.Object\x12=\n\x05Patch\x12\x1c.pinnace.api.v1.PatchRequest\x1a\x16.pinnace.api.v1.Object\x12\x44\n\x05\x41pply\x12\x1c.pinnace.api.v1.ApplyRequest\x1a\x1d.pinnace.api.v1.ApplyResponse\x12G\n\x06\x44\x65lete\x12\x1d.pinnace.api.v1.DeleteRequest\x1a\x1e.pinnace.api.v1.DeleteResponse\x12M\n\x08\x44iscover\x12\x1f.pinnace.api.v1.DiscoverRequest\x1a .pinnace.api.v1.DiscoverResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,41 +33,61 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.api.v1.objects_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OBJECT']._serialized_start=76
-  _globals['_OBJECT']._serialized_end=162
-  _globals['_REFERENCE']._serialized_start=164
-  _globals['_REFERENCE']._serialized_end=242
-  _globals['_GETREQUEST']._serialized_start=244
-  _globals['_GETREQUEST']._serialized_end=296
-  _globals['_LISTREQUEST']._serialized_start=299
-  _globals['_LISTREQUEST']._serialized_end=436
-  _globals['_LISTRESPONSE']._serialized_start=439
-  _globals['_LISTRESPONSE']._serialized_end=568
-  _globals['_WATCHREQUEST']._serialized_start=570
-  _globals['_WATCHREQUEST']._serialized_end=695
-  _globals['_WATCHEVENT']._serialized_start=698
-  _globals['_WATCHEVENT']._serialized_end=899
-  _globals['_WATCHEVENT_TYPE']._serialized_start=824
-  _globals['_WATCHEVENT_TYPE']._serialized_end=899
-  _globals['_WATCHRESPONSE']._serialized_start=901
-  _globals['_WATCHRESPONSE']._serialized_end=960
-  _globals['_WRITEREQUEST']._serialized_start=962
-  _globals['_WRITEREQUEST']._serialized_end=1073
-  _globals['_PATCHREQUEST']._serialized_start=1076
-  _globals['_PATCHREQUEST']._serialized_end=1314
-  _globals['_PATCHREQUEST_TYPE']._serialized_start=1255
-  _globals['_PATCHREQUEST_TYPE']._serialized_end=1314
-  _globals['_APPLYREQUEST']._serialized_start=1316
-  _globals['_APPLYREQUEST']._serialized_end=1443
-  _globals['_APPLYRESULT']._serialized_start=1446
-  _globals['_APPLYRESULT']._serialized_end=1677
-  _globals['_APPLYRESULT_OUTCOME']._serialized_start=1595
-  _globals['_APPLYRESULT_OUTCOME']._serialized_end=1677
-  _globals['_APPLYRESPONSE']._serialized_start=1679
-  _globals['_APPLYRESPONSE']._serialized_end=1740
-  _globals['_DELETEREQUEST']._serialized_start=1743
-  _globals['_DELETEREQUEST']._serialized_end=1935
-  _globals['_DELETERESPONSE']._serialized_start=1937
-  _globals['_DELETERESPONSE']._serialized_end=2007
-  _globals['_OBJECTS']._serialized_start=2010
-  _globals['_OBJECTS']._serialized_end=2621
+  _globals['_OBJECT']._serialized_end=202
+  _globals['_TABLEOPTIONS']._serialized_start=204
+  _globals['_TABLEOPTIONS']._serialized_end=326
+  _globals['_TABLEOPTIONS_INCLUDE']._serialized_start=281
+  _globals['_TABLEOPTIONS_INCLUDE']._serialized_end=326
+  _globals['_TABLE']._serialized_start=328
+  _globals['_TABLE']._serialized_end=441
+  _globals['_TABLECOLUMNDEFINITION']._serialized_start=443
+  _globals['_TABLECOLUMNDEFINITION']._serialized_end=549
+  _globals['_TABLEROW']._serialized_start=551
+  _globals['_TABLEROW']._serialized_end=643
+  _globals['_TABLECELL']._serialized_start=645
+  _globals['_TABLECELL']._serialized_end=737
+  _globals['_REFERENCE']._serialized_start=739
+  _globals['_REFERENCE']._serialized_end=817
+  _globals['_GETREQUEST']._serialized_start=819
+  _globals['_GETREQUEST']._serialized_end=937
+  _globals['_LISTREQUEST']._serialized_start=940
+  _globals['_LISTREQUEST']._serialized_end=1122
+  _globals['_LISTRESPONSE']._serialized_start=1125
+  _globals['_LISTRESPONSE']._serialized_end=1292
+  _globals['_WATCHREQUEST']._serialized_start=1295
+  _globals['_WATCHREQUEST']._serialized_end=1465
+  _globals['_WATCHEVENT']._serialized_start=1468
+  _globals['_WATCHEVENT']._serialized_end=1669
+  _globals['_WATCHEVENT_TYPE']._serialized_start=1594
+  _globals['_WATCHEVENT_TYPE']._serialized_end=1669
+  _globals['_WATCHRESPONSE']._serialized_start=1671
+  _globals['_WATCHRESPONSE']._serialized_end=1730
+  _globals['_WRITEREQUEST']._serialized_start=1733
+  _globals['_WRITEREQUEST']._serialized_end=1905
+  _globals['_PATCHREQUEST']._serialized_start=1908
+  _globals['_PATCHREQUEST']._serialized_end=2146
+  _globals['_PATCHREQUEST_TYPE']._serialized_start=2087
+  _globals['_PATCHREQUEST_TYPE']._serialized_end=2146
+  _globals['_APPLYREQUEST']._serialized_start=2149
+  _globals['_APPLYREQUEST']._serialized_end=2325
+  _globals['_APPLYRESULT']._serialized_start=2328
+  _globals['_APPLYRESULT']._serialized_end=2559
+  _globals['_APPLYRESULT_OUTCOME']._serialized_start=2477
+  _globals['_APPLYRESULT_OUTCOME']._serialized_end=2559
+  _globals['_APPLYRESPONSE']._serialized_start=2561
+  _globals['_APPLYRESPONSE']._serialized_end=2622
+  _globals['_DELETEREQUEST']._serialized_start=2625
+  _globals['_DELETEREQUEST']._serialized_end=2817
+  _globals['_DELETERESPONSE']._serialized_start=2819
+  _globals['_DELETERESPONSE']._serialized_end=2889
+  _globals['_DISCOVERREQUEST']._serialized_start=2891
+  _globals['_DISCOVERREQUEST']._serialized_end=2908
+  _globals['_DISCOVERRESPONSE']._serialized_start=2910
+  _globals['_DISCOVERRESPONSE']._serialized_end=2979
+  _globals['_SERVEDRESOURCE']._serialized_start=2982
+  _globals['_SERVEDRESOURCE']._serialized_end=3214
+  _globals['_SERVEDSUBRESOURCE']._serialized_start=3216
+  _globals['_SERVEDSUBRESOURCE']._serialized_end=3298
+  _globals['_OBJECTS']._serialized_start=3301
+  _globals['_OBJECTS']._serialized_end=3991
 # @@protoc_insertion_point(module_scope)

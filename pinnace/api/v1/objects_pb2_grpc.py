@@ -79,6 +79,11 @@ class ObjectsStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.Discover = channel.unary_unary(
+                '/pinnace.api.v1.Objects/Discover',
+                request_serializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DiscoverRequest.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DiscoverResponse.FromString,
+                _registered_method=True)
 
 
 class ObjectsServicer:
@@ -139,6 +144,12 @@ class ObjectsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Discover(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ObjectsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -186,6 +197,11 @@ def add_ObjectsServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DeleteRequest.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Discover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Discover,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DiscoverRequest.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_objects__pb2.DiscoverResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -431,6 +447,33 @@ class Objects:
             '/pinnace.api.v1.Objects/Delete',
             pinnace_dot_api_dot_v1_dot_objects__pb2.DeleteRequest.SerializeToString,
             pinnace_dot_api_dot_v1_dot_objects__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Discover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinnace.api.v1.Objects/Discover',
+            pinnace_dot_api_dot_v1_dot_objects__pb2.DiscoverRequest.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_objects__pb2.DiscoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,7 +17,7 @@ class ExecOptions(_message.Message):
     def __init__(self, command: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., tty: _Optional[bool] = ...) -> None: ...
 
 class LogOptions(_message.Message):
-    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes", "wait")
+    __slots__ = ("follow", "tailLines", "sinceNanos", "previous", "timestamps", "limitBytes", "wait", "stream", "untilExit")
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     TAILLINES_FIELD_NUMBER: _ClassVar[int]
     SINCENANOS_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,8 @@ class LogOptions(_message.Message):
     TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     LIMITBYTES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    UNTILEXIT_FIELD_NUMBER: _ClassVar[int]
     follow: bool
     tailLines: int
     sinceNanos: int
@@ -32,7 +34,9 @@ class LogOptions(_message.Message):
     timestamps: bool
     limitBytes: int
     wait: bool
-    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ..., wait: _Optional[bool] = ...) -> None: ...
+    stream: str
+    untilExit: bool
+    def __init__(self, follow: _Optional[bool] = ..., tailLines: _Optional[int] = ..., sinceNanos: _Optional[int] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., limitBytes: _Optional[int] = ..., wait: _Optional[bool] = ..., stream: _Optional[str] = ..., untilExit: _Optional[bool] = ...) -> None: ...
 
 class AttachOptions(_message.Message):
     __slots__ = ("stdin",)
@@ -89,7 +93,7 @@ class PruneImagesOptions(_message.Message):
     def __init__(self, all: _Optional[bool] = ...) -> None: ...
 
 class BuildImageOptions(_message.Message):
-    __slots__ = ("dockerfile", "tags", "args", "target", "noCache", "runTimeoutSeconds", "dockerConfigJson")
+    __slots__ = ("dockerfile", "tags", "args", "target", "noCache", "runTimeoutSeconds", "dockerConfigJson", "labels", "pull", "secrets", "memoryBytes", "cpuMillis")
     class ArgsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +101,20 @@ class BuildImageOptions(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class SecretsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     DOCKERFILE_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     ARGS_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +122,11 @@ class BuildImageOptions(_message.Message):
     NOCACHE_FIELD_NUMBER: _ClassVar[int]
     RUNTIMEOUTSECONDS_FIELD_NUMBER: _ClassVar[int]
     DOCKERCONFIGJSON_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    PULL_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    MEMORYBYTES_FIELD_NUMBER: _ClassVar[int]
+    CPUMILLIS_FIELD_NUMBER: _ClassVar[int]
     dockerfile: str
     tags: _containers.RepeatedScalarFieldContainer[str]
     args: _containers.ScalarMap[str, str]
@@ -111,7 +134,12 @@ class BuildImageOptions(_message.Message):
     noCache: bool
     runTimeoutSeconds: int
     dockerConfigJson: bytes
-    def __init__(self, dockerfile: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., args: _Optional[_Mapping[str, str]] = ..., target: _Optional[str] = ..., noCache: _Optional[bool] = ..., runTimeoutSeconds: _Optional[int] = ..., dockerConfigJson: _Optional[bytes] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    pull: bool
+    secrets: _containers.ScalarMap[str, bytes]
+    memoryBytes: int
+    cpuMillis: int
+    def __init__(self, dockerfile: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., args: _Optional[_Mapping[str, str]] = ..., target: _Optional[str] = ..., noCache: _Optional[bool] = ..., runTimeoutSeconds: _Optional[int] = ..., dockerConfigJson: _Optional[bytes] = ..., labels: _Optional[_Mapping[str, str]] = ..., pull: _Optional[bool] = ..., secrets: _Optional[_Mapping[str, bytes]] = ..., memoryBytes: _Optional[int] = ..., cpuMillis: _Optional[int] = ...) -> None: ...
 
 class ExportImageOptions(_message.Message):
     __slots__ = ("reference", "diffId")
@@ -121,8 +149,26 @@ class ExportImageOptions(_message.Message):
     diffId: str
     def __init__(self, reference: _Optional[str] = ..., diffId: _Optional[str] = ...) -> None: ...
 
+class TagImageOptions(_message.Message):
+    __slots__ = ("reference", "target")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    target: str
+    def __init__(self, reference: _Optional[str] = ..., target: _Optional[str] = ...) -> None: ...
+
+class PushImageOptions(_message.Message):
+    __slots__ = ("reference", "targets", "dockerConfigJson")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    DOCKERCONFIGJSON_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    targets: _containers.RepeatedScalarFieldContainer[str]
+    dockerConfigJson: bytes
+    def __init__(self, reference: _Optional[str] = ..., targets: _Optional[_Iterable[str]] = ..., dockerConfigJson: _Optional[bytes] = ...) -> None: ...
+
 class OpenStream(_message.Message):
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage")
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage", "tagImage", "pushImage")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +186,8 @@ class OpenStream(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     BUILDIMAGE_FIELD_NUMBER: _ClassVar[int]
     EXPORTIMAGE_FIELD_NUMBER: _ClassVar[int]
+    TAGIMAGE_FIELD_NUMBER: _ClassVar[int]
+    PUSHIMAGE_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     container: str
@@ -157,7 +205,9 @@ class OpenStream(_message.Message):
     stats: StatsOptions
     buildImage: BuildImageOptions
     exportImage: ExportImageOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ...) -> None: ...
+    tagImage: TagImageOptions
+    pushImage: PushImageOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ..., tagImage: _Optional[_Union[TagImageOptions, _Mapping]] = ..., pushImage: _Optional[_Union[PushImageOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")
@@ -178,16 +228,20 @@ class Exit(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("reference", "id", "sizeBytes", "user")
+    __slots__ = ("reference", "id", "sizeBytes", "user", "loaded", "digest")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     SIZEBYTES_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     reference: str
     id: str
     sizeBytes: int
     user: str
-    def __init__(self, reference: _Optional[str] = ..., id: _Optional[str] = ..., sizeBytes: _Optional[int] = ..., user: _Optional[str] = ...) -> None: ...
+    loaded: bool
+    digest: str
+    def __init__(self, reference: _Optional[str] = ..., id: _Optional[str] = ..., sizeBytes: _Optional[int] = ..., user: _Optional[str] = ..., loaded: _Optional[bool] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class ImageOffer(_message.Message):
     __slots__ = ("references", "config", "diffIds")

@@ -89,6 +89,16 @@ class StreamsStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                 _registered_method=True)
+        self.TagImage = channel.unary_stream(
+                '/pinnace.api.v1.Streams/TagImage',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.PushImage = channel.unary_stream(
+                '/pinnace.api.v1.Streams/PushImage',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
         self.BuildImage = channel.stream_stream(
                 '/pinnace.api.v1.Streams/BuildImage',
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
@@ -171,6 +181,19 @@ class StreamsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TagImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushImage(self, request, context):
+        """Its progress, and an image with its digest for each target.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BuildImage(self, request_iterator, context):
         """The context's tar as stdin frames; what the build says comes back as stdout, and the image at its end. The build ends
         with the call.
@@ -241,6 +264,16 @@ def add_StreamsServicer_to_server(servicer, server):
             ),
             'PruneImages': grpc.unary_stream_rpc_method_handler(
                     servicer.PruneImages,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'TagImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.TagImage,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'PushImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.PushImage,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
             ),
@@ -550,6 +583,60 @@ class Streams:
             request,
             target,
             '/pinnace.api.v1.Streams/PruneImages',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TagImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/TagImage',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/PushImage',
             pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
             pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
             options,

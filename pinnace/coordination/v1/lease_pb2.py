@@ -23,18 +23,23 @@ _sym_db = _symbol_database.Default()
 
 
 from pinnace.meta.v1 import meta_pb2 as pinnace_dot_meta_dot_v1_dot_meta__pb2
+from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__pb2
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#pinnace/coordination/v1/lease.proto\x12\x17pinnace.coordination.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"h\n\x05Lease\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".pinnace.coordination.v1.LeaseSpec\"\xe1\x02\n\tLeaseSpec\x12\x1b\n\x0eholderIdentity\x18\x01 \x01(\tH\x00\x88\x01\x01\x12!\n\x14leaseDurationSeconds\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12/\n\x0b\x61\x63quireTime\x18\x03 \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTime\x12-\n\trenewTime\x18\x04 \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTime\x12\x1d\n\x10leaseTransitions\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08strategy\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x1c\n\x0fpreferredHolder\x18\x07 \x01(\tH\x04\x88\x01\x01\x42\x11\n\x0f_holderIdentityB\x17\n\x15_leaseDurationSecondsB\x13\n\x11_leaseTransitionsB\x0b\n\t_strategyB\x12\n\x10_preferredHolderb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#pinnace/coordination/v1/lease.proto\x12\x17pinnace.coordination.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"h\n\x05Lease\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".pinnace.coordination.v1.LeaseSpec\"\xf1\x02\n\tLeaseSpec\x12\x1b\n\x0eholderIdentity\x18\x01 \x01(\tH\x00\x88\x01\x01\x12)\n\x14leaseDurationSeconds\x18\x02 \x01(\x05\x42\x06\xca\xf3\x18\x02P\x01H\x01\x88\x01\x01\x12/\n\x0b\x61\x63quireTime\x18\x03 \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTime\x12-\n\trenewTime\x18\x04 \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTime\x12%\n\x10leaseTransitions\x18\x05 \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00H\x02\x88\x01\x01\x12\x15\n\x08strategy\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x1c\n\x0fpreferredHolder\x18\x07 \x01(\tH\x04\x88\x01\x01\x42\x11\n\x0f_holderIdentityB\x17\n\x15_leaseDurationSecondsB\x13\n\x11_leaseTransitionsB\x0b\n\t_strategyB\x12\n\x10_preferredHolderb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.coordination.v1.lease_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASE']._serialized_start=123
-  _globals['_LEASE']._serialized_end=227
-  _globals['_LEASESPEC']._serialized_start=230
-  _globals['_LEASESPEC']._serialized_end=583
+  _globals['_LEASESPEC'].fields_by_name['leaseDurationSeconds']._loaded_options = None
+  _globals['_LEASESPEC'].fields_by_name['leaseDurationSeconds']._serialized_options = b'\312\363\030\002P\001'
+  _globals['_LEASESPEC'].fields_by_name['leaseTransitions']._loaded_options = None
+  _globals['_LEASESPEC'].fields_by_name['leaseTransitions']._serialized_options = b'\312\363\030\002P\000'
+  _globals['_LEASE']._serialized_start=154
+  _globals['_LEASE']._serialized_end=258
+  _globals['_LEASESPEC']._serialized_start=261
+  _globals['_LEASESPEC']._serialized_end=630
 # @@protoc_insertion_point(module_scope)

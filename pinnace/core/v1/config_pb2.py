@@ -28,7 +28,7 @@ from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/core/v1/config.proto\x12\x0fpinnace.core.v1\x1a\x1fpinnace/core/v1/reference.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xb4\x02\n\tConfigMap\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x16\n\timmutable\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x32\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32$.pinnace.core.v1.ConfigMap.DataEntry\x12>\n\nbinaryData\x18\x03 \x03(\x0b\x32*.pinnace.core.v1.ConfigMap.BinaryDataEntry\x1a+\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0f\x42inaryDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x0c\n\n_immutable\"\xc9\x02\n\x06Secret\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x16\n\timmutable\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12/\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32!.pinnace.core.v1.Secret.DataEntry\x12;\n\nstringData\x18\x04 \x03(\x0b\x32\'.pinnace.core.v1.Secret.StringDataEntry\x12\x1c\n\x04type\x18\x03 \x01(\tB\x0e\xca\xf3\x18\n\x12\x06Opaque\x18\x01\x1a+\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a\x31\n\x0fStringDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_immutable\"\x85\x01\n\x12\x43onfigMapEnvSource\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x15\n\x08optional\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"\x82\x01\n\x0fSecretEnvSource\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x15\n\x08optional\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"\x9c\x01\n\x14\x43onfigMapKeySelector\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x13\n\x03key\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x15\n\x08optional\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"\x99\x01\n\x11SecretKeySelector\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x13\n\x03key\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x15\n\x08optional\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"d\n\x0f\x46ileKeySelector\x12\x12\n\nvolumeName\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x15\n\x08optional\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"N\n\x13ObjectFieldSelector\x12\x1c\n\napiVersion\x18\x01 \x01(\tB\x08\xca\xf3\x18\x04\x12\x02v1\x12\x19\n\tfieldPath\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\"t\n\x15ResourceFieldSelector\x12\x15\n\rcontainerName\x18\x01 \x01(\t\x12\x18\n\x08resource\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12*\n\x07\x64ivisor\x18\x03 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity\"\xc0\x02\n\x0c\x45nvVarSource\x12\x36\n\x08\x66ieldRef\x18\x01 \x01(\x0b\x32$.pinnace.core.v1.ObjectFieldSelector\x12@\n\x10resourceFieldRef\x18\x02 \x01(\x0b\x32&.pinnace.core.v1.ResourceFieldSelector\x12>\n\x0f\x63onfigMapKeyRef\x18\x03 \x01(\x0b\x32%.pinnace.core.v1.ConfigMapKeySelector\x12\x38\n\x0csecretKeyRef\x18\x04 \x01(\x0b\x32\".pinnace.core.v1.SecretKeySelector\x12<\n\nfileKeyRef\x18\x05 \x01(\x0b\x32 .pinnace.core.v1.FileKeySelectorB\x06\xca\xf3\x18\x02H\x01\"i\n\x06\x45nvVar\x12\x1e\n\x04name\x18\x01 \x01(\tB\x10\xca\xf3\x18\x0c\x08\x01\x62\x08\x65nv-name\x12\r\n\x05value\x18\x02 \x01(\t\x12\x30\n\tvalueFrom\x18\x03 \x01(\x0b\x32\x1d.pinnace.core.v1.EnvVarSource\"\x9f\x01\n\rEnvFromSource\x12\x1e\n\x06prefix\x18\x01 \x01(\tB\x0e\xca\xf3\x18\nb\x08\x65nv-name\x12\x39\n\x0c\x63onfigMapRef\x18\x02 \x01(\x0b\x32#.pinnace.core.v1.ConfigMapEnvSource\x12\x33\n\tsecretRef\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.SecretEnvSource\"\x90\x01\n\tKeyToPath\x12\x13\n\x03key\x18\x01 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12#\n\x04path\x18\x02 \x01(\tB\x15\xca\xf3\x18\x11\x08\x01\x62\rrelative-path\x12\x1c\n\x04mode\x18\x03 \x01(\x05\x42\t\xca\xf3\x18\x05P\x00X\xff\x03H\x00\x88\x01\x01\x12\x19\n\x04user\x18\x04 \x01(\x03\x42\x06\xca\xf3\x18\x02H\x01H\x01\x88\x01\x01\x42\x07\n\x05_modeB\x07\n\x05_userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/core/v1/config.proto\x12\x0fpinnace.core.v1\x1a\x1fpinnace/core/v1/reference.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xb4\x02\n\tConfigMap\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x16\n\timmutable\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x32\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32$.pinnace.core.v1.ConfigMap.DataEntry\x12>\n\nbinaryData\x18\x03 \x03(\x0b\x32*.pinnace.core.v1.ConfigMap.BinaryDataEntry\x1a+\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0f\x42inaryDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x0c\n\n_immutable\"\xc9\x02\n\x06Secret\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x16\n\timmutable\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12/\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32!.pinnace.core.v1.Secret.DataEntry\x12;\n\nstringData\x18\x04 \x03(\x0b\x32\'.pinnace.core.v1.Secret.StringDataEntry\x12\x1c\n\x04type\x18\x03 \x01(\tB\x0e\xca\xf3\x18\n\x12\x06Opaque\x18\x01\x1a+\n\tDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a\x31\n\x0fStringDataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_immutable\"\x85\x01\n\x12\x43onfigMapEnvSource\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x15\n\x08optional\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"\x82\x01\n\x0fSecretEnvSource\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x15\n\x08optional\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_optional\"\xb0\x01\n\x14\x43onfigMapKeySelector\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x1f\n\x03key\x18\x02 \x01(\tB\x12\xca\xf3\x18\x0e\x08\x01\x62\nconfig-key\x12\x15\n\x08optional\x18\x03 \x01(\x08H\x00\x88\x01\x01:\x06\xd2\xf3\x18\x02\x08\x01\x42\x0b\n\t_optional\"\xad\x01\n\x11SecretKeySelector\x12K\n\x14localObjectReference\x18\x01 \x01(\x0b\x32%.pinnace.core.v1.LocalObjectReferenceB\x06\xca\xf3\x18\x02@\x01\x12\x1f\n\x03key\x18\x02 \x01(\tB\x12\xca\xf3\x18\x0e\x08\x01\x62\nconfig-key\x12\x15\n\x08optional\x18\x03 \x01(\x08H\x00\x88\x01\x01:\x06\xd2\xf3\x18\x02\x08\x01\x42\x0b\n\t_optional\"l\n\x0f\x46ileKeySelector\x12\x12\n\nvolumeName\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x15\n\x08optional\x18\x04 \x01(\x08H\x00\x88\x01\x01:\x06\xd2\xf3\x18\x02\x08\x01\x42\x0b\n\t_optional\"V\n\x13ObjectFieldSelector\x12\x1c\n\napiVersion\x18\x01 \x01(\tB\x08\xca\xf3\x18\x04\x12\x02v1\x12\x19\n\tfieldPath\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01:\x06\xd2\xf3\x18\x02\x08\x01\"|\n\x15ResourceFieldSelector\x12\x15\n\rcontainerName\x18\x01 \x01(\t\x12\x18\n\x08resource\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12*\n\x07\x64ivisor\x18\x03 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x06\xd2\xf3\x18\x02\x08\x01\"\xc0\x02\n\x0c\x45nvVarSource\x12\x36\n\x08\x66ieldRef\x18\x01 \x01(\x0b\x32$.pinnace.core.v1.ObjectFieldSelector\x12@\n\x10resourceFieldRef\x18\x02 \x01(\x0b\x32&.pinnace.core.v1.ResourceFieldSelector\x12>\n\x0f\x63onfigMapKeyRef\x18\x03 \x01(\x0b\x32%.pinnace.core.v1.ConfigMapKeySelector\x12\x38\n\x0csecretKeyRef\x18\x04 \x01(\x0b\x32\".pinnace.core.v1.SecretKeySelector\x12<\n\nfileKeyRef\x18\x05 \x01(\x0b\x32 .pinnace.core.v1.FileKeySelectorB\x06\xca\xf3\x18\x02H\x01\"i\n\x06\x45nvVar\x12\x1e\n\x04name\x18\x01 \x01(\tB\x10\xca\xf3\x18\x0c\x08\x01\x62\x08\x65nv-name\x12\r\n\x05value\x18\x02 \x01(\t\x12\x30\n\tvalueFrom\x18\x03 \x01(\x0b\x32\x1d.pinnace.core.v1.EnvVarSource\"\x9f\x01\n\rEnvFromSource\x12\x1e\n\x06prefix\x18\x01 \x01(\tB\x0e\xca\xf3\x18\nb\x08\x65nv-name\x12\x39\n\x0c\x63onfigMapRef\x18\x02 \x01(\x0b\x32#.pinnace.core.v1.ConfigMapEnvSource\x12\x33\n\tsecretRef\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.SecretEnvSource\"\x93\x01\n\tKeyToPath\x12\x13\n\x03key\x18\x01 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12 \n\x04path\x18\x02 \x01(\tB\x12\xca\xf3\x18\x0e\x08\x01\x62\nlocal-path\x12\"\n\x04mode\x18\x03 \x01(\x05\x42\x0f\xca\xf3\x18\x0b\x62\tfile-modeH\x00\x88\x01\x01\x12\x19\n\x04user\x18\x04 \x01(\x03\x42\x06\xca\xf3\x18\x02H\x01H\x01\x88\x01\x01\x42\x07\n\x05_modeB\x07\n\x05_userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,17 +52,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIGMAPKEYSELECTOR'].fields_by_name['localObjectReference']._loaded_options = None
   _globals['_CONFIGMAPKEYSELECTOR'].fields_by_name['localObjectReference']._serialized_options = b'\312\363\030\002@\001'
   _globals['_CONFIGMAPKEYSELECTOR'].fields_by_name['key']._loaded_options = None
-  _globals['_CONFIGMAPKEYSELECTOR'].fields_by_name['key']._serialized_options = b'\312\363\030\002\010\001'
+  _globals['_CONFIGMAPKEYSELECTOR'].fields_by_name['key']._serialized_options = b'\312\363\030\016\010\001b\nconfig-key'
+  _globals['_CONFIGMAPKEYSELECTOR']._loaded_options = None
+  _globals['_CONFIGMAPKEYSELECTOR']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_SECRETKEYSELECTOR'].fields_by_name['localObjectReference']._loaded_options = None
   _globals['_SECRETKEYSELECTOR'].fields_by_name['localObjectReference']._serialized_options = b'\312\363\030\002@\001'
   _globals['_SECRETKEYSELECTOR'].fields_by_name['key']._loaded_options = None
-  _globals['_SECRETKEYSELECTOR'].fields_by_name['key']._serialized_options = b'\312\363\030\002\010\001'
+  _globals['_SECRETKEYSELECTOR'].fields_by_name['key']._serialized_options = b'\312\363\030\016\010\001b\nconfig-key'
+  _globals['_SECRETKEYSELECTOR']._loaded_options = None
+  _globals['_SECRETKEYSELECTOR']._serialized_options = b'\322\363\030\002\010\001'
+  _globals['_FILEKEYSELECTOR']._loaded_options = None
+  _globals['_FILEKEYSELECTOR']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_OBJECTFIELDSELECTOR'].fields_by_name['apiVersion']._loaded_options = None
   _globals['_OBJECTFIELDSELECTOR'].fields_by_name['apiVersion']._serialized_options = b'\312\363\030\004\022\002v1'
   _globals['_OBJECTFIELDSELECTOR'].fields_by_name['fieldPath']._loaded_options = None
   _globals['_OBJECTFIELDSELECTOR'].fields_by_name['fieldPath']._serialized_options = b'\312\363\030\002\010\001'
+  _globals['_OBJECTFIELDSELECTOR']._loaded_options = None
+  _globals['_OBJECTFIELDSELECTOR']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_RESOURCEFIELDSELECTOR'].fields_by_name['resource']._loaded_options = None
   _globals['_RESOURCEFIELDSELECTOR'].fields_by_name['resource']._serialized_options = b'\312\363\030\002\010\001'
+  _globals['_RESOURCEFIELDSELECTOR']._loaded_options = None
+  _globals['_RESOURCEFIELDSELECTOR']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_ENVVARSOURCE'].fields_by_name['fileKeyRef']._loaded_options = None
   _globals['_ENVVARSOURCE'].fields_by_name['fileKeyRef']._serialized_options = b'\312\363\030\002H\001'
   _globals['_ENVVAR'].fields_by_name['name']._loaded_options = None
@@ -72,9 +82,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYTOPATH'].fields_by_name['key']._loaded_options = None
   _globals['_KEYTOPATH'].fields_by_name['key']._serialized_options = b'\312\363\030\002\010\001'
   _globals['_KEYTOPATH'].fields_by_name['path']._loaded_options = None
-  _globals['_KEYTOPATH'].fields_by_name['path']._serialized_options = b'\312\363\030\021\010\001b\rrelative-path'
+  _globals['_KEYTOPATH'].fields_by_name['path']._serialized_options = b'\312\363\030\016\010\001b\nlocal-path'
   _globals['_KEYTOPATH'].fields_by_name['mode']._loaded_options = None
-  _globals['_KEYTOPATH'].fields_by_name['mode']._serialized_options = b'\312\363\030\005P\000X\377\003'
+  _globals['_KEYTOPATH'].fields_by_name['mode']._serialized_options = b'\312\363\030\013b\tfile-mode'
   _globals['_KEYTOPATH'].fields_by_name['user']._loaded_options = None
   _globals['_KEYTOPATH'].fields_by_name['user']._serialized_options = b'\312\363\030\002H\001'
   _globals['_CONFIGMAP']._serialized_start=173
@@ -94,21 +104,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SECRETENVSOURCE']._serialized_start=952
   _globals['_SECRETENVSOURCE']._serialized_end=1082
   _globals['_CONFIGMAPKEYSELECTOR']._serialized_start=1085
-  _globals['_CONFIGMAPKEYSELECTOR']._serialized_end=1241
-  _globals['_SECRETKEYSELECTOR']._serialized_start=1244
-  _globals['_SECRETKEYSELECTOR']._serialized_end=1397
-  _globals['_FILEKEYSELECTOR']._serialized_start=1399
-  _globals['_FILEKEYSELECTOR']._serialized_end=1499
-  _globals['_OBJECTFIELDSELECTOR']._serialized_start=1501
-  _globals['_OBJECTFIELDSELECTOR']._serialized_end=1579
-  _globals['_RESOURCEFIELDSELECTOR']._serialized_start=1581
-  _globals['_RESOURCEFIELDSELECTOR']._serialized_end=1697
-  _globals['_ENVVARSOURCE']._serialized_start=1700
-  _globals['_ENVVARSOURCE']._serialized_end=2020
-  _globals['_ENVVAR']._serialized_start=2022
-  _globals['_ENVVAR']._serialized_end=2127
-  _globals['_ENVFROMSOURCE']._serialized_start=2130
-  _globals['_ENVFROMSOURCE']._serialized_end=2289
-  _globals['_KEYTOPATH']._serialized_start=2292
-  _globals['_KEYTOPATH']._serialized_end=2436
+  _globals['_CONFIGMAPKEYSELECTOR']._serialized_end=1261
+  _globals['_SECRETKEYSELECTOR']._serialized_start=1264
+  _globals['_SECRETKEYSELECTOR']._serialized_end=1437
+  _globals['_FILEKEYSELECTOR']._serialized_start=1439
+  _globals['_FILEKEYSELECTOR']._serialized_end=1547
+  _globals['_OBJECTFIELDSELECTOR']._serialized_start=1549
+  _globals['_OBJECTFIELDSELECTOR']._serialized_end=1635
+  _globals['_RESOURCEFIELDSELECTOR']._serialized_start=1637
+  _globals['_RESOURCEFIELDSELECTOR']._serialized_end=1761
+  _globals['_ENVVARSOURCE']._serialized_start=1764
+  _globals['_ENVVARSOURCE']._serialized_end=2084
+  _globals['_ENVVAR']._serialized_start=2086
+  _globals['_ENVVAR']._serialized_end=2191
+  _globals['_ENVFROMSOURCE']._serialized_start=2194
+  _globals['_ENVFROMSOURCE']._serialized_end=2353
+  _globals['_KEYTOPATH']._serialized_start=2356
+  _globals['_KEYTOPATH']._serialized_end=2503
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pinnace/core/v1/containerstatus.proto\x12\x0fpinnace.core.v1\x1a\x1fpinnace/core/v1/container.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xd5\x05\n\x0f\x43ontainerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0b\x32\x1f.pinnace.core.v1.ContainerState\x12\x32\n\tlastState\x18\x03 \x01(\x0b\x32\x1f.pinnace.core.v1.ContainerState\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x14\n\x0crestartCount\x18\x05 \x01(\x05\x12\r\n\x05image\x18\x06 \x01(\t\x12\x0f\n\x07imageID\x18\x07 \x01(\t\x12\x13\n\x0b\x63ontainerID\x18\x08 \x01(\t\x12\x14\n\x07started\x18\t \x01(\x08H\x00\x88\x01\x01\x12T\n\x12\x61llocatedResources\x18\n \x03(\x0b\x32\x38.pinnace.core.v1.ContainerStatus.AllocatedResourcesEntry\x12\x38\n\tresources\x18\x0b \x01(\x0b\x32%.pinnace.core.v1.ResourceRequirements\x12I\n\x0cvolumeMounts\x18\x0c \x03(\x0b\x32\".pinnace.core.v1.VolumeMountStatusB\x0f\xca\xf3\x18\x0b\"\tmountPath\x12,\n\x04user\x18\r \x01(\x0b\x32\x1e.pinnace.core.v1.ContainerUser\x12M\n\x18\x61llocatedResourcesStatus\x18\x0e \x03(\x0b\x32\x1f.pinnace.core.v1.ResourceStatusB\n\xca\xf3\x18\x06\"\x04name\x12\x17\n\nstopSignal\x18\x0f \x01(\tH\x01\x88\x01\x01\x1aT\n\x17\x41llocatedResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x02\x38\x01\x42\n\n\x08_startedB\r\n\x0b_stopSignal\"\xc1\x01\n\x0e\x43ontainerState\x12\x37\n\x07waiting\x18\x01 \x01(\x0b\x32&.pinnace.core.v1.ContainerStateWaiting\x12\x37\n\x07running\x18\x02 \x01(\x0b\x32&.pinnace.core.v1.ContainerStateRunning\x12=\n\nterminated\x18\x03 \x01(\x0b\x32).pinnace.core.v1.ContainerStateTerminated\"8\n\x15\x43ontainerStateWaiting\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"A\n\x15\x43ontainerStateRunning\x12(\n\tstartedAt\x18\x01 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\"\xc7\x01\n\x18\x43ontainerStateTerminated\x12\x10\n\x08\x65xitCode\x18\x01 \x01(\x05\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12(\n\tstartedAt\x18\x05 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12)\n\nfinishedAt\x18\x06 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x13\n\x0b\x63ontainerID\x18\x07 \x01(\t\"\xb1\x01\n\x11VolumeMountStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tmountPath\x18\x02 \x01(\t\x12\x10\n\x08readOnly\x18\x03 \x01(\x08\x12\x1e\n\x11recursiveReadOnly\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x33\n\x0cvolumeStatus\x18\x05 \x01(\x0b\x32\x1d.pinnace.core.v1.VolumeStatusB\x14\n\x12_recursiveReadOnly\"A\n\x0cVolumeStatus\x12\x31\n\x05image\x18\x01 \x01(\x0b\x32\".pinnace.core.v1.ImageVolumeStatus\"%\n\x11ImageVolumeStatus\x12\x10\n\x08imageRef\x18\x01 \x01(\t\"C\n\rContainerUser\x12\x32\n\x05linux\x18\x01 \x01(\x0b\x32#.pinnace.core.v1.LinuxContainerUser\"J\n\x12LinuxContainerUser\x12\x0b\n\x03uid\x18\x01 \x01(\x03\x12\x0b\n\x03gid\x18\x02 \x01(\x03\x12\x1a\n\x12supplementalGroups\x18\x03 \x03(\x03\"d\n\x0eResourceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x44\n\tresources\x18\x02 \x03(\x0b\x32\x1f.pinnace.core.v1.ResourceHealthB\x10\xca\xf3\x18\x0c\"\nresourceID\"V\n\x0eResourceHealth\x12\x12\n\nresourceID\x18\x01 \x01(\t\x12\x0e\n\x06health\x18\x02 \x01(\t\x12\x14\n\x07message\x18\x06 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_messageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%pinnace/core/v1/containerstatus.proto\x12\x0fpinnace.core.v1\x1a\x1fpinnace/core/v1/container.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xf4\x05\n\x0f\x43ontainerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0b\x32\x1f.pinnace.core.v1.ContainerState\x12\x32\n\tlastState\x18\x03 \x01(\x0b\x32\x1f.pinnace.core.v1.ContainerState\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x14\n\x0crestartCount\x18\x05 \x01(\x05\x12\r\n\x05image\x18\x06 \x01(\t\x12\x0f\n\x07imageID\x18\x07 \x01(\t\x12\x13\n\x0b\x63ontainerID\x18\x08 \x01(\t\x12\x14\n\x07started\x18\t \x01(\x08H\x00\x88\x01\x01\x12T\n\x12\x61llocatedResources\x18\n \x03(\x0b\x32\x38.pinnace.core.v1.ContainerStatus.AllocatedResourcesEntry\x12\x38\n\tresources\x18\x0b \x01(\x0b\x32%.pinnace.core.v1.ResourceRequirements\x12[\n\x0cvolumeMounts\x18\x0c \x03(\x0b\x32\".pinnace.core.v1.VolumeMountStatusB!\xca\xf3\x18\x1d\"\tmountPathr\x05mergez\tmountPath\x12,\n\x04user\x18\r \x01(\x0b\x32\x1e.pinnace.core.v1.ContainerUser\x12Z\n\x18\x61llocatedResourcesStatus\x18\x0e \x03(\x0b\x32\x1f.pinnace.core.v1.ResourceStatusB\x17\xca\xf3\x18\x13\"\x04namer\x05mergez\x04name\x12\x17\n\nstopSignal\x18\x0f \x01(\tH\x01\x88\x01\x01\x1aT\n\x17\x41llocatedResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x02\x38\x01\x42\n\n\x08_startedB\r\n\x0b_stopSignal\"\xc1\x01\n\x0e\x43ontainerState\x12\x37\n\x07waiting\x18\x01 \x01(\x0b\x32&.pinnace.core.v1.ContainerStateWaiting\x12\x37\n\x07running\x18\x02 \x01(\x0b\x32&.pinnace.core.v1.ContainerStateRunning\x12=\n\nterminated\x18\x03 \x01(\x0b\x32).pinnace.core.v1.ContainerStateTerminated\"8\n\x15\x43ontainerStateWaiting\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"A\n\x15\x43ontainerStateRunning\x12(\n\tstartedAt\x18\x01 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\"\xc7\x01\n\x18\x43ontainerStateTerminated\x12\x10\n\x08\x65xitCode\x18\x01 \x01(\x05\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12(\n\tstartedAt\x18\x05 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12)\n\nfinishedAt\x18\x06 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x13\n\x0b\x63ontainerID\x18\x07 \x01(\t\"\xb1\x01\n\x11VolumeMountStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tmountPath\x18\x02 \x01(\t\x12\x10\n\x08readOnly\x18\x03 \x01(\x08\x12\x1e\n\x11recursiveReadOnly\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x33\n\x0cvolumeStatus\x18\x05 \x01(\x0b\x32\x1d.pinnace.core.v1.VolumeStatusB\x14\n\x12_recursiveReadOnly\"A\n\x0cVolumeStatus\x12\x31\n\x05image\x18\x01 \x01(\x0b\x32\".pinnace.core.v1.ImageVolumeStatus\"%\n\x11ImageVolumeStatus\x12\x10\n\x08imageRef\x18\x01 \x01(\t\"C\n\rContainerUser\x12\x32\n\x05linux\x18\x01 \x01(\x0b\x32#.pinnace.core.v1.LinuxContainerUser\"J\n\x12LinuxContainerUser\x12\x0b\n\x03uid\x18\x01 \x01(\x03\x12\x0b\n\x03gid\x18\x02 \x01(\x03\x12\x1a\n\x12supplementalGroups\x18\x03 \x03(\x03\"d\n\x0eResourceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x44\n\tresources\x18\x02 \x03(\x0b\x32\x1f.pinnace.core.v1.ResourceHealthB\x10\xca\xf3\x18\x0c\"\nresourceID\"V\n\x0eResourceHealth\x12\x12\n\nresourceID\x18\x01 \x01(\t\x12\x0e\n\x06health\x18\x02 \x01(\t\x12\x14\n\x07message\x18\x06 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_messageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,35 +37,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINERSTATUS_ALLOCATEDRESOURCESENTRY']._loaded_options = None
   _globals['_CONTAINERSTATUS_ALLOCATEDRESOURCESENTRY']._serialized_options = b'8\001'
   _globals['_CONTAINERSTATUS'].fields_by_name['volumeMounts']._loaded_options = None
-  _globals['_CONTAINERSTATUS'].fields_by_name['volumeMounts']._serialized_options = b'\312\363\030\013\"\tmountPath'
+  _globals['_CONTAINERSTATUS'].fields_by_name['volumeMounts']._serialized_options = b'\312\363\030\035\"\tmountPathr\005mergez\tmountPath'
   _globals['_CONTAINERSTATUS'].fields_by_name['allocatedResourcesStatus']._loaded_options = None
-  _globals['_CONTAINERSTATUS'].fields_by_name['allocatedResourcesStatus']._serialized_options = b'\312\363\030\006\"\004name'
+  _globals['_CONTAINERSTATUS'].fields_by_name['allocatedResourcesStatus']._serialized_options = b'\312\363\030\023\"\004namer\005mergez\004name'
   _globals['_RESOURCESTATUS'].fields_by_name['resources']._loaded_options = None
   _globals['_RESOURCESTATUS'].fields_by_name['resources']._serialized_options = b'\312\363\030\014\"\nresourceID'
   _globals['_CONTAINERSTATUS']._serialized_start=154
-  _globals['_CONTAINERSTATUS']._serialized_end=879
-  _globals['_CONTAINERSTATUS_ALLOCATEDRESOURCESENTRY']._serialized_start=768
-  _globals['_CONTAINERSTATUS_ALLOCATEDRESOURCESENTRY']._serialized_end=852
-  _globals['_CONTAINERSTATE']._serialized_start=882
-  _globals['_CONTAINERSTATE']._serialized_end=1075
-  _globals['_CONTAINERSTATEWAITING']._serialized_start=1077
-  _globals['_CONTAINERSTATEWAITING']._serialized_end=1133
-  _globals['_CONTAINERSTATERUNNING']._serialized_start=1135
-  _globals['_CONTAINERSTATERUNNING']._serialized_end=1200
-  _globals['_CONTAINERSTATETERMINATED']._serialized_start=1203
-  _globals['_CONTAINERSTATETERMINATED']._serialized_end=1402
-  _globals['_VOLUMEMOUNTSTATUS']._serialized_start=1405
-  _globals['_VOLUMEMOUNTSTATUS']._serialized_end=1582
-  _globals['_VOLUMESTATUS']._serialized_start=1584
-  _globals['_VOLUMESTATUS']._serialized_end=1649
-  _globals['_IMAGEVOLUMESTATUS']._serialized_start=1651
-  _globals['_IMAGEVOLUMESTATUS']._serialized_end=1688
-  _globals['_CONTAINERUSER']._serialized_start=1690
-  _globals['_CONTAINERUSER']._serialized_end=1757
-  _globals['_LINUXCONTAINERUSER']._serialized_start=1759
-  _globals['_LINUXCONTAINERUSER']._serialized_end=1833
-  _globals['_RESOURCESTATUS']._serialized_start=1835
-  _globals['_RESOURCESTATUS']._serialized_end=1935
-  _globals['_RESOURCEHEALTH']._serialized_start=1937
-  _globals['_RESOURCEHEALTH']._serialized_end=2023
+  _globals['_CONTAINERSTATUS']._serialized_end=910
+  _globals['_CONTAINERSTATUS_ALLOCATEDRESOURCESENTRY']._serialized_start=799
+  _globals['_CONTAINERSTATUS_ALLOCATEDRESOURCESENTRY']._serialized_end=883
+  _globals['_CONTAINERSTATE']._serialized_start=913
+  _globals['_CONTAINERSTATE']._serialized_end=1106
+  _globals['_CONTAINERSTATEWAITING']._serialized_start=1108
+  _globals['_CONTAINERSTATEWAITING']._serialized_end=1164
+  _globals['_CONTAINERSTATERUNNING']._serialized_start=1166
+  _globals['_CONTAINERSTATERUNNING']._serialized_end=1231
+  _globals['_CONTAINERSTATETERMINATED']._serialized_start=1234
+  _globals['_CONTAINERSTATETERMINATED']._serialized_end=1433
+  _globals['_VOLUMEMOUNTSTATUS']._serialized_start=1436
+  _globals['_VOLUMEMOUNTSTATUS']._serialized_end=1613
+  _globals['_VOLUMESTATUS']._serialized_start=1615
+  _globals['_VOLUMESTATUS']._serialized_end=1680
+  _globals['_IMAGEVOLUMESTATUS']._serialized_start=1682
+  _globals['_IMAGEVOLUMESTATUS']._serialized_end=1719
+  _globals['_CONTAINERUSER']._serialized_start=1721
+  _globals['_CONTAINERUSER']._serialized_end=1788
+  _globals['_LINUXCONTAINERUSER']._serialized_start=1790
+  _globals['_LINUXCONTAINERUSER']._serialized_end=1864
+  _globals['_RESOURCESTATUS']._serialized_start=1866
+  _globals['_RESOURCESTATUS']._serialized_end=1966
+  _globals['_RESOURCEHEALTH']._serialized_start=1968
+  _globals['_RESOURCEHEALTH']._serialized_end=2054
 # @@protoc_insertion_point(module_scope)

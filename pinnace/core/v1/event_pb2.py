@@ -24,25 +24,20 @@ _sym_db = _symbol_database.Default()
 
 from pinnace.core.v1 import reference_pb2 as pinnace_dot_core_dot_v1_dot_reference__pb2
 from pinnace.meta.v1 import meta_pb2 as pinnace_dot_meta_dot_v1_dot_meta__pb2
-from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__pb2
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpinnace/core/v1/event.proto\x12\x0fpinnace.core.v1\x1a\x1fpinnace/core/v1/reference.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xaf\x04\n\x05\x45vent\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12@\n\x0einvolvedObject\x18\x02 \x01(\x0b\x32 .pinnace.core.v1.ObjectReferenceB\x06\xca\xf3\x18\x02\x08\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12,\n\x06source\x18\x05 \x01(\x0b\x32\x1c.pinnace.core.v1.EventSource\x12-\n\x0e\x66irstTimestamp\x18\x06 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12,\n\rlastTimestamp\x18\x07 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\r\n\x05\x63ount\x18\x08 \x01(\x05\x12#\n\x04type\x18\t \x01(\tB\x15\xca\xf3\x18\x11:\x06Normal:\x07Warning\x12-\n\teventTime\x18\n \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTime\x12,\n\x06series\x18\x0b \x01(\x0b\x32\x1c.pinnace.core.v1.EventSeries\x12\x0e\n\x06\x61\x63tion\x18\x0c \x01(\t\x12\x31\n\x07related\x18\r \x01(\x0b\x32 .pinnace.core.v1.ObjectReference\x12\x1a\n\x12reportingComponent\x18\x0e \x01(\t\x12\x19\n\x11reportingInstance\x18\x0f \x01(\t\".\n\x0b\x45ventSource\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\"R\n\x0b\x45ventSeries\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x34\n\x10lastObservedTime\x18\x02 \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTimeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpinnace/core/v1/event.proto\x12\x0fpinnace.core.v1\x1a\x1fpinnace/core/v1/reference.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\x90\x04\n\x05\x45vent\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x38\n\x0einvolvedObject\x18\x02 \x01(\x0b\x32 .pinnace.core.v1.ObjectReference\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12,\n\x06source\x18\x05 \x01(\x0b\x32\x1c.pinnace.core.v1.EventSource\x12-\n\x0e\x66irstTimestamp\x18\x06 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12,\n\rlastTimestamp\x18\x07 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\r\n\x05\x63ount\x18\x08 \x01(\x05\x12\x0c\n\x04type\x18\t \x01(\t\x12-\n\teventTime\x18\n \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTime\x12,\n\x06series\x18\x0b \x01(\x0b\x32\x1c.pinnace.core.v1.EventSeries\x12\x0e\n\x06\x61\x63tion\x18\x0c \x01(\t\x12\x31\n\x07related\x18\r \x01(\x0b\x32 .pinnace.core.v1.ObjectReference\x12\x1a\n\x12reportingComponent\x18\x0e \x01(\t\x12\x19\n\x11reportingInstance\x18\x0f \x01(\t\".\n\x0b\x45ventSource\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\"R\n\x0b\x45ventSeries\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x34\n\x10lastObservedTime\x18\x02 \x01(\x0b\x32\x1a.pinnace.meta.v1.MicroTimeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.core.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENT'].fields_by_name['involvedObject']._loaded_options = None
-  _globals['_EVENT'].fields_by_name['involvedObject']._serialized_options = b'\312\363\030\002\010\001'
-  _globals['_EVENT'].fields_by_name['type']._loaded_options = None
-  _globals['_EVENT'].fields_by_name['type']._serialized_options = b'\312\363\030\021:\006Normal:\007Warning'
-  _globals['_EVENT']._serialized_start=172
-  _globals['_EVENT']._serialized_end=731
-  _globals['_EVENTSOURCE']._serialized_start=733
-  _globals['_EVENTSOURCE']._serialized_end=779
-  _globals['_EVENTSERIES']._serialized_start=781
-  _globals['_EVENTSERIES']._serialized_end=863
+  _globals['_EVENT']._serialized_start=141
+  _globals['_EVENT']._serialized_end=669
+  _globals['_EVENTSOURCE']._serialized_start=671
+  _globals['_EVENTSOURCE']._serialized_end=717
+  _globals['_EVENTSERIES']._serialized_start=719
+  _globals['_EVENTSERIES']._serialized_end=801
 # @@protoc_insertion_point(module_scope)

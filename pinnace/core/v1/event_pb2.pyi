@@ -1,6 +1,5 @@
 from pinnace.core.v1 import reference_pb2 as _reference_pb2
 from pinnace.meta.v1 import meta_pb2 as _meta_pb2
-from pinnace.meta.v1 import options_pb2 as _options_pb2
 from pinnace.meta.v1 import scalars_pb2 as _scalars_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

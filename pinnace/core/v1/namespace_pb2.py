@@ -27,7 +27,7 @@ from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpinnace/core/v1/namespace.proto\x12\x0fpinnace.core.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\x9a\x01\n\tNamespace\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12,\n\x04spec\x18\x02 \x01(\x0b\x32\x1e.pinnace.core.v1.NamespaceSpec\x12\x30\n\x06status\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.NamespaceStatus\"#\n\rNamespaceSpec\x12\x12\n\nfinalizers\x18\x01 \x03(\t\"\x80\x01\n\x0fNamespaceStatus\x12(\n\x05phase\x18\x01 \x01(\tB\x19\xca\xf3\x18\x15:\x06\x41\x63tive:\x0bTerminating\x12\x43\n\nconditions\x18\x02 \x03(\x0b\x32#.pinnace.core.v1.NamespaceConditionB\n\xca\xf3\x18\x06\"\x04type\"\x86\x01\n\x12NamespaceCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x31\n\x12lastTransitionTime\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpinnace/core/v1/namespace.proto\x12\x0fpinnace.core.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\x9a\x01\n\tNamespace\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12,\n\x04spec\x18\x02 \x01(\x0b\x32\x1e.pinnace.core.v1.NamespaceSpec\x12\x30\n\x06status\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.NamespaceStatus\"#\n\rNamespaceSpec\x12\x12\n\nfinalizers\x18\x01 \x03(\t\"\x8d\x01\n\x0fNamespaceStatus\x12(\n\x05phase\x18\x01 \x01(\tB\x19\xca\xf3\x18\x15:\x06\x41\x63tive:\x0bTerminating\x12P\n\nconditions\x18\x02 \x03(\x0b\x32#.pinnace.core.v1.NamespaceConditionB\x17\xca\xf3\x18\x13\"\x04typer\x05mergez\x04type\"\x86\x01\n\x12NamespaceCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x31\n\x12lastTransitionTime\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMESPACESTATUS'].fields_by_name['phase']._loaded_options = None
   _globals['_NAMESPACESTATUS'].fields_by_name['phase']._serialized_options = b'\312\363\030\025:\006Active:\013Terminating'
   _globals['_NAMESPACESTATUS'].fields_by_name['conditions']._loaded_options = None
-  _globals['_NAMESPACESTATUS'].fields_by_name['conditions']._serialized_options = b'\312\363\030\006\"\004type'
+  _globals['_NAMESPACESTATUS'].fields_by_name['conditions']._serialized_options = b'\312\363\030\023\"\004typer\005mergez\004type'
   _globals['_NAMESPACE']._serialized_start=143
   _globals['_NAMESPACE']._serialized_end=297
   _globals['_NAMESPACESPEC']._serialized_start=299
   _globals['_NAMESPACESPEC']._serialized_end=334
   _globals['_NAMESPACESTATUS']._serialized_start=337
-  _globals['_NAMESPACESTATUS']._serialized_end=465
-  _globals['_NAMESPACECONDITION']._serialized_start=468
-  _globals['_NAMESPACECONDITION']._serialized_end=602
+  _globals['_NAMESPACESTATUS']._serialized_end=478
+  _globals['_NAMESPACECONDITION']._serialized_start=481
+  _globals['_NAMESPACECONDITION']._serialized_end=615
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apinnace/core/v1/node.proto\x12\x0fpinnace.core.v1\x1a pinnace/core/v1/scheduling.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\x8b\x01\n\x04Node\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.pinnace.core.v1.NodeSpec\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.pinnace.core.v1.NodeStatus\"\xb4\x02\n\x08NodeSpec\x12\x0f\n\x07podCIDR\x18\x01 \x01(\t\x12\x18\n\x08podCIDRs\x18\x07 \x03(\tB\x06\xca\xf3\x18\x02(\x01\x12\x12\n\nproviderID\x18\x03 \x01(\t\x12\x15\n\runschedulable\x18\x04 \x01(\x08\x12&\n\x06taints\x18\x05 \x03(\x0b\x32\x16.pinnace.core.v1.Taint\x12?\n\x0c\x63onfigSource\x18\x06 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSourceB\x06\xca\xf3\x18\x02H\x01\x12\x1a\n\nexternalID\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02H\x01\x12M\n\x13podPreemptionPolicy\x18\x08 \x01(\x0b\x32(.pinnace.core.v1.NodePodPreemptionPolicyB\x06\xca\xf3\x18\x02H\x01\"\xe2\x06\n\nNodeStatus\x12;\n\x08\x63\x61pacity\x18\x01 \x03(\x0b\x32).pinnace.core.v1.NodeStatus.CapacityEntry\x12\x41\n\x0b\x61llocatable\x18\x02 \x03(\x0b\x32,.pinnace.core.v1.NodeStatus.AllocatableEntry\x12\r\n\x05phase\x18\x03 \x01(\t\x12>\n\nconditions\x18\x04 \x03(\x0b\x32\x1e.pinnace.core.v1.NodeConditionB\n\xca\xf3\x18\x06\"\x04type\x12;\n\taddresses\x18\x05 \x03(\x0b\x32\x1c.pinnace.core.v1.NodeAddressB\n\xca\xf3\x18\x06\"\x04type\x12=\n\x0f\x64\x61\x65monEndpoints\x18\x06 \x01(\x0b\x32$.pinnace.core.v1.NodeDaemonEndpoints\x12\x31\n\x08nodeInfo\x18\x07 \x01(\x0b\x32\x1f.pinnace.core.v1.NodeSystemInfo\x12/\n\x06images\x18\x08 \x03(\x0b\x32\x1f.pinnace.core.v1.ContainerImage\x12\x14\n\x0cvolumesInUse\x18\t \x03(\t\x12\x38\n\x0fvolumesAttached\x18\n \x03(\x0b\x32\x1f.pinnace.core.v1.AttachedVolume\x12\x31\n\x06\x63onfig\x18\x0b \x01(\x0b\x32!.pinnace.core.v1.NodeConfigStatus\x12<\n\x0fruntimeHandlers\x18\x0c \x03(\x0b\x32#.pinnace.core.v1.NodeRuntimeHandler\x12/\n\x08\x66\x65\x61tures\x18\r \x01(\x0b\x32\x1d.pinnace.core.v1.NodeFeatures\x12\x18\n\x10\x64\x65\x63laredFeatures\x18\x0e \x03(\t\x1aJ\n\rCapacityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x02\x38\x01\x1aM\n\x10\x41llocatableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x02\x38\x01\"Q\n\x10NodeConfigSource\x12=\n\tconfigMap\x18\x02 \x01(\x0b\x32*.pinnace.core.v1.ConfigMapNodeConfigSource\"|\n\x19\x43onfigMapNodeConfigSource\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x04 \x01(\t\x12\x18\n\x10kubeletConfigKey\x18\x05 \x01(\t\"B\n\x17NodePodPreemptionPolicy\x12\'\n\x17\x64isableResizePreemption\x18\x01 \x03(\tB\x06\xca\xf3\x18\x02(\x01\"\xb3\x01\n\rNodeCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x30\n\x11lastHeartbeatTime\x18\x03 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x31\n\x12lastTransitionTime\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\",\n\x0bNodeAddress\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"O\n\x13NodeDaemonEndpoints\x12\x38\n\x0fkubeletEndpoint\x18\x01 \x01(\x0b\x32\x1f.pinnace.core.v1.DaemonEndpoint\"\x1e\n\x0e\x44\x61\x65monEndpoint\x12\x0c\n\x04Port\x18\x01 \x01(\x05\"\xa0\x02\n\x0eNodeSystemInfo\x12\x11\n\tmachineID\x18\x01 \x01(\t\x12\x12\n\nsystemUUID\x18\x02 \x01(\t\x12\x0e\n\x06\x62ootID\x18\x03 \x01(\t\x12\x15\n\rkernelVersion\x18\x04 \x01(\t\x12\x0f\n\x07osImage\x18\x05 \x01(\t\x12\x1f\n\x17\x63ontainerRuntimeVersion\x18\x06 \x01(\t\x12\x16\n\x0ekubeletVersion\x18\x07 \x01(\t\x12\x18\n\x10kubeProxyVersion\x18\x08 \x01(\t\x12\x17\n\x0foperatingSystem\x18\t \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\n \x01(\t\x12-\n\x04swap\x18\x0b \x01(\x0b\x32\x1f.pinnace.core.v1.NodeSwapStatus\"4\n\x0eNodeSwapStatus\x12\x15\n\x08\x63\x61pacity\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_capacity\"2\n\x0e\x43ontainerImage\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\tsizeBytes\x18\x02 \x01(\x03\"2\n\x0e\x41ttachedVolume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndevicePath\x18\x02 \x01(\t\"\xc3\x01\n\x10NodeConfigStatus\x12\x33\n\x08\x61ssigned\x18\x01 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSource\x12\x31\n\x06\x61\x63tive\x18\x02 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSource\x12\x38\n\rlastKnownGood\x18\x03 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSource\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"a\n\x12NodeRuntimeHandler\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32+.pinnace.core.v1.NodeRuntimeHandlerFeatures\"\x8e\x01\n\x1aNodeRuntimeHandlerFeatures\x12$\n\x17recursiveReadOnlyMounts\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x1b\n\x0euserNamespaces\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\x1a\n\x18_recursiveReadOnlyMountsB\x11\n\x0f_userNamespaces\"R\n\x0cNodeFeatures\x12%\n\x18supplementalGroupsPolicy\x18\x01 \x01(\x08H\x00\x88\x01\x01\x42\x1b\n\x19_supplementalGroupsPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apinnace/core/v1/node.proto\x12\x0fpinnace.core.v1\x1a pinnace/core/v1/scheduling.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\x8b\x01\n\x04Node\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.pinnace.core.v1.NodeSpec\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x1b.pinnace.core.v1.NodeStatus\"\xbb\x02\n\x08NodeSpec\x12\x0f\n\x07podCIDR\x18\x01 \x01(\t\x12\x1f\n\x08podCIDRs\x18\x07 \x03(\tB\r\xca\xf3\x18\t(\x01r\x05merge\x12\x12\n\nproviderID\x18\x03 \x01(\t\x12\x15\n\runschedulable\x18\x04 \x01(\x08\x12&\n\x06taints\x18\x05 \x03(\x0b\x32\x16.pinnace.core.v1.Taint\x12?\n\x0c\x63onfigSource\x18\x06 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSourceB\x06\xca\xf3\x18\x02H\x01\x12\x1a\n\nexternalID\x18\x02 \x01(\tB\x06\xca\xf3\x18\x02H\x01\x12M\n\x13podPreemptionPolicy\x18\x08 \x01(\x0b\x32(.pinnace.core.v1.NodePodPreemptionPolicyB\x06\xca\xf3\x18\x02H\x01\"\xfc\x06\n\nNodeStatus\x12;\n\x08\x63\x61pacity\x18\x01 \x03(\x0b\x32).pinnace.core.v1.NodeStatus.CapacityEntry\x12\x41\n\x0b\x61llocatable\x18\x02 \x03(\x0b\x32,.pinnace.core.v1.NodeStatus.AllocatableEntry\x12\r\n\x05phase\x18\x03 \x01(\t\x12K\n\nconditions\x18\x04 \x03(\x0b\x32\x1e.pinnace.core.v1.NodeConditionB\x17\xca\xf3\x18\x13\"\x04typer\x05mergez\x04type\x12H\n\taddresses\x18\x05 \x03(\x0b\x32\x1c.pinnace.core.v1.NodeAddressB\x17\xca\xf3\x18\x13\"\x04typer\x05mergez\x04type\x12=\n\x0f\x64\x61\x65monEndpoints\x18\x06 \x01(\x0b\x32$.pinnace.core.v1.NodeDaemonEndpoints\x12\x31\n\x08nodeInfo\x18\x07 \x01(\x0b\x32\x1f.pinnace.core.v1.NodeSystemInfo\x12/\n\x06images\x18\x08 \x03(\x0b\x32\x1f.pinnace.core.v1.ContainerImage\x12\x14\n\x0cvolumesInUse\x18\t \x03(\t\x12\x38\n\x0fvolumesAttached\x18\n \x03(\x0b\x32\x1f.pinnace.core.v1.AttachedVolume\x12\x31\n\x06\x63onfig\x18\x0b \x01(\x0b\x32!.pinnace.core.v1.NodeConfigStatus\x12<\n\x0fruntimeHandlers\x18\x0c \x03(\x0b\x32#.pinnace.core.v1.NodeRuntimeHandler\x12/\n\x08\x66\x65\x61tures\x18\r \x01(\x0b\x32\x1d.pinnace.core.v1.NodeFeatures\x12\x18\n\x10\x64\x65\x63laredFeatures\x18\x0e \x03(\t\x1aJ\n\rCapacityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x02\x38\x01\x1aM\n\x10\x41llocatableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.pinnace.meta.v1.Quantity:\x02\x38\x01\"Q\n\x10NodeConfigSource\x12=\n\tconfigMap\x18\x02 \x01(\x0b\x32*.pinnace.core.v1.ConfigMapNodeConfigSource\"|\n\x19\x43onfigMapNodeConfigSource\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x04 \x01(\t\x12\x18\n\x10kubeletConfigKey\x18\x05 \x01(\t\"B\n\x17NodePodPreemptionPolicy\x12\'\n\x17\x64isableResizePreemption\x18\x01 \x03(\tB\x06\xca\xf3\x18\x02(\x01\"\xb3\x01\n\rNodeCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x30\n\x11lastHeartbeatTime\x18\x03 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x31\n\x12lastTransitionTime\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\",\n\x0bNodeAddress\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"O\n\x13NodeDaemonEndpoints\x12\x38\n\x0fkubeletEndpoint\x18\x01 \x01(\x0b\x32\x1f.pinnace.core.v1.DaemonEndpoint\"\x1e\n\x0e\x44\x61\x65monEndpoint\x12\x0c\n\x04Port\x18\x01 \x01(\x05\"\xa0\x02\n\x0eNodeSystemInfo\x12\x11\n\tmachineID\x18\x01 \x01(\t\x12\x12\n\nsystemUUID\x18\x02 \x01(\t\x12\x0e\n\x06\x62ootID\x18\x03 \x01(\t\x12\x15\n\rkernelVersion\x18\x04 \x01(\t\x12\x0f\n\x07osImage\x18\x05 \x01(\t\x12\x1f\n\x17\x63ontainerRuntimeVersion\x18\x06 \x01(\t\x12\x16\n\x0ekubeletVersion\x18\x07 \x01(\t\x12\x18\n\x10kubeProxyVersion\x18\x08 \x01(\t\x12\x17\n\x0foperatingSystem\x18\t \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\n \x01(\t\x12-\n\x04swap\x18\x0b \x01(\x0b\x32\x1f.pinnace.core.v1.NodeSwapStatus\"4\n\x0eNodeSwapStatus\x12\x15\n\x08\x63\x61pacity\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_capacity\"2\n\x0e\x43ontainerImage\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\tsizeBytes\x18\x02 \x01(\x03\"2\n\x0e\x41ttachedVolume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndevicePath\x18\x02 \x01(\t\"\xc3\x01\n\x10NodeConfigStatus\x12\x33\n\x08\x61ssigned\x18\x01 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSource\x12\x31\n\x06\x61\x63tive\x18\x02 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSource\x12\x38\n\rlastKnownGood\x18\x03 \x01(\x0b\x32!.pinnace.core.v1.NodeConfigSource\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"a\n\x12NodeRuntimeHandler\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32+.pinnace.core.v1.NodeRuntimeHandlerFeatures\"\x8e\x01\n\x1aNodeRuntimeHandlerFeatures\x12$\n\x17recursiveReadOnlyMounts\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x1b\n\x0euserNamespaces\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\x1a\n\x18_recursiveReadOnlyMountsB\x11\n\x0f_userNamespaces\"R\n\x0cNodeFeatures\x12%\n\x18supplementalGroupsPolicy\x18\x01 \x01(\x08H\x00\x88\x01\x01\x42\x1b\n\x19_supplementalGroupsPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.core.v1.node_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODESPEC'].fields_by_name['podCIDRs']._loaded_options = None
-  _globals['_NODESPEC'].fields_by_name['podCIDRs']._serialized_options = b'\312\363\030\002(\001'
+  _globals['_NODESPEC'].fields_by_name['podCIDRs']._serialized_options = b'\312\363\030\t(\001r\005merge'
   _globals['_NODESPEC'].fields_by_name['configSource']._loaded_options = None
   _globals['_NODESPEC'].fields_by_name['configSource']._serialized_options = b'\312\363\030\002H\001'
   _globals['_NODESPEC'].fields_by_name['externalID']._loaded_options = None
@@ -48,49 +48,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODESTATUS_ALLOCATABLEENTRY']._loaded_options = None
   _globals['_NODESTATUS_ALLOCATABLEENTRY']._serialized_options = b'8\001'
   _globals['_NODESTATUS'].fields_by_name['conditions']._loaded_options = None
-  _globals['_NODESTATUS'].fields_by_name['conditions']._serialized_options = b'\312\363\030\006\"\004type'
+  _globals['_NODESTATUS'].fields_by_name['conditions']._serialized_options = b'\312\363\030\023\"\004typer\005mergez\004type'
   _globals['_NODESTATUS'].fields_by_name['addresses']._loaded_options = None
-  _globals['_NODESTATUS'].fields_by_name['addresses']._serialized_options = b'\312\363\030\006\"\004type'
+  _globals['_NODESTATUS'].fields_by_name['addresses']._serialized_options = b'\312\363\030\023\"\004typer\005mergez\004type'
   _globals['_NODEPODPREEMPTIONPOLICY'].fields_by_name['disableResizePreemption']._loaded_options = None
   _globals['_NODEPODPREEMPTIONPOLICY'].fields_by_name['disableResizePreemption']._serialized_options = b'\312\363\030\002(\001'
   _globals['_NODE']._serialized_start=172
   _globals['_NODE']._serialized_end=311
   _globals['_NODESPEC']._serialized_start=314
-  _globals['_NODESPEC']._serialized_end=622
-  _globals['_NODESTATUS']._serialized_start=625
-  _globals['_NODESTATUS']._serialized_end=1491
-  _globals['_NODESTATUS_CAPACITYENTRY']._serialized_start=1338
-  _globals['_NODESTATUS_CAPACITYENTRY']._serialized_end=1412
-  _globals['_NODESTATUS_ALLOCATABLEENTRY']._serialized_start=1414
-  _globals['_NODESTATUS_ALLOCATABLEENTRY']._serialized_end=1491
-  _globals['_NODECONFIGSOURCE']._serialized_start=1493
-  _globals['_NODECONFIGSOURCE']._serialized_end=1574
-  _globals['_CONFIGMAPNODECONFIGSOURCE']._serialized_start=1576
-  _globals['_CONFIGMAPNODECONFIGSOURCE']._serialized_end=1700
-  _globals['_NODEPODPREEMPTIONPOLICY']._serialized_start=1702
-  _globals['_NODEPODPREEMPTIONPOLICY']._serialized_end=1768
-  _globals['_NODECONDITION']._serialized_start=1771
-  _globals['_NODECONDITION']._serialized_end=1950
-  _globals['_NODEADDRESS']._serialized_start=1952
-  _globals['_NODEADDRESS']._serialized_end=1996
-  _globals['_NODEDAEMONENDPOINTS']._serialized_start=1998
-  _globals['_NODEDAEMONENDPOINTS']._serialized_end=2077
-  _globals['_DAEMONENDPOINT']._serialized_start=2079
-  _globals['_DAEMONENDPOINT']._serialized_end=2109
-  _globals['_NODESYSTEMINFO']._serialized_start=2112
-  _globals['_NODESYSTEMINFO']._serialized_end=2400
-  _globals['_NODESWAPSTATUS']._serialized_start=2402
-  _globals['_NODESWAPSTATUS']._serialized_end=2454
-  _globals['_CONTAINERIMAGE']._serialized_start=2456
-  _globals['_CONTAINERIMAGE']._serialized_end=2506
-  _globals['_ATTACHEDVOLUME']._serialized_start=2508
-  _globals['_ATTACHEDVOLUME']._serialized_end=2558
-  _globals['_NODECONFIGSTATUS']._serialized_start=2561
-  _globals['_NODECONFIGSTATUS']._serialized_end=2756
-  _globals['_NODERUNTIMEHANDLER']._serialized_start=2758
-  _globals['_NODERUNTIMEHANDLER']._serialized_end=2855
-  _globals['_NODERUNTIMEHANDLERFEATURES']._serialized_start=2858
-  _globals['_NODERUNTIMEHANDLERFEATURES']._serialized_end=3000
-  _globals['_NODEFEATURES']._serialized_start=3002
-  _globals['_NODEFEATURES']._serialized_end=3084
+  _globals['_NODESPEC']._serialized_end=629
+  _globals['_NODESTATUS']._serialized_start=632
+  _globals['_NODESTATUS']._serialized_end=1524
+  _globals['_NODESTATUS_CAPACITYENTRY']._serialized_start=1371
+  _globals['_NODESTATUS_CAPACITYENTRY']._serialized_end=1445
+  _globals['_NODESTATUS_ALLOCATABLEENTRY']._serialized_start=1447
+  _globals['_NODESTATUS_ALLOCATABLEENTRY']._serialized_end=1524
+  _globals['_NODECONFIGSOURCE']._serialized_start=1526
+  _globals['_NODECONFIGSOURCE']._serialized_end=1607
+  _globals['_CONFIGMAPNODECONFIGSOURCE']._serialized_start=1609
+  _globals['_CONFIGMAPNODECONFIGSOURCE']._serialized_end=1733
+  _globals['_NODEPODPREEMPTIONPOLICY']._serialized_start=1735
+  _globals['_NODEPODPREEMPTIONPOLICY']._serialized_end=1801
+  _globals['_NODECONDITION']._serialized_start=1804
+  _globals['_NODECONDITION']._serialized_end=1983
+  _globals['_NODEADDRESS']._serialized_start=1985
+  _globals['_NODEADDRESS']._serialized_end=2029
+  _globals['_NODEDAEMONENDPOINTS']._serialized_start=2031
+  _globals['_NODEDAEMONENDPOINTS']._serialized_end=2110
+  _globals['_DAEMONENDPOINT']._serialized_start=2112
+  _globals['_DAEMONENDPOINT']._serialized_end=2142
+  _globals['_NODESYSTEMINFO']._serialized_start=2145
+  _globals['_NODESYSTEMINFO']._serialized_end=2433
+  _globals['_NODESWAPSTATUS']._serialized_start=2435
+  _globals['_NODESWAPSTATUS']._serialized_end=2487
+  _globals['_CONTAINERIMAGE']._serialized_start=2489
+  _globals['_CONTAINERIMAGE']._serialized_end=2539
+  _globals['_ATTACHEDVOLUME']._serialized_start=2541
+  _globals['_ATTACHEDVOLUME']._serialized_end=2591
+  _globals['_NODECONFIGSTATUS']._serialized_start=2594
+  _globals['_NODECONFIGSTATUS']._serialized_end=2789
+  _globals['_NODERUNTIMEHANDLER']._serialized_start=2791
+  _globals['_NODERUNTIMEHANDLER']._serialized_end=2888
+  _globals['_NODERUNTIMEHANDLERFEATURES']._serialized_start=2891
+  _globals['_NODERUNTIMEHANDLERFEATURES']._serialized_end=3033
+  _globals['_NODEFEATURES']._serialized_start=3035
+  _globals['_NODEFEATURES']._serialized_end=3117
 # @@protoc_insertion_point(module_scope)

@@ -22,21 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpinnace/core/v1/reference.proto\x12\x0fpinnace.core.v1\"\x8d\x01\n\x0fObjectReference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x12\n\napiVersion\x18\x05 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x06 \x01(\t\x12\x11\n\tfieldPath\x18\x07 \x01(\t\"$\n\x14LocalObjectReference\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x19TypedLocalObjectReference\x12\x15\n\x08\x61piGroup\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\tB\x0b\n\t_apiGroup\"|\n\x14TypedObjectReference\x12\x15\n\x08\x61piGroup\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\tnamespace\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x0b\n\t_apiGroupB\x0c\n\n_namespaceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpinnace/core/v1/reference.proto\x12\x0fpinnace.core.v1\x1a\x1dpinnace/meta/v1/options.proto\"\x95\x01\n\x0fObjectReference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x12\n\napiVersion\x18\x05 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x06 \x01(\t\x12\x11\n\tfieldPath\x18\x07 \x01(\t:\x06\xd2\xf3\x18\x02\x08\x01\",\n\x14LocalObjectReference\x12\x0c\n\x04name\x18\x01 \x01(\t:\x06\xd2\xf3\x18\x02\x08\x01\"c\n\x19TypedLocalObjectReference\x12\x15\n\x08\x61piGroup\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t:\x06\xd2\xf3\x18\x02\x08\x01\x42\x0b\n\t_apiGroup\"|\n\x14TypedObjectReference\x12\x15\n\x08\x61piGroup\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\tnamespace\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x0b\n\t_apiGroupB\x0c\n\n_namespaceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.core.v1.reference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OBJECTREFERENCE']._serialized_start=53
-  _globals['_OBJECTREFERENCE']._serialized_end=194
-  _globals['_LOCALOBJECTREFERENCE']._serialized_start=196
-  _globals['_LOCALOBJECTREFERENCE']._serialized_end=232
-  _globals['_TYPEDLOCALOBJECTREFERENCE']._serialized_start=234
-  _globals['_TYPEDLOCALOBJECTREFERENCE']._serialized_end=325
-  _globals['_TYPEDOBJECTREFERENCE']._serialized_start=327
-  _globals['_TYPEDOBJECTREFERENCE']._serialized_end=451
+  _globals['_OBJECTREFERENCE']._loaded_options = None
+  _globals['_OBJECTREFERENCE']._serialized_options = b'\322\363\030\002\010\001'
+  _globals['_LOCALOBJECTREFERENCE']._loaded_options = None
+  _globals['_LOCALOBJECTREFERENCE']._serialized_options = b'\322\363\030\002\010\001'
+  _globals['_TYPEDLOCALOBJECTREFERENCE']._loaded_options = None
+  _globals['_TYPEDLOCALOBJECTREFERENCE']._serialized_options = b'\322\363\030\002\010\001'
+  _globals['_OBJECTREFERENCE']._serialized_start=84
+  _globals['_OBJECTREFERENCE']._serialized_end=233
+  _globals['_LOCALOBJECTREFERENCE']._serialized_start=235
+  _globals['_LOCALOBJECTREFERENCE']._serialized_end=279
+  _globals['_TYPEDLOCALOBJECTREFERENCE']._serialized_start=281
+  _globals['_TYPEDLOCALOBJECTREFERENCE']._serialized_end=380
+  _globals['_TYPEDOBJECTREFERENCE']._serialized_start=382
+  _globals['_TYPEDOBJECTREFERENCE']._serialized_end=506
 # @@protoc_insertion_point(module_scope)

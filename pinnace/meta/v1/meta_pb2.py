@@ -26,7 +26,7 @@ from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apinnace/meta/v1/meta.proto\x12\x0fpinnace.meta.v1\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xb7\x05\n\nObjectMeta\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cgenerateName\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08selfLink\x18\x04 \x01(\t\x12\x0b\n\x03uid\x18\x05 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x06 \x01(\t\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x30\n\x11\x63reationTimestamp\x18\x08 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x30\n\x11\x64\x65letionTimestamp\x18\t \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\'\n\x1a\x64\x65letionGracePeriodSeconds\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x37\n\x06labels\x18\x0b \x03(\x0b\x32\'.pinnace.meta.v1.ObjectMeta.LabelsEntry\x12\x41\n\x0b\x61nnotations\x18\x0c \x03(\x0b\x32,.pinnace.meta.v1.ObjectMeta.AnnotationsEntry\x12\x43\n\x0fownerReferences\x18\r \x03(\x0b\x32\x1f.pinnace.meta.v1.OwnerReferenceB\t\xca\xf3\x18\x05\"\x03uid\x12\x1a\n\nfinalizers\x18\x0e \x03(\tB\x06\xca\xf3\x18\x02(\x01\x12:\n\rmanagedFields\x18\x11 \x03(\x0b\x32#.pinnace.meta.v1.ManagedFieldsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x1d\n\x1b_deletionGracePeriodSeconds\"\xcd\x01\n\x0eOwnerReference\x12\x1a\n\napiVersion\x18\x05 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x14\n\x04kind\x18\x01 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x14\n\x04name\x18\x03 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x13\n\x03uid\x18\x04 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x17\n\ncontroller\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x1f\n\x12\x62lockOwnerDeletion\x18\x07 \x01(\x08H\x01\x88\x01\x01\x42\r\n\x0b_controllerB\x15\n\x13_blockOwnerDeletion\"\xc7\x01\n\x12ManagedFieldsEntry\x12\x0f\n\x07manager\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x12\n\napiVersion\x18\x03 \x01(\t\x12#\n\x04time\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x12\n\nfieldsType\x18\x06 \x01(\t\x12+\n\x08\x66ieldsV1\x18\x07 \x01(\x0b\x32\x19.pinnace.meta.v1.FieldsV1\x12\x13\n\x0bsubresource\x18\x08 \x01(\t\"\x17\n\x08\x46ieldsV1\x12\x0b\n\x03Raw\x18\x01 \x01(\x0c\"\xce\x01\n\rLabelSelector\x12\x44\n\x0bmatchLabels\x18\x01 \x03(\x0b\x32/.pinnace.meta.v1.LabelSelector.MatchLabelsEntry\x12\x43\n\x10matchExpressions\x18\x02 \x03(\x0b\x32).pinnace.meta.v1.LabelSelectorRequirement\x1a\x32\n\x10MatchLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x18LabelSelectorRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xa5\x01\n\x06Status\x12+\n\x08metadata\x18\x01 \x01(\x0b\x32\x19.pinnace.meta.v1.ListMeta\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x07\x64\x65tails\x18\x05 \x01(\x0b\x32\x1e.pinnace.meta.v1.StatusDetails\x12\x0c\n\x04\x63ode\x18\x06 \x01(\x05\"\x90\x01\n\rStatusDetails\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x06 \x01(\t\x12,\n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x1c.pinnace.meta.v1.StatusCause\x12\x19\n\x11retryAfterSeconds\x18\x05 \x01(\x05\"=\n\x0bStatusCause\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\"\x7f\n\x08ListMeta\x12\x10\n\x08selfLink\x18\x01 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x02 \x01(\t\x12\x10\n\x08\x63ontinue\x18\x03 \x01(\t\x12\x1f\n\x12remainingItemCount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x15\n\x13_remainingItemCountb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apinnace/meta/v1/meta.proto\x12\x0fpinnace.meta.v1\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xca\x05\n\nObjectMeta\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cgenerateName\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08selfLink\x18\x04 \x01(\t\x12\x0b\n\x03uid\x18\x05 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x06 \x01(\t\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x30\n\x11\x63reationTimestamp\x18\x08 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x30\n\x11\x64\x65letionTimestamp\x18\t \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\'\n\x1a\x64\x65letionGracePeriodSeconds\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x37\n\x06labels\x18\x0b \x03(\x0b\x32\'.pinnace.meta.v1.ObjectMeta.LabelsEntry\x12\x41\n\x0b\x61nnotations\x18\x0c \x03(\x0b\x32,.pinnace.meta.v1.ObjectMeta.AnnotationsEntry\x12O\n\x0fownerReferences\x18\r \x03(\x0b\x32\x1f.pinnace.meta.v1.OwnerReferenceB\x15\xca\xf3\x18\x11\"\x03uidr\x05mergez\x03uid\x12!\n\nfinalizers\x18\x0e \x03(\tB\r\xca\xf3\x18\t(\x01r\x05merge\x12:\n\rmanagedFields\x18\x11 \x03(\x0b\x32#.pinnace.meta.v1.ManagedFieldsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x1d\n\x1b_deletionGracePeriodSeconds\"\xd5\x01\n\x0eOwnerReference\x12\x1a\n\napiVersion\x18\x05 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x14\n\x04kind\x18\x01 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x14\n\x04name\x18\x03 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x13\n\x03uid\x18\x04 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\x17\n\ncontroller\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x1f\n\x12\x62lockOwnerDeletion\x18\x07 \x01(\x08H\x01\x88\x01\x01:\x06\xd2\xf3\x18\x02\x08\x01\x42\r\n\x0b_controllerB\x15\n\x13_blockOwnerDeletion\"\xc7\x01\n\x12ManagedFieldsEntry\x12\x0f\n\x07manager\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x12\n\napiVersion\x18\x03 \x01(\t\x12#\n\x04time\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x12\n\nfieldsType\x18\x06 \x01(\t\x12+\n\x08\x66ieldsV1\x18\x07 \x01(\x0b\x32\x19.pinnace.meta.v1.FieldsV1\x12\x13\n\x0bsubresource\x18\x08 \x01(\t\"\x17\n\x08\x46ieldsV1\x12\x0b\n\x03Raw\x18\x01 \x01(\x0c\"\xd6\x01\n\rLabelSelector\x12\x44\n\x0bmatchLabels\x18\x01 \x03(\x0b\x32/.pinnace.meta.v1.LabelSelector.MatchLabelsEntry\x12\x43\n\x10matchExpressions\x18\x02 \x03(\x0b\x32).pinnace.meta.v1.LabelSelectorRequirement\x1a\x32\n\x10MatchLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:\x06\xd2\xf3\x18\x02\x08\x01\"I\n\x18LabelSelectorRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xa5\x01\n\x06Status\x12+\n\x08metadata\x18\x01 \x01(\x0b\x32\x19.pinnace.meta.v1.ListMeta\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x07\x64\x65tails\x18\x05 \x01(\x0b\x32\x1e.pinnace.meta.v1.StatusDetails\x12\x0c\n\x04\x63ode\x18\x06 \x01(\x05\"\x90\x01\n\rStatusDetails\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x06 \x01(\t\x12,\n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x1c.pinnace.meta.v1.StatusCause\x12\x19\n\x11retryAfterSeconds\x18\x05 \x01(\x05\"=\n\x0bStatusCause\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\"\x7f\n\x08ListMeta\x12\x10\n\x08selfLink\x18\x01 \x01(\t\x12\x17\n\x0fresourceVersion\x18\x02 \x01(\t\x12\x10\n\x08\x63ontinue\x18\x03 \x01(\t\x12\x1f\n\x12remainingItemCount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x15\n\x13_remainingItemCount\"F\n\x15PartialObjectMetadata\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMetab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECTMETA_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_OBJECTMETA_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_OBJECTMETA'].fields_by_name['ownerReferences']._loaded_options = None
-  _globals['_OBJECTMETA'].fields_by_name['ownerReferences']._serialized_options = b'\312\363\030\005\"\003uid'
+  _globals['_OBJECTMETA'].fields_by_name['ownerReferences']._serialized_options = b'\312\363\030\021\"\003uidr\005mergez\003uid'
   _globals['_OBJECTMETA'].fields_by_name['finalizers']._loaded_options = None
-  _globals['_OBJECTMETA'].fields_by_name['finalizers']._serialized_options = b'\312\363\030\002(\001'
+  _globals['_OBJECTMETA'].fields_by_name['finalizers']._serialized_options = b'\312\363\030\t(\001r\005merge'
   _globals['_OWNERREFERENCE'].fields_by_name['apiVersion']._loaded_options = None
   _globals['_OWNERREFERENCE'].fields_by_name['apiVersion']._serialized_options = b'\312\363\030\002\010\001'
   _globals['_OWNERREFERENCE'].fields_by_name['kind']._loaded_options = None
@@ -49,32 +49,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OWNERREFERENCE'].fields_by_name['name']._serialized_options = b'\312\363\030\002\010\001'
   _globals['_OWNERREFERENCE'].fields_by_name['uid']._loaded_options = None
   _globals['_OWNERREFERENCE'].fields_by_name['uid']._serialized_options = b'\312\363\030\002\010\001'
+  _globals['_OWNERREFERENCE']._loaded_options = None
+  _globals['_OWNERREFERENCE']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_LABELSELECTOR_MATCHLABELSENTRY']._loaded_options = None
   _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_options = b'8\001'
+  _globals['_LABELSELECTOR']._loaded_options = None
+  _globals['_LABELSELECTOR']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_OBJECTMETA']._serialized_start=110
-  _globals['_OBJECTMETA']._serialized_end=805
-  _globals['_OBJECTMETA_LABELSENTRY']._serialized_start=677
-  _globals['_OBJECTMETA_LABELSENTRY']._serialized_end=722
-  _globals['_OBJECTMETA_ANNOTATIONSENTRY']._serialized_start=724
-  _globals['_OBJECTMETA_ANNOTATIONSENTRY']._serialized_end=774
-  _globals['_OWNERREFERENCE']._serialized_start=808
-  _globals['_OWNERREFERENCE']._serialized_end=1013
-  _globals['_MANAGEDFIELDSENTRY']._serialized_start=1016
-  _globals['_MANAGEDFIELDSENTRY']._serialized_end=1215
-  _globals['_FIELDSV1']._serialized_start=1217
-  _globals['_FIELDSV1']._serialized_end=1240
-  _globals['_LABELSELECTOR']._serialized_start=1243
-  _globals['_LABELSELECTOR']._serialized_end=1449
-  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_start=1399
-  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_end=1449
-  _globals['_LABELSELECTORREQUIREMENT']._serialized_start=1451
-  _globals['_LABELSELECTORREQUIREMENT']._serialized_end=1524
-  _globals['_STATUS']._serialized_start=1527
-  _globals['_STATUS']._serialized_end=1692
-  _globals['_STATUSDETAILS']._serialized_start=1695
-  _globals['_STATUSDETAILS']._serialized_end=1839
-  _globals['_STATUSCAUSE']._serialized_start=1841
-  _globals['_STATUSCAUSE']._serialized_end=1902
-  _globals['_LISTMETA']._serialized_start=1904
-  _globals['_LISTMETA']._serialized_end=2031
+  _globals['_OBJECTMETA']._serialized_end=824
+  _globals['_OBJECTMETA_LABELSENTRY']._serialized_start=696
+  _globals['_OBJECTMETA_LABELSENTRY']._serialized_end=741
+  _globals['_OBJECTMETA_ANNOTATIONSENTRY']._serialized_start=743
+  _globals['_OBJECTMETA_ANNOTATIONSENTRY']._serialized_end=793
+  _globals['_OWNERREFERENCE']._serialized_start=827
+  _globals['_OWNERREFERENCE']._serialized_end=1040
+  _globals['_MANAGEDFIELDSENTRY']._serialized_start=1043
+  _globals['_MANAGEDFIELDSENTRY']._serialized_end=1242
+  _globals['_FIELDSV1']._serialized_start=1244
+  _globals['_FIELDSV1']._serialized_end=1267
+  _globals['_LABELSELECTOR']._serialized_start=1270
+  _globals['_LABELSELECTOR']._serialized_end=1484
+  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_start=1426
+  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_end=1476
+  _globals['_LABELSELECTORREQUIREMENT']._serialized_start=1486
+  _globals['_LABELSELECTORREQUIREMENT']._serialized_end=1559
+  _globals['_STATUS']._serialized_start=1562
+  _globals['_STATUS']._serialized_end=1727
+  _globals['_STATUSDETAILS']._serialized_start=1730
+  _globals['_STATUSDETAILS']._serialized_end=1874
+  _globals['_STATUSCAUSE']._serialized_start=1876
+  _globals['_STATUSCAUSE']._serialized_end=1937
+  _globals['_LISTMETA']._serialized_start=1939
+  _globals['_LISTMETA']._serialized_end=2066
+  _globals['_PARTIALOBJECTMETADATA']._serialized_start=2068
+  _globals['_PARTIALOBJECTMETADATA']._serialized_end=2138
 # @@protoc_insertion_point(module_scope)

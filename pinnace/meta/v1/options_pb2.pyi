@@ -8,9 +8,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 RULES_FIELD_NUMBER: _ClassVar[int]
 rules: _descriptor.FieldDescriptor
+TYPE_RULES_FIELD_NUMBER: _ClassVar[int]
+type_rules: _descriptor.FieldDescriptor
 
 class FieldRules(_message.Message):
-    __slots__ = ("required", "default", "immutable", "listMapKeys", "set", "atomic", "enum", "inline", "unsupported", "minimum", "maximum", "format")
+    __slots__ = ("required", "default", "immutable", "listMapKeys", "set", "atomic", "enum", "inline", "unsupported", "minimum", "maximum", "format", "forbidden", "patchStrategy", "patchMergeKey")
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     IMMUTABLE_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +25,9 @@ class FieldRules(_message.Message):
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
     MAXIMUM_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    FORBIDDEN_FIELD_NUMBER: _ClassVar[int]
+    PATCHSTRATEGY_FIELD_NUMBER: _ClassVar[int]
+    PATCHMERGEKEY_FIELD_NUMBER: _ClassVar[int]
     required: bool
     default: str
     immutable: bool
@@ -35,4 +40,13 @@ class FieldRules(_message.Message):
     minimum: int
     maximum: int
     format: str
-    def __init__(self, required: _Optional[bool] = ..., default: _Optional[str] = ..., immutable: _Optional[bool] = ..., listMapKeys: _Optional[_Iterable[str]] = ..., set: _Optional[bool] = ..., atomic: _Optional[bool] = ..., enum: _Optional[_Iterable[str]] = ..., inline: _Optional[bool] = ..., unsupported: _Optional[bool] = ..., minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., format: _Optional[str] = ...) -> None: ...
+    forbidden: str
+    patchStrategy: _containers.RepeatedScalarFieldContainer[str]
+    patchMergeKey: str
+    def __init__(self, required: _Optional[bool] = ..., default: _Optional[str] = ..., immutable: _Optional[bool] = ..., listMapKeys: _Optional[_Iterable[str]] = ..., set: _Optional[bool] = ..., atomic: _Optional[bool] = ..., enum: _Optional[_Iterable[str]] = ..., inline: _Optional[bool] = ..., unsupported: _Optional[bool] = ..., minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., format: _Optional[str] = ..., forbidden: _Optional[str] = ..., patchStrategy: _Optional[_Iterable[str]] = ..., patchMergeKey: _Optional[str] = ...) -> None: ...
+
+class TypeRules(_message.Message):
+    __slots__ = ("atomic",)
+    ATOMIC_FIELD_NUMBER: _ClassVar[int]
+    atomic: bool
+    def __init__(self, atomic: _Optional[bool] = ...) -> None: ...

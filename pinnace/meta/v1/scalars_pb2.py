@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpinnace/meta/v1/scalars.proto\x12\x0fpinnace.meta.v1\"&\n\x04Time\x12\x0f\n\x07seconds\x18\x01 \x01(\x03\x12\r\n\x05nanos\x18\x02 \x01(\x05\"+\n\tMicroTime\x12\x0f\n\x07seconds\x18\x01 \x01(\x03\x12\r\n\x05nanos\x18\x02 \x01(\x05\"\x1a\n\x08Quantity\x12\x0e\n\x06string\x18\x01 \x01(\t\";\n\x0bIntOrString\x12\x0c\n\x04type\x18\x01 \x01(\x03\x12\x0e\n\x06intVal\x18\x02 \x01(\x05\x12\x0e\n\x06strVal\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpinnace/meta/v1/scalars.proto\x12\x0fpinnace.meta.v1\"&\n\x04Time\x12\x0f\n\x07seconds\x18\x01 \x01(\x03\x12\r\n\x05nanos\x18\x02 \x01(\x05\"+\n\tMicroTime\x12\x0f\n\x07seconds\x18\x01 \x01(\x03\x12\r\n\x05nanos\x18\x02 \x01(\x05\"\x1c\n\x08\x44uration\x12\x10\n\x08\x64uration\x18\x01 \x01(\x03\"\x1a\n\x08Quantity\x12\x0e\n\x06string\x18\x01 \x01(\t\";\n\x0bIntOrString\x12\x0c\n\x04type\x18\x01 \x01(\x03\x12\x0e\n\x06intVal\x18\x02 \x01(\x05\x12\x0e\n\x06strVal\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIME']._serialized_end=88
   _globals['_MICROTIME']._serialized_start=90
   _globals['_MICROTIME']._serialized_end=133
-  _globals['_QUANTITY']._serialized_start=135
-  _globals['_QUANTITY']._serialized_end=161
-  _globals['_INTORSTRING']._serialized_start=163
-  _globals['_INTORSTRING']._serialized_end=222
+  _globals['_DURATION']._serialized_start=135
+  _globals['_DURATION']._serialized_end=163
+  _globals['_QUANTITY']._serialized_start=165
+  _globals['_QUANTITY']._serialized_end=191
+  _globals['_INTORSTRING']._serialized_start=193
+  _globals['_INTORSTRING']._serialized_end=252
 # @@protoc_insertion_point(module_scope)

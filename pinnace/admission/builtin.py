@@ -1,0 +1,40 @@
+"""The rules of each built-in kind. A kind that is not listed has no rules beyond its field options."""
+
+from __future__ import annotations
+
+from pinnace import kinds
+from pinnace.admission import (
+    config,
+    events,
+    leases,
+    limitranges,
+    namespaces,
+    nodes,
+    pods,
+    podtemplates,
+    priorityclasses,
+    rbac,
+    resourcequotas,
+    runtimeclasses,
+)  # fmt: skip
+from pinnace.admission.kindrules import KindRules
+from pinnace.kinds import Kind
+
+RULES: dict[Kind, KindRules] = {
+    kinds.CLUSTER_ROLE: rbac.CLUSTER_ROLE_RULES,
+    kinds.CLUSTER_ROLE_BINDING: rbac.CLUSTER_ROLE_BINDING_RULES,
+    kinds.CONFIG_MAP: config.CONFIG_MAP_RULES,
+    kinds.EVENT: events.RULES,
+    kinds.LEASE: leases.RULES,
+    kinds.LIMIT_RANGE: limitranges.RULES,
+    kinds.NAMESPACE: namespaces.RULES,
+    kinds.NODE: nodes.RULES,
+    kinds.POD: pods.RULES,
+    kinds.POD_TEMPLATE: podtemplates.RULES,
+    kinds.PRIORITY_CLASS: priorityclasses.RULES,
+    kinds.RESOURCE_QUOTA: resourcequotas.RULES,
+    kinds.ROLE: rbac.ROLE_RULES,
+    kinds.ROLE_BINDING: rbac.ROLE_BINDING_RULES,
+    kinds.RUNTIME_CLASS: runtimeclasses.RULES,
+    kinds.SECRET: config.SECRET_RULES,
+}

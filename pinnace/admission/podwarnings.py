@@ -1,0 +1,80 @@
+"""Pods that are accepted and probably do not mean what their manifest says.
+
+Source: warnings.go of Kubernetes' pkg/api/pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pinnace.admission import podparts, resources
+from pinnace.fielderrors import shown
+from pinnace.remembered import Remembered
+
+_BYTES = ("ephemeral-storage", "memory")
+# As `podspec.containers` gives them.
+Containers = list[tuple[str, Any]]
+# Labels of nodes by the version of Kubernetes that deprecated them, and what replaced them.
+_DEPRECATED_LABELS = {
+    "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),
+    "beta.kubernetes.io/os": ("v1.14", "kubernetes.io/os"),
+    "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
+    "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
+    "beta.kubernetes.io/instance-type": ("v1.17", "node.kubernetes.io/instance-type"),
+}
+
+
+def warnings(pod: Any, old: Any | None = None) -> list[str]:
+    """What to tell the client of a new pod, or of one whose spec changed."""
+    if old is not None and old.spec == pod.spec:
+        return []
+    return [*_of_spec(pod.spec)]
+
+
+@Remembered
+def _of_spec(spec: Any) -> tuple[str, ...]:
+    containers = [(item.path, item.message) for item in podparts.read(spec).containers]
+    return (*_labels(spec), *_names(spec, containers), *_ports(containers), *_fractions(containers))
+
+
+def _labels(spec: Any) -> Iterator[str]:
+    for key in sorted(spec.nodeSelector):
+        if key in _DEPRECATED_LABELS:
+            version, instead = _DEPRECATED_LABELS[key]
+            yield f'spec.nodeSelector[{key}]: deprecated since {version}; use "{instead}" instead'
+
+
+def _names(spec: Any, containers: Containers) -> Iterator[str]:
+    for index, item in enumerate(spec.imagePullSecrets):
+        if not item.name:
+            yield f'spec.imagePullSecrets[{index}].name: invalid empty name ""'
+    for path, container in containers:
+        seen: set[str] = set()
+        for index, variable in enumerate(container.env):
+            if variable.name in seen:
+                hidden = f"hides previous definition of {shown(variable.name)}, which may be dropped when using apply"
+                yield f"{path}.env[{index}]: {hidden}"
+            seen.add(variable.name)
+
+
+def _ports(containers: Containers) -> Iterator[str]:
+    seen: dict[tuple[Any, ...], str] = {}
+    for path, container in containers:
+        for index, port in enumerate(container.ports):
+            here = f"{path}.ports[{index}]"
+            first = seen.setdefault((port.containerPort, port.protocol, port.hostIP, port.hostPort), here)
+            if first != here:
+                yield f"{here}: duplicate port definition with {first}"
+
+
+def _fractions(containers: Containers) -> Iterator[str]:
+    for path, container in containers:
+        if not container.HasField("resources"):
+            continue
+        for field, amounts in (("limits", container.resources.limits), ("requests", container.resources.requests)):
+            for name in _BYTES:
+                found = resources.amount(amounts[name].string) if name in amounts else None
+                if found is not None and found.denominator != 1:
+                    text = f"fractional byte value {shown(amounts[name].string)} is invalid, must be an integer"
+                    yield f"{path}.resources.{field}[{name}]: {text}"

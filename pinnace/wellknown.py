@@ -1,0 +1,48 @@
+"""Names that Kubernetes and Pinnace reserve: labels, annotations, taints, finalizers, namespaces. Constants only.
+
+Source: "Well-Known Labels, Annotations and Taints" in Kubernetes' reference.
+"""
+
+from __future__ import annotations
+
+# Namespaces.
+DEFAULT_NAMESPACE = "default"
+SYSTEM_NAMESPACE = "kube-system"
+PUBLIC_NAMESPACE = "kube-public"
+# One Lease for each node, under the node's name.
+NODE_LEASE_NAMESPACE = "kube-node-lease"
+SYSTEM_NAMESPACES = (DEFAULT_NAMESPACE, SYSTEM_NAMESPACE, PUBLIC_NAMESPACE, NODE_LEASE_NAMESPACE)
+
+# The Lease in SYSTEM_NAMESPACE whose holder is the leading control plane.
+LEADER_LEASE = "pinnace-controlplane"
+
+# Labels.
+LABEL_HOSTNAME = "kubernetes.io/hostname"
+LABEL_OS = "kubernetes.io/os"
+LABEL_ARCH = "kubernetes.io/arch"
+LABEL_ZONE = "topology.kubernetes.io/zone"
+LABEL_REGION = "topology.kubernetes.io/region"
+LABEL_METADATA_NAME = "kubernetes.io/metadata.name"
+
+# Annotations.
+ANNOTATION_VTEP_MAC = "pinnace.dev/vtep-mac"
+
+# Taints.
+TAINT_NOT_READY = "node.kubernetes.io/not-ready"
+TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"
+# The taint of a node by the status of its condition Ready.
+TAINT_BY_READINESS = {"False": TAINT_NOT_READY, "Unknown": TAINT_UNREACHABLE}
+TAINT_UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+TAINT_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+# The taint that keeps new pods away while a node has a condition (Kubernetes' TaintNodesByCondition).
+TAINT_BY_CONDITION = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+}
+
+# Finalizers.
+FINALIZER_FOREGROUND = "foregroundDeletion"
+FINALIZER_ORPHAN = "orphan"
+# In a namespace's spec, until its content is deleted.
+FINALIZER_KUBERNETES = "kubernetes"
