@@ -3,185 +3,227 @@
 etcd's compares see a key's present revision but not deletions inside a range. So every transaction also puts a *tick*
 for each table it writes, a key outside the watched prefix, and a transaction that listed a table compares that tick.
 Two things are therefore coarser than elsewhere: a listing of one namespace conflicts with writes to another, and with the
-deletion of an absent key that the transaction did not read.
+deletion of an absent key that the transaction did not read. The newest tick also tells which revision the state has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, cast
 
 import grpc
-from etcd3aio import Etcd3Client
-from etcd3aio._protobuf import Compare
-from etcd3aio.errors import EtcdError
-from etcd3aio.kv import KVService, prefix_range_end
 
-from controlplane.store.backend import Batch, Change, Compacted, Item, Snapshot, Txn, Write
-from pinnace.errors import Unavailable
+from controlplane.store import envelope
+from controlplane.store import etcd_messages_pb2 as pb
+from controlplane.store.backend import Batch, Committed, Compacted, Item, Limits, Result, Snapshot, Txn, Write
+from controlplane.store.broadcaster import narrow, resumed
+from controlplane.store.envelope import Envelope
+from controlplane.store.etcdbatch import REGISTRY, TICKS, batches
+from controlplane.store.etcdclient import EtcdClient
+from controlplane.store.etcdtxn import encoded, places, waves
+from pinnace.errors import ApiError, TooLarge, Unavailable
 
 # No etcd call takes longer on a healthy cluster; an election takes about one second.
 TIMEOUT = 5.0
-PAGE = 1000
-# etcd refuses transactions of more than 128 operations (--max-txn-ops).
-MAX_OPS = 120
-# A call whose deadline passes raises either the one or the other.
-_FAILURES = (EtcdError, grpc.aio.AioRpcError, TimeoutError)
-_TICKS = "/ticks"
+# Keys in one page of a listing, and bytes that it should not exceed by much.
+PAGE, PAGE_SIZE = 1000, 4 << 20
 _TABLE = re.compile(r"/registry/(?:[^/]*\.[^/]*/)?[^/]+/")
 
 
 class EtcdBackend:
     exclusive = False
+    # etcd refuses transactions of more than 128 operations (--max-txn-ops), ticks included, and requests of more than
+    # 1.5 MiB (--max-request-bytes), of which keys, compares and ticks need some.
+    limits = Limits(operations=100, size=1400 << 10, group=1, commits=64)
 
     def __init__(
         self,
         endpoints: Sequence[str],
         *,
         root: str = "/pinnace",
-        tls: Mapping[str, bytes] | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self._root = root
-        self._timeout = timeout
-        self._client = Etcd3Client(list(endpoints), **cast(Any, tls or {}))
-        # A page of items or of history may be any size; gRPC's default of 4 MiB would make it unreadable for ever.
-        self._client._manager.grpc_options.append(("grpc.max_receive_message_length", -1))
-        self._closed = False
+        self._client = EtcdClient(endpoints, timeout=timeout, credentials=credentials)
 
-    async def _kv(self) -> KVService:
-        if self._client.kv is None:
-            await self._client.connect()
-        assert self._client.kv is not None
-        return self._client.kv
+    # Reading
 
     async def load(self, prefix: str) -> Snapshot:
-        kv = await self._kv()
-        key, end, revision = self._root + prefix, prefix_range_end(self._root + prefix), 0
-        items: list[Item] = []
+        key, end = self._range(prefix)
+        items, revision, limit = list[Item](), 0, PAGE
+        while True:
+            request = pb.RangeRequest(key=key, range_end=end, revision=revision, limit=limit)
+            page = await self._read(request)
+            revision = revision or page.header.revision
+            items += [self._item(pair) for pair in page.kvs]
+            if not page.more:
+                return Snapshot(tuple(items), envelope.last(revision))
+            key = page.kvs[-1].key + b"\0"
+            limit = max(1, min(PAGE, limit * PAGE_SIZE // max(1, page.ByteSize())))
+
+    def _item(self, pair: pb.KeyValue) -> Item:
+        key = self._strip(pair.key)
+        found = Envelope.read(key, pair.value)
+        return Item(key, found.value, envelope.first(pair.mod_revision) + found.place)
+
+    async def current(self) -> int:
+        key, end = self._range(TICKS)
+        newest = pb.RangeRequest(key=key, range_end=end, limit=1, keys_only=True)
+        newest.sort_order, newest.sort_target = pb.RangeRequest.DESCEND, pb.RangeRequest.MOD
+        page = await self._read(newest)
+        return envelope.first(page.kvs[0].mod_revision) if page.kvs else 0
+
+    async def _read(self, request: pb.RangeRequest) -> pb.RangeResponse:
         try:
-            while True:
-                page = await kv.get(key, end, revision=revision, limit=PAGE, timeout=self._timeout)
-                revision = revision or page.header.revision
-                items += [Item(self._strip(kv_.key), kv_.value, kv_.mod_revision) for kv_ in page.kvs]
-                if not page.more:
-                    return Snapshot(tuple(items), revision)
-                key = page.kvs[-1].key.decode() + "\0"
-        except _FAILURES as error:
-            raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
+            return await self._client.call("KV/Range", request, pb.RangeResponse, reads=True)
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"etcd: {error.details()}") from error
 
     def _strip(self, key: bytes) -> str:
         return key.decode()[len(self._root) :]
 
-    async def commit(self, txns: Sequence[Txn]) -> list[int | None]:
-        return [await self._commit(txn) for txn in txns]
+    def _range(self, prefix: str) -> tuple[bytes, bytes]:
+        key = (self._root + prefix).encode()
+        return key, _end(key)
 
-    async def _commit(self, txn: Txn) -> int | None:
-        kv = await self._kv()
+    # Writing
+
+    async def commit(self, txns: Sequence[Txn]) -> list[Result]:
+        results: list[Result] = []
+        # Those of one wave do not touch each other, so their order does not matter.
+        for wave in waves(txns):
+            results += await asyncio.gather(*(self._commit(txn) for txn in wave))
+        return results
+
+    async def _commit(self, txn: Txn) -> Result:
+        refusal = self.limits.refusal(txn)
+        if refusal is not None:
+            return refusal
+        request = self._request(txn)
+        try:
+            response = await self._client.call("KV/Txn", request, pb.TxnResponse, reads=False)
+        except ApiError as error:
+            return error
+        except grpc.aio.AioRpcError as error:
+            return Unavailable(f"etcd: {error.details()}")
+        if not response.succeeded:
+            return None
+        at = envelope.first(response.header.revision)
+        revisions = tuple(at + place if place is not None else 0 for place in places(txn.writes, response.responses))
+        return Committed(revisions, envelope.last(response.header.revision))
+
+    def _request(self, txn: Txn) -> pb.TxnRequest:
         compares = [self._compare(key, revision) for key, revision in txn.reads.items()]
-        compares += [self._unticked(prefix, revision) for prefix, revision in txn.ranges.items()]
+        compares += [self._unticked(prefix, revision) for prefix, revision in self._ranges(txn).items()]
         # Deleting what was read as absent writes nothing, so it must not tick either.
         writes = [write for write in txn.writes if write.value is not None or txn.reads.get(write.key) != 0]
-        operations = [self._operation(write) for write in writes]
-        operations += [KVService.txn_op_put(self._tick(table), b"") for table in sorted(_tables(writes))]
-        if len(operations) > MAX_OPS:
-            raise Unavailable(f"a transaction of {len(operations)} writes is more than etcd takes ({MAX_OPS})")
-        try:
-            # One attempt: a repeated transaction would conflict with its own first try.
-            response = await kv.txn(compares, operations, timeout=self._timeout, max_attempts=1)
-        except _FAILURES as error:
-            raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
-        return int(response.header.revision) if response.succeeded else None
+        ticks = [pb.PutRequest(key=self._tick(table)) for table in sorted(_tables(writes))]
+        operations = [*encoded(self._root, txn.writes), *(pb.RequestOp(request_put=tick) for tick in ticks)]
+        return pb.TxnRequest(compare=compares, success=operations)
 
-    def _compare(self, key: str, revision: int) -> Compare:
-        full = (self._root + key).encode()
-        return Compare(result=Compare.EQUAL, target=Compare.MOD, key=full, mod_revision=revision)
+    def _ranges(self, txn: Txn) -> Mapping[str, int]:
+        """One range over everything in place of more than the limits leave room for: coarser, and never wrong."""
+        if len(txn.reads) + len(txn.ranges) <= self.limits.operations:
+            return txn.ranges
+        return {REGISTRY: min(txn.ranges.values())}
 
-    def _tick(self, table: str) -> str:
-        return f"{self._root}{_TICKS}{table}"
+    def _compare(self, key: str, revision: int) -> pb.Compare:
+        full, at = (self._root + key).encode(), envelope.mod_revision(revision)
+        return pb.Compare(result=pb.Compare.EQUAL, target=pb.Compare.MOD, key=full, mod_revision=at)
 
-    def _unticked(self, prefix: str, revision: int) -> Compare:
+    def _tick(self, table: str) -> bytes:
+        return f"{self._root}{TICKS}{table}".encode()
+
+    def _unticked(self, prefix: str, revision: int) -> pb.Compare:
         """True while no table under `prefix`, or no table that holds it, was written after `revision`."""
         match = _TABLE.match(prefix)
-        key = self._tick(match.group() if match else prefix)
-        compare = Compare(result=Compare.LESS, target=Compare.MOD, key=key.encode(), mod_revision=revision + 1)
-        compare.range_end = prefix_range_end(key)
+        key, at = self._tick(match.group() if match else prefix), envelope.mod_revision(revision)
+        compare = pb.Compare(result=pb.Compare.LESS, target=pb.Compare.MOD, key=key, mod_revision=at + 1)
+        compare.range_end = _end(key)
         return compare
 
-    def _operation(self, write: Write) -> Any:
-        key = self._root + write.key
-        return KVService.txn_op_delete(key) if write.value is None else KVService.txn_op_put(key, write.value)
+    # Watching
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Batch]:
-        try:
-            while not self._closed:
-                async with aclosing(self._stream(prefix, after)) as batches:
-                    async for batch in batches:
-                        after = batch.revision
-                        yield batch
-        except _FAILURES as error:
-            if not self._closed:
-                raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
-        except asyncio.CancelledError:
-            # Closing the channel ends its calls this way too.
-            task = asyncio.current_task()
-            if not self._closed or (task is not None and task.cancelling()):
-                raise
+        progress = True
+        while progress and not self._client.closed:
+            progress = False
+            try:
+                async with aclosing(self._stream(after)) as stream:
+                    async for batch in stream:
+                        narrowed, progress = _narrowed(batch, prefix, after), True
+                        after = max(after, batch.revision)
+                        if narrowed is not None:
+                            yield narrowed
+            except Unavailable:
+                # A connection that broke is made again, after what was told; one that cannot be made is an error.
+                if not progress and not self._client.closed:
+                    raise
 
-    async def _stream(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
-        """Batches until the connection breaks. The client would resume after the revision of the last header, which is
-        the server's and may be ahead of the events that came; so its first message after that ends this."""
-        kv = await self._kv()
-        assert self._client.watch is not None
-        key, created = self._root + prefix, False
-        start = after + 1
-        stream = self._client.watch.watch(key, prefix_range_end(key), start_revision=start, progress_notify=True)
-        async with aclosing(cast("AsyncGenerator[Any, None]", stream)) as responses:
+    async def _stream(self, after: int) -> AsyncGenerator[Batch, None]:
+        """An empty batch once the watch exists, then batches that end above `after`, of everything under the root: places of
+        deletions count all of a transaction's."""
+        key, end = self._range("/")
+        start = envelope.mod_revision(after + 1)
+        create = pb.WatchCreateRequest(key=key, range_end=end, start_revision=max(start, 1))
+        async with aclosing(self._client.stream(pb.WatchRequest(create_request=create))) as responses:
             async for response in responses:
-                if response.compact_revision > start:
+                if response.compact_revision:
                     raise Compacted(f"revision {after} is compacted")
+                if response.canceled:
+                    raise Unavailable(f"etcd: the watch was cancelled: {response.cancel_reason}")
                 if response.created:
-                    if created:
-                        return
-                    created = True
-                    await self._demand(kv, key, after)
-                for batch in self._batches(response.events):
+                    await self._demand(key, start - 1)
+                    yield Batch(after, ())
+                for batch in batches(response.events, self._root):
                     yield batch
 
-    async def _demand(self, kv: KVService, key: str, revision: int) -> None:
-        """Raises Compacted when `revision` is. etcd lets a watch start at the compacted revision, whose deletions may be
-        gone (etcd-io/etcd#19179), but refuses to read below it."""
+    async def _demand(self, key: bytes, revision: int) -> None:
+        """Raises Compacted when etcd's `revision` is. etcd lets a watch start at the compacted revision, whose deletions may
+        be gone (etcd-io/etcd#19179), but refuses to read below it."""
+        if revision < 1:
+            return
         try:
-            await kv.get(key, revision=revision, keys_only=True, timeout=self._timeout)
+            request = pb.RangeRequest(key=key, revision=revision, keys_only=True)
+            await self._client.call("KV/Range", request, pb.RangeResponse, reads=True)
         except grpc.aio.AioRpcError as error:
-            if "compacted" not in str(error):
-                raise
-            raise Compacted(f"revision {revision} is compacted") from error
-
-    def _batches(self, events: Iterable[Any]) -> list[Batch]:
-        grouped: dict[int, list[Change]] = {}
-        for event in events:
-            value = event.kv.value if event.type == event.PUT else None
-            grouped.setdefault(event.kv.mod_revision, []).append(Change(self._strip(event.kv.key), value))
-        return [Batch(revision, tuple(changes)) for revision, changes in grouped.items()]
+            # A revision that is still to come is refused with the same code; nothing of it can be missing.
+            if "compacted" in str(error.details()):
+                raise Compacted(f"revision {revision} is compacted") from error
 
     async def compact(self, before: int) -> None:
-        kv = await self._kv()
+        # etcd forgets the deletions of the revision that it compacts at, too.
+        request = pb.CompactionRequest(revision=envelope.mod_revision(before) - 1)
+        if request.revision < 1:
+            return
         try:
-            # etcd forgets the deletions of the revision that it compacts at, too.
-            await kv.compact(before - 1, timeout=self._timeout, max_attempts=1)
-        except _FAILURES as error:
+            await self._client.call("KV/Compact", request, pb.CompactionResponse, reads=False)
+        except TooLarge as error:
+            raise Unavailable(error.message) from error
+        except grpc.aio.AioRpcError as error:
             # Another control plane compacted as far already.
-            if "compacted" not in str(error):
-                raise Unavailable(f"etcd: {error or 'no answer in time'}") from error
+            if "compacted" not in str(error.details()):
+                raise Unavailable(f"etcd: {error.details()}") from error
 
     async def close(self) -> None:
-        self._closed = True
         await self._client.close()
+
+
+def _narrowed(batch: Batch, prefix: str, after: int) -> Batch | None:
+    """What a watcher of `prefix` is told. One of everything also learns of transactions that changed nothing."""
+    if batch.revision <= after:
+        return None
+    rest = resumed(batch, after)
+    return narrow(rest, prefix) if rest.changes or prefix != REGISTRY else rest
 
 
 def _tables(writes: Sequence[Write]) -> set[str]:
     return {match.group() if (match := _TABLE.match(write.key)) else write.key for write in writes}
+
+
+def _end(key: bytes) -> bytes:
+    """The first key after all that start with `key`, which does not end with 0xff."""
+    return key[:-1] + bytes([key[-1] + 1])

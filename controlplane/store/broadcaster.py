@@ -11,7 +11,7 @@ from controlplane.store.backend import Batch, Compacted
 MAX_BEHIND = 10_000
 
 
-class Feed:
+class Broadcaster:
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Batch | None]] = set()
 
@@ -49,7 +49,7 @@ class Feed:
                 return
             if batch.revision <= after:
                 continue
-            narrowed = narrow(batch, prefix)
+            narrowed = narrow(resumed(batch, after), prefix)
             if narrowed is not None:
                 yield narrowed
 
@@ -60,3 +60,10 @@ def narrow(batch: Batch, prefix: str) -> Batch | None:
     if len(changes) == len(batch.changes):
         return batch
     return Batch(batch.revision, changes) if changes else None
+
+
+def resumed(batch: Batch, after: int) -> Batch:
+    """`batch` without the changes up to `after`, which a watcher may have from the middle of the transaction."""
+    if not batch.changes or batch.changes[0].revision > after:
+        return batch
+    return Batch(batch.revision, tuple(change for change in batch.changes if change.revision > after))

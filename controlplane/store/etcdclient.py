@@ -1,0 +1,224 @@
+"""Calls to an etcd cluster through one healthy member at a time.
+
+A probe asks the member in use for its status every second. One that does not answer (frozen, unreachable) or knows no
+leader (cut off from its peers) is left for another, and what was in progress on it ends at once. Calls of which it is known
+that nothing was done are tried again on another member; a write whose outcome is unknown is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from controlplane.store import etcd_messages_pb2 as pb
+from pinnace.errors import ApiError, TooLarge, Unavailable
+
+M = TypeVar("M", bound=Message)
+# Seconds. An election takes one to two; a healthy member answers a probe within milliseconds.
+PROBE_EVERY, PROBE_TIMEOUT = 1.0, 2.0
+# Between attempts while no member has a leader, in seconds.
+RETRY_AFTER = 0.1
+# etcd ends calls of a member that has no leader when they carry this.
+_METADATA = (("hasleader", "true"),)
+_OPTIONS = (
+    # A page of items or of history may be any size; gRPC's default of 4 MiB would make it unreadable for ever.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # etcd refuses pings more often than every 5 seconds (--grpc-keepalive-min-time).
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+# etcd has no codes of its own: these texts (api/v3rpc/rpctypes) say that nothing was done.
+_NOT_DONE = ("etcdserver: no leader", "failed to connect to all addresses", "etcdserver: too many requests")
+_TOO_LARGE = ("request is too large", "too many operations", "larger than max")
+
+
+class Member:
+    """One member's channel. `cause` says why it was left, once it was."""
+
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self.endpoint = endpoint
+        self.cause = ""
+        if credentials is None:
+            self.channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+        else:
+            self.channel = grpc.aio.secure_channel(endpoint, credentials, options=_OPTIONS)
+
+    async def call(self, method: str, request: Message, response: type[M], seconds: float) -> M:
+        """Raises grpc.aio.AioRpcError, Unavailable when the member was left meanwhile."""
+        # A literal type would need etcd's service stubs; the method names are checked by every test of the backend.
+        unary: Any = self.channel.unary_unary(
+            f"/etcdserverpb.{method}", request_serializer=_serialized, response_deserializer=response.FromString
+        )
+        try:
+            answer: M = await unary(request, timeout=seconds, metadata=_METADATA)
+            return answer
+        except asyncio.CancelledError:
+            self.reraise()
+            raise
+
+    def reraise(self) -> None:
+        """Closing a channel cancels its calls. Raises Unavailable unless the caller itself was cancelled."""
+        task = asyncio.current_task()
+        if self.cause and not (task is not None and task.cancelling()):
+            raise Unavailable(f"etcd {self.endpoint}: {self.cause}") from None
+
+    async def ailment(self, seconds: float) -> str:
+        """Why it should not be used; empty for a healthy member."""
+        try:
+            status = await self.call("Maintenance/Status", pb.StatusRequest(), pb.StatusResponse, seconds)
+        except grpc.aio.AioRpcError as error:
+            return _text(error)
+        except Unavailable as error:
+            return error.message
+        return "" if status.leader else "no leader"
+
+    async def leave(self, cause: str) -> None:
+        self.cause = self.cause or cause
+        await self.channel.close()
+
+
+class EtcdClient:
+    def __init__(self, endpoints: Sequence[str], *, timeout: float, credentials: grpc.ChannelCredentials | None) -> None:
+        """`timeout` bounds each call, in seconds."""
+        self._endpoints = list(endpoints)
+        self._credentials = credentials
+        self._timeout = timeout
+        self._member: Member | None = None
+        self._probing: asyncio.Future[None] | None = None
+        self._moving: asyncio.Future[None] | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def member(self) -> Member:
+        """The member in use. Raises Unavailable after `close`."""
+        if self._closed:
+            raise Unavailable("etcd: the client is closed")
+        if self._member is None:
+            self._member = Member(self._endpoints[0], self._credentials)
+            if len(self._endpoints) > 1:
+                self._probing = asyncio.ensure_future(self._probe())
+        return self._member
+
+    async def call(self, method: str, request: Message, response: type[M], *, reads: bool) -> M:
+        """`reads`: a call that may be repeated. Raises TooLarge, Unavailable; AioRpcError for etcd's other errors."""
+        cause = "no answer in time"
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    member = self.member()
+                    try:
+                        return await member.call(method, request, response, self._timeout)
+                    except grpc.aio.AioRpcError as error:
+                        cause = f"{member.endpoint}: {_text(error)}"
+                        if not (reads and _elsewhere(error)) and not _not_done(error):
+                            raise _translated(member, error) from error
+                    except Unavailable as error:
+                        if not reads or self._closed:
+                            raise
+                        cause = error.message
+                    await self._move(member, cause)
+                    await asyncio.sleep(RETRY_AFTER)
+        except TimeoutError:
+            raise Unavailable(f"etcd {cause}") from None
+
+    async def stream(self, request: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]:
+        """The responses of one watch. Raises Unavailable when its member fails."""
+        member = self.member()
+        watch: Any = member.channel.stream_stream(
+            "/etcdserverpb.Watch/Watch", request_serializer=_serialized, response_deserializer=pb.WatchResponse.FromString
+        )
+        call = watch(metadata=_METADATA)
+        try:
+            await call.write(request)
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _translated(member, error) from error
+        except asyncio.CancelledError:
+            member.reraise()
+            raise
+        finally:
+            call.cancel()
+        raise Unavailable(f"etcd {member.endpoint}: the watch ended")
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_EVERY)
+            member = self.member()
+            cause = await member.ailment(PROBE_TIMEOUT)
+            if cause:
+                await self._move(member, cause)
+
+    async def _move(self, member: Member, cause: str) -> None:
+        """Use another member than `member`, unless that was done already."""
+        if self._member is not member or len(self._endpoints) == 1:
+            return
+        if self._moving is None:
+            self._moving = asyncio.ensure_future(self._replace(member, cause))
+            self._moving.add_done_callback(self._moved)
+        await asyncio.shield(self._moving)
+
+    def _moved(self, done: asyncio.Future[None]) -> None:
+        self._moving = None
+        done.cancelled() or done.exception()
+
+    async def _replace(self, member: Member, cause: str) -> None:
+        at = self._endpoints.index(member.endpoint)
+        others = [Member(name, self._credentials) for name in self._endpoints[at + 1 :] + self._endpoints[:at]]
+        ailments = await asyncio.gather(*(other.ailment(PROBE_TIMEOUT) for other in others))
+        healthy = [other for other, ailment in zip(others, ailments, strict=True) if not ailment]
+        # Without a healthy one it stays: the next probe tries again.
+        left = [other for other in others if other not in healthy[:1]]
+        if healthy and not self._closed:
+            self._member = healthy[0]
+            left.append(member)
+        for each in left:
+            await each.leave(cause)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._probing is not None:
+            self._probing.cancel()
+        if self._moving is not None:
+            await asyncio.wait([self._moving])
+        if self._member is not None:
+            await self._member.leave("closed")
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _text(error: grpc.aio.AioRpcError) -> str:
+    code: Any = error.code()
+    return str(error.details() or code.name)
+
+
+def _elsewhere(error: grpc.aio.AioRpcError) -> bool:
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def _not_done(error: grpc.aio.AioRpcError) -> bool:
+    return error.code() == grpc.StatusCode.UNAVAILABLE and any(text in _text(error) for text in _NOT_DONE)
+
+
+def _translated(member: Member, error: grpc.aio.AioRpcError) -> ApiError | grpc.aio.AioRpcError:
+    text = _text(error)
+    if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED) and any(
+        large in text for large in _TOO_LARGE
+    ):
+        return TooLarge(f"etcd: {text}")
+    if error.code() == grpc.StatusCode.OUT_OF_RANGE:
+        return error
+    return Unavailable(f"etcd {member.endpoint}: {text}")
