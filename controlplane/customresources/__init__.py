@@ -1,0 +1,1 @@
+"""Custom resources: schemas of CustomResourceDefinitions, and what they do to the JSON of an object."""

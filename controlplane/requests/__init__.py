@@ -1,0 +1,1 @@
+"""What requests mean: verbs over a transaction, field ownership, patches. Nothing here knows a wire protocol."""

@@ -1,0 +1,257 @@
+"""The verbs of the API as plain functions over a transaction: what Create, Update, Apply and Delete mean.
+
+Nothing here awaits or reads a clock. One `Call` says who asks, when, and how ids are made. What is special about a kind
+stands in its resource (`controlplane.resources`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from controlplane.requests import deletion, ownership, serverfields, statusfields
+from controlplane.requests.admission import admit
+from controlplane.requests.deletion import FOREGROUND, ORPHAN, DeleteOptions, settle
+from controlplane.resources.plugin import Caller
+from controlplane.resources.registry import Registry
+from controlplane.resources.resource import Resource
+from controlplane.store import Tx
+from pinnace import codec
+from pinnace.admission import explain
+from pinnace.clock import Ids
+from pinnace.equality import same
+from pinnace.errors import AlreadyExists, BadRequest, NotFound
+from pinnace.kinds import Kind
+from pinnace.messages import clone
+
+__all__ = ["FOREGROUND", "ORPHAN", "Call", "apply", "apply_status", "create", "delete", "find", "settle", "update"]
+
+T = TypeVar("T")
+# Tries to find a free generated name; 27^5 suffixes make a second try rare.
+NAME_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`now` in seconds since the epoch; `manager` owns the fields that the call writes.
+
+    `caller` is the user that admission plugins see, None for the control plane itself.
+    An apply takes the fields that it states from the `superseded` managers, which are other commands of the same client.
+    Verbs put what the client should know of accepted objects into `warnings`, each text once, in its order."""
+
+    now: float
+    ids: Ids
+    manager: str = "unknown"
+    superseded: frozenset[str] = frozenset()
+    warnings: dict[str, None] = field(default_factory=dict, compare=False)
+    caller: Caller | None = None
+
+
+def create(tx: Tx, kind: Kind[T], message: T, call: Call, *, applied: dict[str, Any] | None = None) -> T:
+    """Store a new object, made from the manifest `applied` if by apply.
+
+    Raises Invalid, AlreadyExists, NotFound (its namespace), Forbidden."""
+    resource = Registry.of(tx).writable(kind)
+    meta = message.metadata  # type: ignore[attr-defined]
+    if meta.resourceVersion:
+        raise BadRequest("resourceVersion should not be set on objects to be created")
+    if meta.generateName and not meta.name:
+        meta.name = _free_name(tx, kind, meta, call.ids)
+    serverfields.reset(resource, message)
+    # Admission may record the object under its identity, as a quota does.
+    meta.uid = call.ids.uid()
+    meta.creationTimestamp.seconds = int(call.now)
+    if resource.has_spec:
+        meta.generation = 1
+    admit(tx, resource, message, now=call.now, caller=call.caller)
+    if applied is None:
+        ownership.record_update(kind, None, message, manager=call.manager, now=call.now)
+    else:
+        ownership.first_apply(kind, message, applied, manager=call.manager, now=call.now)
+    tx.create(kind, message)
+    _warn(resource, message, None, call)
+    return message
+
+
+def _warn(resource: Resource, new: Any, old: Any | None, call: Call) -> None:
+    call.warnings.update(dict.fromkeys(resource.strategy.warnings(new, old)))
+
+
+def _free_name(tx: Tx, kind: Kind, meta: Any, ids: Ids) -> str:
+    for _ in range(NAME_TRIES):
+        name: str = meta.generateName[:58] + ids.suffix()
+        if tx.get(kind, meta.namespace, name) is None:
+            return name
+    raise AlreadyExists.of(kind.resource, meta.generateName)
+
+
+def update(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
+    """Replace spec and metadata. Raises NotFound, Conflict, Invalid, Forbidden."""
+    resource = Registry.of(tx).writable(kind)
+    new: Any = message
+    old: Any = tx.require(kind, new.metadata.namespace, new.metadata.name)
+    serverfields.check_preconditions(resource, old, new)
+    serverfields.keep(old, new)
+    if resource.has_status:
+        new.status.CopyFrom(old.status)
+    return cast("T", _replace(tx, resource, old, new, call))
+
+
+def _replace(tx: Tx, resource: Resource, old: Any, new: Any, call: Call, *, subresource: str = "") -> Any:
+    admit(tx, resource, new, old=old, now=call.now, caller=call.caller)
+    _warn(resource, new, old, call)
+    # The caller's entries do not count; who changes nothing owns nothing.
+    del new.metadata.managedFields[:]
+    new.metadata.managedFields.extend(old.metadata.managedFields)
+    if same(new, old):
+        new = old
+    else:
+        ownership.record_update(resource.kind, old, new, manager=call.manager, now=call.now, subresource=subresource)
+    return _store(tx, resource, old, new)
+
+
+def update_status(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
+    """Replace the status alone. Raises NotFound, Conflict, Invalid, BadRequest for a kind without one."""
+    return update_subresource(tx, kind, "status", message, call)
+
+
+def update_subresource(tx: Tx, kind: Kind[T], name: str, message: T, call: Call) -> T:
+    """Replace one part of an object. Raises NotFound, Conflict, Invalid, BadRequest for a kind without this subresource."""
+    resource = Registry.of(tx).writable(kind)
+    part = resource.subresource(name)
+    if part is None:
+        raise BadRequest(f"{kind.kind} has no {name}")
+    request: Any = message
+    old: Any = tx.require(kind, request.metadata.namespace, request.metadata.name)
+    serverfields.check_preconditions(resource, old, request)
+    changed = clone(old)
+    part.replace(changed, request)
+    if same(changed, old) and not _is_outdated(tx, kind, old):
+        return cast("T", old)
+    if part.is_desired_state:
+        return cast("T", _replace(tx, resource, old, changed, call, subresource=name))
+    part.validate(kind, resource.rules, changed, old)
+    part.check(tx, changed)
+    if name == ownership.STATUS:
+        statusfields.record(kind, old, changed, manager=call.manager, now=call.now)
+    settle(tx, kind, changed)
+    return cast("T", changed)
+
+
+def apply_status(tx: Tx, kind: Kind[T], manifest: dict[str, Any], call: Call, *, force: bool = False) -> tuple[str, T]:
+    """Server-side apply of the status alone, whose fields a manager owns apart from what it applies of the rest; returns
+    `configured` or `unchanged` and the object. Raises as apply, NotFound, and BadRequest for a kind without a status."""
+    resource = Registry.of(tx).writable(kind)
+    part = resource.subresource(ownership.STATUS)
+    if part is None:
+        raise BadRequest(f"{kind.kind} has no {ownership.STATUS}")
+    old: Any = tx.require(kind, *_named(kind, manifest))
+    serverfields.check_preconditions(resource, old, _opinion(resource, manifest, whole=False))
+    merged = ownership.apply(
+        kind, old, manifest, manager=call.manager, force=force, now=call.now, superseded=call.superseded,
+        subresource=ownership.STATUS,
+    )  # fmt: skip
+    changed = clone(old)
+    part.replace(changed, merged)
+    unchanged = same(changed, old)
+    if not unchanged:
+        part.validate(kind, resource.rules, changed, old)
+        part.check(tx, changed)
+    del changed.metadata.managedFields[:]
+    changed.metadata.managedFields.extend(merged.metadata.managedFields)
+    if changed == old and not _is_outdated(tx, kind, old):
+        return "unchanged", cast("T", old)
+    settle(tx, kind, changed)
+    return ("unchanged" if unchanged else "configured"), cast("T", changed)
+
+
+def apply(tx: Tx, kind: Kind[T], manifest: dict[str, Any], call: Call, *, force: bool = False) -> tuple[str, T]:
+    """Server-side apply; returns `created`, `configured` or `unchanged` and the object.
+
+    Raises Conflict where another manager owns a field, or for a resourceVersion or uid that is not the object's; Invalid, and
+    what create raises."""
+    resource = Registry.of(tx).writable(kind)
+    old: Any = tx.get(kind, *_named(kind, manifest))
+    opinion = _opinion(resource, manifest, whole=old is None)
+    if old is None:
+        # As kubectl, which makes an object anew from what it printed of a deleted one.
+        opinion.metadata.resourceVersion = ""
+        return "created", create(tx, kind, opinion, call, applied=manifest)
+    serverfields.check_preconditions(resource, old, opinion)
+    merged = ownership.apply(kind, old, manifest, manager=call.manager, force=force, now=call.now, superseded=call.superseded)
+    serverfields.keep(old, merged)
+    before = _content(old)
+    # What is as it was stored has passed admission.
+    if _content(merged) != before:
+        admit(tx, resource, merged, old=old, now=call.now, caller=call.caller)
+    _warn(resource, merged, old, call)
+    if merged == old and not _is_outdated(tx, kind, old):
+        return "unchanged", old
+    unchanged = _content(merged) == before
+    stored = _store(tx, resource, old, merged)
+    return ("unchanged" if unchanged else "configured"), stored
+
+
+def _named(kind: Kind, manifest: dict[str, Any]) -> tuple[str, str]:
+    """Namespace and name of an applied object. Raises Invalid."""
+    meta = manifest.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else None
+    if not isinstance(name, str) or not name:
+        raise codec.FieldError("Required value: apply needs a name", "metadata.name").invalid(kind.kind)
+    return (str(meta.get("namespace") or "") if kind.namespaced and isinstance(meta, dict) else ""), name
+
+
+def _opinion(resource: Resource, manifest: dict[str, Any], *, whole: bool) -> Any:
+    """An applied object as a message; `whole`: it is to be created. Raises Invalid."""
+    cls: Any = resource.kind.cls
+    try:
+        return codec.decode(cls, manifest)
+    except codec.FieldError as error:
+        raise explain(resource.kind, error, whole=whole, own=resource.rules) from None
+
+
+def _content(message: Any) -> Any:
+    """The object without its bookkeeping of owners."""
+    copy = clone(message)
+    copy.metadata.ClearField("managedFields")
+    return copy
+
+
+def _is_outdated(tx: Tx, kind: Kind, old: Any) -> bool:
+    """Whether an object that does not change is to be written, as it was stored under another schema."""
+    return tx.is_outdated(kind, old.metadata.namespace, old.metadata.name)
+
+
+def _store(tx: Tx, resource: Resource, old: Any, message: Any) -> Any:
+    if same(message, old) and not _is_outdated(tx, resource.kind, old):
+        return old
+    if resource.has_spec and resource.strategy.wants_more(message, old):
+        message.metadata.generation = old.metadata.generation + 1
+    settle(tx, resource.kind, message)
+    return message
+
+
+def delete(
+    tx: Tx,
+    kind: Kind[T],
+    namespace: str,
+    name: str,
+    call: Call,
+    *,
+    grace: int | None = None,
+    uid: str = "",
+    version: str = "",
+    propagation: str = "",
+) -> tuple[T, bool]:
+    """`deletion.delete` with its options one by one."""
+    return deletion.delete(tx, kind, namespace, name, DeleteOptions(grace, uid, version, propagation), now=call.now)
+
+
+def find(tx: Tx, kind: Kind[T], namespace: str, name: str) -> T:
+    """Raises NotFound, and BadRequest for an empty name."""
+    if not name:
+        raise BadRequest("resource name may not be empty")
+    found = tx.get(kind, namespace, name)
+    if found is None:
+        raise NotFound.of(kind.resource, name)
+    return found

@@ -1,0 +1,55 @@
+"""The resources of the API: one file for each kind, and the registry that a control plane serves.
+
+Only this module lists the built-in kinds. Generic code takes a `Registry` and names no kind.
+"""
+
+from typing import TYPE_CHECKING, assert_type
+
+from controlplane.resources.configmap import CONFIG_MAP
+from controlplane.resources.custom import Terminating
+from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION
+from controlplane.resources.event import EVENT
+from controlplane.resources.lease import LEASE
+from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
+from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
+from controlplane.resources.node import NODE
+from controlplane.resources.pod import POD
+from controlplane.resources.podtemplate import POD_TEMPLATE
+from controlplane.resources.priorityclass import PRIORITY_CLASS, Priority
+from controlplane.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from controlplane.resources.registry import Registry
+from controlplane.resources.resource import Resource, Strategy, Subresource
+from controlplane.resources.resourcemetrics import MEASURED
+from controlplane.resources.resourcequota import RESOURCE_QUOTA, ResourceQuotaPlugin
+from controlplane.resources.reviews import REVIEWS
+from controlplane.resources.runtimeclass import RUNTIME_CLASS, RuntimeClassPlugin
+from controlplane.resources.secret import SECRET
+from controlplane.resources.serviceaccount import SERVICE_ACCOUNT, ServiceAccountPlugin
+from controlplane.store import Tx
+from pinnace import kinds
+from pinnace.core.v1.pod_pb2 import Pod
+from pinnace.scheduling.v1.priorityclass_pb2 import PriorityClass
+
+__all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
+
+
+def built_in() -> Registry:
+    """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
+    resources: tuple[Resource, ...] = (
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE,
+        POD, POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+    )  # fmt: skip
+    plugins = (
+        NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),
+        ResourceQuotaPlugin(),
+    )  # fmt: skip
+    return Registry(resources, plugins, (*REVIEWS, *(item.resource for item in MEASURED)))
+
+
+if TYPE_CHECKING:
+
+    def _reads_are_typed(tx: Tx) -> None:
+        """For mypy alone: what a transaction reads has the type of its kind."""
+        assert_type(tx.get(kinds.POD, "default", "web"), Pod | None)
+        assert_type(tx.list(kinds.PRIORITY_CLASS), list[PriorityClass])
+        assert_type(Registry.of(tx).resource(kinds.POD), Resource[Pod])

@@ -1,0 +1,58 @@
+"""Nodes. Their agents report the status; users cordon and taint."""
+
+from __future__ import annotations
+
+from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
+from controlplane.resources.resource import Resource
+from pinnace import humantime, kinds
+from pinnace.admission import nodes
+from pinnace.core.v1.node_pb2 import Node
+
+_ROLE_PREFIX, _ROLE = "node-role.kubernetes.io/", "kubernetes.io/role"
+_COLUMNS = (
+    NAME,
+    Column("Status", description="Whether the node is ready, and whether it takes new pods."),
+    Column("Roles", description="Roles of the node, by its labels."),
+    AGE,
+    Column("Version", description="Version of the node's agent."),
+    wide("Internal-IP", "First address of the type InternalIP."),
+    wide("External-IP", "First address of the type ExternalIP."),
+    wide("OS-Image", "Name of the operating system."),
+    wide("Kernel-Version", "Version of the kernel."),
+    wide("Container-Runtime", "Name and version of the runtime."),
+)
+
+
+def _cells(item: Node, now: float) -> tuple[Cell, ...]:
+    info, unknown = item.status.nodeInfo, humantime.UNKNOWN
+    return (
+        item.metadata.name, _status(item), _roles(item), age(item, now), info.kubeletVersion,
+        _address(item, "InternalIP"), _address(item, "ExternalIP"),
+        info.osImage or unknown, info.kernelVersion or unknown, info.containerRuntimeVersion or unknown,
+    )  # fmt: skip
+
+
+def _status(item: Node) -> str:
+    ready = next((found.status for found in reversed(item.status.conditions) if found.type == "Ready"), None)
+    words = ["Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"]
+    if item.spec.unschedulable:
+        words.append("SchedulingDisabled")
+    return ",".join(words)
+
+
+def _roles(item: Node) -> str:
+    labels = item.metadata.labels
+    roles = {key.removeprefix(_ROLE_PREFIX) for key in labels if key.startswith(_ROLE_PREFIX)}
+    return ",".join(sorted({*roles, labels.get(_ROLE, "")} - {""})) or NONE
+
+
+def _address(item: Node, type_: str) -> str:
+    return next((found.address for found in item.status.addresses if found.type == type_), NONE)
+
+
+NODE = Resource(
+    kinds.NODE,
+    rules=nodes.RULES,
+    selectable={"spec.unschedulable": lambda item: "true" if item.spec.unschedulable else "false"},
+    columns=Columns(_COLUMNS, _cells),
+)
