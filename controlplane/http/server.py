@@ -1,0 +1,218 @@
+"""HTTP/1.1 on one TLS connection: requests one after the other, each with limits on its size and its time.
+
+The application sees whole requests and returns responses. It is asked twice: who the client is, once the head is there, which
+decides how large a body may be; then for the response. `listener` decides which connections there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+import h11
+
+from controlplane.http import heads
+from controlplane.http.heads import MAX_HEAD
+from controlplane.http.listener import Connection
+from controlplane.http.messages import Chunks, Request, Response, Upgrade, UpgradedConnection
+from pinnace.errors import ApiError, BadRequest, Timeout, TooLarge, TooManyRequests
+
+# Bytes of a body, of strangers and of clients (Kubernetes' limit).
+STRANGERS_BODY, MAX_BODY = 16 << 10, 3 << 20
+MAX_PARAMETERS = 1000
+READ = 64 << 10
+# Seconds: between requests (longer than Go's clients keep idle connections), and for one piece of a response to leave.
+KEEP_ALIVE, PIECE = 120.0, 30.0
+# Chunks of a body, and bytes for each further one: a chunk costs as much as a small request.
+MAX_CHUNKS, CHUNK = 2000, 128
+
+
+class Application(Protocol):
+    async def identify(self, request: Request, certificate: bytes) -> Request:
+        """The request with its identity, before the body is read. `certificate`: DER, empty without one. Raises ApiError."""
+
+    async def respond(self, request: Request) -> Response | Upgrade:
+        """Raises nothing but cancellation."""
+
+    def refuse(self, error: ApiError) -> Response:
+        """The response to a request that is not read to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Serves connections of a `Listener`."""
+
+    application: Application
+
+    async def handle(self, connection: Connection) -> None:
+        """A `listener.Handler`."""
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        exchange = _Exchange(connection, http, self.application)
+        try:
+            while await exchange.run():
+                http.start_next_cycle()
+                connection.end(KEEP_ALIVE)
+                # Requests that are here already would all be answered before anything else runs.
+                await asyncio.sleep(0)
+        except (h11.RemoteProtocolError, asyncio.IncompleteReadError) as error:
+            await exchange.complain(error)
+
+
+class _Exchange:
+    """Requests and responses of one connection."""
+
+    def __init__(self, connection: Connection, http: h11.Connection, application: Application) -> None:
+        assert connection.writer is not None
+        self._connection = connection
+        self._writer = connection.writer
+        self._http = http
+        self._application = application
+        self._idle = False
+
+    async def run(self) -> bool:
+        """One request and its response; False at the end of the connection."""
+        try:
+            head = await self._next()
+            if not isinstance(head, h11.Request):
+                return False
+            request = await self._identify(_request(head, self._connection.peer))
+            request = replace(request, body=await self._body(request))
+            if not self._connection.begin():
+                raise TooManyRequests("too many requests are being served: try again")
+        except ApiError as error:
+            await self._send(self._application.refuse(error), close=True)
+            return False
+        return await self._answer(request)
+
+    async def _identify(self, request: Request) -> Request:
+        tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        request = await self._application.identify(request, tls.getpeercert(binary_form=True) or b"")
+        if request.identity is not None and not self._connection.admit(request.identity.user):
+            raise TooManyRequests(f'user "{request.identity.user}" has too many connections: try again')
+        return request
+
+    async def _answer(self, request: Request) -> bool:
+        answer = await self._application.respond(request)
+        if isinstance(answer, Response):
+            # A stranger's connection is for one request, so that it can be closed to make room at any other time.
+            await self._send(answer, close=not self._connection.user, head_only=request.method == "HEAD")
+            return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        self._connection.expect(None)
+        leftover, _ = self._http.trailing_data
+        await answer.serve(request, UpgradedConnection(self._connection.reader, self._writer, leftover))
+        return False
+
+    async def _next(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        while (event := self._event()) is h11.NEED_DATA:
+            data = await self._connection.reader.read(READ)
+            if self._idle and data:
+                self._idle = False
+                self._connection.expect(self._connection.limits.request)
+            self._http.receive_data(data)
+        return event
+
+    def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        if self._http.their_state is not h11.IDLE:
+            return self._http.next_event()
+        before, _ = self._http.trailing_data
+        event = self._http.next_event()
+        if isinstance(event, h11.Request):
+            heads.check(before[: len(before) - len(self._http.trailing_data[0])], event)
+        return event
+
+    async def _body(self, request: Request) -> bytes:
+        """Raises TooLarge, Timeout, and RemoteProtocolError for one that ends early."""
+        seconds = self._connection.grace()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._whole_body(request)
+        except TimeoutError:
+            raise Timeout("the body of the request did not arrive in time") from None
+
+    async def _whole_body(self, request: Request) -> bytes:
+        most = STRANGERS_BODY if request.identity is None else MAX_BODY
+        length = request.header("content-length", "0")
+        if len(length) > 12 or int(length) > most:
+            raise TooLarge(f"the body is larger than {most} bytes")
+        if self._http.they_are_waiting_for_100_continue:
+            self._writer.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        pieces, size, chunks = list[bytes](), 0, 0
+        while True:
+            event = await self._next()
+            if isinstance(event, h11.Data):
+                pieces.append(bytes(event.data))
+                size += len(event.data)
+                if size > most:
+                    raise TooLarge(f"the body is larger than {most} bytes")
+                chunks += event.chunk_start
+                if chunks > MAX_CHUNKS + size // CHUNK:
+                    raise BadRequest(f"the body has more than {MAX_CHUNKS} chunks of less than {CHUNK} bytes")
+            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+                return b"".join(pieces)
+            else:
+                raise h11.RemoteProtocolError("the request ended early")
+
+    async def _send(self, response: Response, *, close: bool = False, head_only: bool = False) -> None:
+        body = response.body
+        headers = [("content-type", response.content_type), *response.headers]
+        if isinstance(body, bytes):
+            headers.append(("content-length", str(len(body))))
+        if close:
+            headers.append(("connection", "close"))
+        head = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
+        if isinstance(body, bytes):
+            content = b"" if head_only else self._http.send(h11.Data(data=body)) or b""
+            await self._write(head + content + (self._http.send(h11.EndOfMessage()) or b""))
+        elif head_only:
+            await body.aclose()
+            await self._write(head + (self._http.send(h11.EndOfMessage()) or b""))
+        else:
+            await self._stream(head, body, response.patience or PIECE)
+        self._idle = True
+
+    async def _stream(self, head: bytes, chunks: Chunks, patience: float) -> None:
+        """A body in chunks, until its end or the client's."""
+        await self._write(head)
+        self._connection.end_with_peer(wanted=True)
+        async with aclosing(chunks) as pieces:
+            async for piece in pieces:
+                await self._write(self._http.send(h11.Data(data=piece)) or b"", patience)
+        self._connection.end_with_peer(wanted=False)
+        await self._write(self._http.send(h11.EndOfMessage()) or b"")
+
+    async def _write(self, data: bytes, patience: float = PIECE) -> None:
+        """Raises TimeoutError, out of the connection's deadline, when the peer does not read."""
+        self._writer.write(data)
+        if not self._connection.user:
+            await self._writer.drain()
+            return
+        self._connection.expect(patience)
+        await self._writer.drain()
+        self._connection.expect(None)
+
+    async def complain(self, error: Exception) -> None:
+        """Answer what is no HTTP, if a response can still be sent."""
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._send(self._application.refuse(heads.explain(error)), close=True)
+
+
+def _request(head: h11.Request, peer: str) -> Request:
+    headers: dict[str, list[str]] = {}
+    for name, value in head.headers:
+        headers.setdefault(name.decode("ascii"), []).append(value.decode("latin-1"))
+    path, _, text = head.target.decode("ascii", "replace").partition("?")
+    query: dict[str, list[str]] = {}
+    for key, item in _parameters(text):
+        query.setdefault(key, []).append(item)
+    return Request(head.method.decode("ascii"), path, query=query, headers=headers, peer=peer)
+
+
+def _parameters(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise BadRequest(f"the URL has more than {MAX_PARAMETERS} query parameters") from None

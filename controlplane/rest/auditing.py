@@ -1,0 +1,62 @@
+"""The audit log around the HTTPS port: a record of each request once it is answered, also when it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.access.auditlog import Log
+from controlplane.access.auditpolicy import Record
+from controlplane.access.identity import ANONYMOUS
+from controlplane.http.messages import Request, Response, Upgrade
+from controlplane.http.server import Application
+from controlplane.rest import options, paths
+from controlplane.rest.paths import Target
+from pinnace.clock import Clock, Ids
+from pinnace.errors import ApiError
+
+_NONE = Target("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An Application, and the log of what is asked of it."""
+
+    site: Application
+    log: Log
+    clock: Clock
+    ids: Ids
+
+    async def identify(self, request: Request, certificate: bytes) -> Request:
+        """Raises what the site raises."""
+        received = self.clock.now()
+        try:
+            return await self.site.identify(request, certificate)
+        except ApiError as error:
+            self._put(request, received, error.http, b"")
+            raise
+
+    async def respond(self, request: Request) -> Response | Upgrade:
+        received = self.clock.now()
+        answer = await self.site.respond(request)
+        if isinstance(answer, Response):
+            self._put(request, received, answer.status, answer.body if isinstance(answer.body, bytes) else b"")
+        else:
+            self._put(request, received, 101, b"")
+        return answer
+
+    def refuse(self, error: ApiError) -> Response:
+        return self.site.refuse(error)
+
+    def _put(self, request: Request, received: float, code: int, response: bytes) -> None:
+        target, user = paths.parse(request.path) or _NONE, request.identity or ANONYMOUS
+        verb = target.verb(request.method, watch=options.flag(request, "watch")) if target.resource else ""
+        query = "&".join(f"{name}={value}" for name, values in request.query.items() for value in values)
+        self.log.put(
+            Record(
+                id=self.ids.uid(), uri=f"{request.path}?{query}" if query else request.path,
+                verb=verb or request.method.lower()[:20], user=user.user, groups=user.groups, source=request.peer,
+                agent=request.header("user-agent"), received=received, answered=self.clock.now(), code=code,
+                group=target.group, version=target.version, resource=target.resource, subresource=target.subresource,
+                namespace=target.namespace, name=target.name, request=request.body, response=response,
+            )
+        )  # fmt: skip

@@ -1,0 +1,233 @@
+"""Objects and collections: each verb of the REST API as a call of the request pipeline.
+
+Source: "API verbs" and "Resource operations" of the Kubernetes API concepts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from controlplane.http.messages import Request, Response
+from controlplane.requests import actions, decoding, deletion, subresources, unknownfields, verbs
+from controlplane.requests.deletion import DeleteOptions
+from controlplane.requests.execution import Executor
+from controlplane.requests.patch import PatchType, patched
+from controlplane.requests.selection import Selection
+from controlplane.resources.registry import Registry
+from controlplane.resources.resource import Action, Resource
+from controlplane.rest import bodies, lists, negotiation, options, status, watches
+from controlplane.rest.bodies import FieldValidation
+from controlplane.rest.options import ListOptions
+from controlplane.rest.paths import Target
+from controlplane.rest.rendering import ListMeta, Renderer
+from controlplane.store import Store, StoredObject, Tx
+from pinnace import schematree
+from pinnace.clock import Clock, Ids
+from pinnace.errors import BadRequest, Invalid, MethodNotAllowed, NotFound
+from pinnace.kinds import Kind
+from pinnace.messages import clone
+
+APPLY_YAML, APPLY_CBOR = "apply-patch+yaml", "apply-patch+cbor"
+_PATCHES = {f"application/{item.value}": item for item in PatchType}
+# Bytes of all warnings of one response, and of one of them.
+MAX_WARNINGS, MAX_WARNING = 4096, 256
+
+
+class Objects:
+    def __init__(self, store: Store, clock: Clock, ids: Ids, executor: Executor) -> None:
+        self._store = store
+        self._registry = Registry.of(store)
+        self._execute = executor
+        self._clock = clock
+        self._ids = ids
+
+    async def respond(self, request: Request, target: Target, resource: Resource, verb: str) -> Response:
+        """Raises ApiError."""
+        action = resource.actions.get(target.subresource)
+        if action is not None and verb == "create":
+            return await self._act(request, target, resource, action)
+        if target.subresource and resource.subresource(target.subresource) is None:
+            raise NotFound("the server could not find the requested resource", kind=target.qualified, name=target.name)
+        renderer = Renderer.of(request, subresources.form(resource, target.subresource), self._clock.now())
+        handler = getattr(self, f"_{verb}", None)
+        allowed = ("get", "update", "patch") if target.subresource else (*resource.verbs, "patch", "update")
+        if handler is None or verb not in allowed:
+            raise MethodNotAllowed(
+                f"the server does not allow this method on the requested resource ({verb or request.method})"
+            )
+        response: Response = await handler(request, target, resource, renderer)
+        return response
+
+    def _call(self, request: Request) -> verbs.Call:
+        return verbs.Call(self._clock.now(), self._ids, options.manager(request), caller=request.identity)
+
+    # Reading
+
+    async def _get(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        if request.param("resourceVersion") != "0":
+            await self._store.sync()
+        find = functools.partial(
+            subresources.find, kind=resource.kind, namespace=target.namespace, name=target.name, part=target.subresource
+        )
+        found = self._store.view(find)
+        return _answer(renderer, found)
+
+    async def _list(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        wanted = ListOptions.of(request, watch=False)
+        return await lists.respond(self._store, _selection(resource, target, wanted), wanted, renderer)
+
+    async def _watch(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        wanted = ListOptions.of(request, watch=True)
+        return watches.respond(self._store, _selection(resource, target, wanted), wanted, renderer)
+
+    # Writing
+
+    async def _create(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        kind, call = resource.kind, self._call(request)
+        message = await self._message(request, target, resource, call)
+
+        def fn(tx: Tx) -> Any:
+            return verbs.create(tx, kind, clone(message), call)
+
+        made = await self._execute.create(kind, message.metadata.namespace, fn, dry_run=options.dry_run(request))
+        return _answer(renderer, made, 201, call.warnings)
+
+    async def _act(self, request: Request, target: Target, resource: Resource, action: Action[Any, Any]) -> Response:
+        call = self._call(request)
+        asked = await self._message(request, target, action.form, call)
+
+        def fn(tx: Tx) -> None:
+            actions.perform(tx, resource, action, target.namespace, target.name, asked, call)
+
+        await self._execute.run(fn, dry_run=options.dry_run(request) or actions.is_dry_run(asked))
+        return Response(bodies.dumps(status.success()), negotiation.JSON, 201)
+
+    async def _update(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        kind, call, part = resource.kind, self._call(request), target.subresource
+        message = await self._message(request, target, subresources.form(resource, part), call, status=bool(part))
+
+        def fn(tx: Tx) -> Any:
+            return subresources.update(tx, kind, clone(message), call, part)
+
+        updated = await self._execute.run(fn, dry_run=options.dry_run(request))
+        return _answer(renderer, subresources.view(resource, updated, part), 200, call.warnings)
+
+    async def _message(
+        self, request: Request, target: Target, resource: Resource, call: verbs.Call, *, status: bool = False
+    ) -> Any:
+        """The object in the body. Raises ApiError."""
+        body = await bodies.read(resource, target, request)
+        _warn(call, bodies.refuse_unknown(resource, body, FieldValidation.of(request)))
+        return decoding.from_value(resource, body.value, target.namespace, status=status)
+
+    async def _patch(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        media = (negotiation.parse(request.header("content-type")) or negotiation.Media("")).type
+        if media == f"application/{APPLY_YAML}":
+            return await self._apply(request, target, resource, renderer)
+        form = subresources.form(resource, target.subresource)
+        known = [name for name, item in _PATCHES.items() if item is not PatchType.STRATEGIC or form.kind.schema is None]
+        type_ = _PATCHES[negotiation.content_type(media, known=(*known, f"application/{APPLY_YAML}"))]
+        kind, call, part = resource.kind, self._call(request), target.subresource
+        validation = FieldValidation.of(request)
+
+        def fit(value: dict[str, Any]) -> dict[str, Any]:
+            cleaned, unknown = unknownfields.drop(schematree.of_kind(form.kind), value)
+            body = bodies.Body(cleaned, tuple(f'unknown field "{path}"' for path in unknown))
+            _warn(call, bodies.refuse_unknown(form, body, validation))
+            return body.value
+
+        def change(of: Kind, old: Any) -> Any:
+            return patched(of, old, type_, request.body, fit)
+
+        def fn(tx: Tx) -> Any:
+            return subresources.patch(tx, kind, target.namespace, target.name, change, call, part=part)
+
+        updated = await self._execute.run(fn, dry_run=options.dry_run(request))
+        return _answer(renderer, subresources.view(resource, updated, part), 200, call.warnings)
+
+    async def _apply(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        if not request.param("fieldManager"):
+            raise Invalid('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
+        if target.subresource not in ("", "status"):
+            raise BadRequest(f"apply on {target.qualified}/{target.subresource} is not supported: use a merge patch")
+        kind, call, status = resource.kind, self._call(request), bool(target.subresource)
+        body = await bodies.applied(resource, target, request)
+        _warn(call, bodies.refuse_unknown(resource, body, FieldValidation.of(request)))
+        manifest = decoding.cleaned(resource, body.value, target.namespace, status=status)
+        verb = functools.partial(verbs.apply_status if status else verbs.apply, force=options.flag(request, "force"))
+        fn = lambda tx: verb(tx, kind, manifest, call)  # noqa: E731
+        outcome, stored = await self._execute.create(kind, target.namespace, fn, dry_run=options.dry_run(request))
+        return _answer(renderer, stored, 201 if outcome == "created" else 200, call.warnings)
+
+    # Deleting
+
+    async def _delete(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        if target.subresource:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        kind, asked, now = resource.kind, options.deletion(request), self._clock.now()
+        fn = functools.partial(_delete_one, resource, target.namespace, target.name, asked.options, now)
+        message, gone = await self._execute.run(fn, dry_run=asked.dry_run)
+        if not gone:
+            return _answer(renderer, message, 202 if asked.accepted else 200)
+        if resource.returns_deleted or renderer.form.shape:
+            return _answer(renderer, message)
+        meta = message.metadata
+        done = status.success(name=meta.name, group=kind.group, resource=kind.plural, uid=meta.uid)
+        return Response(bodies.dumps(done), negotiation.JSON)
+
+    async def _deletecollection(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        wanted, asked, now = ListOptions.of(request, watch=False), options.deletion(request), self._clock.now()
+        page = await self._store.page(_selection(resource, target, wanted).query(wanted.limit, size=1 << 62))
+        delete = functools.partial(_delete_row, resource, asked.options, now)
+        if asked.dry_run:
+            for row in page.rows:
+                self._store.view(functools.partial(_swap, delete, row))
+        else:
+            results = await self._store.update_each(page.rows, delete)
+            failure = next((item for item in results if isinstance(item, Exception) and not isinstance(item, NotFound)), None)
+            if failure is not None:
+                raise failure
+        return Response(renderer.list(page.rows, ListMeta(page.revision)), renderer.form.content_type)
+
+
+def _swap(delete: Callable[[Tx, StoredObject], Any], row: StoredObject, tx: Tx) -> Any:
+    return delete(tx, row)
+
+
+def _delete_one(resource: Resource, namespace: str, name: str, wanted: DeleteOptions, now: float, tx: Tx) -> tuple[Any, bool]:
+    return deletion.delete(tx, resource.kind, namespace, name, wanted, now=now)
+
+
+def _delete_row(resource: Resource, wanted: DeleteOptions, now: float, tx: Tx, row: StoredObject) -> tuple[Any, bool]:
+    meta = row.message.metadata
+    return _delete_one(resource, meta.namespace, meta.name, wanted, now, tx)
+
+
+def _selection(resource: Resource, target: Target, wanted: ListOptions) -> Selection:
+    return Selection(
+        resource, namespace=target.namespace, name=target.name, labels=wanted.labels, fields=wanted.fields
+    )  # fmt: skip
+
+
+def _warn(call: verbs.Call, texts: Sequence[str]) -> None:
+    call.warnings.update(dict.fromkeys(texts))
+
+
+def _answer(renderer: Renderer, message: Any, code: int = 200, warnings: dict[str, None] | None = None) -> Response:
+    headers = tuple(("warning", text) for text in _headers(warnings or {}))
+    return Response(renderer.object(message), renderer.form.content_type, code, headers, compressible=True)
+
+
+def _headers(warnings: dict[str, None]) -> list[str]:
+    """RFC 9111's (and RFC 7234's) Warning header: code 299, no agent, quoted text."""
+    found, size = list[str](), 0
+    for text in warnings:
+        plain = "".join(char if char.isprintable() and char.isascii() else "?" for char in text)[:MAX_WARNING]
+        line = '299 - "' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        size += len(line)
+        if size > MAX_WARNINGS:
+            break
+        found.append(line)
+    return found

@@ -1,0 +1,1 @@
+"""OpenAPI documents of what is served, made from the schemas that validate and merge objects."""

@@ -1,0 +1,54 @@
+"""The HTTPS port put together: which parts answer on it, and who listens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.access.auditlog import Log
+from controlplane.access.authenticator import Authenticator
+from controlplane.access.certificates import Certificates
+from controlplane.access.control import AccessControl
+from controlplane.access.joining import Joining
+from controlplane.http.listener import Limits, Listener
+from controlplane.http.server import Application, Web
+from controlplane.requests.execution import Executor
+from controlplane.resources.registry import Registry
+from controlplane.rest import pages
+from controlplane.rest.auditing import Audited
+from controlplane.rest.callers import Callers
+from controlplane.rest.discovery import Discovery
+from controlplane.rest.objects import Objects
+from controlplane.rest.podstreams import PodStreams
+from controlplane.rest.resourcemetrics import ResourceMetrics
+from controlplane.rest.reviews import Reviews
+from controlplane.rest.site import Site
+from controlplane.rest.statistics import Statistics
+from controlplane.store import Store
+from pinnace import openfiles
+from pinnace.clock import Clock, Ids
+
+
+async def open_port(
+    address: str, descriptor: int, *, store: Store, clock: Clock, ids: Ids, executor: Executor, certificates: Certificates,
+    authenticator: Authenticator, access: AccessControl, joining: Joining, audit: Log | None, switchboard: Any, advertise: str,
+) -> Listener:  # fmt: skip
+    """Listen at `host:port`, unless it is empty, and on a socket that is open already, unless it is -1; `advertise` is the
+    host and port that clients dial. Raises OSError."""
+    registry = Registry.of(store)
+    site = Site(
+        store,
+        Objects(store, clock, ids, executor),
+        PodStreams(store, switchboard, clock),
+        Discovery(registry, advertise),
+        {**pages.routes(store, switchboard, certificates.ca.certificate), **joining.routes()},
+        callers=Callers(authenticator.of_certificate, access.tokens, access.authorizers, clock),
+        virtual=(Reviews(access.reviews, clock), ResourceMetrics(store, Statistics(switchboard, clock), clock)),
+    )
+    application: Application = site if audit is None else Audited(site, audit, clock, ids)
+    listener = Listener(Web(application).handle, certificates.tls, clock, Limits.within(openfiles.limit()))
+    if address:
+        host, _, port = address.rpartition(":")
+        await listener.open(host, int(port))
+    if descriptor >= 0:
+        listener.adopt(descriptor)
+    return listener

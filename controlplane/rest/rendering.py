@@ -1,0 +1,263 @@
+"""Objects, lists and watch events as bytes, in the form that the client accepts.
+
+An object's JSON is kept for a while: lists and watches of many clients send the same bytes. Lists are made piece by piece, so
+that none is in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from controlplane.http.messages import Request
+from controlplane.requests import tables
+from controlplane.requests.tables import Include
+from controlplane.resources.resource import Resource
+from controlplane.rest import negotiation
+from controlplane.rest.bodies import MAGIC, dumps
+from controlplane.rest.negotiation import Form
+from controlplane.store import StoredObject
+from pinnace.errors import BadRequest
+from pinnace.kinds import Reader
+from pinnace.meta.v1 import meta_pb2, rest_pb2
+from pinnace.protowire import field, opened
+
+# Bytes of JSON that are kept.
+MAX_KEPT = 8 << 20
+
+
+class _Kept:
+    """The JSON of stored objects, the least recently used of which is dropped first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        # By version, key, revision, and of a custom kind the schema that the object is read along.
+        self._texts: OrderedDict[tuple[str, str, int, Reader | None], bytes] = OrderedDict()
+
+    def of(self, resource: Resource, row: StoredObject) -> bytes:
+        schema = resource.kind.schema
+        key = (resource.kind.api_version, row.key, row.revision, schema.reader if schema is not None else None)
+        found = self._texts.get(key)
+        if found is not None:
+            self._texts.move_to_end(key)
+            return found
+        made = dumps(tables.whole(resource.kind, tables.item_of(resource, row)))
+        self._texts[key] = made
+        self._size += len(made)
+        while self._size > self._most:
+            self._size -= len(self._texts.popitem(last=False)[1])
+        return made
+
+
+_KEPT = _Kept(MAX_KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class ListMeta:
+    """Metadata of a list. `revision` None: of objects that are not stored. `remaining` 0: unknown, or none."""
+
+    revision: int | None = None
+    token: str = ""
+    remaining: int = 0
+
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = {} if self.revision is None else {"resourceVersion": str(self.revision)}
+        if self.token:
+            found["continue"] = self.token
+        if self.remaining:
+            found["remainingItemCount"] = self.remaining
+        return found
+
+    def message(self) -> bytes:
+        found = meta_pb2.ListMeta(resourceVersion=self.document().get("resourceVersion", ""))
+        setattr(found, "continue", self.token)
+        if self.remaining:
+            found.remainingItemCount = self.remaining
+        return found.SerializeToString()
+
+
+@dataclass(slots=True)
+class Renderer:
+    """Renders the objects of one request. `now` in seconds since the epoch, for ages in tables."""
+
+    resource: Resource
+    form: Form
+    now: float
+    include: Include = Include.METADATA
+    # Whether the columns of a watch were sent.
+    _headed: bool = dataclasses.field(default=False, init=False)
+
+    @classmethod
+    def of(cls, request: Request, resource: Resource, now: float) -> Renderer:
+        """As the client asks for it. Raises NotAcceptable, BadRequest."""
+        form = negotiation.form(request.header("accept"), protobuf=resource.kind.schema is None)
+        try:
+            return cls(resource, form, now, Include(request.param("includeObject") or Include.METADATA.value))
+        except ValueError:
+            raise BadRequest("includeObject: supported values: None, Metadata, Object") from None
+
+    # One object
+
+    def object(self, message: Any) -> bytes:
+        form = self.form
+        if form.media == negotiation.PROTOBUF:
+            return self._envelope(self.resource.kind.kind, message.SerializeToString())
+        if form.shape == negotiation.TABLE:
+            meta = {"resourceVersion": message.metadata.resourceVersion}
+            return dumps(
+                self._version(tables.table(self.resource, [message], now=self.now, include=self.include, metadata=meta))
+            )
+        document = tables.partial(message) if form.shape else tables.whole(self.resource.kind, message)
+        if form.media == negotiation.YAML:
+            return _yaml(document)
+        return dumps(self._version(document) if form.shape else document)
+
+    def _version(self, document: dict[str, Any]) -> dict[str, Any]:
+        document["apiVersion"] = f"meta.k8s.io/{self.form.version}"
+        return document
+
+    def _envelope(self, kind: str, raw: bytes) -> bytes:
+        type_ = rest_pb2.TypeMeta(apiVersion=self.resource.kind.api_version, kind=kind)
+        return MAGIC + rest_pb2.Unknown(typeMeta=type_, raw=raw).SerializeToString()
+
+    # Lists
+
+    def list(self, rows: Iterable[StoredObject], meta: ListMeta) -> bytes:
+        """A whole list."""
+        return self._whole(self.items(rows), meta)
+
+    def list_of(self, items: Iterable[Any], meta: ListMeta) -> bytes:
+        """A whole list of objects that are not stored."""
+        return self._whole(map(self._item, items), meta)
+
+    def _whole(self, items: Iterable[bytes], meta: ListMeta) -> bytes:
+        made = [*items]
+        return self.opening(meta, sum(map(len, made))) + self.separator.join(made) + self.closing
+
+    @property
+    def separator(self) -> bytes:
+        """Between the items of a list."""
+        return b"," if self.form.media == negotiation.JSON else b""
+
+    @property
+    def closing(self) -> bytes:
+        """After the last item of a list."""
+        return b"]}" if self.form.media == negotiation.JSON else b""
+
+    def opening(self, meta: ListMeta, size: int = 0) -> bytes:
+        """A list up to its first item. `size`: the bytes of all items, which is in the opening of protobuf, and tells YAML
+        whether there are any."""
+        if self.form.media == negotiation.PROTOBUF:
+            type_ = rest_pb2.TypeMeta(apiVersion=self.resource.kind.api_version, kind=self._list_kind)
+            beginning = field(1, meta.message())
+            unknown = rest_pb2.Unknown(typeMeta=type_).SerializeToString()
+            return MAGIC + unknown + opened(2, len(beginning) + size) + beginning
+        head = self._head(meta)
+        if self.form.media == negotiation.YAML:
+            return _yaml(head) + (b"\nitems:" if size else b"\nitems: []")
+        name = "rows" if self.form.shape == negotiation.TABLE else "items"
+        return dumps(head)[:-1] + b',"%s":[' % name.encode()
+
+    def _head(self, meta: ListMeta) -> dict[str, Any]:
+        if self.form.shape == negotiation.TABLE:
+            head = self._version(tables.table(self.resource, (), now=self.now, metadata=meta.document()))
+            del head["rows"]
+            return head
+        if self.form.shape:
+            kind, version = negotiation.PARTIAL_LIST, f"meta.k8s.io/{self.form.version}"
+        else:
+            kind, version = self._list_kind, self.resource.kind.api_version
+        return {"kind": kind, "apiVersion": version, "metadata": meta.document()}
+
+    @property
+    def _list_kind(self) -> str:
+        return self.resource.kind.kind + "List"
+
+    def items(self, rows: Iterable[StoredObject]) -> Iterable[bytes]:
+        if self.form.media == negotiation.PROTOBUF:
+            return (field(2, row.encoded()) for row in rows)
+        if self.form.media == negotiation.YAML or self.form.shape:
+            return (self._item(tables.item_of(self.resource, row)) for row in rows)
+        return (_KEPT.of(self.resource, row) for row in rows)
+
+    def _item(self, item: Any) -> bytes:
+        """One item of a list."""
+        if self.form.media == negotiation.PROTOBUF:
+            return field(2, item.SerializeToString())
+        if self.form.shape == negotiation.TABLE:
+            return dumps(tables.row(self.resource, item, now=self.now, include=self.include))
+        if self.form.shape:
+            return dumps(self._version(tables.partial(item)))
+        document = tables.whole(self.resource.kind, item)
+        return b"\n" + _yaml([document]) if self.form.media == negotiation.YAML else dumps(document)
+
+    # Watches
+
+    def event(self, type_: str, row: StoredObject) -> bytes:
+        """One event, with what ends it."""
+        if self.form.media == negotiation.PROTOBUF:
+            return _framed(type_, self._envelope(self.resource.kind.kind, row.encoded()))
+        if not self.form.shape:
+            content = _KEPT.of(self.resource, row)
+        elif self.form.shape == negotiation.TABLE:
+            content = dumps(self._row_table(row))
+        else:
+            content = dumps(self._version(tables.partial(tables.item_of(self.resource, row))))
+        return _line(type_, content)
+
+    def _row_table(self, row: StoredObject) -> dict[str, Any]:
+        meta, header = {"resourceVersion": str(row.revision)}, not self._headed
+        self._headed = True
+        item = tables.item_of(self.resource, row)
+        table = tables.table(self.resource, [item], now=self.now, include=self.include, metadata=meta, header=header)
+        return self._version(table)
+
+    def bookmark(self, revision: int, *, initial: bool) -> bytes:
+        """An object with nothing but a resourceVersion; `initial`: the initial events are complete."""
+        kind = self.resource.kind
+        meta: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if self.form.media == negotiation.PROTOBUF:
+            message: Any = kind.cls()
+            message.metadata.resourceVersion = str(revision)
+            message.metadata.annotations.update(meta.get("annotations", {}))
+            return _framed("BOOKMARK", self._envelope(kind.kind, message.SerializeToString()))
+        if self.form.shape == negotiation.TABLE:
+            table = tables.table(self.resource, (), now=self.now, metadata=meta, header=not self._headed)
+            self._headed = True
+            return _line("BOOKMARK", dumps(self._version(table)))
+        if self.form.shape:
+            return _line("BOOKMARK", dumps(self._version({"kind": negotiation.PARTIAL, "metadata": meta})))
+        return _line("BOOKMARK", dumps({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}))
+
+    def error(self, status: dict[str, Any]) -> bytes:
+        """The last event of a watch that failed."""
+        if self.form.media != negotiation.PROTOBUF:
+            return _line("ERROR", dumps(status))
+        message = meta_pb2.Status(
+            status="Failure", message=status["message"], reason=status["reason"], code=status["code"]
+        )  # fmt: skip
+        type_ = rest_pb2.TypeMeta(apiVersion="v1", kind="Status")
+        return _framed("ERROR", MAGIC + rest_pb2.Unknown(typeMeta=type_, raw=message.SerializeToString()).SerializeToString())
+
+
+def _yaml(value: Any) -> bytes:
+    """Loads what writes YAML when it is first asked for."""
+    from pinnace.manifest.writing import dump
+
+    return dump(value).encode()
+
+
+def _line(type_: str, content: bytes) -> bytes:
+    return b'{"type":"%s","object":%s}\n' % (type_.encode(), content)
+
+
+def _framed(type_: str, content: bytes) -> bytes:
+    """Four bytes of length, then a WatchEvent."""
+    event = rest_pb2.WatchEvent(type=type_, object=rest_pb2.RawExtension(raw=content)).SerializeToString()
+    return len(event).to_bytes(4, "big") + event
