@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 
-from controlplane.config import Config, parse
-from controlplane.server import ControlPlane
+from controlplane.config import Config
+from controlplane.flags import parse
+from pinnace import memory, openfiles
 from pinnace.clock import RandomIds, SystemClock
 from pinnace.errors import ApiError
 
+# Bytes: messages of large objects, of which hundreds may be on their way at once.
+LARGE = 256 << 10
+
 
 async def serve(config: Config) -> None:
+    from controlplane.server import ControlPlane
+
     ready, stop = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,6 +47,10 @@ async def _notify(ready: asyncio.Event) -> None:
 
 def main() -> None:
     config = parse(sys.argv[1:])
+    openfiles.raise_limit()
+    memory.limit(large=LARGE)
+    # What is imported and made from here on is there to stay. `memory.keep_collecting` switches it on again.
+    gc.disable()
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         asyncio.run(serve(config))

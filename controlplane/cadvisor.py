@@ -1,23 +1,16 @@
-"""Prometheus metrics of all containers, asked of every node at the moment of a scrape; named as cAdvisor names them.
+"""Prometheus metrics of all containers, from statistics of every node at the moment of a scrape; named as cAdvisor names them.
 
 A node that does not answer in time is missing from the answer, and one metric says so.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from pinnace.api.v1 import streams_pb2
-from pinnace.errors import ApiError
-
-# Seconds for all nodes together, below the web listener's own deadline; and nodes asked at once.
-WITHIN = 5.0
-AT_ONCE = 50
 _CONTAINER = ("namespace", "pod", "container", "node")
 _NETWORK = ("namespace", "pod", "interface", "node")
 _NANO = 1e-9
@@ -50,30 +43,6 @@ _INTERFACES = (
     ("container_network_transmit_errors", "Errors in sending", "transmitErrors"),
     ("container_network_transmit_packets_dropped", "Packets dropped in sending", "transmitDropped"),
 )
-
-
-async def ask(switchboard: Any, nodes: Iterable[str], *, within: float = WITHIN) -> dict[str, Any]:
-    """Statistics by node; None for one that did not answer in time."""
-    slots = asyncio.Semaphore(AT_ONCE)
-    found: dict[str, Any] = {}
-
-    async def one(node: str) -> None:
-        opening = streams_pb2.OpenStream(node=node, stats=streams_pb2.StatsOptions())
-        try:
-            async with slots:
-                async for frame in switchboard.client(node, opening, None):
-                    if frame.WhichOneof("frame") == "stats":
-                        found[node] = frame.stats
-        except ApiError:
-            return
-
-    names = list(nodes)
-    try:
-        async with asyncio.timeout(within):
-            await asyncio.gather(*(one(node) for node in names))
-    except TimeoutError:
-        pass
-    return {node: found.get(node) for node in names}
 
 
 def render(stats: dict[str, Any]) -> bytes:

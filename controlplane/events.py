@@ -7,20 +7,25 @@ from typing import Any
 
 from controlplane.store import Tx
 from pinnace import codec, kinds
+from pinnace.kinds import Kind
 
 MAX_MESSAGE = 1024
+# The field is an int32; events of clients may have any count.
+MAX_COUNT = 2**31 - 1
 
 
-def record(tx: Tx, about: Any, reason: str, message: str, *, source: str, now: float, warning: bool = False) -> None:
-    """Say `reason` of a Pod or Node in the same transaction that does it."""
-    kind = about.DESCRIPTOR.name
+def record(
+    tx: Tx, about: Any, reason: str, message: str, *, source: str, now: float, warning: bool = False, kind: Kind | None = None
+) -> None:
+    """Record an event about an object in the transaction that does it. `kind`: its kind, where it is not one of `v1`."""
     event = kinds.EVENT.cls()
-    event.involvedObject.kind, event.involvedObject.apiVersion = kind, "v1"  # type: ignore[attr-defined]
+    event.involvedObject.kind = kind.kind if kind else about.DESCRIPTOR.name
+    event.involvedObject.apiVersion = kind.api_version if kind else "v1"
     for field in ("name", "namespace", "uid"):
-        setattr(event.involvedObject, field, getattr(about.metadata, field))  # type: ignore[attr-defined]
-    event.reason, event.message = reason, message[:MAX_MESSAGE]  # type: ignore[attr-defined]
-    event.type = "Warning" if warning else "Normal"  # type: ignore[attr-defined]
-    event.source.component = event.reportingComponent = source  # type: ignore[attr-defined]
+        setattr(event.involvedObject, field, getattr(about.metadata, field))
+    event.reason, event.message = reason, message[:MAX_MESSAGE]
+    event.type = "Warning" if warning else "Normal"
+    event.source.component = event.reportingComponent = source
     put(tx, event, now=now)
 
 
@@ -32,7 +37,7 @@ def put(tx: Tx, event: Any, *, now: float) -> None:
     name = f"{about.name[:200]}.{digest[:16]}"
     known = tx.get(kinds.EVENT, namespace, name)
     if known is not None:
-        known.count += 1
+        known.count = min(known.count + 1, MAX_COUNT)
         known.lastTimestamp.CopyFrom(codec.time_of(now))
         tx.put(kinds.EVENT, known)
         return

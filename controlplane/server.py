@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
 import os
 import socket
-import ssl
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import grpc
-from prometheus_client import generate_latest
 
-from controlplane import bootstrap, cadvisor, identityfiles, metrics, tokens
-from controlplane.api import verbs
-from controlplane.api.cluster import Cluster
-from controlplane.api.guard import Guard
-from controlplane.api.objects import Objects
-from controlplane.api.streams import Streams
+from controlplane import bootstrap, resources, tokens
+from controlplane.access import auditlog, auditpolicy, bootstraproles, control
+from controlplane.access.authenticator import Authenticator
+from controlplane.access.authorizers import Authorizers
+from controlplane.access.certificates import Certificates, Lifetimes
+from controlplane.access.control import AccessControl, TokenSettings
+from controlplane.access.identity import ANONYMOUS, Identity
+from controlplane.access.joining import Joining, Terms
+from controlplane.backends import open_backend
 from controlplane.config import Config
+from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
+from controlplane.controllers.customresources import CustomResources
+from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.podgc import PodGC
-from controlplane.controllers.runner import Controller, Runner
+from controlplane.controllers.resourcequota import ResourceQuotas
+from controlplane.controllers.rootcapublisher import RootCAPublisher
+from controlplane.controllers.runner import Controller, ControllerManager
+from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.tainteviction import TaintEviction
+from controlplane.deferredaccept import defer_accept
+from controlplane.dispatcher import network
+from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.service import Nodes, Settings
 from controlplane.election import Elector
+from controlplane.http.listener import Listener
+from controlplane.requests import verbs
+from controlplane.requests.execution import Executor
+from controlplane.rest.port import open_port
+from controlplane.rpc.access import Access
+from controlplane.rpc.cluster import Cluster, Signer
+from controlplane.rpc.guard import Guard, Told
+from controlplane.rpc.objects import Objects
+from controlplane.rpc.permissions import Permissions
+from controlplane.rpc.streams import Streams
 from controlplane.scheduler.service import Scheduler
-from controlplane.store import Backend, Store
-from controlplane.web import Request, Response, Route, Web
-from pinnace import kinds, memory, pki, wire
-from pinnace.api.v1 import cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
-from pinnace.clock import Clock, Ids
+from controlplane.store import Store
+from pinnace import memory, openfiles, wire
+from pinnace.api.v1 import access_pb2_grpc, cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
+from pinnace.clock import Clock, Ids, perf
 from pinnace.errors import BadRequest
-from pinnace.rules import is_subdomain
 
 log = logging.getLogger("pinnace.controlplane")
-SERVICES = ("pinnace.api.v1.Objects", "pinnace.api.v1.Nodes", "pinnace.api.v1.Streams", "pinnace.api.v1.Cluster")
+SERVICES = tuple(f"pinnace.api.v1.{name}" for name in ("Objects", "Nodes", "Streams", "Cluster", "Access"))
+# Descriptors for the store, logs and outgoing connections.
+RESERVED_FILES = 256
 # Seconds that calls in progress have when the server stops.
 STOP_GRACE = 1.0
 _OPTIONS = (
@@ -53,23 +71,10 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.so_reuseport", 0),
+    # A peer that begins a handshake and does not go on holds a connection for this long; gRPC's own default is two minutes.
+    ("grpc.server_handshake_timeout_ms", 5_000),
     *wire.WINDOW,
 )
-
-
-def open_backend(config: Config) -> Backend:
-    """Raises Unavailable when the state is in use by another process."""
-    if config.store == "memory":
-        from controlplane.store.memory import MemoryBackend
-
-        return MemoryBackend()
-    if config.store.startswith("etcd://"):
-        from controlplane.store.etcd import EtcdBackend
-
-        return EtcdBackend(config.store.removeprefix("etcd://").split(","))
-    from controlplane.store.sqlite import SQLiteBackend
-
-    return SQLiteBackend(config.state_dir / "store.db")
 
 
 class ControlPlane:
@@ -77,156 +82,192 @@ class ControlPlane:
         self._config = config
         self._clock = clock
         self._ids = ids
+        self._audit: auditlog.Log | None = None
 
     async def run(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
         """Serve until `stop`; sets `ready` once every listener is open."""
         config = self._config
-        files = identityfiles.ensure(config.state_dir / "pki", endpoint=config.endpoint, now=self._clock.now())
-        store = await Store.open(open_backend(config), self._clock)
+        registry = resources.built_in()
+        self._audit = self._open_audit()
+        store = await Store.open(open_backend(config), self._clock, registry)
+        authorizers = Authorizers(store)
+        registry.plugins += (authorizers.plugin(),)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(store.serve())]
-                await store.update(lambda tx: bootstrap.namespaces(tx, verbs.Call(self._clock.now(), self._ids, "bootstrap")))
+                call = verbs.Call(self._clock.now(), self._ids, "bootstrap")
+                await store.update(lambda tx: bootstrap.objects(tx, call))
+                await store.update(lambda tx: bootstraproles.reconcile(tx, call))
+                # Only now: certificates next to an empty store are a store that was lost.
+                own = self._certificates()
                 await self._take_tokens(store)
-                scheduler = Scheduler(store, self._clock)
-                nodes = Nodes(store, self._clock, self._ids, self._settings(), files.ca)
+                elector = Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}")
+                scheduler = Scheduler(elector.store, self._clock)
+                cidrs = await self._pod_cidrs(store)
+                access = control.build(store, self._ids, authorizers, config.state_dir / "pki", self._token_settings())
+                nodes = Nodes(
+                    store, self._clock, self._ids, self._settings(), ca=own.ca, cidrs=cidrs,
+                    create_token=access.reviews.create_token,
+                )  # fmt: skip
+                authenticator = Authenticator(store, self._clock)
+                tasks.append(group.create_task(authenticator.run()))
+                tasks.append(group.create_task(own.run()))
                 tasks.append(group.create_task(nodes.run()))
                 tasks.append(group.create_task(memory.keep_trim(self._clock)))
-                tasks.append(group.create_task(self._lead(store, scheduler)))
-                server, web = await self._listen(store, scheduler, nodes, files)
+                lead = group.create_task(self._lead(elector, scheduler, own.ca.certificate))
+                executor, permissions = Executor(store), Permissions(authorizers)
+                server = await self._listen(store, scheduler, nodes, own, authenticator, executor, permissions, access)
+                if config.web or config.web_fd >= 0:
+                    web = await self._listen_web(store, nodes, own, authenticator, cidrs, executor, access)
+                    tasks.append(group.create_task(web.serve()))
                 ready.set()
-                log.info(
-                    "serving listen=%s web=%s socket=%s store=%s",
-                    config.listen,
-                    config.web,
-                    config.socket,
-                    config.store,
-                )
+                tasks.append(group.create_task(memory.keep_collecting(self._clock)))
+                where = config.listen, config.web, config.socket, config.store
+                log.info("serving listen=%s web=%s socket=%s store=%s", *where)
                 await stop.wait()
+                # First, while the store still works: another control plane can lead at once.
+                lead.cancel()
+                await asyncio.wait([lead])
                 nodes.close()
-                if web is not None:
-                    web.close()
                 await server.stop(STOP_GRACE)
                 for task in tasks:
                     task.cancel()
         finally:
             await store.close()
+            if self._audit is not None:
+                self._audit.close()
+
+    def _open_audit(self) -> auditlog.Log | None:
+        """None without an audit log. Raises Invalid."""
+        c = self._config
+        if not c.audit_log_path:
+            return None
+        return auditlog.open_log(
+            c.audit_log_path, c.audit_policy_file, megabytes=c.audit_log_maxsize, backups=c.audit_log_maxbackup
+        )
+
+    def _certificates(self) -> Certificates:
+        """Raises Invalid."""
+        c = self._config
+        lifetimes = Lifetimes(c.server_certificate, c.admin_certificate)
+        return Certificates(
+            c.state_dir / "pki", self._clock, endpoint=c.endpoint, lifetimes=lifetimes, host=c.advertise, rest=c.rest
+        )
 
     async def _take_tokens(self, store: Store) -> None:
-        """Tokens that whoever started us made beforehand."""
-        if self._config.join_tokens:
-            now = self._clock.now()
-            for token in Path(self._config.join_tokens).read_text().split():
-                await store.update(functools.partial(tokens.keep, token=token, now=now, ttl=tokens.DEFAULT_TTL))
+        """Tokens of the file that are not known yet. Raises BadRequest, OSError."""
+        if not self._config.join_tokens:
+            return
+        try:
+            listed = list(tokens.parse_list(Path(self._config.join_tokens).read_text()))
+        except (BadRequest, UnicodeDecodeError) as error:
+            raise BadRequest(f"--join-tokens {self._config.join_tokens}: {error}") from None
+        if len(listed) > tokens.MAX_LISTED:
+            raise BadRequest(f"--join-tokens {self._config.join_tokens}: more than {tokens.MAX_LISTED} tokens")
+        now = self._clock.now()
+        for token, node in listed:
+            keep = functools.partial(tokens.keep_listed, token=token, now=now, ttl=tokens.DEFAULT_TTL, node=node)
+            await store.update(keep)
+
+    async def _pod_cidrs(self, store: Store) -> PodCIDRs:
+        """Raises Invalid when flags and cluster do not fit."""
+        config, now = self._config, self._clock.now()
+        found = await store.update(lambda tx: network.settle(tx, cidr=config.cluster_cidr, bits=config.node_bits, now=now))
+        return PodCIDRs(found.cidr, found.bits, claims=not store.backend.exclusive)
 
     def _settings(self) -> Settings:
         c = self._config
-        return Settings(c.cluster_cidr, c.node_bits, c.heartbeat, c.node_grace, c.vni, c.vxlan_port)
+        return Settings(c.heartbeat, c.node_grace, c.vni, c.vxlan_port, c.node_certificate)
 
-    async def _lead(self, store: Store, scheduler: Scheduler) -> None:
+    def _token_settings(self) -> TokenSettings:
+        c = self._config
+        return TokenSettings(c.service_account_issuer, c.api_audiences, c.token_auth_file)
+
+    async def _lead(self, elector: Elector, scheduler: Scheduler, ca: bytes) -> None:
         async def work() -> None:
+            # Made anew each time: what a former leader has observed is out of date.
+            manager = ControllerManager(elector.store, self._clock, self._controllers(ca))
             async with asyncio.TaskGroup() as group:
-                for controller in self._controllers():
-                    group.create_task(Runner(store, self._clock, controller).run())
+                group.create_task(manager.run())
                 if self._config.scheduler:
                     group.create_task(scheduler.run())
 
-        if store.backend.exclusive:
-            await work()
-        else:
-            await Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}").lead(work)
+        await elector.lead(work)
 
-    def _controllers(self) -> list[Controller]:
+    def _controllers(self, ca: bytes) -> list[Controller]:
+        c = self._config
+        rates = EvictionRates(c.eviction_rate, c.secondary_eviction_rate, c.unhealthy_zone_threshold, c.large_zone)
         every: list[Controller] = [
-            NodeLifecycle(self._config.node_grace), TaintEviction(), Namespaces(), Garbage(), PodGC(),
-            EventTTL(self._config.event_ttl),
+            NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
+            EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
+            ServiceAccounts(), RootCAPublisher(ca),
         ]  # fmt: skip
-        return [controller for controller in every if controller.name not in self._config.disabled]
+        return [controller for controller in every if controller.name not in c.disabled]
 
     async def _listen(
-        self, store: Store, scheduler: Scheduler, nodes: Nodes, files: identityfiles.Files
-    ) -> tuple[Any, asyncio.Server | None]:
+        self, store: Store, scheduler: Scheduler, nodes: Nodes, own: Certificates, authenticator: Authenticator,
+        executor: Executor, permissions: Permissions, access: AccessControl,
+    ) -> Any:  # fmt: skip
         config = self._config
-        server = grpc.aio.server(interceptors=[Guard()], options=_OPTIONS)
+        server = grpc.aio.server(interceptors=[Guard(authenticator, self._told())], options=_OPTIONS + _most_connections())
         join = f"{config.advertise}:{config.web.rpartition(':')[2]}" if config.web else ""
         cluster = Cluster(
-            store, self._clock, scheduler, ca_hash=pki.fingerprint(files.ca.certificate), join=join,
+            store, self._clock, scheduler, permissions, signer=Signer(own.ca, config.admin_certificate), join=join,
             backend=config.store.partition(":")[0],
         )  # fmt: skip
-        objects_pb2_grpc.add_ObjectsServicer_to_server(Objects(store, self._clock, self._ids), server)
+        objects = Objects(store, self._clock, self._ids, executor, permissions)
+        objects_pb2_grpc.add_ObjectsServicer_to_server(objects, server)
         nodes_pb2_grpc.add_NodesServicer_to_server(nodes, server)
-        streams_pb2_grpc.add_StreamsServicer_to_server(Streams(store, nodes.switchboard), server)
+        streams_pb2_grpc.add_StreamsServicer_to_server(Streams(store, nodes.switchboard, permissions), server)
         cluster_pb2_grpc.add_ClusterServicer_to_server(cluster, server)
+        service = Access(access.reviews, access.authorizers, permissions, self._clock)
+        access_pb2_grpc.add_AccessServicer_to_server(service, server)
         _standard_services(server)
-        credentials = grpc.ssl_server_credentials(
-            [(files.server.key, files.server.certificate)],
-            root_certificates=files.ca.certificate,
-            require_client_auth=True,
-        )
         if config.listen:
-            server.add_secure_port(config.listen, credentials)
+            port = server.add_secure_port(config.listen, own.credentials())
         if config.socket:
             Path(config.socket).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             Path(config.socket).unlink(missing_ok=True)
-            server.add_secure_port(f"unix:{config.socket}", credentials)
+            server.add_secure_port(f"unix:{config.socket}", own.credentials())
         await server.start()
+        if config.listen:
+            defer_accept(port)
         if config.socket:
             os.chmod(config.socket, 0o600)
-        return server, await self._serve_web(store, nodes, files) if config.web else None
+        return server
 
-    async def _serve_web(self, store: Store, nodes: Nodes, files: identityfiles.Files) -> asyncio.Server:
-        async def ca(request: Request) -> Response:
-            return Response(files.ca.certificate, "application/x-pem-file")
+    def _told(self) -> Told | None:
+        """What the audit log is told of gRPC calls: agents' reports and sessions apart, which are not users' requests."""
+        if self._audit is None:
+            return None
+        log, clock, ids = self._audit, self._clock, self._ids
 
-        async def health(request: Request) -> Response:
-            return Response(b"ok\n")
+        def told(method: str, caller: Identity | None, start: float, code: str) -> None:
+            if not method.startswith("/pinnace.api.v1.Nodes/"):
+                now = clock.now()
+                log.put(auditpolicy.of_call(method, caller or ANONYMOUS, code, ids.uid(), now - (perf() - start), now))
 
-        async def scrape(request: Request) -> Response:
-            metrics.revision.set(store.revision)
-            return Response(generate_latest(metrics.REGISTRY), "text/plain; version=0.0.4; charset=utf-8")
+        return told
 
-        async def scrape_containers(request: Request) -> Response:
-            names = [node.metadata.name for node in store.view(lambda tx: tx.list(kinds.NODE))]
-            found = await cadvisor.ask(nodes.switchboard, names)
-            return Response(cadvisor.render(found), "text/plain; version=0.0.4; charset=utf-8")
-
-        async def join(request: Request) -> Response:
-            return await self._join(store, files.ca, request)
-
-        routes: dict[str, Route] = {
-            "/ca.pem": ca,
-            "/join": join,
-            "/healthz": health,
-            "/readyz": health,
-            "/livez": health,
-            "/metrics": scrape,
-            "/metrics/cadvisor": scrape_containers,
-        }
-        host, _, port = self._config.web.rpartition(":")
-        web = Web(routes, public=frozenset({"/ca.pem", "/join"}))
-        return await web.serve(host, int(port), _tls(files))
-
-    async def _join(self, store: Store, ca: pki.Pair, request: Request) -> Response:
-        try:
-            asked = json.loads(request.body)
-            name, token, csr = (str(asked[key]) for key in ("node", "token", "csr"))
-        except (ValueError, KeyError, TypeError):
-            raise BadRequest("expected a JSON object with node, token and csr") from None
-        wrong = is_subdomain(name)
-        if request.method != "POST" or wrong:
-            raise BadRequest(f"the node name {wrong}" if wrong else "join with POST")
-        now = self._clock.now()
-        # The request is checked first, so that a mistake in it does not use the token up.
-        certificate = pki.sign_csr(ca, csr.encode(), f"system:node:{name}", ("system:nodes",), now=now)
-        await store.update(lambda tx: tokens.spend(tx, token, now=now))
-        log.info("node_joined node=%s", name)
+    async def _listen_web(
+        self, store: Store, nodes: Nodes, own: Certificates, authenticator: Authenticator, cidrs: PodCIDRs,
+        executor: Executor, access: AccessControl,
+    ) -> Listener:  # fmt: skip
         config = self._config
-        answer = {
-            "certificate": certificate.decode(),
-            "ca": ca.certificate.decode(),
-            "server": f"{config.advertise}:{config.listen.rpartition(':')[2]}",
-        }
-        return Response(json.dumps(answer).encode(), "application/json")
+        server = f"{config.advertise}:{config.listen.rpartition(':')[2]}"
+        terms = Terms(config.node_certificate, config.node_renewal, server)
+        joining = Joining(store, self._clock, self._ids, ca=own.ca, terms=terms, cidrs=cidrs)
+        return await open_port(
+            config.web, config.web_fd, store=store, clock=self._clock, ids=self._ids, executor=executor, certificates=own,
+            authenticator=authenticator, access=access, joining=joining, audit=self._audit, switchboard=nodes.switchboard,
+            advertise=config.rest.removeprefix("https://"),
+        )  # fmt: skip
+
+
+def _most_connections() -> tuple[tuple[str, int], ...]:
+    """The gRPC port leaves descriptors to the HTTPS port, the store and files."""
+    limit = openfiles.limit()
+    return (("grpc.max_allowed_incoming_connections", max(limit - limit // 8 - RESERVED_FILES, 64)),)
 
 
 def _standard_services(server: Any) -> None:
@@ -240,16 +281,3 @@ def _standard_services(server: Any) -> None:
         # The servicer's table is filled before the server starts; its `set` is a coroutine only for watchers.
         servicer._server_status[name] = health_pb2.HealthCheckResponse.SERVING
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-
-
-def _tls(files: identityfiles.Files) -> ssl.SSLContext:
-    """TLS 1.3 only; a client certificate is verified when shown. `ssl` reads files only, so they are shown to it briefly."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(cadata=files.ca.certificate.decode())
-    with tempfile.NamedTemporaryFile("wb", prefix="pinnace-") as file:
-        file.write(files.server.key + files.server.certificate)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context

@@ -1,121 +1,209 @@
-"""The only asynchronous part of the controllers: keyed queue, deduplication, backoff.
+"""The only asynchronous part of the controllers: one shared watch, a keyed queue for each controller, back-off, yields.
 
-A controller is level-triggered: it is given a key, never an event, and reconciles what it finds in the transaction.
+A controller is level-triggered: it is given a key, never an event, and reconciles what it finds in the transaction. An
+exception of any kind in a reconciliation belongs to its key: it is logged, counted and retried, and no other key waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from controlplane import metrics
-from controlplane.store import Event, Store, Tx
+from controlplane.controllers.watchedtime import WatchedTime
+from controlplane.controllers.workqueue import WorkQueue
+from controlplane.store import Event, StoredObject, Tx, Watcher
+from controlplane.turns import Turns
 from pinnace.clock import Clock
 from pinnace.errors import ApiError, Expired
+from pinnace.kinds import Kind
 
+T = TypeVar("T")
 log = logging.getLogger("pinnace.controllers")
-FIRST_BACKOFF = 0.05
-MAX_BACKOFF = 30.0
-# How long an idle worker sleeps when nothing is due, in seconds; a change wakes it.
-IDLE = 300.0
+# Keys of one controller that are reconciled at once; those that write share a commit.
+CONCURRENCY = 8
+# Seconds until the watch is tried again after an unexpected error.
+WATCH_RETRY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Look again after `seconds`."""
+    """Reconcile the key again after `seconds`, or earlier when something changes."""
 
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """`wall`: seconds since the epoch, for what is written into objects. `watched`: seconds of observation (`watchedtime`),
+    for every decision about lateness."""
+
+    wall: float
+    watched: float
+
+
 class Controller(Protocol):
     name: str
+    # Kinds of which it sees the changes; empty: every kind.
+    watches: tuple[Kind, ...]
 
-    def keys(self, event: Event) -> Iterable[str]:
-        """The keys that a change may concern."""
+    def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
+        """The keys that a change may concern. `view` is for reading and at least as new as the event; `watched`: when the
+        event was observed, and so the time from which lateness counts.
 
-    def reconcile(self, tx: Tx, key: str, now: float) -> Requeue | None:
-        """Bring the world behind `key` closer to what is wanted. Pure of I/O; may run several times."""
+        After a gap in the watch every object comes again, as created; what vanished in the gap does not come."""
+
+    def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
+        """Bring the state behind `key` closer to what is wanted. Free of I/O; may run several times before it is committed."""
 
 
-class Runner:
-    def __init__(self, store: Store, clock: Clock, controller: Controller) -> None:
+class ObservableStore(Protocol):
+    """The part of a store that controllers need."""
+
+    def view_and_watch(self, *wanted: Kind) -> tuple[Sequence[StoredObject], Watcher]: ...
+
+    def view(self, fn: Callable[[Tx], T]) -> T: ...
+
+    async def update(self, fn: Callable[[Tx], T]) -> T: ...
+
+
+class ControllerManager:
+    """Runs controllers over one watch."""
+
+    def __init__(self, store: ObservableStore, clock: Clock, controllers: Sequence[Controller]) -> None:
         self._store = store
         self._clock = clock
-        self._controller = controller
-        self._due: list[tuple[float, str]] = []
-        self._when: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
-        self._wake = asyncio.Event()
+        self._time = WatchedTime(clock.monotonic())
+        self._turns = Turns()
+        self._by_kind: dict[Kind, list[Worker]] = {}
+        self._workers = [Worker(store, clock, self._time, controller, self._turns) for controller in controllers]
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
-            group.create_task(self._work())
+            for worker in self._workers:
+                group.create_task(worker.run())
 
     async def _watch(self) -> None:
         while True:
-            rows, subscription = self._store.view_and_watch(None)
             try:
-                for row in rows:
-                    self._enqueue(self._controller.keys(Event(None, row, row.revision)))
-                async for events in subscription:
-                    for event in events:
-                        self._enqueue(self._controller.keys(event))
+                await self._follow()
             except Expired:
-                log.warning("controller_relisting name=%s", self._controller.name)
-            finally:
-                subscription.close()
+                log.warning("controllers_relisting")
+            except Exception:
+                log.exception("controllers_watch_failed")
+                await self._clock.sleep(WATCH_RETRY)
 
-    def _enqueue(self, keys: Iterable[str], delay: float = 0.0) -> None:
-        due = self._clock.monotonic() + delay
-        for key in keys:
-            if due < self._when.get(key, float("inf")):
-                self._when[key] = due
-                heapq.heappush(self._due, (due, key))
-                self._wake.set()
-
-    async def _work(self) -> None:
-        while True:
-            key = self._next()
-            if key is not None:
-                await self._reconcile(key)
-            else:
-                await self._idle()
-
-    def _next(self) -> str | None:
-        while self._due and self._due[0][0] <= self._clock.monotonic():
-            due, key = heapq.heappop(self._due)
-            # An entry that a sooner one has overtaken is stale.
-            if self._when.get(key) == due:
-                del self._when[key]
-                return key
-        return None
-
-    async def _idle(self) -> None:
-        self._wake.clear()
-        delay = self._due[0][0] - self._clock.monotonic() if self._due else IDLE
-        waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(self._clock.sleep(max(delay, 0)))]
+    async def _follow(self) -> None:
+        rows, watcher = self._store.view_and_watch()
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await self._enqueue(Event(None, row, row.revision) for row in rows)
+            # It would keep every object as it was at the start for as long as the watch lasts.
+            del rows
+            async for events in watcher:
+                await self._enqueue(events)
         finally:
-            for wait in waits:
-                wait.cancel()
+            watcher.close()
+
+    async def _enqueue(self, events: Iterable[Event]) -> None:
+        view = self._store.view(_whole)
+        for event in events:
+            await self._turns.offer()
+            watched = self._time.observe(self._clock.monotonic())
+            for worker in self._interested(event.row.kind):
+                worker.enqueue(event, view, watched)
+
+    def _interested(self, kind: Kind) -> list[Worker]:
+        found = self._by_kind.get(kind)
+        if found is None:
+            found = self._by_kind[kind] = [worker for worker in self._workers if worker.watches(kind)]
+        return found
+
+
+class Worker:
+    """One controller with its queue."""
+
+    def __init__(
+        self, store: ObservableStore, clock: Clock, time: WatchedTime, controller: Controller, turns: Turns | None = None
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._time = time
+        self._controller = controller
+        self._turns = turns or Turns()
+        self._queue = WorkQueue()
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._depth = metrics.workqueue_depth.labels(controller.name)
+
+    def watches(self, kind: Kind) -> bool:
+        return not self._controller.watches or kind in self._controller.watches
+
+    def enqueue(self, event: Event, view: Tx, watched: float) -> None:
+        """Add the keys that an event concerns."""
+        try:
+            for key in self._controller.keys(event, view, watched):
+                self._queue.add(key)
+        except Exception:
+            # Whatever depends on this event alone is lost; the other controllers and events are not.
+            log.exception("controller_keys_failed controller=%s object=%s", self._controller.name, event.row.key)
+            metrics.reconciles.labels(self._controller.name, "error").inc()
+        if len(self._queue):
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile up to CONCURRENCY keys at once, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._slots.acquire()
+                group.create_task(self._process(await self._next()))
+
+    async def _next(self) -> str:
+        while (key := self._queue.get(self._clock.monotonic())) is None:
+            self._wake.clear()
+            due = self._queue.next_due()
+            await self._clock.wait(self._wake, None if due is None else max(due - self._clock.monotonic(), 0.0))
+        self._depth.set(len(self._queue))
+        return key
+
+    async def _process(self, key: str) -> None:
+        try:
+            await self._turns.offer()
+            await self._reconcile(key)
+        finally:
+            self._queue.done(key)
+            self._slots.release()
+            self._wake.set()
 
     async def _reconcile(self, key: str) -> None:
         try:
-            again = await self._store.update(lambda tx: self._controller.reconcile(tx, key, self._clock.now()))
-        except ApiError as error:
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            log.warning("reconcile_failed controller=%s key=%s error=%s", self._controller.name, key, error)
-            metrics.reconciles.labels(self._controller.name, "error").inc()
-            self._enqueue([key], min(FIRST_BACKOFF * 2**failures, MAX_BACKOFF))
+            # One moment, however often the transaction is tried again.
+            now = self._now()
+            again = await self._store.update(lambda tx: self._controller.reconcile(tx, key, now))
+        except Exception as error:
+            self._fail(key, error)
             return
-        self._failures.pop(key, None)
+        self._queue.forgive(key)
         metrics.reconciles.labels(self._controller.name, "ok").inc()
         if again is not None:
-            self._enqueue([key], again.seconds)
+            self._queue.add_at(key, self._clock.monotonic() + max(again.seconds, 0.0))
+
+    def _fail(self, key: str, error: Exception) -> None:
+        delay = self._queue.fail(key)
+        # An ApiError explains itself; anything else is a defect, whose place is in the traceback.
+        trace = None if isinstance(error, ApiError) else error
+        text = "reconcile_failed controller=%s key=%s retry_in=%.2f error=%r"
+        log.warning(text, self._controller.name, key, delay, error, exc_info=trace)
+        metrics.reconciles.labels(self._controller.name, "error").inc()
+        self._queue.add_at(key, self._clock.monotonic() + delay)
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.now(), self._time.at(self._clock.monotonic()))
+
+
+def _whole(tx: Tx) -> Tx:
+    return tx

@@ -1,152 +1,221 @@
 """What one node is to know: its pods, the ConfigMaps, Secrets and RuntimeClasses that these name, and the overlay's peers.
 
-Pure. Fed with rows and events it answers with changes; an agent can see nothing that its pods do not need.
+Pure. A NodeAssignment holds keys, not objects: the router marks the keys that changed, and a message is built from the
+objects as they are when it is sent. So a slow agent costs no memory, gets only the latest of each object, and never sees
+an object go back to an older version. An agent can see nothing that its pods do not need.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from controlplane.store import Event, Row
-from pinnace import kinds, podspec
+from controlplane.dispatcher.peers import PeerTable
+from controlplane.store import StoredObject
+from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2, objects_pb2
 from pinnace.kinds import Kind
+from pinnace.podreferences import config_keys
 
-VTEP_ANNOTATION = "pinnace.dev/vtep-mac"
-_CONFIG = {"ConfigMap": kinds.CONFIG_MAP, "Secret": kinds.SECRET}
+log = logging.getLogger("pinnace.dispatcher")
+# Bytes of changes in one message, so that none nears gRPC's 4 MiB: a Secret or ConfigMap may be 1 MiB.
+MAX_CHANGE_BYTES = 2 << 20
+# A revision before all others, of what the agent may have from an earlier session.
+ANNOUNCED = -1
 # What pods name.
-_NAMED = (*_CONFIG.values(), kinds.RUNTIME_CLASS)
+NAMED: tuple[Kind, ...] = (kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS)
 
 
 class Rows(Protocol):
-    def row(self, kind: Kind, key: str) -> Row | None: ...
+    @property
+    def revision(self) -> int: ...
+
+    def row(self, kind: Kind, key: str) -> StoredObject | None: ...
+
+    def rows_by(self, kind: Kind, index: str, value: str) -> list[StoredObject]: ...
+
+
+class Interest(Protocol):
+    """Learns which objects an assignment follows, so that their changes are routed to it."""
+
+    def follow(self, key: str, assignment: NodeAssignment, /) -> None: ...
+
+    def unfollow(self, key: str, assignment: NodeAssignment, /) -> None: ...
+
+
+@dataclass(slots=True)
+class _Pod:
+    """A pod that the agent was sent, or is about to be; `sent`: its revision, 0 for not yet."""
+
+    names: frozenset[str]
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class _Named:
+    """An object that `count` pods name; `sent` as in _Pod."""
+
+    count: int = 0
+    sent: int = 0
 
 
 class NodeAssignment:
-    """The assignment of `node`; `rows` answers for objects that a pod starts to name."""
+    """The assignment of `node`, from the pods that are bound to it when it starts."""
 
-    def __init__(self, node: str, rows: Rows) -> None:
-        self._node = node
+    def __init__(self, node: str, rows: Rows, interest: Interest, peers: PeerTable) -> None:
+        self.node = node
+        self.peers_seen = 0
         self._rows = rows
-        self._pods: dict[str, frozenset[str]] = {}
-        self._named: dict[str, int] = {}
-        self._peers: dict[str, nodes_pb2.Peer] = {}
+        self._interest = interest
+        self._peers = peers
+        self._pods: dict[str, _Pod] = {}
+        self._named: dict[str, _Named] = {}
+        # In the order in which they are sent.
+        self._dirty: dict[str, None] = {}
+        self._revision = 0
+        self._complete = True
 
-    def start(self, rows: Iterable[Row]) -> list[nodes_pb2.Change]:
-        """The complete assignment."""
-        changes: list[nodes_pb2.Change] = []
-        for row in rows:
-            # All else comes with the pods that name it.
-            if row.kind in (kinds.POD, kinds.NODE):
-                changes += self._take(row.kind, row.key, row)
-        return changes
+    def start(self, pods: Iterable[str]) -> None:
+        """Begin the complete assignment with the pods of these keys: each after what it names."""
+        for key in pods:
+            try:
+                self._reference(key)
+            except Exception:
+                log.exception("assignment_failed node=%s key=%s", self.node, key)
+            self._dirty[key] = None
 
-    def step(self, events: Iterable[Event]) -> list[nodes_pb2.Change]:
-        """What the events change in it."""
-        changes: list[nodes_pb2.Change] = []
-        for event in events:
-            changes += self._take(event.row.kind, event.row.key, event.new)
-        return changes
+    def mark(self, key: str) -> None:
+        """The object at `key` may have changed."""
+        self._dirty[key] = None
 
-    def _take(self, kind: Kind, key: str, row: Row | None) -> list[nodes_pb2.Change]:
-        if kind is kinds.POD:
-            return self._pod(key, row)
-        if kind is kinds.NODE:
-            return self._peer(key, row)
-        if kind in _NAMED and key in self._named:
-            return [_change(kind, key, row)]
-        return []
+    def keys(self) -> list[str]:
+        """Everything that it follows, pods first."""
+        return [*self._pods, *self._named]
 
-    def _pod(self, key: str, row: Row | None) -> list[nodes_pb2.Change]:
-        pod = row.parse() if row is not None else None
-        if pod is None or row is None or pod.spec.nodeName != self._node:
-            if key not in self._pods:
+    def close(self) -> None:
+        for key in self._named:
+            self._interest.unfollow(key, self)
+        self._named.clear()
+
+    def next(self) -> bytes | None:
+        """The next message, a serialized Assignment; None when the agent knows everything. The first one is complete: what it
+        neither brings nor lists in `following` is no longer assigned."""
+        changes, size = [], 0
+        while self._dirty and size < MAX_CHANGE_BYTES:
+            key = next(iter(self._dirty))
+            del self._dirty[key]
+            for change in self._contained(key):
+                changes.append(change)
+                size += change.ByteSize()
+        peers = self._take_peers()
+        if not (changes or peers or self._complete):
+            return None
+        message = nodes_pb2.Assignment(complete=self._complete, appliesTo=self._revision, changes=changes)
+        if self._complete:
+            message.following.extend(self._announce(key) for key in self._dirty if self._rows.row(_kind(key), key) is not None)
+        message.revision = self._revision = self._rows.revision
+        self._complete = False
+        # Protobuf merges what is appended, and so the peers of all sessions are serialized once.
+        return message.SerializeToString() + peers
+
+    def _announce(self, key: str) -> str:
+        """The agent's key of an object that comes later; until then the agent may have an older one."""
+        if (named := self._named.get(key)) is not None:
+            named.sent = ANNOUNCED
+        return _short(key)
+
+    def _take_peers(self) -> bytes:
+        since = None if self._complete else self.peers_seen
+        self.peers_seen = self._peers.version
+        return self._peers.since(since, but=self.node)
+
+    def _contained(self, key: str) -> list[nodes_pb2.Change]:
+        """`_changes`; an object that fails costs the node's others nothing."""
+        try:
+            return self._pod(key) if _kind(key) is kinds.POD else self._object(key)
+        except Exception:
+            log.exception("assignment_failed node=%s key=%s", self.node, key)
+            return []
+
+    def _reference(self, key: str) -> None:
+        row = self._rows.row(kinds.POD, key)
+        pod = row.message if row is not None else None
+        if pod is None or pod.spec.nodeName != self.node:
+            return
+        self._pods[key] = _Pod(config_keys(pod))
+        for name in sorted(self._pods[key].names):
+            if self._name(name).count == 1:
+                self._dirty[name] = None
+
+    def _pod(self, key: str) -> list[nodes_pb2.Change]:
+        row, known = self._rows.row(kinds.POD, key), self._pods.get(key)
+        pod = row.message if row is not None else None
+        if pod is None or row is None or pod.spec.nodeName != self.node:
+            if known is None:
                 return []
-            return [_change(kinds.POD, key, None), *self._unname(self._pods.pop(key))]
+            del self._pods[key]
+            return [_change(key, None), *self._unname(known.names)]
+        if known is not None and row.revision <= known.sent:
+            return []
         # An ephemeral container that was added may name more than the pod did.
-        before, names = self._pods.get(key, frozenset()), config_keys(pod)
-        self._pods[key] = names
+        before, names = known.names if known is not None else frozenset(), config_keys(pod)
+        self._pods[key] = _Pod(names, row.revision)
+        for name in names - before:
+            self._name(name)
         # First what the pod needs, so that the agent never sees a pod whose objects are yet to come.
-        return [*self._name(names - before), _change(kinds.POD, key, row), *self._unname(before - names)]
+        needed = [change for name in sorted(names) for change in self._object(name)]
+        return [*needed, _change(key, row), *self._unname(before - names)]
 
-    def _name(self, names: Iterable[str]) -> list[nodes_pb2.Change]:
-        changes = []
-        for name in sorted(names):
-            self._named[name] = self._named.get(name, 0) + 1
-            if self._named[name] == 1:
-                kind = _kind(name)
-                row = self._rows.row(kind, name)
-                if row is not None:
-                    changes.append(_change(kind, name, row))
-        return changes
+    def _object(self, key: str) -> list[nodes_pb2.Change]:
+        named = self._named.get(key)
+        if named is None:
+            return []
+        row = self._rows.row(_kind(key), key)
+        if row is None:
+            sent, named.sent = named.sent, 0
+            return [_change(key, None)] if sent else []
+        if row.revision <= named.sent:
+            return []
+        named.sent = row.revision
+        return [_change(key, row)]
+
+    def _name(self, key: str) -> _Named:
+        named = self._named.get(key)
+        if named is None:
+            named = self._named[key] = _Named()
+            self._interest.follow(key, self)
+        named.count += 1
+        return named
 
     def _unname(self, names: Iterable[str]) -> list[nodes_pb2.Change]:
         changes = []
-        for name in sorted(names):
-            self._named[name] -= 1
-            if not self._named[name]:
-                del self._named[name]
-                changes.append(_change(_kind(name), name, None))
+        for key in sorted(names):
+            named = self._named[key]
+            named.count -= 1
+            if not named.count:
+                del self._named[key]
+                self._interest.unfollow(key, self)
+                if named.sent:
+                    changes.append(_change(key, None))
         return changes
-
-    def _peer(self, key: str, row: Row | None) -> list[nodes_pb2.Change]:
-        peer = peer_of(row.parse()) if row is not None else None
-        name = key.rsplit("/", 1)[1]
-        if name == self._node or self._peers.get(key) == peer:
-            return []
-        if peer is None:
-            self._peers.pop(key, None)
-            return [nodes_pb2.Change(key=f"Peer//{name}")]
-        self._peers[key] = peer
-        return [nodes_pb2.Change(key=f"Peer//{name}", peer=peer)]
 
 
 def _kind(key: str) -> Kind:
-    return next(kind for kind in _NAMED if key.startswith(kind.prefix))
+    return next(kind for kind in (kinds.POD, *NAMED) if key.startswith(kind.prefix))
 
 
-def _change(kind: Kind, key: str, row: Row | None) -> nodes_pb2.Change:
+def _short(key: str) -> str:
+    """A store key as agents know it: KIND/NAMESPACE/NAME."""
+    kind = _kind(key)
     name = key.removeprefix(kind.prefix)
-    short = f"{kind.kind}/{name}" if kind.namespaced else f"{kind.kind}//{name}"
+    return f"{kind.kind}/{name}" if kind.namespaced else f"{kind.kind}//{name}"
+
+
+def _change(key: str, row: StoredObject | None) -> nodes_pb2.Change:
     if row is None:
-        return nodes_pb2.Change(key=short)
-    sealed = objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=row.sealed())
-    return nodes_pb2.Change(key=short, object=sealed)
-
-
-def peer_of(node: Any) -> nodes_pb2.Peer | None:
-    """A node as its peers see it, None until it has all that the overlay needs."""
-    address = next((item.address for item in node.status.addresses if item.type == "InternalIP"), "")
-    mac = node.metadata.annotations.get(VTEP_ANNOTATION, "")
-    if not (address and mac and node.spec.podCIDR):
-        return None
-    return nodes_pb2.Peer(node=node.metadata.name, podCIDR=node.spec.podCIDR, address=address, vtepMac=mac)
-
-
-def config_keys(pod: Any) -> frozenset[str]:
-    """Store keys of the ConfigMaps, Secrets and the RuntimeClass that a pod names."""
-    namespace = pod.metadata.namespace
-    found: set[tuple[str, str]] = set()
-    for volume in pod.spec.volumes:
-        source = volume.volumeSource
-        if source.HasField("configMap"):
-            found.add(("ConfigMap", source.configMap.localObjectReference.name))
-        if source.HasField("secret"):
-            found.add(("Secret", source.secret.secretName))
-        for part in source.projected.sources:
-            found.add(("ConfigMap", part.configMap.localObjectReference.name))
-            found.add(("Secret", part.secret.localObjectReference.name))
-    for _, container in podspec.containers(pod):
-        for env in container.env:
-            found.add(("ConfigMap", env.valueFrom.configMapKeyRef.localObjectReference.name))
-            found.add(("Secret", env.valueFrom.secretKeyRef.localObjectReference.name))
-        for source in container.envFrom:
-            found.add(("ConfigMap", source.configMapRef.localObjectReference.name))
-            found.add(("Secret", source.secretRef.localObjectReference.name))
-    for item in pod.spec.imagePullSecrets:
-        found.add(("Secret", item.name))
-    keys = {_CONFIG[kind].key(namespace, name) for kind, name in found if name}
-    if pod.spec.runtimeClassName:
-        keys.add(kinds.RUNTIME_CLASS.key("", pod.spec.runtimeClassName))
-    return frozenset(keys)
+        return nodes_pb2.Change(key=_short(key))
+    kind = row.kind
+    sealed = objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=row.encoded())
+    return nodes_pb2.Change(key=_short(key), object=sealed)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from controlplane.api import verbs
+from controlplane.requests import verbs
+from controlplane.resources.indexes import NODE
 from controlplane.store import Tx
 from pinnace import kinds, podreferences
 from pinnace.errors import ApiError, Forbidden
@@ -21,7 +22,7 @@ MAX_MIRRORS = 100
 def stale(tx: Tx, node: str, wanted: Sequence[Any]) -> list[Any]:
     """Mirrors of the node that show no pod of `wanted`."""
     names = {(pod.metadata.namespace, pod.metadata.name) for pod in wanted}
-    pods = (row.parse() for row in tx.peek(kinds.POD))
+    pods = (row.message for row in tx.by_index(kinds.POD, NODE, node))
     return [pod for pod in pods if _own(pod, node) and (pod.metadata.namespace, pod.metadata.name) not in names]
 
 
@@ -70,9 +71,9 @@ def _mirror(node: str, pod: Any) -> Any:
     if named:
         raise Forbidden(f"{named}: a mirror may not name other objects")
     mirror = kinds.POD.cls()
-    mirror.spec.CopyFrom(pod.spec)  # type: ignore[attr-defined]
-    mirror.spec.nodeName = node  # type: ignore[attr-defined]
-    meta: Any = mirror.metadata  # type: ignore[attr-defined]
+    mirror.spec.CopyFrom(pod.spec)
+    mirror.spec.nodeName = node
+    meta: Any = mirror.metadata
     meta.name, meta.namespace = pod.metadata.name, pod.metadata.namespace
     meta.labels.update(pod.metadata.labels)
     meta.annotations.update(pod.metadata.annotations)

@@ -1,75 +1,119 @@
-"""Placement: pods and a node table in, decisions out. Pure, and the same for the same input.
+"""Placement of one pod: a pure function of the pod and the node table. The same input gives the same node.
 
-Pods go in order of priority, then age, then name; each sees those placed before it. Ties between nodes go to the
-first by name among the best, so that a run can be repeated.
+Ties between nodes go to the first by name, so that a run can be repeated.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from controlplane.scheduler.plugins import Filter, Score, default_filters, default_scores
+from controlplane.scheduler.plugins import Profile, default_profile
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import NodeTable
+from controlplane.scheduler.table import Floats, Mask, NodeTable
+
+# Totals that differ by less are equal: the rounding of sums must not decide.
+TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`node` is empty for a refusal. `refusals` is node to reasons, `scores` node to plugin to weighted score."""
+    """`pod` is on `node`, which is empty for a rejection; that has a message, the counts of rejected nodes by reason, and the
+    filters that rejected them. `failed`: an error kept the pod from being placed. `feasible` of all `nodes` passed the filters.
+    """
 
     pod: PodInfo
-    node: str
-    message: str
-    refusals: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    node: str = ""
+    message: str = ""
+    nodes: int = 0
+    feasible: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    plugins: frozenset[str] = frozenset()
+    failed: bool = False
 
 
-def place(
-    pods: list[PodInfo],
-    table: NodeTable,
-    *,
-    filters: tuple[Filter, ...] | None = None,
-    scores: tuple[Score, ...] | None = None,
-) -> list[Decision]:
-    """A decision for each pod. `table` is the caller's to give up: placed pods are counted into it."""
-    filters = default_filters() if filters is None else filters
-    scores = default_scores() if scores is None else scores
-    ordered = sorted(pods, key=lambda pod: (-pod.priority, pod.created, pod.key))
-    return [_place_one(pod, table, filters, scores) for pod in ordered]
+def feasible(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> Mask:
+    """The rows whose nodes pass every filter."""
+    left = table.alive[rows].copy()
+    for item in profile.filters:
+        rejected = item.rejects(pod, table, rows)
+        if rejected is not None:
+            left &= ~rejected
+    return left
 
 
-def _place_one(pod: PodInfo, table: NodeTable, filters: tuple[Filter, ...], scores: tuple[Score, ...]) -> Decision:
-    refused: dict[int, list[str]] = {}
-    feasible = np.ones(len(table), dtype=np.bool_)
-    for item in filters:
-        for reason, mask in item.refusals(pod, table).items():
-            # As in Kubernetes a node is refused by the first filter that minds, with all of that filter's reasons.
-            for found in np.flatnonzero(mask & feasible):
-                refused.setdefault(int(found), []).append(reason)
-        for index in refused:
-            feasible[index] = False
-    named = {table.names[index]: tuple(reasons) for index, reasons in refused.items()}
-    if not feasible.any():
-        return Decision(pod, "", summary(named, len(table)), named)
-    rated = {item.name: item.scores(pod, table) * item.weight for item in scores}
-    total = np.where(feasible, np.sum(list(rated.values()), axis=0), -1.0)
-    best = int(np.argmax(total))
-    table.place(pod, best)
-    shown = {
-        table.names[index]: {name: round(float(values[index]), 1) for name, values in rated.items()}
-        for index in np.flatnonzero(feasible)
-    }
-    return Decision(pod, table.names[best], "", named, shown)
+def rejecting(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> frozenset[str] | None:
+    """The names of all filters that reject some of the rows; None when one of the rows passes every filter."""
+    left = table.alive[rows].copy()
+    names: set[str] = set()
+    for item in profile.filters:
+        rejected = item.rejects(pod, table, rows)
+        if rejected is not None and rejected.any():
+            names.add(item.name)
+            left &= ~rejected
+    return None if left.any() else frozenset(names)
 
 
-def summary(refusals: dict[str, tuple[str, ...]], nodes: int) -> str:
+def totals(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> Floats:
+    """The weighted sum of all scores by row."""
+    total = np.zeros(len(table.alive[rows]), dtype=np.float64)
+    for item in profile.scores:
+        rated = item.scores(pod, table, rows)
+        # Equal scores of all nodes decide nothing.
+        if rated is not None:
+            total += rated * item.weight
+    return total
+
+
+def place_one(pod: PodInfo, table: NodeTable, profile: Profile) -> Decision:
+    """Decide on one pod; the table is not changed."""
+    fits = feasible(pod, table, profile, table.rows)
+    count = int(np.count_nonzero(fits))
+    if not count:
+        return _rejection(pod, table, profile)
+    total = np.where(fits, totals(pod, table, profile, table.rows), -1.0)
+    best = total >= total.max() - TIE
+    row = int(np.where(best, table.rank[table.rows], len(table)).argmin())
+    node = table.names[row]
+    return Decision(pod.on(node), node, nodes=len(table), feasible=count)
+
+
+def place(pods: Iterable[PodInfo], table: NodeTable, profile: Profile | None = None) -> list[Decision]:
+    """Decide on pods in order of priority, age and name, counting each in the table before the next."""
+    profile = profile or default_profile()
+    decisions: list[Decision] = []
+    for pod in sorted(pods, key=lambda pod: pod.order):
+        decision = place_one(pod, table, profile)
+        if decision.node:
+            table.add_pod(decision.pod)
+        decisions.append(decision)
+    return decisions
+
+
+def _rejection(pod: PodInfo, table: NodeTable, profile: Profile) -> Decision:
+    """As in Kubernetes filtering of a node stops at the first filter that rejects it, with all reasons of that filter."""
+    left, rows = table.alive[table.rows].copy(), table.rows
+    rejected: dict[str, int] = {}
+    plugins: set[str] = set()
+    for item in profile.filters:
+        reasons = item.reasons(pod, table, rows)
+        for reason, mask in reasons.items():
+            count = int(np.count_nonzero(mask & left))
+            if count:
+                rejected[reason] = rejected.get(reason, 0) + count
+                plugins.add(item.name)
+        for mask in reasons.values():
+            left &= ~mask
+    message = summary(rejected, len(table))
+    return Decision(pod, "", message, nodes=len(table), rejected=rejected, plugins=frozenset(plugins))
+
+
+def summary(rejected: dict[str, int], nodes: int) -> str:
     """`0/5 nodes are available: 2 Insufficient memory, 3 node(s) had untolerated taint {k: v}.`"""
     if nodes == 0:
         return "no nodes available to schedule pods"
-    counts = Counter(reason for reasons in refusals.values() for reason in reasons)
     # Sorted as text, as Kubernetes does.
-    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
+    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in rejected.items()))
     return f"0/{nodes} nodes are available: {listed}."

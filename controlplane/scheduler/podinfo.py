@@ -1,52 +1,133 @@
-"""What placement needs of a pod, read once."""
+"""The part of a pod that placement reads, taken from the message once."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 from pinnace import hostports, podresources
+from pinnace.core.v1 import pod_pb2
 from pinnace.hostports import HostPort
+from pinnace.meta.v1 import meta_pb2
 
-# Columns of every resource array, in this order. Units: millicores, bytes, bytes, pods.
+# Rows of every resource column, in this order. Units: millicores, bytes, bytes, pods.
 RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
+# Amounts saturate here: the difference of two of them, in either direction, still fits into 64 bits.
+LIMIT = 1 << 62
+# Longer texts and tuples are not shared between pods, so that those kept for it are bounded.
+MAX_SHARED = 128
+
+
+T = TypeVar("T", bound=Sequence[object])
+
+
+class Toleration(NamedTuple):
+    key: str
+    operator: str
+    value: str
+    effect: str
 
 
 @dataclass(frozen=True, slots=True)
 class PodInfo:
-    """`requests` follows RESOURCES. `group` names the pods that should be spread from each other."""
+    """One pod for placement. `key` is namespace/name, `requests` follows RESOURCES.
+
+    `group` is the key of the pods that are spread over nodes. The API counts `generation` up with each change of the spec; the
+    scheduler's binding, which sets `node`, is none. `invalid` is why the pod cannot be placed: it could not be read.
+    """
 
     key: str
     uid: str
-    requests: tuple[int, ...]
-    priority: int
-    created: int
-    group: str
-    node_selector: dict[str, str] = field(default_factory=dict)
-    tolerations: tuple[Any, ...] = ()
-    node: str = ""
+    requests: tuple[int, ...] = (0, 0, 0, 1)
+    priority: int = 0
+    created: int = 0
+    group: str = ""
+    node_selector: tuple[tuple[str, str], ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
     host_ports: tuple[HostPort, ...] = ()
+    node: str = ""
+    generation: int = field(default=0, compare=False)
+    invalid: str = ""
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sorts pods by priority, then age, then name."""
+        return -self.priority, self.created, self.key
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Equal for pods that the same nodes can take: all that filters read."""
+        return self.requests, self.node_selector, self.tolerations, self.host_ports, self.invalid
+
+    def on(self, node: str) -> PodInfo:
+        """The same pod on a node."""
+        return dataclasses.replace(self, node=node)
 
 
-def read(pod: Any) -> PodInfo:
+def read(pod: pod_pb2.Pod) -> PodInfo:
+    """Never raises: a pod that cannot be read counts as one pod without requests, and `invalid` is set."""
+    try:
+        return _read(pod)
+    except Exception as error:  # whatever a stored pod holds concerns this pod alone
+        meta = pod.metadata
+        reason = f"{type(error).__name__}: {error}"[:200]
+        return PodInfo(f"{meta.namespace}/{meta.name}", meta.uid, node=pod.spec.nodeName, invalid=reason)
+
+
+def _read(pod: pod_pb2.Pod) -> PodInfo:
     meta, spec = pod.metadata, pod.spec
-    owners = [ref.uid for ref in meta.ownerReferences if ref.controller]
-    labels = ",".join(f"{key}={value}" for key, value in sorted(meta.labels.items()))
+    tolerations = (Toleration(item.key, item.operator, item.value, item.effect) for item in spec.tolerations)
     return PodInfo(
         key=f"{meta.namespace}/{meta.name}",
         uid=meta.uid,
-        requests=(*requests(spec), 1),
+        requests=_shared((*requests(spec), 1)),
         priority=spec.priority,
         created=meta.creationTimestamp.seconds,
-        group=f"{meta.namespace}/{owners[0] if owners else labels}",
-        node_selector=dict(spec.nodeSelector),
-        tolerations=tuple(spec.tolerations),
-        node=spec.nodeName,
+        group=_shared(_group(meta)),
+        node_selector=_shared(tuple(sorted(spec.nodeSelector.items()))),
+        tolerations=_shared(tuple(tolerations)),
         host_ports=hostports.of(pod),
+        node=spec.nodeName,
+        generation=meta.generation,
     )
 
 
-def requests(spec: Any) -> tuple[int, int, int]:
-    """The pod's requests at their peak, in the order of RESOURCES."""
+def _shared(value: T) -> T:
+    """An equal value that other pods have too: most are alike, and there are many."""
+    return _remembered(value) if len(value) <= MAX_SHARED else value
+
+
+@lru_cache(maxsize=4096)
+def _remembered(value: T) -> T:
+    return value
+
+
+def unchanged(pod: pod_pb2.Pod, info: PodInfo) -> bool:
+    """Whether `read` would return `info` again: most events of a bound pod report a status only."""
+    meta = pod.metadata
+    same = meta.uid == info.uid and pod.spec.nodeName == info.node and meta.generation == info.generation
+    return same and info.generation > 0 and _group(meta) == info.group
+
+
+def _group(meta: meta_pb2.ObjectMeta) -> str:
+    """Pods of one owner, or with the same labels in a namespace."""
+    for ref in meta.ownerReferences:
+        if ref.controller:
+            return f"{meta.namespace}/{ref.uid}"
+    labels = ",".join(f"{key}={value}" for key, value in sorted(meta.labels.items()))
+    return f"{meta.namespace}/{labels}"
+
+
+def requests(spec: pod_pb2.PodSpec) -> tuple[int, int, int]:
+    """The pod's peak requests, in the order of RESOURCES. Raises ValueError."""
     found = podresources.requests(spec)
-    return found.get("cpu", 0), found.get("memory", 0), found.get("ephemeral-storage", 0)
+    cpu, memory, storage = (saturated(found.get(name, 0)) for name in RESOURCES[:3])
+    return cpu, memory, storage
+
+
+def saturated(amount: int) -> int:
+    """An amount between 0 and LIMIT, however large a manifest writes it."""
+    return min(max(amount, 0), LIMIT)

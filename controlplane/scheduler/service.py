@@ -1,6 +1,7 @@
-"""The scheduler's loop: watch pods and nodes, place what waits in one batch, commit it in one transaction.
+"""The scheduler's loop: watch pods and nodes, place those that wait in batches, and commit the decisions.
 
-Only this file of the scheduler awaits. What it decided last for each pod stays here for `kctl why`.
+Only this file of the scheduler awaits. An error in one pod, node or transaction is contained: it is logged, counted, shown on
+the object, and tried again after a back-off. The last decision on each pod stays here for `kctl why`.
 """
 
 from __future__ import annotations
@@ -8,176 +9,255 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from controlplane import conditions, events, metrics
-from controlplane.scheduler import podinfo, table
-from controlplane.scheduler.placement import Decision, place
-from controlplane.scheduler.podinfo import PodInfo
-from controlplane.store import Event, Row, Store, Tx
+from controlplane import metrics
+from controlplane.scheduler import binding
+from controlplane.scheduler.cache import Cache
+from controlplane.scheduler.chunks import chunks
+from controlplane.scheduler.explain import Verdict, verdicts
+from controlplane.scheduler.placement import Decision
+from controlplane.scheduler.plugins import Profile, default_profile
+from controlplane.scheduler.queue import QueuedPod, error_backoff
+from controlplane.store import Event, Store
 from pinnace import kinds
 from pinnace.clock import Clock, perf
-from pinnace.errors import ApiError, Expired
+from pinnace.errors import Expired, Unavailable
 
 log = logging.getLogger("pinnace.scheduler")
-NAME = "default-scheduler"
-MAX_BATCH = 500
-# Decisions in one transaction: each is two writes and three reads, and etcd takes 128 of either.
-MAX_COMMIT = 40
-# Unschedulable pods are tried again when something changes, and this often in any case, in seconds.
-RETRY_EVERY = 30.0
+# Pods placed and events taken in before other tasks of the process run: some milliseconds.
+BATCH = 40
+EVENTS, EVENT_BYTES = 50, 512 << 10
+# A rejection with the same message is recorded again after this many seconds.
+TELL_EVERY = 10.0
+# A run that lasted this many seconds resets the back-off of the loop.
+SOUND = 60.0
+# Seconds after a commit that failed because the backend is away, so that it is not called without pause.
+PAUSE = 0.05
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One try of one pod. `begun` is a reading of `perf`."""
+
+    entry: QueuedPod
+    decision: Decision
+    begun: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The last decision on a pod, after how many attempts, when the next one is, and each node as it is now."""
+
+    decision: Decision
+    attempts: int
+    next_attempt: str
+    verdicts: Sequence[Verdict]
 
 
 class Scheduler:
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, profile: Profile | None = None) -> None:
         self._store = store
         self._clock = clock
-        self._nodes: dict[str, Row] = {}
-        self._placed: dict[str, PodInfo] = {}
-        self._waiting: dict[str, PodInfo] = {}
-        # Tried and refused; they wait for a change that could help.
-        self._refused: dict[str, PodInfo] = {}
+        self._wake = asyncio.Event()
+        self._profile = profile or default_profile()
+        self._cache = Cache(self._profile)
         self._attempts: dict[str, int] = {}
+        # By namespace/name.
         self.decisions: dict[str, Decision] = {}
 
-    def attempts(self, uid: str) -> int:
-        return self._attempts.get(uid, 0)
+    def explain(self, namespace: str, name: str, uid: str) -> Explanation | None:
+        """None for a pod that this scheduler has not tried."""
+        key = f"{namespace}/{name}"
+        decision = self.decisions.get(key)
+        if decision is None or decision.pod.uid != uid:
+            return None
+        waits = self._cache.queue.next_attempt(key, self._clock.monotonic())
+        return Explanation(decision, self._attempts.get(key, 0), waits, self._verdicts(decision))
+
+    def _verdicts(self, decision: Decision) -> Sequence[Verdict]:
+        try:
+            return verdicts(decision.pod, self._cache.table, self._profile)
+        except Exception:  # the decision's message says what is wrong
+            log.exception("explain_failed pod=%s", decision.pod.key)
+            return ()
 
     async def run(self) -> None:
-        """Schedule until cancelled."""
+        """Schedule until cancelled; then it explains nothing any more."""
+        try:
+            await self._keep_following()
+        finally:
+            self.decisions.clear()
+            self._attempts.clear()
+            self._cache = Cache(self._profile)
+
+    async def _keep_following(self) -> None:
+        failures = 0
         while True:
+            begun = self._clock.monotonic()
             try:
                 await self._follow()
-            except Expired:
+            except* Expired:
                 log.warning("scheduler_relisting")
+            except* Exception:
+                # The next run starts from the store again.
+                log.exception("scheduler_failed")
+                metrics.scheduler_errors.labels("loop").inc()
+            failures = 1 if self._clock.monotonic() - begun > SOUND else failures + 1
+            await self._clock.sleep(error_backoff(failures))
 
     async def _follow(self) -> None:
-        for known in (self._nodes, self._placed, self._waiting, self._refused):
-            known.clear()
-        rows, pods = self._store.view_and_watch(kinds.POD)
-        node_rows, nodes = self._store.view_and_watch(kinds.NODE)
+        self._cache = Cache(self._profile)
+        stored, watcher = self._store.view_and_watch(kinds.NODE, kinds.POD)
         try:
-            self._note([Event(None, row, row.revision) for row in [*rows, *node_rows]])
-            while True:
-                if self._waiting:
-                    await self._cycle()
-                await self._wait(pods, nodes)
+            # Nothing is placed before all that is placed already has been counted.
+            await self._note([Event(None, item, item.revision) for item in stored])
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._schedule())
+                async for events in watcher:
+                    await self._note(events)
         finally:
-            pods.close()
-            nodes.close()
+            watcher.close()
 
-    async def _wait(self, *subscriptions: Any) -> None:
-        """Take in what changed on any subscription; after RETRY_EVERY without change, try the refused again.
+    async def _note(self, events: list[Event]) -> None:
+        for part in chunks(events, size=lambda event: len(event.row.value), count=EVENTS, total=EVENT_BYTES):
+            for key in self._cache.note(part, self._clock.monotonic()):
+                self.decisions.pop(key, None)
+                self._attempts.pop(key, None)
+            self._wake.set()
+            await asyncio.sleep(0)
 
-        Does not wait while pods do: a commit failed, or there were more than one batch."""
-        tasks = [asyncio.ensure_future(subscription.next()) for subscription in subscriptions]
-        tick = asyncio.ensure_future(self._clock.sleep(0.0 if self._waiting else RETRY_EVERY))
-        try:
-            done, _ = await asyncio.wait([*tasks, tick], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task in done:
-                    self._note(task.result())
-            if tick in done and not self._waiting:
-                self._retry()
-        finally:
-            for pending in (*tasks, tick):
-                pending.cancel()
-
-    def _note(self, changes: list[Event]) -> None:
-        for event in changes:
-            if event.row.kind is kinds.NODE:
-                self._note_node(event)
+    async def _schedule(self) -> None:
+        queue = self._cache.queue
+        while True:
+            self._wake.clear()
+            await self._report_nodes()
+            batch = queue.pop(BATCH, self._clock.monotonic())
+            for place, count in queue.counts.items():
+                metrics.pending_pods.labels(place).set(count)
+            if batch:
+                await self._commit([self._attempt(entry) for entry in batch])
             else:
-                self._note_pod(event)
+                await self._clock.wait(self._wake, queue.due(self._clock.monotonic()))
 
-    def _note_node(self, event: Event) -> None:
-        key = event.row.key
-        if event.new is None:
-            self._nodes.pop(key, None)
+    def _attempt(self, entry: QueuedPod) -> _Attempt:
+        begun, pod = perf(), entry.info
+        try:
+            decision = self._place(entry)
+        except Exception as error:  # an error in one pod must not keep others from being placed
+            log.error("placement_failed pod=%s error=%r", pod.key, error, exc_info=not pod.invalid)
+            metrics.scheduler_errors.labels("pod").inc()
+            decision = Decision(pod, message=pod.invalid or f"{type(error).__name__}: {error}"[:500], failed=True)
+            self._cache.queue.failed(entry, self._clock.monotonic())
+        self.decisions[pod.key] = decision
+        self._attempts[pod.key] = entry.attempts
+        return _Attempt(entry, decision, begun)
+
+    def _place(self, entry: QueuedPod) -> Decision:
+        if entry.info.invalid:
+            raise ValueError(entry.info.invalid)
+        decision = self._cache.place(entry.info)
+        if decision.node:
+            self._cache.assume(decision.pod)
         else:
-            self._nodes[key] = event.new
-        self._retry()
+            # Before the commit: an event that comes meanwhile may already help.
+            self._cache.queue.rejected(entry, decision.plugins)
+        return decision
 
-    def _note_pod(self, event: Event) -> None:
-        key = event.row.key
-        old = self._placed.pop(key, None)
-        self._waiting.pop(key, None)
-        self._refused.pop(key, None) if event.new is None else None
-        pod = event.new.parse() if event.new is not None else None
-        if pod is None or pod.status.phase in ("Succeeded", "Failed"):
-            self._forget(key, event)
-            if old is not None:
-                self._retry()
-            return
-        info = podinfo.read(pod)
-        if info.node:
-            self._placed[key] = info
-            self._refused.pop(key, None)
-        elif pod.spec.schedulerName not in ("", NAME) or pod.metadata.deletionTimestamp.seconds:
-            self._refused.pop(key, None)
-        elif self._refused.get(key) != info:
-            # New, or changed in what placement looks at; our own word on its status is no reason to try again.
-            self._refused.pop(key, None)
-            self._waiting[key] = info
+    # Committing
 
-    def _forget(self, key: str, event: Event) -> None:
-        if event.new is None:
-            gone = self.decisions.pop(key, None)
-            if gone is not None:
-                self._attempts.pop(gone.pod.uid, None)
+    async def _commit(self, attempts: list[_Attempt]) -> None:
+        now = self._clock.monotonic()
+        written = [attempt for attempt in attempts if attempt.decision.node or self._tells(attempt, now)]
+        limits = self._store.backend.limits
+        # One operation is left for the leader's lease, which each of its transactions reads.
+        count = max((limits.operations - 1) // binding.OPERATIONS, 1)
+        for group in chunks(
+            written, size=self._size, count=count, total=limits.size, alone=lambda attempt: attempt.entry.errors > 0
+        ):
+            await self._commit_group(group)
+        for attempt in attempts:
+            result = "error" if attempt.decision.failed else "scheduled" if attempt.decision.node else "unschedulable"
+            metrics.scheduling_attempt.labels(result).observe(perf() - attempt.begun)
 
-    def _retry(self) -> None:
-        self._waiting.update(self._refused)
-        self._refused.clear()
+    def _tells(self, attempt: _Attempt, now: float) -> bool:
+        """Whether a rejection is news. The pods that wait write nothing while nothing changes."""
+        entry, message = attempt.entry, attempt.decision.message
+        if entry.told == message and now - entry.told_at < TELL_EVERY:
+            return False
+        entry.told, entry.told_at = message, now
+        return True
 
-    async def _cycle(self) -> None:
-        start = perf()
-        batch = dict(sorted(self._waiting.items(), key=lambda item: -item[1].priority)[:MAX_BATCH])
-        nodes = table.build([row.parse() for row in self._nodes.values()], list(self._placed.values()))
-        keys = {info.key: key for key, info in batch.items()}
-        decisions = place(list(batch.values()), nodes)
-        for decision in decisions:
-            self.decisions[keys[decision.pod.key]] = decision
-            self._attempts[decision.pod.uid] = self._attempts.get(decision.pod.uid, 0) + 1
+    def _size(self, attempt: _Attempt) -> int:
+        row = self._store.row(kinds.POD, kinds.POD.key(*attempt.decision.pod.key.split("/", 1)))
+        # A rejection's message is in the condition and in the event.
+        return (len(row.value) if row else 0) + 2 * len(attempt.decision.message) + binding.OVERHEAD
+
+    async def _commit_group(self, group: list[_Attempt]) -> None:
+        decisions = [attempt.decision for attempt in group]
         try:
-            for start in range(0, len(decisions), MAX_COMMIT):
-                part = decisions[start : start + MAX_COMMIT]
-                await self._store.update(functools.partial(self._commit, decisions=part))
-        except ApiError as error:
-            log.warning("scheduling_failed pods=%d error=%s", len(batch), error)
-            await self._clock.sleep(0.2)
+            bound = await self._store.update(functools.partial(binding.commit, decisions=decisions, now=self._clock.now()))
+        except Exception as error:  # the next attempt commits each of these pods alone
+            await self._failed(group, error)
             return
-        for decision in decisions:
-            key = keys[decision.pod.key]
-            self._waiting.pop(key, None)
-            if decision.node:
-                # Counted at once; the watch confirms it later.
-                self._placed[key] = podinfo.PodInfo(
-                    **{f: getattr(decision.pod, f) for f in decision.pod.__slots__} | {"node": decision.node}
-                )
-            else:
-                self._refused[key] = decision.pod
-        metrics.bound.inc(sum(1 for decision in decisions if decision.node))
-        metrics.pending.set(len(self._refused))
-        metrics.scheduling.observe(perf() - start)
-
-    def _commit(self, tx: Tx, decisions: list[Decision]) -> None:
-        now = self._clock.now()
-        for decision in decisions:
-            namespace, _, name = decision.pod.key.partition("/")
-            pod = tx.get(kinds.POD, namespace, name)
-            if pod is None or pod.metadata.uid != decision.pod.uid or pod.spec.nodeName:
+        for attempt in group:
+            key = attempt.decision.pod.key
+            pod = bound.get(key)
+            if pod is None:
                 continue
-            if decision.node:
-                pod.spec.nodeName = decision.node
-                conditions.put(pod.status, "PodScheduled", "True", now=now)
-                text = f"Successfully assigned {decision.pod.key} to {decision.node}"
-                events.record(tx, pod, "Scheduled", text, source=NAME, now=now)
-            else:
-                changed = conditions.put(
-                    pod.status, "PodScheduled", "False", now=now, reason="Unschedulable", message=decision.message
+            metrics.bound.inc()
+            waiting = self._cache.queue.get(key)
+            if waiting is not None and waiting.info.uid == attempt.decision.pod.uid:
+                self._cache.queue.delete(key)
+            if key in self._cache.assumed:
+                self._cache.assumed[key] = int(pod.metadata.resourceVersion)
+        # These changed meanwhile; the watch tells what became of them.
+        self._drop([attempt for attempt in group if attempt.decision.node and attempt.decision.pod.key not in bound])
+
+    def _drop(self, stale: Iterable[_Attempt]) -> None:
+        for attempt in stale:
+            key = attempt.decision.pod.key
+            self._cache.forget([key], self._clock.monotonic())
+            if self.decisions.get(key) is attempt.decision:
+                del self.decisions[key]
+            if self._cache.queue.get(key) is attempt.entry:
+                self._cache.queue.delete(key)
+
+    async def _failed(self, group: list[_Attempt], error: Exception) -> None:
+        log.warning("commit_failed pods=%d first=%s error=%r", len(group), group[0].decision.pod.key, error)
+        metrics.scheduler_errors.labels("commit").inc()
+        now = self._clock.monotonic()
+        message = f"cannot commit the decision: {error}"
+        for attempt in group:
+            attempt.entry.told = ""
+            self._cache.queue.failed(attempt.entry, now)
+            pod = attempt.decision.pod
+            if attempt.decision.node and pod.key in self.decisions:
+                self.decisions[pod.key] = Decision(pod.on(""), message=message, failed=True)
+        self._cache.forget([attempt.decision.pod.key for attempt in group if attempt.decision.node], now)
+        if len(group) == 1:
+            await self._report(group[0], message)
+        if isinstance(error, Unavailable):
+            await self._clock.sleep(PAUSE)
+
+    async def _report(self, attempt: _Attempt, message: str) -> None:
+        """Show on a pod that its own transaction failed."""
+        try:
+            await self._store.update(
+                functools.partial(binding.report, decision=attempt.decision, message=message, now=self._clock.now())
+            )
+        except Exception as second:
+            log.warning("report_failed pod=%s error=%r", attempt.decision.pod.key, second)
+
+    async def _report_nodes(self) -> None:
+        """Show on nodes what could not be read of them."""
+        while self._cache.unreported:
+            name = self._cache.unreported.pop()
+            message = f"the scheduler cannot read this node's status: {self._cache.invalid.get(name, '')}"
+            try:
+                await self._store.update(
+                    functools.partial(binding.report_node, name=name, message=message, now=self._clock.now())
                 )
-                events.record(tx, pod, "FailedScheduling", decision.message, source=NAME, now=now, warning=True)
-                if not changed:
-                    continue
-            tx.put(kinds.POD, pod)
+            except Exception as error:
+                log.warning("report_failed node=%s error=%r", name, error)

@@ -1,72 +1,270 @@
-"""The nodes as columns: one row a node, so that a filter looks at all of them in one NumPy expression."""
+"""The nodes as columns, so that a filter is one NumPy expression over all of them. Updated in place, never rebuilt.
+
+A node keeps its row for as long as it exists; rows of deleted nodes are reused, and the capacity doubles. A pod is counted in
+and out by difference. The cost of a change of a pod does not depend on the number of nodes; a node that comes or goes also
+shifts the column of name ranks, one NumPy operation. Sums are Python integers, which cannot overflow; only their saturated
+results go into the columns.
+"""
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.scheduler.podinfo import RESOURCES, PodInfo
-from pinnace import quantity
+from controlplane.scheduler import nodeinfo
+from controlplane.scheduler.clusterevent import ClusterEvent
+from controlplane.scheduler.nodeinfo import NodeInfo
+from controlplane.scheduler.podinfo import LIMIT, RESOURCES, PodInfo
+from controlplane.scheduler.rowcounts import RowCounts
+from controlplane.scheduler.taintsets import TaintSets
+from pinnace.core.v1 import node_pb2
 from pinnace.hostports import HostPort
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ranks = NDArray[np.int32]
+
+FIRST_CAPACITY = 16
+# A pod that requests nothing still uses something, else all such pods would go to one node
+# (Kubernetes' DefaultMilliCPURequest and DefaultMemoryRequest).
+MINIMUM = (100, 200 << 20)
+# Stands for every address of a node in the keys of `host_ports`.
+ANY_ADDRESS = "*"
 
 
 @dataclass(slots=True)
-class NodeTable:
-    """`allocatable` and `requested` are of shape (nodes, resources), columns as in RESOURCES."""
+class _Node:
+    """A node, or the name of one that pods are bound to and that does not exist (`info` None, `row` -1)."""
 
-    names: list[str]
-    allocatable: Numbers
-    requested: Numbers
-    unschedulable: Mask
-    taints: list[tuple[Any, ...]]
-    labels: list[dict[str, str]]
-    # group -> how many of its pods each node has
-    groups: dict[str, Numbers] = field(default_factory=dict)
-    # By row: the host ports that are taken there.
-    host_ports: dict[int, list[HostPort]] = field(default_factory=dict)
+    info: NodeInfo | None = None
+    row: int = -1
+    sums: list[int] = field(default_factory=lambda: [0] * len(RESOURCES))
+    pods: dict[str, PodInfo] = field(default_factory=dict)
+
+
+class NodeTable:
+    """Columns by node, with the pods that are counted on each. Rows without a node are not `alive`.
+
+    `free[resource, row]` is allocatable minus requested; `idle[n, row]` is the share of cpu and memory that is free, and
+    `inverse` one by their allocatable, 0 where there is none. `labels`, `host_ports` and `groups` count by row.
+    """
+
+    def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
+        self.size = 0
+        self.names: list[str] = []
+        self.alive = np.zeros(capacity, dtype=np.bool_)
+        self.unschedulable = np.zeros(capacity, dtype=np.bool_)
+        self.taint_set = np.zeros(capacity, dtype=np.int32)
+        # Position among the names, by which ties are decided.
+        self.rank = np.zeros(capacity, dtype=np.int32)
+        self.free = np.zeros((len(RESOURCES), capacity), dtype=np.int64)
+        self.idle = np.zeros((2, capacity), dtype=np.float64)
+        self.inverse = np.zeros((2, capacity), dtype=np.float64)
+        self.taint_sets = TaintSets()
+        self.labels = RowCounts(capacity)
+        self.host_ports = RowCounts(capacity)
+        self.groups = RowCounts(capacity)
+        # Nodes that are unschedulable.
+        self.cordoned = 0
+        self._nodes: dict[str, _Node] = {}
+        self._pods: dict[str, PodInfo] = {}
+        self._sorted: list[str] = []
+        self._unused_rows: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self._sorted)
 
-    def place(self, pod: PodInfo, index: int) -> None:
-        """Count a pod on a node."""
-        self.requested[index] += np.array(pod.requests, dtype=np.int64)
-        if pod.group not in self.groups:
-            self.groups[pod.group] = np.zeros(len(self), dtype=np.int64)
-        self.groups[pod.group][index] += 1
-        if pod.host_ports:
-            self.host_ports.setdefault(index, []).extend(pod.host_ports)
+    @property
+    def rows(self) -> slice:
+        """All rows that may hold a node."""
+        return slice(0, self.size)
+
+    def row(self, name: str) -> int:
+        """The row of a node, -1 when there is no such node."""
+        node = self._nodes.get(name)
+        return node.row if node else -1
+
+    def node(self, name: str) -> NodeInfo | None:
+        node = self._nodes.get(name)
+        return node.info if node else None
+
+    def pod(self, key: str) -> PodInfo | None:
+        """The pod that is counted under a key."""
+        return self._pods.get(key)
+
+    # Nodes
+
+    def set_node(self, info: NodeInfo) -> ClusterEvent:
+        """Add a node or take in its change; returns what about it may help a rejected pod."""
+        node = self._nodes.setdefault(info.name, _Node())
+        old, node.info = node.info, info
+        if old == info:
+            return ClusterEvent.NONE
+        if old is None:
+            self._take_row(node, info.name)
+        row = node.row
+        self._set_labels(row, old.labels if old else frozenset(), info.labels)
+        self._set_taints(row, old, info)
+        self._refresh(node)
+        return _difference(old, info)
+
+    def remove_node(self, name: str) -> None:
+        """Remove a node; its pods stay known, for a node of this name that comes later."""
+        node = self._nodes.get(name)
+        if node is None or node.info is None:
+            return
+        row, info = node.row, node.info
+        for pod in node.pods.values():
+            self._count(pod, row, -1)
+        self._set_labels(row, info.labels, frozenset())
+        self.taint_sets.release(int(self.taint_set[row]))
+        self.cordoned -= info.unschedulable
+        rank = bisect.bisect_left(self._sorted, name)
+        del self._sorted[rank]
+        self.rank[self.rank > rank] -= 1
+        self.alive[row] = self.unschedulable[row] = False
+        self.taint_set[row] = self.rank[row] = 0
+        self.free[:, row] = self.idle[:, row] = self.inverse[:, row] = 0
+        self.names[row] = ""
+        self._unused_rows.append(row)
+        node.info, node.row = None, -1
+        self._drop_if_empty(name, node)
+
+    def _take_row(self, node: _Node, name: str) -> None:
+        if self._unused_rows:
+            node.row = self._unused_rows.pop()
+            self.names[node.row] = name
+        else:
+            if self.size == len(self.alive):
+                self._grow(2 * self.size)
+            node.row, self.size = self.size, self.size + 1
+            self.names.append(name)
+        rank = bisect.bisect_left(self._sorted, name)
+        self._sorted.insert(rank, name)
+        self.rank[self.alive & (self.rank >= rank)] += 1
+        self.rank[node.row] = rank
+        self.alive[node.row] = True
+        for pod in node.pods.values():
+            self._count(pod, node.row, 1)
+
+    def _grow(self, capacity: int) -> None:
+        more = capacity - len(self.alive)
+        for column in ("alive", "unschedulable", "taint_set", "rank", "free", "idle", "inverse"):
+            old = getattr(self, column)
+            setattr(self, column, np.concatenate([old, np.zeros((*old.shape[:-1], more), dtype=old.dtype)], axis=-1))
+        for counts in (self.labels, self.host_ports, self.groups):
+            counts.resize(capacity)
+
+    def _set_labels(self, row: int, old: frozenset[tuple[str, str]], new: frozenset[tuple[str, str]]) -> None:
+        for pair in old - new:
+            self.labels.add(pair, row, -1)
+        for pair in new - old:
+            self.labels.add(pair, row, 1)
+
+    def _set_taints(self, row: int, old: NodeInfo | None, new: NodeInfo) -> None:
+        number = self.taint_sets.acquire(new.taints)
+        if old is not None:
+            self.taint_sets.release(int(self.taint_set[row]))
+            self.cordoned -= old.unschedulable
+        self.taint_set[row] = number
+        self.unschedulable[row] = new.unschedulable
+        self.cordoned += new.unschedulable
+
+    # Pods
+
+    def add_pod(self, pod: PodInfo) -> None:
+        """Count a pod on its node, in place of the one that was counted under its key."""
+        if self._pods.get(pod.key) == pod:
+            self._pods[pod.key] = self._nodes[pod.node].pods[pod.key] = pod
+            return
+        self.remove_pod(pod.key)
+        self._pods[pod.key] = pod
+        node = self._nodes.setdefault(pod.node, _Node())
+        node.pods[pod.key] = pod
+        self._add(node, pod, 1)
+
+    def remove_pod(self, key: str) -> PodInfo | None:
+        """Count a pod out; returns it, None when it was not counted."""
+        pod = self._pods.pop(key, None)
+        if pod is None:
+            return None
+        node = self._nodes[pod.node]
+        del node.pods[key]
+        self._add(node, pod, -1)
+        self._drop_if_empty(pod.node, node)
+        return pod
+
+    @contextmanager
+    def without(self, key: str) -> Iterator[None]:
+        """The table as it would be if this pod were not counted."""
+        pod = self.remove_pod(key)
+        try:
+            yield
+        finally:
+            if pod is not None:
+                self.add_pod(pod)
+
+    def _drop_if_empty(self, name: str, node: _Node) -> None:
+        if node.info is None and not node.pods:
+            del self._nodes[name]
+
+    def _add(self, node: _Node, pod: PodInfo, sign: int) -> None:
+        for column, amount in enumerate(pod.requests):
+            node.sums[column] += sign * amount
+        if node.row >= 0:
+            self._count(pod, node.row, sign)
+            self._refresh(node)
+
+    def _count(self, pod: PodInfo, row: int, sign: int) -> None:
+        self.groups.add(pod.group, row, sign)
+        for port in pod.host_ports:
+            for key in _taken(port):
+                self.host_ports.add(key, row, sign)
+
+    def _refresh(self, node: _Node) -> None:
+        """Write a node's amounts into the columns."""
+        assert node.info is not None
+        allocatable, sums, row = node.info.allocatable, node.sums, node.row
+        for column in range(len(RESOURCES)):
+            self.free[column, row] = max(-LIMIT, min(LIMIT, allocatable[column] - sums[column]))
+        for column in (0, 1):
+            # A pod counts at least as the minimum, also where it requests nothing.
+            used = min(LIMIT, max(sums[column], sums[3] * MINIMUM[column]))
+            capacity = allocatable[column]
+            self.idle[column, row] = 1.0 - used / capacity if capacity else 0.0
+            self.inverse[column, row] = 1.0 / capacity if capacity else 0.0
 
 
-def build(nodes: list[Any], placed: list[PodInfo]) -> NodeTable:
+def _taken(port: HostPort) -> tuple[tuple[str, int, str], tuple[str, int, str]]:
+    return (port.protocol, port.port, port.address), (port.protocol, port.port, ANY_ADDRESS)
+
+
+def _difference(old: NodeInfo | None, new: NodeInfo) -> ClusterEvent:
+    if old is None:
+        return ClusterEvent.NODE_ADD
+    changed = ClusterEvent.NONE
+    if any(now > before for now, before in zip(new.allocatable, old.allocatable, strict=True)):
+        changed |= ClusterEvent.UPDATE_NODE_ALLOCATABLE
+    if old.labels != new.labels:
+        changed |= ClusterEvent.UPDATE_NODE_LABEL
+    # As in Kubernetes cordoning is a taint.
+    if old.taints != new.taints or old.unschedulable != new.unschedulable:
+        changed |= ClusterEvent.UPDATE_NODE_TAINT
+    return changed
+
+
+def build(nodes: Iterable[node_pb2.Node], placed: Iterable[PodInfo]) -> NodeTable:
     """A table of Node messages with the pods that are on them."""
-    nodes = sorted(nodes, key=lambda node: node.metadata.name)
-    rows = [[_allocatable(node, name) for name in RESOURCES] for node in nodes]
-    allocatable = np.array(rows, dtype=np.int64).reshape(len(nodes), len(RESOURCES))
-    table = NodeTable(
-        names=[node.metadata.name for node in nodes],
-        allocatable=allocatable,
-        requested=np.zeros_like(allocatable),
-        unschedulable=np.array([node.spec.unschedulable for node in nodes], dtype=np.bool_),
-        taints=[tuple(node.spec.taints) for node in nodes],
-        labels=[dict(node.metadata.labels) for node in nodes],
-    )
-    index = {name: position for position, name in enumerate(table.names)}
+    table = NodeTable()
+    for node in nodes:
+        table.set_node(nodeinfo.read(node))
     for pod in placed:
-        if pod.node in index:
-            table.place(pod, index[pod.node])
+        if pod.node:
+            table.add_pod(pod)
     return table
-
-
-def _allocatable(node: Any, resource: str) -> int:
-    amounts = node.status.allocatable
-    if resource not in amounts:
-        return 0
-    text = amounts[resource].string
-    return quantity.milli(text) if resource == "cpu" else quantity.units(text)

@@ -1,48 +1,68 @@
-"""Filters and scores, one file each, named as in Kubernetes. To add one: write its file, list it here.
+"""Filters and scores, one file each, named as in Kubernetes. To add one: write its file, list it in `default_profile`.
 
-A *filter* answers with the nodes it refuses, by reason; a *score* rates every node from 0 to 100, more is better.
-Both are pure functions of one pod and the table.
+Both are pure functions of one pod and some rows of the node table (`table.rows` for all of them), each a few NumPy
+expressions; neither may loop over nodes. Masks and scores have one element for each row of `rows`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Mask, NodeTable
+from controlplane.scheduler.table import Floats, Mask, NodeTable
 
 
 class Filter(Protocol):
-    name: str
+    """`events`: the changes that may end a rejection by this filter, in addition to a new node."""
 
-    def refusals(self, pod: PodInfo, table: NodeTable) -> dict[str, Mask]:
-        """Reason to the nodes refused for it."""
+    name: str
+    events: ClusterEvent
+
+    def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:
+        """The rejected rows; None when no row is."""
+
+    def reasons(self, pod: PodInfo, table: NodeTable, rows: slice) -> dict[str, Mask]:
+        """The rejected rows by reason, in Kubernetes' words; only called to explain a rejection."""
 
 
 class Score(Protocol):
+    """`weight`: the factor of its scores in a node's total."""
+
     name: str
     weight: float
 
-    def scores(self, pod: PodInfo, table: NodeTable) -> NDArray[np.float64]:
-        """One number from 0 to 100 per node."""
+    def scores(self, pod: PodInfo, table: NodeTable, rows: slice) -> Floats | None:
+        """From 0 to 100 per row, more is better; None when all rows are equal."""
 
 
-def default_filters() -> tuple[Filter, ...]:
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The plugins of a scheduler; filters in the order in which they are asked."""
+
+    filters: tuple[Filter, ...]
+    scores: tuple[Score, ...]
+
+    def events(self, plugins: frozenset[str]) -> ClusterEvent:
+        """The changes that may help a pod which these filters rejected."""
+        found = ClusterEvent.NODE_ADD
+        for item in self.filters:
+            if item.name in plugins:
+                found |= item.events
+        return found
+
+
+def default_profile() -> Profile:
+    from controlplane.scheduler.plugins.leastallocated import LeastAllocated
     from controlplane.scheduler.plugins.nodeaffinity import NodeAffinity
     from controlplane.scheduler.plugins.nodeports import NodePorts
     from controlplane.scheduler.plugins.noderesourcesfit import NodeResourcesFit
     from controlplane.scheduler.plugins.nodeunschedulable import NodeUnschedulable
-    from controlplane.scheduler.plugins.tainttoleration import TaintToleration
-
-    return NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodePorts(), NodeResourcesFit()
-
-
-def default_scores() -> tuple[Score, ...]:
-    from controlplane.scheduler.plugins.leastallocated import LeastAllocated
     from controlplane.scheduler.plugins.podtopologyspread import PodTopologySpread
     from controlplane.scheduler.plugins.tainttoleration import TaintToleration
 
-    return LeastAllocated(), PodTopologySpread(), TaintToleration()
+    return Profile(
+        filters=(NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodePorts(), NodeResourcesFit()),
+        scores=(LeastAllocated(), PodTopologySpread(), TaintToleration()),
+    )

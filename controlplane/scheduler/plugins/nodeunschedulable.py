@@ -1,18 +1,23 @@
-"""Refuses cordoned nodes, unless the pod tolerates `node.kubernetes.io/unschedulable`."""
+"""Rejects cordoned nodes, unless the pod tolerates `node.kubernetes.io/unschedulable`."""
 
 from __future__ import annotations
 
-from controlplane.scheduler.plugins.tainttoleration import tolerates
+from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.table import Mask, NodeTable
 
-KEY = "node.kubernetes.io/unschedulable"
+REASON = "node(s) were unschedulable"
 
 
 class NodeUnschedulable:
     name = "NodeUnschedulable"
+    events = ClusterEvent.UPDATE_NODE_TAINT
 
-    def refusals(self, pod: PodInfo, table: NodeTable) -> dict[str, Mask]:
-        if not table.unschedulable.any() or any(tolerates(t, KEY, "", "NoSchedule") for t in pod.tolerations):
-            return {}
-        return {"node(s) were unschedulable": table.unschedulable}
+    def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:
+        if not table.cordoned or not table.taint_sets.verdicts(pod.tolerations).cordoned:
+            return None
+        return table.unschedulable[rows]
+
+    def reasons(self, pod: PodInfo, table: NodeTable, rows: slice) -> dict[str, Mask]:
+        rejected = self.rejects(pod, table, rows)
+        return {} if rejected is None else {REASON: rejected}

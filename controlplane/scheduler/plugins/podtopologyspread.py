@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from controlplane.scheduler.plugins.normalize import shares
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import NodeTable
+from controlplane.scheduler.table import Floats, NodeTable
 
 
 class PodTopologySpread:
     name = "PodTopologySpread"
     weight = 2.0
 
-    def scores(self, pod: PodInfo, table: NodeTable) -> NDArray[np.float64]:
-        counts = table.groups.get(pod.group)
-        if counts is None or not counts.any():
-            return np.full(len(table), 100.0)
-        spread: NDArray[np.float64] = 100.0 * (1 - counts / counts.max())
-        return spread
+    def scores(self, pod: PodInfo, table: NodeTable, rows: slice) -> Floats | None:
+        counts = table.groups.of(pod.group)
+        return None if counts is None else shares(counts[rows], int(counts.max()))

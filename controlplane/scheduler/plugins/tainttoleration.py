@@ -1,54 +1,50 @@
-"""Refuses nodes with a NoSchedule or NoExecute taint that the pod does not tolerate; prefers fewer PreferNoSchedule.
+"""Rejects nodes with a NoSchedule or NoExecute taint that the pod does not tolerate; prefers fewer PreferNoSchedule.
 
 Source: the taints and tolerations concept page of Kubernetes.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from controlplane.scheduler.clusterevent import ClusterEvent
+from controlplane.scheduler.plugins.normalize import shares
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Mask, NodeTable
+from controlplane.scheduler.table import Floats, Mask, NodeTable
 
-
-def tolerates(toleration: Any, key: str, value: str, effect: str) -> bool:
-    if toleration.effect and toleration.effect != effect:
-        return False
-    if toleration.key and toleration.key != key:
-        return False
-    return toleration.operator == "Exists" or bool(toleration.value == value)
-
-
-def untolerated(pod_tolerations: tuple[Any, ...], taints: Any, effects: tuple[str, ...]) -> Any | None:
-    """The first taint with one of `effects` that nothing tolerates."""
-    for taint in taints:
-        if taint.effect in effects and not any(
-            tolerates(item, taint.key, taint.value, taint.effect) for item in pod_tolerations
-        ):
-            return taint
-    return None
+# Different taints that a message names; nodes with others are counted together.
+MAX_NAMED = 20
+OTHERS = "node(s) had other untolerated taints"
 
 
 class TaintToleration:
     name = "TaintToleration"
     weight = 3.0
+    events = ClusterEvent.UPDATE_NODE_TAINT
 
-    def refusals(self, pod: PodInfo, table: NodeTable) -> dict[str, Mask]:
+    def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:
+        if not table.taint_sets.tainted:
+            return None
+        blocking = table.taint_sets.verdicts(pod.tolerations).blocking
+        return blocking[table.taint_set[rows]] if blocking.any() else None
+
+    def reasons(self, pod: PodInfo, table: NodeTable, rows: slice) -> dict[str, Mask]:
+        verdicts, numbers = table.taint_sets.verdicts(pod.tolerations), table.taint_set[rows]
         found: dict[str, Mask] = {}
-        for index, taints in enumerate(table.taints):
-            taint = untolerated(pod.tolerations, taints, ("NoSchedule", "NoExecute")) if taints else None
-            if taint is not None:
-                reason = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
-                found.setdefault(reason, np.zeros(len(table), dtype=np.bool_))[index] = True
+        for number in np.unique(numbers[verdicts.blocking[numbers]]):
+            taint = verdicts.blocker[number]
+            assert taint is not None
+            reason = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+            reason = reason if reason in found or len(found) < MAX_NAMED else OTHERS
+            mask = numbers == number
+            found[reason] = found[reason] | mask if reason in found else mask
         return found
 
-    def scores(self, pod: PodInfo, table: NodeTable) -> NDArray[np.float64]:
-        counts = np.array([self._preferences(pod, taints) for taints in table.taints], dtype=np.float64)
-        top = counts.max(initial=0.0)
-        return 100.0 * (1 - counts / top) if top else np.full(len(table), 100.0)
-
-    def _preferences(self, pod: PodInfo, taints: tuple[Any, ...]) -> int:
-        return sum(1 for taint in taints if untolerated(pod.tolerations, (taint,), ("PreferNoSchedule",)) is not None)
+    def scores(self, pod: PodInfo, table: NodeTable, rows: slice) -> Floats | None:
+        if not table.taint_sets.tainted:
+            return None
+        avoided = table.taint_sets.verdicts(pod.tolerations).avoided
+        if not avoided.any():
+            return None
+        counts = avoided[table.taint_set]
+        return shares(counts[rows], int(counts.max(initial=0)))

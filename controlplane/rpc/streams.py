@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from controlplane import streamtargets
+from controlplane.rpc.permissions import Permissions
 from controlplane.store import Store
-from pinnace import kinds, podspec
+from pinnace import kinds
 from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
-from pinnace.errors import BadRequest, NotFound
+from pinnace.errors import BadRequest
+
+# What a stream into a container is called as a subresource of its pod; a copy runs in the container as a command does.
+_SUBRESOURCES = {"exec": "exec", "attach": "attach", "copy": "exec", "portForward": "portforward"}
+# What a stream about a node's images does with them. Images are no objects of Kubernetes: nodes/images is ours.
+_IMAGE_VERBS = {
+    "listImages": "get", "pullImage": "create", "removeImage": "delete", "pruneImages": "delete", "tagImage": "update",
+    "pushImage": "get", "exportImage": "get",
+}  # fmt: skip
 
 
 class Streams(streams_pb2_grpc.StreamsServicer):
-    def __init__(self, store: Store, switchboard: Any) -> None:
+    def __init__(self, store: Store, switchboard: Any, permissions: Permissions | None = None) -> None:
+        self._may = permissions or Permissions()
         self._store = store
         self._switchboard = switchboard
 
@@ -46,20 +57,23 @@ class Streams(streams_pb2_grpc.StreamsServicer):
             yield frame
 
     async def _in_container(self, opening: streams_pb2.OpenStream, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        node = self._locate(opening, running=True)
+        self._may_reach(opening, "create", _SUBRESOURCES[opening.WhichOneof("kind")])
+        node = streamtargets.locate(self._store, opening, running=True)
         async for frame in self._switchboard.client(node, opening, source):
             yield frame
 
     async def Logs(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
         if request.WhichOneof("kind") != "logs":
             raise BadRequest("Logs needs log options")
-        node = self._locate(request, running=False)
+        self._may_reach(request, "get", "log")
+        node = streamtargets.locate(self._store, request, running=False)
         async for frame in self._switchboard.client(node, request, None):
             yield frame
 
     async def Stats(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
         if request.WhichOneof("kind") != "stats":
             raise BadRequest("Stats needs options of statistics")
+        self._may.on("get", kinds.NODE, name=request.node, subresource="stats")
         self._store.get(kinds.NODE, "", request.node)
         async for frame in self._switchboard.client(request.node, request, None):
             yield frame
@@ -67,6 +81,7 @@ class Streams(streams_pb2_grpc.StreamsServicer):
     async def LoadImage(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         source = aiter(frames)
         opening = await _opening(source, "loadImage")
+        self._may.on("create", kinds.NODE, name=opening.node, subresource="images")
         self._store.get(kinds.NODE, "", opening.node)
         async for frame in self._switchboard.client(opening.node, opening, source):
             yield frame
@@ -87,10 +102,19 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         async for frame in self._of_node(request, "pruneImages"):
             yield frame
 
+    async def TagImage(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_node(request, "tagImage"):
+            yield frame
+
+    async def PushImage(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_node(request, "pushImage"):
+            yield frame
+
     async def _of_node(self, request: streams_pb2.OpenStream, kind: str) -> AsyncIterator[Any]:
         """A stream that asks a node and sends it nothing more."""
         if request.WhichOneof("kind") != kind:
             raise BadRequest(f"the request must open a stream of kind {kind}")
+        self._may.on(_IMAGE_VERBS[kind], kinds.NODE, name=request.node, subresource="images")
         self._store.get(kinds.NODE, "", request.node)
         async for frame in self._switchboard.client(request.node, request, None):
             yield frame
@@ -98,6 +122,7 @@ class Streams(streams_pb2_grpc.StreamsServicer):
     async def BuildImage(self, frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         source = aiter(frames)
         opening = await _opening(source, "buildImage")
+        self._may.on("create", kinds.NODE, name=opening.node, subresource="build")
         self._store.get(kinds.NODE, "", opening.node)
         async for frame in self._switchboard.client(opening.node, opening, source):
             yield frame
@@ -106,22 +131,10 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         async for frame in self._of_node(request, "exportImage"):
             yield frame
 
-    def _locate(self, opening: streams_pb2.OpenStream, *, running: bool) -> str:
-        """The pod's node, and the container filled in. Raises NotFound and BadRequest."""
-        pod = self._store.get(kinds.POD, opening.namespace or "default", opening.pod)
-        opening.namespace = pod.metadata.namespace
-        names = podspec.names(pod)
-        if not opening.container:
-            default = pod.metadata.annotations.get("kubectl.kubernetes.io/default-container", "")
-            opening.container = default if default in names else names[0]
-        if opening.container not in names:
-            raise NotFound(f"container {opening.container} is not valid for pod {opening.pod} (it has: {', '.join(names)})")
-        if not pod.spec.nodeName:
-            raise BadRequest(f"pod {opening.pod} does not have a host assigned")
-        if running and pod.status.phase in ("Succeeded", "Failed"):
-            raise BadRequest(f"cannot reach into a stopped pod: its phase is {pod.status.phase}")
-        node: str = pod.spec.nodeName
-        return node
+    def _may_reach(self, opening: streams_pb2.OpenStream, verb: str, subresource: str) -> None:
+        """Raises Forbidden unless the caller may do this to the pod."""
+        namespace = opening.namespace or "default"
+        self._may.on(verb, kinds.POD, namespace=namespace, name=opening.pod, subresource=subresource)
 
 
 async def _opening(frames: AsyncIterator[Any], kind: str) -> streams_pb2.OpenStream:

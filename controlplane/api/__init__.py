@@ -1,1 +1,0 @@
-"""The API: RPC shells over verbs, verbs over transactions, admission as pure functions."""

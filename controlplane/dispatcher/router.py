@@ -1,0 +1,164 @@
+"""From events to sessions: one watch over the store, an index from nodes to sessions, and who follows which object.
+
+The cost of an event is that of the sessions that it concerns: a pod's event reaches the session of its node, an object's event
+the sessions whose pods name it, and a node's event only the table of peers. Sessions in all, and objects in all, do not count.
+
+The methods are synchronous and take rows and events; only `run` watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from controlplane import metrics
+from controlplane.dispatcher.assignment import NAMED, NodeAssignment, Rows
+from controlplane.dispatcher.peers import PeerTable, peer_of
+from controlplane.dispatcher.podcidrs import PodCIDRs
+from controlplane.resources.indexes import NODE
+from controlplane.store import Event, Store, StoredObject
+from pinnace import kinds
+from pinnace.clock import Clock
+from pinnace.errors import Expired
+
+log = logging.getLogger("pinnace.dispatcher")
+# Events after which other tasks get a turn.
+TURN = 100
+# Seconds between messages about peers: one costs 0.3 ms, so peers take a tenth of one core however many nodes there are, and a
+# cluster of three sees a peer at once. Sessions that are woken together, in one turn of the event loop.
+PEERS_PER_SESSION, TOGETHER = 0.003, 10
+
+
+class Router:
+    def __init__(self, rows: Rows, cidrs: PodCIDRs) -> None:
+        self.peers = PeerTable()
+        self._rows = rows
+        self._cidrs = cidrs
+        self._followers: dict[str, dict[NodeAssignment, None]] = {}
+        self._open: dict[str, dict[NodeAssignment, Callable[[], None]]] = {}
+        self._peers_changed = asyncio.Event()
+        self.loaded = asyncio.Event()
+
+    def open(self, node: str, wake: Callable[[], None]) -> NodeAssignment:
+        """A complete assignment of the node; `wake` is called when there is more to send. Not before `loaded`: it would lack
+        the peers."""
+        assignment = NodeAssignment(node, self._rows, self, self.peers)
+        self._open.setdefault(node, {})[assignment] = wake
+        assignment.start(self._pods_of(node))
+        return assignment
+
+    def _pods_of(self, node: str) -> list[str]:
+        return [row.key for row in self._rows.rows_by(kinds.POD, NODE, node)]
+
+    def close(self, assignment: NodeAssignment) -> None:
+        assignment.close()
+        found = self._open.get(assignment.node, {})
+        found.pop(assignment, None)
+        if not found:
+            self._open.pop(assignment.node, None)
+
+    def follow(self, key: str, assignment: NodeAssignment, /) -> None:
+        self._followers.setdefault(key, {})[assignment] = None
+
+    def unfollow(self, key: str, assignment: NodeAssignment, /) -> None:
+        followers = self._followers.get(key, {})
+        followers.pop(assignment, None)
+        if not followers:
+            self._followers.pop(key, None)
+
+    # Following the store
+
+    async def run(self, store: Store, clock: Clock) -> None:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(store))
+            group.create_task(self._spread_peers(clock))
+
+    async def _watch(self, store: Store) -> None:
+        while True:
+            rows, subscription = store.view_and_watch(kinds.POD, kinds.NODE, *NAMED)
+            try:
+                self.load(rows)
+                async for events in subscription:
+                    for number, event in enumerate(events, 1):
+                        self._contained(event)
+                        if number % TURN == 0:
+                            await asyncio.sleep(0)
+            except Expired:
+                log.warning("dispatcher_relisting")
+            finally:
+                subscription.close()
+
+    async def _spread_peers(self, clock: Clock) -> None:
+        while True:
+            await self._peers_changed.wait()
+            self._peers_changed.clear()
+            wakes = [item for found in self._open.values() for item in found.items()]
+            self.peers.prune(min((assignment.peers_seen for assignment, _ in wakes), default=self.peers.version))
+            for start in range(0, len(wakes), TOGETHER):
+                part = wakes[start : start + TOGETHER]
+                for _, wake in part:
+                    wake()
+                await clock.sleep(PEERS_PER_SESSION * len(part))
+
+    def load(self, rows: Iterable[StoredObject]) -> None:
+        """Start from what there is now. Sessions that are open catch up with what they missed."""
+        left = set(self.peers.nodes())
+        self._cidrs.reset()
+        for row in rows:
+            if row.kind is kinds.NODE:
+                left.discard(_name(row))
+                self._contained(Event(None, row, row.revision))
+        for name in left:
+            self._put_peer(name, None)
+        for assignment, wake in [item for found in self._open.values() for item in found.items()]:
+            for key in (*assignment.keys(), *self._pods_of(assignment.node)):
+                assignment.mark(key)
+            wake()
+        self.loaded.set()
+
+    def _contained(self, event: Event) -> None:
+        """`take`; an object that cannot be read costs the others nothing."""
+        try:
+            self.take(event)
+        except Exception:
+            metrics.dispatch_failures.inc()
+            log.exception("dispatch_failed key=%s", event.row.key)
+
+    def take(self, event: Event) -> None:
+        row = event.row
+        if row.kind is kinds.POD:
+            self._take_pod(event)
+        elif row.kind is kinds.NODE:
+            self._take_node(_name(row), event.new)
+        elif row.kind in NAMED:
+            for assignment in self._followers.get(row.key, ()):
+                self._mark(assignment, row.key)
+
+    def _take_pod(self, event: Event) -> None:
+        for node in {_node_of(event.old), _node_of(event.new)}:
+            for assignment in self._open.get(node, ()):
+                self._mark(assignment, event.row.key)
+
+    def _take_node(self, name: str, row: StoredObject | None) -> None:
+        node = row.message if row is not None else None
+        self._cidrs.observe(name, str(node.spec.podCIDR) if node is not None else "")
+        self._put_peer(name, node)
+
+    def _put_peer(self, name: str, node: object | None) -> None:
+        if self.peers.put(name, peer_of(node) if node is not None else None):
+            self._peers_changed.set()
+
+    def _mark(self, assignment: NodeAssignment, key: str) -> None:
+        assignment.mark(key)
+        self._open[assignment.node][assignment]()
+
+
+def _node_of(row: StoredObject | None) -> str:
+    """The node that a pod is bound to; empty for none."""
+    return str(row.message.spec.nodeName) if row is not None else ""
+
+
+def _name(row: StoredObject) -> str:
+    return row.key.removeprefix(kinds.NODE.prefix)

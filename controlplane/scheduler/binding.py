@@ -1,0 +1,68 @@
+"""Commits decisions: the binding or the rejection of pods, with the condition and the event that show it. Pure of I/O.
+
+Decisions share transactions within the limits of the backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controlplane import conditions, events
+from controlplane.scheduler.cache import NAME, waits
+from controlplane.scheduler.placement import Decision
+from controlplane.store import Tx
+from pinnace import kinds
+from pinnace.core.v1 import pod_pb2
+
+# A decision reads its pod, its event and the namespace, and writes the first two.
+OPERATIONS = 3
+# Bytes that a decision adds to its pod, and its event without the message.
+OVERHEAD = 4 << 10
+UNSCHEDULABLE, ERROR = "Unschedulable", "SchedulerError"
+
+
+def commit(tx: Tx, decisions: Iterable[Decision], now: float) -> dict[str, pod_pb2.Pod]:
+    """Write decisions on pods that still wait; returns the bound pods by key, which have their revision after the commit."""
+    bound: dict[str, pod_pb2.Pod] = {}
+    for decision in decisions:
+        namespace, _, name = decision.pod.key.partition("/")
+        pod = tx.get(kinds.POD, namespace, name)
+        if pod is None or pod.metadata.uid != decision.pod.uid or not waits(pod):
+            continue
+        if decision.node:
+            _bind(tx, pod, decision.node, now)
+            bound[decision.pod.key] = pod
+        else:
+            _reject(tx, pod, decision, now)
+    return bound
+
+
+def _bind(tx: Tx, pod: pod_pb2.Pod, node: str, now: float) -> None:
+    pod.spec.nodeName = node
+    conditions.put(pod.status, "PodScheduled", "True", now=now)
+    text = f"Successfully assigned {pod.metadata.namespace}/{pod.metadata.name} to {node}"
+    events.record(tx, pod, "Scheduled", text, source=NAME, now=now)
+    tx.put(kinds.POD, pod)
+
+
+def _reject(tx: Tx, pod: pod_pb2.Pod, decision: Decision, now: float) -> None:
+    reason = ERROR if decision.failed else UNSCHEDULABLE
+    changed = conditions.put(pod.status, "PodScheduled", "False", now=now, reason=reason, message=decision.message)
+    events.record(tx, pod, "FailedScheduling", decision.message, source=NAME, now=now, warning=True)
+    if changed:
+        tx.put(kinds.POD, pod)
+
+
+def report(tx: Tx, decision: Decision, message: str, now: float) -> None:
+    """Record an error of a pod that cannot be written itself."""
+    namespace, _, name = decision.pod.key.partition("/")
+    pod = tx.get(kinds.POD, namespace, name)
+    if pod is not None and pod.metadata.uid == decision.pod.uid:
+        events.record(tx, pod, "FailedScheduling", message, source=NAME, now=now, warning=True)
+
+
+def report_node(tx: Tx, name: str, message: str, now: float) -> None:
+    """Record that a node's status cannot be read."""
+    node = tx.get(kinds.NODE, "", name)
+    if node is not None:
+        events.record(tx, node, "InvalidNodeStatus", message, source=NAME, now=now, warning=True)

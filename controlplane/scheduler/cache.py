@@ -1,0 +1,246 @@
+"""The scheduler's view of the cluster: events of pods and nodes become changes of the node table and of the queue.
+
+A pod that the scheduler has placed is *assumed*: it counts from then on, before the watch confirms it. An event that is older
+than the scheduler's own binding says nothing new of that pod. An object that cannot be read concerns itself alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from controlplane import metrics
+from controlplane.scheduler import nodeinfo, podinfo
+from controlplane.scheduler.clusterevent import ClusterEvent
+from controlplane.scheduler.placement import Decision, place_one, rejecting
+from controlplane.scheduler.plugins import Profile
+from controlplane.scheduler.podinfo import PodInfo
+from controlplane.scheduler.queue import UNSCHEDULABLE, QueuedPod, SchedulingQueue
+from controlplane.scheduler.table import NodeTable
+from controlplane.store import Event
+from pinnace import kinds
+from pinnace.core.v1 import pod_pb2
+
+log = logging.getLogger("pinnace.scheduler")
+NAME = "default-scheduler"
+FINISHED = ("Succeeded", "Failed")
+# Different pods for which one event is checked exactly; others are tried.
+MAX_CHECKED = 200
+# Different pods whose rejections are remembered.
+MAX_REJECTIONS = 1000
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What some events changed for pods that wait: the kinds of change, and the rows that they are on."""
+
+    events: ClusterEvent = ClusterEvent.NONE
+    first: int = 0
+    last: int = -1
+
+    def add(self, event: ClusterEvent, row: int) -> None:
+        if event and row >= 0:
+            self.first = row if self.last < 0 else min(self.first, row)
+            self.last = max(self.last, row)
+            self.events |= event
+
+
+@dataclass(slots=True)
+class Cache:
+    """The table and the queue, kept up to date. `assumed`: pods placed here, with the revision of the binding, 0 before it.
+
+    `rejections`: decisions by the signature of their pod that hold until an event may help, since placing other pods does not.
+    `invalid` holds what could not be read of nodes, and `unreported` the nodes whose entry there has changed.
+    """
+
+    profile: Profile
+    table: NodeTable = field(default_factory=NodeTable)
+    queue: SchedulingQueue = field(default_factory=SchedulingQueue)
+    assumed: dict[str, int] = field(default_factory=dict)
+    rejections: dict[tuple[object, ...], Decision] = field(default_factory=dict)
+    invalid: dict[str, str] = field(default_factory=dict)
+    unreported: set[str] = field(default_factory=set)
+
+    def note(self, events: Iterable[Event], now: float) -> list[str]:
+        """Take in events; returns the keys of pods that are gone."""
+        changes = _Changes()
+        gone: list[str] = []
+        for event in events:
+            try:
+                if event.row.kind is kinds.NODE:
+                    self._note_node(event, changes)
+                elif self._note_pod(event, changes):
+                    gone.append(pod_key(event))
+            except Exception:  # one object must not keep the others from being scheduled
+                log.exception("unreadable_object key=%s", event.row.key)
+                metrics.scheduler_errors.labels("event").inc()
+        self._activate(changes, now)
+        return gone
+
+    def _note_node(self, event: Event, changes: _Changes) -> None:
+        name = event.row.key.removeprefix(kinds.NODE.prefix)
+        if event.new is None:
+            self._remove_node(name)
+            self._report(name, "")
+            return
+        try:
+            info = nodeinfo.read(event.new.message)
+        except Exception as error:  # such a node takes no pods until it is changed
+            log.exception("unreadable_node name=%s", name)
+            metrics.scheduler_errors.labels("node").inc()
+            self._remove_node(name)
+            self._report(name, f"{type(error).__name__}: {error}")
+            return
+        changes.add(self.table.set_node(info), self.table.row(name))
+        self._report(name, info.invalid)
+
+    def _remove_node(self, name: str) -> None:
+        self.table.remove_node(name)
+        # They count the nodes.
+        self.rejections.clear()
+
+    def _report(self, name: str, invalid: str) -> None:
+        if self.invalid.get(name, "") == invalid:
+            return
+        if invalid:
+            log.warning("invalid_node name=%s error=%s", name, invalid)
+            metrics.scheduler_errors.labels("node").inc()
+            self.invalid[name] = invalid
+            self.unreported.add(name)
+        else:
+            del self.invalid[name]
+            self.unreported.discard(name)
+
+    def _note_pod(self, event: Event, changes: _Changes) -> bool:
+        key = pod_key(event)
+        if event.new is None:
+            self._remove(key, changes)
+            return True
+        if event.revision < self.assumed.get(key, 0):
+            return False
+        pod = event.new.message
+        if pod.status.phase in FINISHED:
+            self._remove(key, changes)
+            return False
+        counted = self.table.pod(key)
+        if counted is not None and podinfo.unchanged(pod, counted):
+            self._confirm(key)
+            return False
+        info = podinfo.read(pod)
+        if info.node:
+            self._bound(info, changes)
+        elif waits(pod):
+            self._waits(info, changes)
+        else:
+            self._remove(key, changes)
+        return False
+
+    def _remove(self, key: str, changes: _Changes) -> None:
+        self._confirm(key)
+        self._count_out(key, changes)
+
+    def _confirm(self, key: str) -> None:
+        """What is known of the pod is the store's: it is neither queued nor assumed."""
+        self.queue.delete(key)
+        self.assumed.pop(key, None)
+
+    def _bound(self, info: PodInfo, changes: _Changes) -> None:
+        if info.invalid and self.table.pod(info.key) != info:
+            log.warning("invalid_pod pod=%s error=%s", info.key, info.invalid)
+            metrics.scheduler_errors.labels("pod").inc()
+        self._confirm(info.key)
+        old = self.table.pod(info.key)
+        if old is not None and old != info:
+            self._count_out(info.key, changes)
+        self.table.add_pod(info)
+
+    def _waits(self, info: PodInfo, changes: _Changes) -> None:
+        """A status that is written, by the scheduler or others, is no reason to try a pod again."""
+        known = self.queue.get(info.key)
+        if known is None or known.info != info:
+            self.assumed.pop(info.key, None)
+            self._count_out(info.key, changes)
+            self.queue.add(info)
+
+    def _count_out(self, key: str, changes: _Changes) -> None:
+        pod = self.table.remove_pod(key)
+        if pod is not None:
+            changes.add(ClusterEvent.ASSIGNED_POD_DELETE, self.table.row(pod.node))
+
+    # The scheduler's own placements
+
+    def place(self, pod: PodInfo) -> Decision:
+        """Decide on a pod. Of many equal pods that fit nowhere only the first is compared with the nodes."""
+        signature = pod.signature
+        known = self.rejections.get(signature)
+        if known is not None:
+            return dataclasses.replace(known, pod=pod)
+        decision = place_one(pod, self.table, self.profile)
+        if not decision.node:
+            if len(self.rejections) >= MAX_REJECTIONS:
+                self.rejections.clear()
+            self.rejections[signature] = decision
+        return decision
+
+    def assume(self, pod: PodInfo) -> None:
+        """Count a pod on its node before it is bound there."""
+        self.assumed[pod.key] = 0
+        self.table.add_pod(pod)
+
+    def forget(self, pods: Iterable[str], now: float) -> None:
+        """Count out assumed pods that were not bound."""
+        changes = _Changes()
+        for key in pods:
+            if self.assumed.pop(key, None) is not None:
+                self._count_out(key, changes)
+        self._activate(changes, now)
+
+    def _activate(self, changes: _Changes, now: float) -> None:
+        """Retry the pods which the changes may help: one of the filters that rejected them listens to such a change, and
+        one of the changed nodes passes all filters now.
+
+        A pod that still does not fit listens from now on for the filters that reject the changed nodes. So one of the filters
+        that reject a node is always among those of the pod, and the change that ends the last rejection is noticed."""
+        if not changes.events:
+            return
+        self.rejections.clear()
+        if not self.queue.counts[UNSCHEDULABLE]:
+            return
+        rows = slice(changes.first, changes.last + 1)
+        listening: dict[frozenset[str], bool] = {}
+        found: dict[tuple[object, ...], frozenset[str] | None] = {}
+
+        def helps(entry: QueuedPod) -> bool:
+            if entry.plugins not in listening:
+                listening[entry.plugins] = bool(self.profile.events(entry.plugins) & changes.events)
+            if not listening[entry.plugins]:
+                return False
+            signature = entry.info.signature
+            if signature not in found:
+                found[signature] = None if len(found) >= MAX_CHECKED else self._rejecting(entry.info, rows)
+            plugins = found[signature]
+            if plugins is not None:
+                entry.plugins |= plugins
+            return plugins is None
+
+        self.queue.activate(helps, now)
+
+    def _rejecting(self, info: PodInfo, rows: slice) -> frozenset[str] | None:
+        """The filters that reject nodes of these rows; None when one of the nodes may fit."""
+        try:
+            return rejecting(info, self.table, self.profile, rows)
+        except Exception:  # the attempt that follows reports it
+            return None
+
+
+def waits(pod: pod_pb2.Pod) -> bool:
+    """Whether this scheduler is to place a pod: it is neither another scheduler's, bound, nor terminating."""
+    other = pod.spec.schedulerName not in ("", NAME)
+    return not other and not pod.spec.nodeName and not pod.metadata.deletionTimestamp.seconds
+
+
+def pod_key(event: Event) -> str:
+    """`namespace/name`."""
+    return event.row.key.removeprefix(kinds.POD.prefix)

@@ -1,0 +1,55 @@
+"""What each filter and score says of each node for one pod, computed when a user asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from controlplane.scheduler.placement import feasible
+from controlplane.scheduler.plugins import Profile
+from controlplane.scheduler.podinfo import PodInfo
+from controlplane.scheduler.table import NodeTable
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One node: why it is rejected, or the weighted scores by plugin."""
+
+    node: str
+    reasons: tuple[str, ...] = ()
+    scores: dict[str, float] | None = None
+
+
+def verdicts(pod: PodInfo, table: NodeTable, profile: Profile) -> list[Verdict]:
+    """Every node by name, as it is now; the pod itself is not counted, wherever it is."""
+    with table.without(pod.key):
+        reasons = _reasons(pod, table, profile)
+        scores = _scores(pod, table, profile)
+    found = [Verdict(table.names[row], tuple(texts)) for row, texts in reasons.items()]
+    found += [Verdict(table.names[row], (), rated) for row, rated in scores.items()]
+    return sorted(found, key=lambda verdict: verdict.node)
+
+
+def _reasons(pod: PodInfo, table: NodeTable, profile: Profile) -> dict[int, list[str]]:
+    left = table.alive[table.rows].copy()
+    found: dict[int, list[str]] = {}
+    for item in profile.filters:
+        reasons = item.reasons(pod, table, table.rows)
+        for reason, mask in reasons.items():
+            for row in np.flatnonzero(mask & left):
+                found.setdefault(int(row), []).append(reason)
+        for mask in reasons.values():
+            left &= ~mask
+    return found
+
+
+def _scores(pod: PodInfo, table: NodeTable, profile: Profile) -> dict[int, dict[str, float]]:
+    rows = [int(row) for row in np.flatnonzero(feasible(pod, table, profile, table.rows))]
+    found: dict[int, dict[str, float]] = {row: {} for row in rows}
+    for item in profile.scores:
+        rated = item.scores(pod, table, table.rows)
+        for row in rows:
+            score = 100.0 if rated is None else float(rated[row])
+            found[row][item.name] = round(score * item.weight, 1)
+    return found
