@@ -9,19 +9,22 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from nodeagent import agent, config, flags
+from nodeagent import agent
 from nodeagent.images import flags as imageflags
+from nodeagent.node import config, flags
 from nodeagent.pods.model import Policy
-from pinnace import memory
-from pinnace.clock import SystemClock, pause
-from pinnace.errors import ApiError, Unavailable
+from pinnace import memory, openfiles
+from pinnace.clock import SystemClock
+from pinnace.errors import ApiError
 
 STATE_DIR = Path("/var/lib/pinnace/nodeagent")
 
 
-def main() -> None:
-    args = _parse(sys.argv[1:])
+def main(arguments: list[str] | None = None) -> None:
+    """`arguments`: by default those of the command line."""
+    args = _parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=args.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         args.run(args)
@@ -37,7 +40,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     join = verbs.add_parser("join", help="make this host a node, with a token from `kctl node join-command`")
     join.add_argument("endpoint", help="host:port of the control plane's join endpoint")
-    join.add_argument("--token", required=True)
+    join.add_argument(
+        "--token-file", required=True, metavar="FILE", help="file that holds the join token; - for standard input"
+    )
+    join.add_argument("--token", action=_Exposed, help=argparse.SUPPRESS)
     join.add_argument("--ca-hash", required=True, metavar="sha256:HEX")
     join.add_argument("--node-name", default=config.default_name(), help="default: the host name (%(default)s)")
     join.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="keep trying to reach the endpoint this long")
@@ -45,6 +51,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     join.set_defaults(run=_join)
     run = verbs.add_parser("run", help="run the agent of a host that has joined")
     run.set_defaults(run=_run)
+    prefork = verbs.add_parser("prefork", help="fork an agent for each line of standard input (`kctl lab up` does it)")
+    prefork.set_defaults(run=_prefork)
     for verb in (join, run):
         verb.add_argument("--state-dir", type=Path, default=STATE_DIR, help="default: %(default)s")
         verb.add_argument("--cgroup", default="pinnace", help="name of the agent's cgroups (default: %(default)s)")
@@ -64,29 +72,35 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _join(args: argparse.Namespace) -> None:
-    from nodeagent.joining import join
+class _Exposed(argparse.Action):
+    """--token, as it once was: refused, because every user of a host can read every command line (proc_pid_cmdline(5))."""
 
-    clock = SystemClock()
-    deadline = clock.monotonic() + args.wait
-    while True:
-        try:
-            record = join(
-                args.endpoint,
-                node=args.node_name,
-                token=args.token,
-                ca_hash=args.ca_hash,
-                folder=args.state_dir / "pki",
-            )
-            break
-        except Unavailable:
-            if clock.monotonic() > deadline:
-                raise
-            pause(0.05)
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error(
+            "--token shows the token to every user of this host: use --token-file FILE, or --token-file - for standard "
+            "input, and a new token, as this one may have been read (kctl node join-command)"
+        )
+
+
+def _join(args: argparse.Namespace) -> None:
+    from nodeagent.control.join import join, read_token
+
+    record = join(
+        args.endpoint, node=args.node_name, token=read_token(args.token_file, sys.stdin), ca_hash=args.ca_hash,
+        folder=args.state_dir / "pki", clock=SystemClock(), patience=args.wait,
+    )  # fmt: skip
     config.save_identity(args.state_dir, record)
     print(f"node {record['node']} has joined {record['server']}", flush=True)
     if args.go_on:
         _run(args)
+
+
+def _prefork(args: argparse.Namespace) -> None:
+    from nodeagent import prefork
+
+    # In a fork, the arguments of an agent.
+    if (arguments := prefork.serve()) is not None:
+        main(arguments)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -95,13 +109,17 @@ def _run(args: argparse.Namespace) -> None:
     record = config.load_identity(args.state_dir)
     policy = Policy(args.backoff, args.max_backoff, args.backoff_reset)
     told = config.Config(
-        args.state_dir, record["node"], record["server"], args.cgroup, args.address, policy,
+        args.state_dir, record["node"], record["server"], record.get("join", ""), args.cgroup, args.address, policy,
         registries=imageflags.registries(args), image_gc=imageflags.gc_policy(args),
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
         status_every=args.node_status_report_frequency, dns=flags.dns(args), rotation=flags.rotation(args),
-        oci_runtimes=flags.oci_runtimes(args),
+        oci_runtimes=flags.oci_runtimes(args), shutdown=flags.shutdown(args),
     )  # fmt: skip
+    # What is made for containers has the mode that it is made with, also where the agent is started with umask 077, as by
+    # deploy/systemd. Private files do not rely on a umask.
+    os.umask(0o022)
     memory.limit()
+    openfiles.raise_limit()
     asyncio.run(_serve(told))
 
 

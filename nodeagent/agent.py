@@ -7,42 +7,51 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nodeagent import description
-from nodeagent.config import Config
-from nodeagent.eviction import admission
+from nodeagent.building import leftovers, limits, sources
+from nodeagent.building.builds import Builds
+from nodeagent.building.downloads import Downloads
+from nodeagent.control.assignment import PEER, Assignment
+from nodeagent.control.credentials import Credentials
+from nodeagent.control.renewal import Endpoint, Renewal
+from nodeagent.control.session import Events, Session
+from nodeagent.control.statusmanager import StatusManager
 from nodeagent.eviction.manager import EvictionManager, Surroundings
-from nodeagent.images.build import leftovers, sources
-from nodeagent.images.build.builds import Builds
 from nodeagent.images.parts import ImageParts
-from nodeagent.mirrors import Mirrors
-from nodeagent.network.keeper import NetworkKeeper
 from nodeagent.network.overlay import OverlayNetwork
+from nodeagent.network.reconciler import NetworkReconciler
 from nodeagent.network.vxlan import mac_of
-from nodeagent.nodestatus import NodeStatus
+from nodeagent.node import admission, description, memorydir, supervisor
+from nodeagent.node.config import Config
+from nodeagent.node.pools import Pools
+from nodeagent.node.stats import Collector
+from nodeagent.node.status import NodeStatusReporter
+from nodeagent.pods.dependencies import WorkerDependencies
 from nodeagent.pods.manager import PodManager
-from nodeagent.pods.services import Services
-from nodeagent.reporter import Reporter
-from nodeagent.runtime import select
+from nodeagent.probes.command import run_in
+from nodeagent.probes.execslots import ExecSlots
+from nodeagent.runtime import handlers
 from nodeagent.runtime.cgroups import Cgroups
-from nodeagent.runtime.native.runtime import NativeRuntime
-from nodeagent.runtime.seam import Handle
-from nodeagent.session import Session
-from nodeagent.staticpods import StaticPods
-from nodeagent.stats import Collector
+from nodeagent.runtime.interface import Handle
+from nodeagent.runtime.nativeruntime import NativeRuntime
+from nodeagent.shutdown.manager import NOT_ADMITTED, Node, ShutdownManager
+from nodeagent.statics.syncer import MirrorPodSyncer
 from nodeagent.streams.attach import AttachStreams
 from nodeagent.streams.builds import BuildStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
-from nodeagent.streams.oneshot import run_in
 from nodeagent.streams.ports import PortStreams
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
 from nodeagent.streams.statstreams import StatStreams
+from nodeagent.volumes.accounttokens import Create
 from pinnace import memory, podresources
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock, RandomIds
+
+if TYPE_CHECKING:
+    from nodeagent.statics.files import StaticPods
 
 log = logging.getLogger("pinnace.agent")
 # Seconds between looks for a route to the control plane.
@@ -53,65 +62,83 @@ class Agent:
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._pods = PodManager(config.state_dir / "assignment")
-        self._overlay = OverlayNetwork()
-        self._network = NetworkKeeper(
-            self._overlay, config.state_dir / "welcome.pb", node=config.node,
-            peers=lambda: list(self._pods.peers.values()), addresses=self._pods.addresses, ranged=self._pods.nudge,
+        self._pools = Pools()
+        self._memory = memorydir.mount(config.state_dir / "memory")
+        self._assignment = Assignment(config.state_dir / "assignment", self._memory / "secrets")
+        self._pods = PodManager(self._assignment)
+        self._overlay = OverlayNetwork(self._memory / "forwarding")
+        self._network = NetworkReconciler(
+            self._overlay, config.state_dir / "welcome.pb", clock, node=config.node,
+            peers=self._assignment.peers, addresses=self._pods.addresses, ranged=self._pods.nudge,
         )  # fmt: skip
+        self._assignment.subscribe((PEER,), lambda changes: self._network.peers_changed())
 
     async def run(self) -> None:
         """Serve until cancelled. Containers go on when the agent ends."""
         config = self._config
         self._network.address = config.address or await self._find_address()
         native = NativeRuntime(config.state_dir, self._clock)
-        runtimes = select.configured(native, config.oci_runtimes, config.state_dir)
+        runtimes = handlers.configured(native, config.oci_runtimes, config.state_dir, self._memory)
         images = ImageParts.of(config, self._pods, self._clock)
-        reporter = Reporter(self._clock)
+        reporter = StatusManager(self._clock)
         node = description.describe(config.node, self._network.address, config.state_dir, config.resources)
         description.add_handlers(node, runtimes.handlers)
-        status = NodeStatus(node, reporter.node, config.status_every)
-        services = self._services(native, runtimes, images, reporter=reporter, node=node)
-        eviction = self._eviction(services, images, event=status.event(reporter.event), status=status)
+        status = NodeStatusReporter(node, reporter.node, every=config.status_every, clock=self._clock)
+        credentials = Credentials(config.state_dir / "pki")
+        session = Session(config.server, credentials, self._clock)
+        deps = self._dependencies(native, runtimes, images, reporter=reporter, node=node, create_token=session.create_token)
+        event = status.event(reporter.event)
+        shutdown = self._shutdown(event, status)
+        eviction = self._eviction(deps, images, event=event, status=status, shutdown=shutdown)
+        self._assignment.restore()
         await self._network.restore()
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(native.warm())
-        files = self._take_up(services, reporter, status)
-        session = Session(config.server, config.state_dir / "pki", self._clock)
-        builds = self._builds(services, images)
-        streams = self._streams(services, native, images, builds)
+        files = self._take_up(deps, reporter, status)
+        joined = Endpoint(config.node, config.join)
+        renewal = Renewal(credentials, joined, self._clock, ask=session.renew, renewed=session.reconnect)
+        builds = self._builds(deps, images)
+        streams = self._streams(deps, native, images, builds)
         hello = functools.partial(_hello, status, mac_of(config.node))
+        events = Events(hello, self._network.welcomed, self._assignment.apply, streams)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(reporter.run(session.report))
-                group.create_task(status.run())
-                group.create_task(eviction.run())
-                group.create_task(Mirrors(files, self._pods, session.show, self._clock).run())
-                group.create_task(self._network.run())
-                group.create_task(images.gc.run())
-                group.create_task(memory.keep_trim(self._clock))
-                group.create_task(builds.clean())
-                group.create_task(session.run(hello, self._network.welcomed, self._pods.apply, streams))
+                mirrors = MirrorPodSyncer(files, self._pods, session.show, self._clock)
+                for name, part in (
+                    ("reports", lambda: reporter.run(session.report)), ("node status", status.run), ("eviction", eviction.run),
+                    ("mirror pods", mirrors.run), ("network", self._network.run), ("image gc", images.gc.run),
+                    ("memory", lambda: memory.keep_trim(self._clock)), ("builds", builds.clean),
+                    ("session", lambda: session.run(events)), ("certificate", renewal.run),
+                    *((("shutdown", shutdown.run),) if config.shutdown else ()),
+                ):  # fmt: skip
+                    group.create_task(supervisor.keep(name, part, self._clock))
         finally:
             warm.cancel()
             await self._pods.close()
             images.puller.close()
+            images.store.close()
             await native.close()
             await self._overlay.close()
+            await asyncio.to_thread(self._assignment.close)
 
-    def _take_up(self, services: Services, reporter: Reporter, status: NodeStatus) -> StaticPods | None:
+    def _take_up(self, deps: WorkerDependencies, reporter: StatusManager, status: NodeStatusReporter) -> StaticPods | None:
         """Begin with what is on disk: static pods, and those of the last assignment."""
         config = self._config
         self._pods.statics.sink = reporter.event
-        files = StaticPods(config.manifests, config.node, status.event(reporter.event)) if config.manifests else None
+        files: StaticPods | None = None
+        if config.manifests:
+            # Here: reading and admitting manifests takes megabytes that an agent without static pods does not need.
+            from nodeagent.statics.files import StaticPods
+
+            files = StaticPods(config.manifests, config.node, status.event(reporter.event))
         if files is not None:
             files.read()
-        self._pods.start(services, self._network.peers_changed, files.pods() if files else ())
+        self._pods.start(deps, files.pods() if files else ())
         return files
 
-    def _streams(self, services: Services, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
+    def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
         pods, capacity = self._pods, self._config.resources.capacity
-        collector = Collector(pods, services.cgroups, self._clock, node=self._config.node, capacity=capacity)
+        collector = Collector(pods, deps.cgroups, self._clock, self._pools.walks, node=self._config.node, capacity=capacity)
         return Streams(
             ImageStreams(images.store, images.puller, images.gc, arrived=pods.nudge, users=images.usage.users).handlers()
             | BuildStreams(builds, images.store, pods.nudge).handlers()
@@ -130,16 +157,29 @@ class Agent:
                 log.warning("no_route server=%s error=%s", self._config.server, error)
                 await self._clock.sleep(RETRY)
 
+    def _shutdown(self, event: Callable[[str, str, bool], None], status: NodeStatusReporter) -> ShutdownManager:
+        node = Node(lambda: list(self._pods.workers.values()), event, status.changed, self._clock)
+        found = ShutdownManager(self._config.shutdown, node)
+        status.add(found.condition)
+        return found
+
     def _eviction(
-        self, services: Services, images: ImageParts, *, event: Callable[[str, str, bool], None], status: NodeStatus
+        self,
+        deps: WorkerDependencies,
+        images: ImageParts,
+        *,
+        event: Callable[[str, str, bool], None],
+        status: NodeStatusReporter,
+        shutdown: ShutdownManager,
     ) -> EvictionManager:
         config = self._config
         eviction = EvictionManager(
             config.eviction,
             Surroundings(
-                pods=lambda: list(self._pods.workers.values()), cgroups=services.cgroups, clock=self._clock,
-                state=config.state_dir, images=config.state_dir / "images", capacity=config.resources.capacity,
+                pods=lambda: list(self._pods.workers.values()), cgroups=deps.cgroups, clock=self._clock,
+                state=config.state_dir, images=config.state_dir / "images", capacity=config.resources.measured(),
                 event=event, changed=status.changed, reclaim=images.gc.free, image_bytes=images.store.total_bytes,
+                walks=self._pools.walks,
             ),
         )  # fmt: skip
         status.add(lambda found: found.conditions.extend(eviction.conditions()))
@@ -147,36 +187,43 @@ class Agent:
         allocatable[admission.PODS] = config.resources.max_pods
         labels = dict(status.current().metadata.labels)
 
-        def refuse(pod: Any, others: Iterable[Any]) -> admission.Refusal | None:
-            return admission.refuse(pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure)
+        def admit(pod: Any, others: Iterable[Any]) -> admission.Refusal | None:
+            if shutdown.shutting_down:
+                return admission.Refusal(*NOT_ADMITTED)
+            return admission.admit(pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure)
 
-        self._pods.refuse = refuse
+        self._pods.admit = admit
         return eviction
 
-    def _services(
-        self, native: NativeRuntime, runtimes: select.Runtimes, images: ImageParts, *, reporter: Reporter, node: Any,
-    ) -> Services:  # fmt: skip
+    def _dependencies(
+        self, native: NativeRuntime, runtimes: handlers.Runtimes, images: ImageParts, *, reporter: StatusManager, node: Any,
+        create_token: Create,
+    ) -> WorkerDependencies:  # fmt: skip
         state = self._config.state_dir
         facts = {f"allocatable.{key}": value.string for key, value in node.status.allocatable.items()}
         machine = description.machine(state)
         memory = self._config.resources.capacity_of(machine)[podresources.MEMORY]
         facts |= {"hostname": socket.gethostname(), "capacity.memory": str(memory)}
         cgroups = Cgroups(self._config.cgroup, node=self._config.resources.node_limits(machine))
-        return Services(
+        return WorkerDependencies(
             runtimes=runtimes, execute=functools.partial(_execute, native), network=self._overlay,
-            images=images.store, puller=images.puller, cgroups=cgroups, clock=self._clock, policy=self._config.policy,
-            state=state, logs=state / "logs", host_ip=self._network.address, node_facts=facts, dns=self._config.dns,
-            rotation=self._config.rotation, ipam=lambda: self._network.ipam, lookup=self._pods.lookup,
-            event=self._pods.statics.event, report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
+            images=images.store, puller=images.puller, cgroups=cgroups, clock=self._clock, pools=self._pools,
+            exec_slots=ExecSlots(), policy=self._config.policy,
+            state=state, memory=self._memory, logs=state / "logs", host_ip=self._network.address, node_facts=facts,
+            dns=self._config.dns, rotation=self._config.rotation, ipam=lambda: self._network.ipam,
+            lookup=self._assignment.lookup, create_token=create_token, event=self._pods.statics.event, report=reporter.pod,
+            pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
 
-    def _builds(self, services: Services, images: ImageParts) -> Builds:
+    def _builds(self, deps: WorkerDependencies, images: ImageParts) -> Builds:
         node = leftovers.Node(
-            runtime=services.runtimes.of(select.NATIVE), network=services.network, cgroups=services.cgroups,
-            clock=services.clock, ipam=services.ipam, seccomp_folder=services.state / "seccomp", dns=services.dns,
+            runtime=deps.runtimes.of(handlers.NATIVE), network=deps.network, cgroups=deps.cgroups,
+            clock=deps.clock, ipam=deps.ipam, memory=deps.memory, seccomp_folder=deps.state / "seccomp", dns=deps.dns,
+            run_limits=limits.of_node(self._config.resources.usable(description.machine(deps.state))), mounts=images.mounts,
+            downloads=Downloads(deps.clock, self._config.registries.proxies),
         )  # fmt: skip
-        find = functools.partial(sources.fetched, services.puller)
-        return Builds(services.state, node, images=images.store, cache=images.cache, find=find, ids=RandomIds())
+        find = functools.partial(sources.fetched, deps.puller)
+        return Builds(deps.state, node, images=images.store, cache=images.cache, find=find, ids=RandomIds())
 
 
 async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], within: float) -> tuple[int, str]:
@@ -186,5 +233,5 @@ async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], w
     return done.code, done.output
 
 
-def _hello(status: NodeStatus, mac: str) -> nodes_pb2.Hello:
+def _hello(status: NodeStatusReporter, mac: str) -> nodes_pb2.Hello:
     return nodes_pb2.Hello(node=status.current(), vtepMac=mac)

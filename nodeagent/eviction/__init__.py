@@ -1,12 +1,11 @@
-"""Eviction: what a node does when it runs short of memory, disk or processes, before the kernel does something worse.
+"""Eviction: what a node does when it runs short of memory, disk or processes, before the kernel kills processes.
 
-thresholds   what short means, as flags say it
+thresholds   the flags that say when a node is short of a resource
 decide       which thresholds are met, which conditions follow, and for how long: pure, time is an input
-rank         which pod goes first: pure
+rank         the order in which pods are evicted: pure
 storage      pods that exceed their own local storage limits: pure
 words        messages, as kubelet writes them
 signals      reading what is available
 usage        reading what each pod uses
 manager      the loop around all of it
-admission    which pods the node refuses at its door: pure
 """

@@ -6,7 +6,6 @@ before it looks again. Everything that is decided is decided in `decide`, `rank`
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from nodeagent.eviction import signals, storage, usage, words
 from nodeagent.eviction.decide import Observations, State, decide, is_met
 from nodeagent.eviction.rank import Candidate, rank
 from nodeagent.eviction.thresholds import DISK_PRESSURE, MEMORY_PRESSURE, PID_PRESSURE, Config, Threshold
-from nodeagent.eviction.usage import Place, PodUse
+from nodeagent.eviction.usage import Meter, Place, PodUse
+from nodeagent.node.pools import Pool
 from nodeagent.runtime.cgroups import Cgroups
 from pinnace import codec, podresources
 from pinnace.clock import Clock
@@ -32,11 +32,6 @@ CLEANED_EVERY = 0.1
 
 # Frees up to that many bytes of disk without ending a pod (images that nothing uses); returns how many it freed.
 Reclaim = Callable[[int], Awaitable[int]]
-
-
-async def nothing_to_reclaim(wanted: int) -> int:
-    """A Reclaim for nodes where nothing can be freed."""
-    return 0
 
 
 class Evictable(Protocol):
@@ -72,6 +67,8 @@ class Surroundings:
     event: Callable[[str, str, bool], None]
     changed: Callable[[], None]
     reclaim: Reclaim
+    # Threads for reading cgroups and walking trees.
+    walks: Pool
 
 
 class EvictionManager:
@@ -84,6 +81,7 @@ class EvictionManager:
         self._said: set[str] = set()
         # Pods that were told to go: one that resists is not waited for again, the next follows.
         self._told: set[str] = set()
+        self._meters: dict[str, Meter] = {}
         self.pressure: frozenset[str] = frozenset()
 
     def conditions(self) -> list[node_pb2.NodeCondition]:
@@ -113,33 +111,38 @@ class EvictionManager:
 
     async def look(self) -> list[Evictable]:
         """One look at the node; returns the pods that were evicted."""
-        pods = [pod for pod in self._s.pods() if not pod.over()]
+        pods = self._active()
         self._told &= {pod.uid for pod in pods}
         uses = await self._uses(pods, everything=STORAGE in self._s.capacity)
-        seen = self._observe(uses)
-        decision = decide(self._config, self._state, seen, self._s.clock.now())
+        observed = await self._observe(uses)
+        decision = decide(self._config, self._state, observed, self._s.clock.now())
         self._state = decision.state
         self._set_conditions(decision.conditions)
         evicted = self._enforce_limits(pods, uses)
         if evicted or not decision.due:
             return evicted
-        return await self._relieve(decision.due[0], pods, seen)
+        return await self._relieve(decision.due[0], observed)
 
-    async def _relieve(self, threshold: Threshold, pods: list[Evictable], seen: Observations) -> list[Evictable]:
+    def _active(self) -> list[Evictable]:
+        return [pod for pod in self._s.pods() if not pod.over()]
+
+    async def _relieve(self, threshold: Threshold, observed: Observations) -> list[Evictable]:
         self._say("EvictionThresholdMet", f"Attempting to reclaim {threshold.resource}")
-        uses = await self._uses(pods, everything=threshold.condition == DISK_PRESSURE)
-        if threshold.condition == DISK_PRESSURE:
-            found = seen[threshold.signal]
+        on_disk = threshold.condition == DISK_PRESSURE
+        if on_disk:
+            found = observed[threshold.signal]
             missing = threshold.amount(found.capacity) + threshold.reclaim - found.available
             freed = await self._s.reclaim(missing)
             log.info("reclaimed signal=%s wanted=%d freed=%d", threshold.signal, missing, freed)
-            seen = self._observe(uses)
-            if not is_met(threshold, seen, reclaim=True):
+            observed = await self._observe(await self._uses(self._active(), everything=True))
+            if not is_met(threshold, observed, reclaim=True):
                 return []
-        return self._evict_first(threshold, pods, uses, seen)
+        # Listed and measured after the node was: the pod that fills it may have started meanwhile.
+        pods = self._active()
+        return self._evict_first(threshold, pods, await self._uses(pods, everything=on_disk), observed)
 
     def _evict_first(
-        self, threshold: Threshold, pods: list[Evictable], uses: Mapping[str, PodUse], seen: Observations
+        self, threshold: Threshold, pods: list[Evictable], uses: Mapping[str, PodUse], observed: Observations
     ) -> list[Evictable]:
         by_uid = {pod.uid: pod for pod in pods if pod.uid not in self._told and not podresources.critical(pod.pod)}
         candidates = rank(threshold.resource, [_candidate(pod, uses[pod.uid]) for pod in by_uid.values()])
@@ -147,7 +150,7 @@ class EvictionManager:
             self._say("EvictionThresholdMet", f"No pod is left to evict to reclaim {threshold.resource}")
             return []
         victim = by_uid[candidates[0].uid]
-        message = words.low_on(threshold, seen, victim.pod, uses[victim.uid])
+        message = words.low_on(threshold, observed, victim.pod, uses[victim.uid])
         asked = float(victim.pod.spec.terminationGracePeriodSeconds)
         grace = 0.0 if threshold.hard else min(asked, self._config.max_pod_grace)
         log.warning("evicting pod=%s signal=%s grace=%.0f", victim.uid, threshold.signal, grace)
@@ -170,21 +173,22 @@ class EvictionManager:
     async def _uses(self, pods: list[Evictable], *, everything: bool) -> dict[str, PodUse]:
         """By uid. Disks are walked only for pods that have a limit there, unless everything is asked for."""
         found = {}
+        self._meters = {pod.uid: self._meters.get(pod.uid) or Meter() for pod in pods}
         for pod in pods:
-            place = pod.place()
-            total, containers = usage.memory_of(place, self._s.cgroups)
-            layers: dict[str, usage.Disk] = {}
-            volumes: dict[str, usage.Disk] = {}
-            if everything or _has_storage_limit(pod.pod):
-                # One after the other: looking must not load the disk that may be the trouble.
-                layers, volumes = await asyncio.to_thread(usage.storage_of, pod.pod, place)
-            found[pod.uid] = PodUse(total, containers, layers, volumes, usage.local_volumes(pod.pod))
+            # One after the other: looking must not load the disk that may be the trouble.
+            walked = everything or _has_storage_limit(pod.pod)
+            meter = self._meters[pod.uid] if walked else None
+            found[pod.uid] = await self._s.walks.run(usage.use_of, pod.pod, pod.place(), self._s.cgroups, meter)
         return found
 
-    def _observe(self, uses: Mapping[str, PodUse]) -> Observations:
+    async def _observe(self, uses: Mapping[str, PodUse]) -> Observations:
         stored = sum(use.storage.used for use in uses.values()) + self._s.image_bytes()
-        node = self._s.cgroups.usage("")
-        return signals.measure(self._s.capacity, node, stored, state=self._s.state, images=self._s.images)
+
+        def measure() -> Observations:
+            node = self._s.cgroups.usage("")
+            return signals.measure(self._s.capacity, node, stored, state=self._s.state, images=self._s.images)
+
+        return await self._s.walks.run(measure)
 
     def _set_conditions(self, conditions: frozenset[str]) -> None:
         changed = self.pressure ^ conditions

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nodeagent.eviction.decide import Observation
-from nodeagent.resources import PIDS
+from nodeagent.node.resources import PIDS
 from nodeagent.runtime.cgroups import Usage
 from pinnace.podresources import MEMORY, STORAGE
 

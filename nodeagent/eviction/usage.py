@@ -1,20 +1,28 @@
-"""What a pod uses of its node: memory and tasks from its cgroup, local storage by looking.
+"""What a pod uses of its node: memory and tasks from its cgroup, local storage by walking its trees.
 
-Local storage is read through descriptors, never by following a link, on one file system only, and gives up after
-MAX_ENTRIES: a pod that makes millions of files must not keep the node busy. What was counted until then is the answer.
+Local storage is read through descriptors, never by following a link, on one file system only. A walk counts at most
+ENTRIES_AT_ONCE, so that a pod with millions of files does not keep the node busy, and continues where it stopped at the next
+look: nothing stays uncounted behind the files that come first.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodeagent.launcher import bundle as names
+from nodeagent.pods import terminationmessage
+from nodeagent.pods.spec import etcfiles
 from nodeagent.runtime.cgroups import Cgroups, Usage
 
-MAX_ENTRIES = 200_000
+# Of one tree in one look: about a second of one core.
+ENTRIES_AT_ONCE = 200_000
+# Directories of one walk that are open at a time.
+KEPT_OPEN = 256
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -65,16 +73,27 @@ def memory_of(place: Place, cgroups: Cgroups) -> tuple[Usage, dict[str, int]]:
     }
 
 
-def storage_of(pod: Any, place: Place) -> tuple[dict[str, Disk], dict[str, Disk]]:
-    """Layers by container and volumes by name. Blocking, for a thread."""
+def use_of(pod: Any, place: Place, cgroups: Cgroups, meter: Meter | None) -> PodUse:
+    """Without a meter nothing of the disk. Blocking, for a thread."""
+    total, containers = memory_of(place, cgroups)
+    layers, volumes = storage_of(pod, place, meter) if meter is not None else ({}, {})
+    return PodUse(total, containers, layers, volumes, local_volumes(pod))
+
+
+def storage_of(pod: Any, place: Place, meter: Meter) -> tuple[dict[str, Disk], dict[str, Disk]]:
+    """Layers by container and volumes by name: with the logs, and with the files of the pod's that containers may write
+    (/etc/hosts and the like, the termination message). Blocking, for a thread."""
     layers: dict[str, Disk] = {}
     for name, number in place.runs:
-        upper = measure(place.folder / "containers" / name / str(number) / "upper")
-        layers[name] = layers.get(name, Disk()) + upper
+        bundle = place.folder / "containers" / name / str(number)
+        layers[name] = layers.get(name, Disk()) + meter.tree(Path(names.upper(bundle))) + file(bundle / terminationmessage.NAME)
     for name in layers:
-        layers[name] += measure(place.logs / name)
+        layers[name] += meter.tree(place.logs / name)
+    # They are the pod's, and counted once, with its first container.
+    for name in list(layers)[:1]:
+        layers[name] += sum((file(place.folder / target) for target in etcfiles.TARGETS), Disk())
     volumes = {
-        volume.name: measure(place.folder / "volumes" / volume.name)
+        volume.name: meter.tree(place.folder / "volumes" / volume.name)
         for volume in pod.spec.volumes
         if volume.volumeSource.HasField("emptyDir")
     }
@@ -87,14 +106,54 @@ def local_volumes(pod: Any) -> frozenset[str]:
     return frozenset(name for name, source in sources if source.HasField("emptyDir") and not source.emptyDir.medium)
 
 
-def measure(path: Path) -> Disk:
-    """The size of a tree; nothing for one that is not there."""
+def file(path: Path) -> Disk:
+    """The size of one file; nothing for one that is not there, or no file."""
     try:
-        root = os.open(path, _OPEN)
+        found = os.lstat(path)
     except OSError:
         return Disk()
-    walk = _Walk(root)
+    return Disk(found.st_blocks * 512, 1) if stat.S_ISREG(found.st_mode) else Disk()
+
+
+class Meter:
+    """The sizes of a pod's trees, over many looks. Not thread-safe: one look at a time."""
+
+    def __init__(self) -> None:
+        self._walks: dict[Path, _Walk] = {}
+        self._whole: dict[Path, Disk] = {}
+
+    def tree(self, path: Path) -> Disk:
+        """The size of a tree; nothing for one that is not there. While a walk is not through, it is at least what was found
+        so far, and what the last whole one found."""
+        try:
+            walk = self._walks.pop(path, None) or _Walk(os.open(path, _OPEN))
+        except OSError:
+            self._whole.pop(path, None)
+            return Disk()
+        walk.allow(ENTRIES_AT_ONCE)
+        while walk.step():
+            pass
+        if walk.paused:
+            self._walks[path] = walk
+            whole = self._whole.get(path, Disk())
+            return Disk(max(whole.used, walk.found.used), max(whole.inodes, walk.found.inodes))
+        walk.close()
+        self._whole[path] = walk.found
+        return walk.found
+
+    def __del__(self) -> None:
+        for walk in self._walks.values():
+            walk.close()
+
+
+def measure(path: Path) -> Disk:
+    """The size of a tree in one go, however many entries; nothing for one that is not there."""
     try:
+        walk = _Walk(os.open(path, _OPEN))
+    except OSError:
+        return Disk()
+    try:
+        walk.allow(sys.maxsize)
         while walk.step():
             pass
     finally:
@@ -103,78 +162,137 @@ def measure(path: Path) -> Disk:
 
 
 class _Walk:
-    """One walk. It goes down by name and comes back by `..`, with one descriptor, so that no depth hides anything; when the
-    tree is moved under its feet it ends with what it has."""
+    """One walk, in a descriptor for each open directory down to KEPT_OPEN, so that renames in the tree do not end it; deeper,
+    it comes back by `..`, and where the tree was moved meanwhile it continues further up."""
 
     def __init__(self, root: int) -> None:
         """Takes the descriptor over."""
-        self._here = root
-        self._left = MAX_ENTRIES
+        self._left = 0
         # Inodes of several names that were counted.
         self._linked: set[int] = set()
         top = os.fstat(root)
         self._device = top.st_dev
         self.found = Disk(top.st_blocks * 512, 1)
-        # Of the folder that is open and of each above it: its inode, and the folders in it that are still to be seen.
-        self._path: list[tuple[int, list[str]]] = [(top.st_ino, self._scan())]
+        # Of the open directory and of each above it, the last being the open one.
+        self._path = [_Level(root, top.st_ino)]
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stopped because it was not allowed more, and is not through."""
+        return bool(self._path) and self._left <= 0
+
+    def allow(self, entries: int) -> None:
+        self._left = entries
 
     def step(self) -> bool:
-        """Into the next folder or back out of this one; False when there is none left."""
-        names = self._path[-1][1]
-        if names:
-            self._enter(names.pop())
-            return True
-        self._path.pop()
-        return bool(self._path) and self._leave(self._path[-1][0])
+        """Count some of the open directory, or go into the next or back out; False when through, or paused."""
+        if self._left <= 0 or not self._path:
+            return False
+        level = self._path[-1]
+        if (name := self._next_directory(level)) is not None:
+            self._enter(level, name)
+        elif level.listed:
+            self._leave()
+        return bool(self._path) and self._left > 0
 
     def close(self) -> None:
-        os.close(self._here)
+        for level in self._path:
+            level.close()
+        self._path.clear()
 
-    def _enter(self, name: str) -> None:
+    def _next_directory(self, level: _Level) -> str | None:
+        """Count entries up to the next directory. Where descriptors are given up, all of them first: a listing that is under
+        way ends with its descriptor."""
+        deep = len(self._path) >= KEPT_OPEN
+        while self._left > 0 and (name := level.next()) is not None:
+            self._left -= 1
+            if self._count(level.fd, name):
+                if not deep:
+                    return name
+                level.below.append(name)
+        return level.below.pop() if level.listed and level.below else None
+
+    def _enter(self, level: _Level, name: str) -> None:
         try:
-            below = os.open(name, _OPEN, dir_fd=self._here)
+            below = os.open(name, _OPEN, dir_fd=level.fd)
         except OSError:
             return
-        inode = os.fstat(below).st_ino
-        os.close(self._here)
-        self._here = below
-        self._path.append((inode, self._scan()))
+        if os.fstat(below).st_dev != self._device:
+            os.close(below)
+            return
+        self._path.append(_Level(below, os.fstat(below).st_ino))
+        if len(self._path) > KEPT_OPEN:
+            self._path[-2].close()
 
-    def _leave(self, inode: int) -> bool:
+    def _leave(self) -> None:
+        left = self._path.pop()
+        if self._path and self._path[-1].fd < 0:
+            self._reopen(left.fd, self._path[-1])
+        left.close()
+
+    def _reopen(self, below: int, level: _Level) -> None:
+        """A directory whose descriptor was given up, from one in it. Where it is another by now, the walk continues in the
+        deepest one that is open."""
         try:
-            above = os.open("..", _OPEN, dir_fd=self._here)
+            above = os.open("..", _OPEN, dir_fd=below)
+        except OSError:
+            return self._surface()
+        found = os.fstat(above)
+        if (found.st_dev, found.st_ino) != (self._device, level.inode):
+            os.close(above)
+            return self._surface()
+        level.fd = above
+        return None
+
+    def _surface(self) -> None:
+        while self._path and self._path[-1].fd < 0:
+            self._path.pop()
+
+    def _count(self, directory: int, name: str) -> bool:
+        """Whether it is a directory to go into."""
+        try:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
             return False
-        os.close(self._here)
-        self._here = above
-        seen = os.fstat(above)
-        return (seen.st_dev, seen.st_ino) == (self._device, inode)
-
-    def _scan(self) -> list[str]:
-        """Count what is in the open folder; returns its folders."""
-        folders: list[str] = []
-        try:
-            with os.scandir(self._here) as entries:
-                for entry in entries:
-                    self._left -= 1
-                    if self._left < 0:
-                        return []
-                    if self._count(entry.name):
-                        folders.append(entry.name)
-        except OSError:
-            pass
-        return folders
-
-    def _count(self, name: str) -> bool:
-        """Whether it is a folder to go into."""
-        try:
-            seen = os.stat(name, dir_fd=self._here, follow_symlinks=False)
-        except OSError:
+        is_directory = stat.S_ISDIR(found.st_mode)
+        if found.st_dev != self._device or (not is_directory and found.st_nlink > 1 and found.st_ino in self._linked):
             return False
-        folder = stat.S_ISDIR(seen.st_mode)
-        if seen.st_dev != self._device or (not folder and seen.st_nlink > 1 and seen.st_ino in self._linked):
-            return False
-        if not folder and seen.st_nlink > 1:
-            self._linked.add(seen.st_ino)
-        self.found += Disk(seen.st_blocks * 512, 1)
-        return folder
+        if not is_directory and found.st_nlink > 1:
+            self._linked.add(found.st_ino)
+        self.found += Disk(found.st_blocks * 512, 1)
+        return is_directory
+
+
+@dataclass(slots=True)
+class _Level:
+    """A directory on the way: `fd` is -1 once it was given up; `listed` once all entries were counted; `below` are
+    directories still to go into."""
+
+    fd: int
+    inode: int
+    listed: bool = False
+    below: list[str] = field(default_factory=list)
+    _scan: Any = None
+
+    def next(self) -> str | None:
+        """The next entry's name, None when all are listed. An entry at a time: a directory may have millions."""
+        if self.listed:
+            return None
+        try:
+            self._scan = self._scan or os.scandir(self.fd)
+            return str(next(self._scan).name)
+        except (OSError, StopIteration):
+            self._end_scan()
+            return None
+
+    def _end_scan(self) -> None:
+        self.listed = True
+        if self._scan is not None:
+            self._scan.close()
+            self._scan = None
+
+    def close(self) -> None:
+        self._end_scan()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

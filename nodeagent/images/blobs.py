@@ -14,10 +14,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TypeVar
 
+from nodeagent.images.keymutex import KeyMutex
 from nodeagent.images.registry.client import Repository
 from nodeagent.images.registry.errors import RegistryError, Transient
 from nodeagent.images.registry.http import Abort
-from nodeagent.images.turns import Turns
 from pinnace.clock import Clock, jitter
 from pinnace.oci.manifest import Descriptor
 
@@ -35,7 +35,7 @@ class Blobs:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        self._turns = Turns()
+        self._turns = KeyMutex()
         self._running: dict[str, asyncio.Future[None]] = {}
         self._aborts: set[Abort] = set()
         self._threads: ThreadPoolExecutor | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 from nodeagent.images.gc import GcPolicy
-from nodeagent.images.registry import config
+from nodeagent.images.registry import config, proxies
 from nodeagent.images.registry.config import Registries
 
 _T = TypeVar("_T")
@@ -45,10 +46,11 @@ def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
 
 
 def registries(args: argparse.Namespace) -> Registries:
+    """From the flags, and the proxies from the environment."""
     mirrors: dict[str, list[str]] = {}
     for host, url in args.registry_mirror:
         mirrors.setdefault(host, []).append(url)
-    return Registries(mirrors, tuple(args.insecure_registry))
+    return Registries(mirrors, tuple(args.insecure_registry), proxies.from_environment(os.environ))
 
 
 def gc_policy(args: argparse.Namespace) -> GcPolicy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from nodeagent.images.blobs import Blobs
@@ -67,16 +67,16 @@ class ImageGc:
 
     def __init__(
         self, store: ImageStore, blobs: Blobs, clock: Clock, *, policy: GcPolicy, in_use: Callable[[], Collection[str]],
-        disk: Callable[[], Disk] | None = None, forget_cache: Callable[[], object] = lambda: None,
+        disk: Callable[[], Disk] | None = None, clear_cache: Callable[[], Awaitable[int]] | None = None,
     ) -> None:  # fmt: skip
-        """`forget_cache` lets go of layers that only a build cache keeps."""
+        """`clear_cache` releases layers that only the build cache has, and deletes cache mounts: it returns their bytes."""
         self._store = store
         self._blobs = blobs
         self._clock = clock
         self._policy = policy
         self._in_use = in_use
         self._disk = disk or self._measure
-        self._forget_cache = forget_cache
+        self._clear_cache = clear_cache or _nothing
 
     def _measure(self) -> Disk:
         found = shutil.disk_usage(self._store.folder)
@@ -101,8 +101,8 @@ class ImageGc:
         need = wanted(disk, self._policy) if target_free is None else max(0, target_free - disk.available)
         if not need:
             return freed
-        # What can be made again goes before what somebody brought.
-        self._forget_cache()
+        # What can be made again is deleted before images.
+        freed += await self._clear_cache()
         freed += self._blobs.expire(self._policy.min_age) + await self._store.sweep()
         before = self._clock.now() - self._policy.min_age
         # From the choice to the removal nothing else runs: no pod can come to need one of them in between.
@@ -121,5 +121,9 @@ class ImageGc:
         in_use = self._in_use()
         doomed = [image for image in self._store.all() if image.id not in in_use and (everything or not image.references)]
         self._store.forget(image.id for image in doomed)
-        self._forget_cache()
-        return doomed, await self._store.sweep() + self._blobs.expire(self._policy.min_age)
+        cleared = await self._clear_cache()
+        return doomed, cleared + await self._store.sweep() + self._blobs.expire(self._policy.min_age)
+
+
+async def _nothing() -> int:
+    return 0

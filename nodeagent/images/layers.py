@@ -8,28 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, cast
 
-from nodeagent import trees
-from nodeagent.images import recipes
-from nodeagent.images.build import layertar
-from nodeagent.images.turns import Turns
-from nodeagent.images.unpack import MAX_BYTES, MAX_MEMBERS, unpack
-from pinnace import memory
+from nodeagent.building import layertar
+from nodeagent.images import tarsplit
+from nodeagent.images.keymutex import KeyMutex
+from nodeagent.images.unpacking import Unpacker
+from nodeagent.linux import rmtree
+from nodeagent.linux.diskusage import size_of
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
-from pinnace.oci.compression import decompressed
 
 # Unpacking is work for the processor: more at once would only slow the agent's other work down.
 PARALLEL = 2
-# A tar's headers and padding beside its content.
-_MAX_TAR = MAX_BYTES + MAX_MEMBERS * 1024
 
 
 class Layers:
@@ -39,8 +34,9 @@ class Layers:
         self._recipes.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.sizes: dict[str, int] = {}
         self._held: Counter[str] = Counter()
-        self._turns = Turns()
+        self._turns = KeyMutex()
         self._slots = asyncio.Semaphore(PARALLEL)
+        self._unpacker = Unpacker()
 
     def path(self, diff_id: str) -> Path:
         # A short name: all layers of an image share one page of mount options.
@@ -64,32 +60,37 @@ class Layers:
         """Unpack a layer unless it is there; two who add the same one do it once. Raises BadImage."""
         async with self._turns.of(layer.diff_id), self._slots:
             if not self.has(layer.diff_id):
-                await asyncio.to_thread(self._unpack, layer)
-                memory.trim()
+                await self._unpack(layer)
 
-    def _unpack(self, layer: Layer) -> None:
+    async def _unpack(self, layer: Layer) -> None:
         name = f"layer {layer.diff_id[:19]}"
-        scratch = tempfile.mkdtemp(dir=self._incoming)
-        os.chmod(scratch, 0o755)
+        scratch = Path(tempfile.mkdtemp(dir=self._incoming))
+        recipe = scratch.with_name(f"{scratch.name}.recipe")
         try:
+            os.chmod(scratch, 0o755)
             with layer.open() as stream:
-                hashed = _Hashed(decompressed(stream), name)
-                with recipes.Recorder(cast(IO[bytes], hashed), Path(f"{scratch}.recipe")) as recorder:
-                    unpack(cast(IO[bytes], recorder), scratch, name, recorder.note)
-                    recorder.finish()
-                if hashed.digest() != layer.diff_id:
-                    raise BadImage(f"layer {layer.diff_id} does not match its digest")
-            self.sizes[layer.diff_id] = size_of(scratch)
-            if recorder.whole:
+                unpacked = await self._unpacker.unpack(stream, scratch, name=name, recipe=recipe, digest=layer.diff_id)
+            self.sizes[layer.diff_id] = unpacked.size
+            if unpacked.recorded:
                 # Before the layer: where there is one, it is whole.
-                os.rename(f"{scratch}.recipe", self._recipe(layer.diff_id))
+                os.rename(recipe, self._recipe(layer.diff_id))
             os.rename(scratch, self.path(layer.diff_id))
         except OSError as error:
             raise BadImage(f"{name}: {error}") from None
         finally:
-            with contextlib.suppress(OSError):
-                trees.remove(Path(scratch))
-            Path(f"{scratch}.recipe").unlink(missing_ok=True)
+            await asyncio.to_thread(_discard, scratch, recipe)
+
+    async def unpack_archive(self, packed: Path, directory: Path, name: str) -> None:
+        """A tar that is no layer, packed or not, into an empty directory: with a layer's bounds, but no whiteouts.
+
+        Raises BadImage, whose text begins with `name`.
+        """
+        with open(packed, "rb") as stream:
+            await self._unpacker.unpack(stream, directory, name=name, whiteouts=False)
+
+    def close(self) -> None:
+        """End the unpacker; what it works on fails."""
+        self._unpacker.close()
 
     def _recipe(self, diff_id: str) -> Path:
         return self._recipes / f"{self.path(diff_id).name}.gz"
@@ -99,7 +100,7 @@ class Layers:
         recorded when it came may differ, which whoever takes them sees by the digest. Raises OSError."""
         recipe, folder = self._recipe(diff_id), self.path(diff_id)
         if recipe.exists():
-            return recipes.size(recipe), recipes.stream(recipe, folder)
+            return tarsplit.size(recipe), tarsplit.stream(recipe, folder)
         return layertar.size(folder), layertar.stream(folder)
 
     def adopt(self, diff_id: str, folder: Path) -> None:
@@ -145,40 +146,11 @@ def erase(displaced: Iterable[Path]) -> int:
     for path in displaced:
         freed += size_of(path)
         with contextlib.suppress(OSError):
-            trees.remove(path)
+            rmtree.remove(path)
     return freed
 
 
-class _Hashed:
-    """A stream that hashes and counts what is read through it. Raises BadImage past any tar's bound."""
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self._stream = stream
-        self._name = name
-        self._digest = hashlib.sha256()
-        self._total = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._total += len(data)
-        if self._total > _MAX_TAR:
-            raise BadImage(f"{self._name}: more than {_MAX_TAR >> 30} GiB")
-        self._digest.update(data)
-        return data
-
-    def digest(self) -> str:
-        return "sha256:" + self._digest.hexdigest()
-
-
-def size_of(folder: str | Path) -> int:
-    """Bytes of the files below a folder; a file with several names counts once for each."""
-    total, waiting = 0, [str(folder)]
-    # Not os.walk, which takes a call for each level: a layer may be deeper than that.
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    return total
+def _discard(directory: Path, recipe: Path) -> None:
+    with contextlib.suppress(OSError):
+        rmtree.remove(directory)
+    recipe.unlink(missing_ok=True)

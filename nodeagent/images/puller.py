@@ -15,17 +15,19 @@ from typing import Any, TypeVar
 from nodeagent.images import progress
 from nodeagent.images.blobs import Blobs
 from nodeagent.images.progress import Pacing
-from nodeagent.images.registry.client import Document, Repository
+from nodeagent.images.pusher import Pusher
+from nodeagent.images.registry.client import Repository
 from nodeagent.images.registry.config import Registries
 from nodeagent.images.registry.credentials import Credential
-from nodeagent.images.registry.errors import RegistryError, Unreachable
+from nodeagent.images.registry.errors import Missing, RegistryError, Unreachable
 from nodeagent.images.registry.http import Http
 from nodeagent.images.store import Image, ImageNotFound, ImageStore
 from pinnace.clock import Clock
-from pinnace.oci import BadImage, manifest
+from pinnace.oci import BadImage, manifest, selection
 from pinnace.oci.archive import Layer
 from pinnace.oci.manifest import Descriptor, ImageConfig, Manifest
 from pinnace.oci.reference import BadReference, Reference, familiar, normalise, parse
+from pinnace.oci.selection import Selected, Wanted
 
 # Layers of one image at once, as containerd and Docker have it.
 PARALLEL = 3
@@ -67,7 +69,7 @@ class Puller:
         self._store = store
         self._registries = registries
         self._clock = clock
-        self._http = Http(clock)
+        self._http = Http(clock, registries.proxies)
         self.blobs = Blobs(store.partial, clock)
 
     def local(self, reference: str, policy: str) -> Image | None:
@@ -176,21 +178,32 @@ class Puller:
         sources = self._repositories(name, credentials)
         source, top = await self._first(sources, lambda source: source.manifest(name.version))
         sources = [source, *(other for other in sources if other is not source)]
-        text = familiar(str(name))
-        value, chosen = manifest.document(top.data, f"the manifest of {text}"), top
-        if manifest.is_index(value):
-            chosen = await self._child(sources, manifest.choose(value, f"the index of {text}"))
-            value = manifest.document(chosen.data, f"the manifest of {text}")
-        known = manifest.manifest(value, f"the manifest of {text}")
-        for item in (known.config, *known.layers):
-            if item.size < 0:
-                raise BadImage(f"the manifest of {text} gives no size of {item.digest[:19]}")
-        _, document = await self._first(sources, lambda source: source.document(known.config))
-        return Found(sources, top.digest, known, manifest.config(document, len(known.layers), f"the config of {text}"))
+        selecting = selection.select(top.data, familiar(str(name)))
+        answer: bytes | None = None
+        while True:
+            try:
+                wanted = selecting.send(answer)
+            except StopIteration as ended:
+                image: Selected = ended.value
+                break
+            answer = await self._document(sources, wanted, familiar(str(name)))
+        for item in image.manifest.layers:
+            _check_size(item, familiar(str(name)))
+        return Found(sources, top.digest, image.manifest, image.config)
 
-    async def _child(self, sources: list[Repository], item: Descriptor) -> Document:
-        limit = item.size if 0 <= item.size < manifest.MAX_JSON else manifest.MAX_JSON
-        return (await self._first(sources, lambda source: source.manifest(item.digest, limit)))[1]
+    async def _document(self, sources: list[Repository], wanted: Wanted, text: str) -> bytes | None:
+        item = wanted.descriptor
+        if wanted.is_config:
+            _check_size(item, text)
+        try:
+            if wanted.is_config:
+                return (await self._first(sources, lambda source: source.document(item)))[1]
+            limit = item.size if 0 <= item.size < manifest.MAX_JSON else manifest.MAX_JSON
+            return (await self._first(sources, lambda source: source.manifest(item.digest, limit)))[1].data
+        except Missing:
+            if wanted.required:
+                raise
+            return None
 
     async def _layer(self, found: Found, diff_id: str, item: Descriptor, pull: Pull, slots: asyncio.Semaphore) -> None:
         async with slots, self.blobs.turn(item.digest):
@@ -203,6 +216,10 @@ class Puller:
                     self.blobs.forget(item.digest)
             pull.done.add(diff_id)
 
+    def pusher(self) -> Pusher:
+        """For pushes, by the same connections and threads."""
+        return Pusher(self._store, self._registries, self._http, self.blobs)
+
     def close(self) -> None:
         """End every pull; what came stays."""
         self.blobs.close()
@@ -212,6 +229,11 @@ class Puller:
 def present(reference: str) -> str:
     """The event of an image that need not be pulled."""
     return f'Container image "{reference}" already present on machine'
+
+
+def _check_size(item: Descriptor, text: str) -> None:
+    if item.size < 0:
+        raise BadImage(f"the manifest of {text} gives no size of {item.digest[:19]}")
 
 
 def _parsed(reference: str) -> Reference:

@@ -1,4 +1,4 @@
-"""What this node knows of an image, and its file.
+"""What this node knows of an image, and its files: the record, and the config in its own bytes.
 
 The time of the file's last change is when the image was last used: kept on disk without writing the record again.
 """
@@ -6,6 +6,7 @@ The time of the file's last change is when the image was last used: kept on disk
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,10 +16,14 @@ from typing import Any
 from pinnace import pki
 from pinnace.oci.reference import BadReference, normalise, parse
 
+log = logging.getLogger("pinnace.images")
+_DOCUMENT = ".config"
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`layers` are diff ids from the bottom up, `sizes` the bytes of each on disk, `size` their sum.
+    """`layers` are diff ids from the bottom up, `sizes` the bytes of each on disk, `size` their sum (a layer
+    that occurs twice is on disk once).
 
     `references` are its names; those in `loaded` came by `kctl image load` or a build, and no registry is asked about
     them. `digests` are the names under which registries have it (host/repository@sha256:...). `arrived` is in seconds
@@ -36,7 +41,7 @@ class Image:
 
     @property
     def size(self) -> int:
-        return sum(self.sizes)
+        return sum(dict(zip(self.layers, self.sizes, strict=False)).values())
 
     @property
     def pinned(self) -> str:
@@ -79,11 +84,23 @@ class Records:
             # Half-written by an agent that was killed (pki.write_private).
             path.unlink()
         for path in self.folder.glob("*.json"):
-            image = _decode(path.read_bytes())
+            try:
+                image = _decode(path.read_bytes())
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                # The node has to pull or load it again; an agent that did not start would cost every pod.
+                log.error("image_record_damaged path=%s error=%r", path, error)
+                path.unlink(missing_ok=True)
+                continue
             self.by_id[image.id] = image
             self.used[image.id] = path.stat().st_mtime
+        for path in self.folder.glob(f"*{_DOCUMENT}"):
+            if f"sha256:{path.name.removesuffix(_DOCUMENT)}" not in self.by_id:
+                path.unlink()
 
-    def write(self, image: Image, used: float) -> None:
+    def write(self, image: Image, used: float, document: bytes = b"") -> None:
+        """`document`: the image's config, of an image that comes; it is there before the record."""
+        if document:
+            pki.write_private(self._path(image.id, _DOCUMENT), document)
         path = self._path(image.id)
         pki.write_private(path, json.dumps(asdict(image)).encode())
         self.by_id[image.id] = image
@@ -93,9 +110,17 @@ class Records:
         os.utime(self._path(id_), (used, used))
         self.used[id_] = used
 
+    def document(self, id_: str) -> bytes:
+        """Empty for an image that came before configs were kept."""
+        try:
+            return self._path(id_, _DOCUMENT).read_bytes()
+        except FileNotFoundError:
+            return b""
+
     def remove(self, id_: str) -> None:
         """Gone for good once this returns: layers that only this image has are deleted next."""
         self._path(id_).unlink(missing_ok=True)
+        self._path(id_, _DOCUMENT).unlink(missing_ok=True)
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -104,8 +129,8 @@ class Records:
         self.by_id.pop(id_, None)
         self.used.pop(id_, None)
 
-    def _path(self, id_: str) -> Path:
-        return self.folder / f"{id_.removeprefix('sha256:')}.json"
+    def _path(self, id_: str, suffix: str = ".json") -> Path:
+        return self.folder / f"{id_.removeprefix('sha256:')}{suffix}"
 
 
 def _decode(data: bytes) -> Image:

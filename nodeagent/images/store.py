@@ -2,6 +2,7 @@
 
     layers/<digest>/    a layer, unpacked once and shared by every image and container that has it
     images/<id>.json    an image: names, config, layers; its last change is the image's last use
+    images/<id>.config  its config in its own bytes, whose digest is the id
     incoming/           archives and layers on their way; emptied at start
     recipes/            how to make a layer's tar again (`recipes`)
     partial/            blobs that a registry has sent in part; kept over a restart (`blobs`)
@@ -20,10 +21,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from nodeagent import trees
+from nodeagent.images import lookup
 from nodeagent.images.layers import Layers, erase
 from nodeagent.images.records import Image, Records, without
-from nodeagent.runtime.native import syscalls
+from nodeagent.linux import rmtree
 from pinnace.clock import Clock, SystemClock
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Archive, Layer
@@ -49,7 +50,7 @@ class ImageStore:
             folder / name for name in ("layers", "images", "incoming", "partial")
         )
         with contextlib.suppress(OSError):
-            trees.remove(self.incoming)
+            rmtree.remove(self.incoming)
         for path in (self._layers, self._images, self.incoming, self.partial):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._records = Records(self._images)
@@ -90,6 +91,12 @@ class ImageStore:
                 return image
         raise ImageNotFound(reference)
 
+    def document(self, image: Image) -> bytes:
+        """The image's config in its own bytes. Raises BadImage for an image of an earlier version."""
+        if not (found := self._records.document(image.id)):
+            raise BadImage("its config was not kept by an earlier version of this node: load or pull it again")
+        return found
+
     def use(self, reference: str) -> Image:
         """Find it for a container: it counts as used now. Raises ImageNotFound."""
         image = self.find(reference)
@@ -97,25 +104,25 @@ class ImageStore:
         return image
 
     def lower_dirs(self, image: Image) -> tuple[str, ...]:
-        """Folders for an overlay mount, the topmost layer first."""
-        return tuple(str(self._tree.path(digest)) for digest in reversed(image.layers))
+        """Directories for an overlay mount, the topmost layer first, each once."""
+        return self.layer_dirs(image.layers)
 
     def layer_dirs(self, diff_ids: Sequence[str]) -> tuple[str, ...]:
-        """As `lower_dirs`, of layers that are given from the bottom up."""
-        return tuple(str(self._tree.path(digest)) for digest in reversed(diff_ids))
+        """As `lower_dirs`, of layers that are given from the bottom up.
+
+        overlayfs refuses a directory that is named twice (ELOOP). Of a layer that an image has several times only the
+        uppermost counts: it shows every entry and hides every path that the lower ones show and hide, so no tree differs
+        without them.
+        """
+        return tuple(str(self._tree.path(digest)) for digest in dict.fromkeys(reversed(diff_ids)))
 
     def read_file(self, image: Image, path: str, limit: int = 1 << 20) -> bytes:
-        """A small file of the image, as its topmost layer that has it says. Empty when there is none."""
-        for folder in self.lower_dirs(image):
-            root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                with os.fdopen(syscalls.openat2(root, path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                    return file.read(limit)
-            except OSError:
-                continue
-            finally:
-                os.close(root)
-        return b""
+        """A small file as a container of the image sees it. Empty when there is none."""
+        try:
+            with os.fdopen(lookup.open_file(self.lower_dirs(image), path), "rb") as file:
+                return file.read(limit)
+        except OSError:
+            return b""
 
     # Taking in
 
@@ -130,6 +137,13 @@ class ImageStore:
     async def add_layer(self, layer: Layer) -> None:
         """Take in a layer that is held. Raises BadImage."""
         await self._tree.add(layer)
+
+    async def unpack_archive(self, packed: Path, directory: Path, name: str) -> None:
+        """As a layer, a tar that is none, such as a build's context. Raises BadImage, whose text begins with `name`."""
+        await self._tree.unpack_archive(packed, directory, name)
+
+    def close(self) -> None:
+        self._tree.close()
 
     def tar(self, diff_id: str) -> tuple[int, Iterator[bytes]]:
         """A layer's tar again, to the byte: its size and its content in chunks. Raises BadImage, OSError."""
@@ -157,8 +171,26 @@ class ImageStore:
             loaded=tuple(sorted(set(known.loaded) | names if loaded else set(known.loaded) - names)),
             digests=tuple(sorted({*known.digests, *filter(None, [pinned])})),
         )  # fmt: skip
-        self._records.write(kept, now)
+        self._records.write(kept, now, config.document)
         return kept
+
+    def tag(self, reference: str, target: str) -> Image:
+        """Give an image a further name, which moves from another that has it. Raises ImageNotFound."""
+        image, name = self.find(reference), normalise(target)
+        for other in list(self._records.by_id.values()):
+            if other.id != image.id and name in other.references:
+                self._records.write(without(other, [name]), self.used(other))
+        named = replace(image, references=tuple(sorted({*image.references, name})), loaded=tuple(sorted({*image.loaded, name})))
+        self._records.write(named, self.used(image))
+        return named
+
+    def pushed(self, image: Image, name: str, pinned: str) -> None:
+        """Note that a registry has an image under `name`, and as `pinned` (host/repository@digest): it is asked from now on."""
+        current = self._records.by_id.get(image.id)
+        if current is not None:
+            loaded = tuple(item for item in current.loaded if item != name)
+            digests = tuple(sorted({*current.digests, pinned}))
+            self._records.write(replace(current, loaded=loaded, digests=digests), self.used(current))
 
     async def load(self, path: Path, reference: str) -> list[Image]:
         """Take in every image of an archive on this node. Raises BadImage; then nothing of it is kept."""

@@ -1,9 +1,9 @@
-"""A layer's tar into a folder that an overlay mount can use as lowerdir.
+"""A tar into a directory: a layer's for overlay mounts, or an archive's for a build.
 
-The tar is hostile. Every member is placed below the folder by descriptor, with no symlink followed on the way, so
-nothing is written outside; a member that tries is an error that names it. Whiteouts become overlayfs' own: a 0:0
-character device for a file, an xattr for an opaque folder. Device nodes are left out: containers get their own /dev.
-Source: the OCI image-spec's layer section; the kernel's overlayfs documentation.
+The tar is hostile. `LayerTree` keeps every member inside of the directory; this module bounds how much there may be, and
+turns whiteouts of a layer into overlayfs' own: a 0:0 character device for a file, an xattr for an opaque directory. Device
+nodes are left out: containers get their own /dev. Source: the OCI image-spec's layer section; the kernel's overlayfs
+documentation; the tables of cases of containerd's pkg/archive.
 """
 
 from __future__ import annotations
@@ -12,167 +12,232 @@ import contextlib
 import errno
 import os
 import stat
-import tarfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
-from nodeagent import trees
-from nodeagent.runtime.native import syscalls
-from pinnace.oci import BadImage
+from nodeagent.images import layertree
+from nodeagent.images.layertree import LayerTree, parts_of
+from pinnace.oci import BadImage, tarheader
+from pinnace.oci.tar import Reader
+from pinnace.oci.tarheader import Member
 
-MAX_MEMBERS = 500_000
+MAX_MEMBERS = layertree.MAX_INODES
 MAX_BYTES = 16 << 30
-# Folders on the way to a member: a layer is walked and deleted by calls that go one deeper for each (os.walk, rmtree).
-MAX_DEPTH = 250
-_RESOLVE = 0x08 | 0x04  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
-_OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
-_CHUNK = 1 << 20
-# How a tar carries extended attributes, and those that a layer may set: a program's capabilities (ping), and what is
-# for applications. Those of overlayfs would be a way to make layers lie.
-_XATTR = "SCHILY.xattr."
+MAX_DEPTH = layertree.MAX_DEPTH
+# What one member of a packed layer may make of the disk without limit, in bytes, and how many times the packed size beyond it.
+# Text packs to a twentieth; zeros, which pack to a thousandth, are not written and do not count.
+FREE_BYTES, MAX_RATIO = 1 << 30, 250
+_OPAQUE, _WHITEOUT, _META = ".wh..wh..opq", ".wh.", ".wh..wh."
+# Where AUFS kept the content of hard links, which then name it.
+_AUFS_LINKS = ".wh..wh.plnk"
+# Extended attributes that a layer may set: a program's capabilities (ping), and what is for applications. Those of overlayfs
+# would be a way to make layers lie.
 _KEPT_XATTRS = ("security.capability", "user.")
+_HOLE = 4096
+Note = Callable[[Member, str], None]
 
 
-def unpack(stream: IO[bytes], folder: str, name: str, note: Callable[[tarfile.TarInfo], None] = lambda _: None) -> None:
-    """Unpack an uncompressed tar; `note` sees every member before its content. Raises BadImage naming `name` and the member."""
+def unpack(
+    stream: IO[bytes], folder: str, name: str, note: Note = lambda *_: None, *, whiteouts: bool = True,
+    packed: int | None = None,
+) -> LayerTree:  # fmt: skip
+    """Unpack an uncompressed tar into an empty directory. Raises BadImage naming `name` and the member.
+
+    `note` gets every member before its content, and the path that it gets. Without `whiteouts` the tar is no layer's: names
+    that begin with .wh. are names, and no path may lead through a link. `packed` is the size from which the stream is
+    decompressed, in bytes.
+    """
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    total = count = 0
+    tree = LayerTree(root, follow=whiteouts)
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            while (member := tar.next()) is not None:
-                # tarfile keeps every member that it has seen, and a layer may have half a million.
-                tar.members = []  # type: ignore[attr-defined]
-                count, total = count + 1, total + member.size
-                if count > MAX_MEMBERS or total > MAX_BYTES:
-                    raise BadImage(f"{name}: more than {MAX_MEMBERS} members or {MAX_BYTES >> 30} GiB")
-                note(member)
-                try:
-                    _place(root, tar, member)
-                except BadImage as error:
-                    raise BadImage(f"{name}: {member.name[:200]!r}: {error}") from None
-                except OSError as error:
-                    raise BadImage(f"{name}: {member.name[:200]!r}: {_explain(error)}") from None
-    except tarfile.TarError as error:
-        raise BadImage(f"{name}: not a tar archive: {error}") from None
+        _Unpacking(stream, tree, root, note, whiteouts=whiteouts, packed=packed).run(name)
+        return tree
     finally:
+        tree.close()
         os.close(root)
+
+
+class _Unpacking:
+    def __init__(
+        self, stream: IO[bytes], tree: LayerTree, root: int, note: Note, *, whiteouts: bool, packed: int | None
+    ) -> None:  # fmt: skip
+        self._reader = Reader(stream)
+        self._tree = tree
+        self._root = root
+        self._note = note
+        self._whiteouts = whiteouts
+        # Bytes that may be written to files.
+        self._room = MAX_BYTES if packed is None else min(MAX_BYTES, FREE_BYTES + MAX_RATIO * packed)
+        self._count = self._total = 0
+        # Times of directories by path: set last, for every member below changes them.
+        self._times: dict[str, int] = {}
+
+    def run(self, name: str) -> None:
+        where = name
+        try:
+            while (member := self._reader.next()) is not None:
+                where = f"{name}: {member.name[:200]!r}"
+                self._bound(member)
+                self._place(member)
+                where = name
+            self._finish()
+        except BadImage as error:
+            raise BadImage(f"{where}: {error}") from None
+        except OSError as error:
+            raise BadImage(f"{where}: {_explain(error)}") from None
+
+    def _bound(self, member: Member) -> None:
+        self._count, self._total = self._count + 1, self._total + member.size
+        if self._count > MAX_MEMBERS or self._total > MAX_BYTES:
+            raise BadImage(f"more than {MAX_MEMBERS} members or {MAX_BYTES >> 30} GiB")
+
+    def _place(self, member: Member) -> None:
+        parts = parts_of(member.name)
+        if not parts:
+            if member.kind == tarheader.DIRECTORY:
+                os.fchmod(self._root, member.mode)
+                self._times[""] = member.mtime
+            return
+        name = parts[-1]
+        if self._whiteouts and name.startswith(_WHITEOUT):
+            self._hide(self._tree.resolve(parts[:-1]), name)
+        elif not (self._whiteouts and parts[0].startswith(_META) and parts[0] != _AUFS_LINKS):
+            above = self._tree.resolve(parts[:-1])
+            self._create(above, self._tree.parent(above), name, member)
+
+    def _hide(self, above: str, name: str) -> None:
+        """A whiteout in the directory at `above`."""
+        if name != _OPAQUE and name.startswith(_META) and not above:
+            # Something of AUFS.
+            return
+        try:
+            parent = self._tree.parent(above)
+        except NotADirectoryError:
+            # What this layer has there instead hides everything below already.
+            return
+        if name == _OPAQUE:
+            self._tree.opaque(parent)
+        else:
+            self._tree.whiteout(parent, name.removeprefix(_WHITEOUT))
+
+    def _create(self, above: str, parent: int, name: str, member: Member) -> None:
+        path = f"{above}/{name}" if above else name
+        match member.kind:
+            case tarheader.DIRECTORY:
+                self._tree.directory(parent, name, 0o700)
+                self._own_directory(parent, name, member)
+                self._times[path] = member.mtime
+            case tarheader.REGULAR:
+                self._replace(parent, name)
+                self._note(member, path)
+                self._write(parent, name, member)
+            case tarheader.SYMLINK:
+                self._replace(parent, name)
+                self._tree.symlink(path, parent, name, member.link)
+                os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+                os.utime(name, ns=(member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
+            case tarheader.LINK:
+                self._link(path, parent, name, member)
+            case tarheader.FIFO:
+                self._replace(parent, name)
+                os.mkfifo(name, 0o600, dir_fd=parent)
+                os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+                os.chmod(name, member.mode, dir_fd=parent)
+                os.utime(name, ns=(member.mtime, member.mtime), dir_fd=parent)
+            case tarheader.CHARACTER | tarheader.BLOCK_DEVICE:
+                pass
+            case _:
+                raise BadImage(f"members of type {member.kind!r} are not supported")
+
+    def _replace(self, parent: int, name: str) -> None:
+        self._tree.clear(parent, name)
+        self._tree.count()
+
+    def _own_directory(self, parent: int, name: str, member: Member) -> None:
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            _own(descriptor, member)
+        finally:
+            os.close(descriptor)
+
+    def _write(self, parent: int, name: str, member: Member) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "wb", buffering=0) as file:
+            end = 0
+            for offset, data in self._reader.content():
+                if len(data) >= _HOLE and not data[0] and not data.strip(b"\0"):
+                    continue
+                self._room -= len(data)
+                if self._room < 0:
+                    raise BadImage(f"it unpacks to more than {MAX_RATIO} times its packed size")
+                if offset != end:
+                    file.seek(offset)
+                file.write(data)
+                end = offset + len(data)
+            if end != member.size:
+                file.truncate(member.size)
+            _own(file.fileno(), member)
+            os.utime(file.fileno(), ns=(member.mtime, member.mtime))
+
+    def _link(self, path: str, parent: int, name: str, member: Member) -> None:
+        """A further name of a file of this layer, which may be a link itself; the last part of the target is not followed."""
+        *before, last = parts_of(member.link, clamp=True) or [""]
+        above = self._tree.resolve(before)
+        if f"{above}/{last}".lstrip("/") == path:
+            raise BadImage("it is a hard link to itself")
+        self._replace(parent, name)
+        again = os.dup(parent)
+        try:
+            source = self._tree.existing(above)
+            if source is None or not last:
+                raise BadImage(f"it is a hard link to {member.link[:200]!r}, which is not in the layer")
+            os.link(last, name, src_dir_fd=source, dst_dir_fd=again, follow_symlinks=False)
+            _own_link(again, name, member)
+        finally:
+            os.close(again)
+
+    def _finish(self) -> None:
+        """What can only be done once every member is there."""
+        if self._whiteouts and self._tree.mode(self._root, _AUFS_LINKS) is not None:
+            self._tree.clear(self._root, _AUFS_LINKS)
+        for path, mtime in self._times.items():
+            # Something else may have taken its place.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                descriptor = self._tree.existing(path)
+                if descriptor is not None:
+                    os.utime(descriptor, ns=(mtime, mtime))
+
+
+def _own(descriptor: int, member: Member) -> None:
+    os.fchown(descriptor, member.uid, member.gid)
+    for key, value in member.xattrs.items():
+        if key.startswith(_KEPT_XATTRS):
+            _set_xattr(descriptor, key, value)
+    # After chown, which clears setuid bits.
+    os.fchmod(descriptor, member.mode)
+
+
+def _set_xattr(descriptor: int, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(descriptor, name, value)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+
+
+def _own_link(parent: int, name: str, member: Member) -> None:
+    """What a hard link's own header says, as in containerd: it is the file's from then on."""
+    status = os.lstat(name, dir_fd=parent)
+    if not stat.S_ISREG(status.st_mode):
+        return
+    if (status.st_uid, status.st_gid) != (member.uid, member.gid):
+        # Only then: it clears capabilities.
+        os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+    os.chmod(name, member.mode, dir_fd=parent)
+    os.utime(name, ns=(member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
 
 
 def _explain(error: OSError) -> str:
     if error.errno in (errno.ELOOP, errno.EXDEV):
         return "its path leads through a link or out of the layer"
     return error.strerror or str(error)
-
-
-def _parts(path: str) -> list[str]:
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise BadImage("its path leads out of the layer")
-    if len(parts) > MAX_DEPTH:
-        raise BadImage(f"its path is more than {MAX_DEPTH} folders deep")
-    return parts
-
-
-def _place(root: int, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    parts = _parts(member.name)
-    if not parts:
-        os.fchmod(root, member.mode & 0o7777)
-        return
-    parent = _parent(root, parts[:-1])
-    name = parts[-1]
-    try:
-        if name == _OPAQUE:
-            os.setxattr(parent, "trusted.overlay.opaque", b"y")
-        elif name.startswith(_WHITEOUT):
-            _clear(parent, name[len(_WHITEOUT) :])
-            os.mknod(name[len(_WHITEOUT) :], stat.S_IFCHR | 0o600, 0, dir_fd=parent)
-        else:
-            _create(root, parent, name, tar, member)
-    finally:
-        os.close(parent)
-
-
-def _parent(root: int, parts: list[str]) -> int:
-    current = os.dup(root)
-    for depth in range(1, len(parts) + 1):
-        path = "/".join(parts[:depth])
-        try:
-            following = syscalls.openat2(root, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
-        except FileNotFoundError:
-            os.mkdir(parts[depth - 1], 0o755, dir_fd=current)
-            following = syscalls.openat2(root, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
-        except BaseException:
-            os.close(current)
-            raise
-        os.close(current)
-        current = following
-    return current
-
-
-def _clear(parent: int, name: str) -> None:
-    """Make room for a member that comes twice, unless both are folders."""
-    try:
-        mode = os.lstat(name, dir_fd=parent).st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(mode):
-        trees.remove(Path(f"/proc/self/fd/{parent}/{name}"))
-    else:
-        os.unlink(name, dir_fd=parent)
-
-
-def _create(root: int, parent: int, name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    if member.isdir():
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=parent)
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-            _clear(parent, name)
-            os.mkdir(name, 0o700, dir_fd=parent)
-        _own(parent, name, member)
-        return
-    if not (member.isfile() or member.issym() or member.islnk() or member.isfifo()):
-        return
-    _clear(parent, name)
-    if member.issym():
-        os.symlink(member.linkname, name, dir_fd=parent)
-        os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
-    elif member.islnk():
-        source = syscalls.openat2(root, "/".join(_parts(member.linkname)), syscalls.O_PATH | os.O_NOFOLLOW, resolve=_RESOLVE)
-        try:
-            os.link(f"/proc/self/fd/{source}", name, dst_dir_fd=parent, follow_symlinks=True)
-        finally:
-            os.close(source)
-    elif member.isfifo():
-        os.mkfifo(name, 0o600, dir_fd=parent)
-        _own(parent, name, member)
-    else:
-        _write(parent, name, tar, member)
-        _own(parent, name, member)
-
-
-def _write(parent: int, name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    source = tar.extractfile(member)
-    assert source is not None
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "wb") as file:
-        while chunk := source.read(_CHUNK):
-            file.write(chunk)
-
-
-def _own(parent: int, name: str, member: tarfile.TarInfo) -> None:
-    os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
-    for key, value in member.pax_headers.items():
-        if key.startswith(_XATTR) and key.removeprefix(_XATTR).startswith(_KEPT_XATTRS):
-            _set_xattr(f"/proc/self/fd/{parent}/{name}", key.removeprefix(_XATTR), value)
-    # After chown, which clears setuid bits.
-    os.chmod(name, member.mode & 0o7777, dir_fd=parent)
-    os.utime(name, (member.mtime, member.mtime), dir_fd=parent)
-
-
-def _set_xattr(path: str, name: str, value: str) -> None:
-    try:
-        os.setxattr(path, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
-    except OSError as error:
-        if error.errno != errno.ENOTSUP:
-            raise

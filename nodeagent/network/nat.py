@@ -1,64 +1,46 @@
-"""Addresses that change on the way: outbound traffic of pods takes the node's, host ports lead to their pod.
+"""Address translation: outbound traffic of pods takes the node's address, host ports lead to their pod.
 
-One private nftables table, replaced as a whole in one transaction: no rule of anybody else is touched, and teardown is
-one delete. Host ports are maps, so that a lookup does not grow with them.
+Rules of the node's private table of family `ip`, which `rules` replaces as a whole in one transaction together with those of
+`guard`: no rule of anyone else is touched, and teardown is one delete. Host ports are maps, so that a lookup does not grow with
+them. A host port answers on 127.0.0.1 too (the bridge has route_localnet, and `guard` keeps pods from using it). Pure.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Iterable
 from typing import Any
 
-from nodeagent.network.ports import rules as port_rules
-from nodeagent.network.seam import HostPort, NetworkError, Node
+from nodeagent.network.interface import HostPort, Node
+from nodeagent.network.nftables import Json, chain, match, meta, payload, prefix, rule
 
 TABLE = "pinnace"
-# Seconds for one nft transaction.
-DEADLINE = 10.0
 # libnftables' JSON knows no names for the priorities of nat hooks: dstnat and srcnat.
 _DSTNAT, _SRCNAT = -100, 100
-_PROTOCOL = {"meta": {"key": "l4proto"}}
-_PORT = {"payload": {"protocol": "th", "field": "dport"}}
-_SOURCE = {"payload": {"protocol": "ip", "field": "saddr"}}
-_TARGET = {"payload": {"protocol": "ip", "field": "daddr"}}
+_PROTOCOL = meta("l4proto")
+_PORT = payload("th", "dport")
+_SOURCE, _TARGET = payload("ip", "saddr"), payload("ip", "daddr")
 
 
-def ruleset(node: Node, bridge: str, ports: Iterable[HostPort]) -> dict[str, Any]:
-    """The table in nft's JSON form (libnftables-json(5))."""
-    table = {"family": "ip", "name": TABLE}
-    commands: list[dict[str, Any]] = [
-        # Add before delete, so that the delete works whether or not the table was there.
-        {"add": {"table": table}},
-        {"delete": {"table": table}},
-        {"add": {"table": table}},
+def rules(node: Node, bridge: str, ports: Iterable[HostPort]) -> list[Json]:
+    """Chains and maps of the table TABLE, which is there and empty."""
+    translated = match({"ct": {"key": "status"}}, "dnat", "in")
+    return [
         *_host_ports(list(ports)),
         _chain("postrouting", "postrouting", _SRCNAT),
         _rule("postrouting", *_outbound(node, bridge), {"masquerade": None}),
         # A pod that asks a host port of its own node: without this the answer would take the short way, unchanged.
-        _rule(
-            "postrouting",
-            _is(_SOURCE, _prefix(node.pod_cidr)),
-            _is({"ct": {"key": "status"}}, "dnat", "in"),
-            {"masquerade": None},
-        ),
-        *port_rules(TABLE),
+        _rule("postrouting", match(_SOURCE, prefix(node.pod_cidr)), translated, {"masquerade": None}),
+        # The node's own processes, through localhost: the pod can answer an address of the bridge only.
+        _rule("postrouting", match(_SOURCE, prefix("127.0.0.0/8")), match(meta("oifname"), bridge), {"masquerade": None}),
     ]
-    return {"nftables": commands}
 
 
-def _outbound(node: Node, bridge: str) -> list[dict[str, Any]]:
-    inside = [_is(_TARGET, _prefix(cidr), "!=") for cidr in node.cluster_cidrs]
-    return [_is(_SOURCE, _prefix(node.pod_cidr)), *inside, _is({"meta": {"key": "oifname"}}, bridge, "!=")]
+def _outbound(node: Node, bridge: str) -> list[Json]:
+    inside = [match(_TARGET, prefix(cidr), "!=") for cidr in node.cluster_cidrs]
+    return [match(_SOURCE, prefix(node.pod_cidr)), *inside, match(meta("oifname"), bridge, "!=")]
 
 
-def _hairpin(node: Node) -> list[dict[str, Any]]:
-    """A pod that asks a host port of its own node: otherwise the answer would take the short way back, unchanged."""
-    return [_is(_SOURCE, _prefix(node.pod_cidr)), _is({"ct": {"key": "status"}}, "dnat", "in")]
-
-
-def _host_ports(ports: list[HostPort]) -> list[dict[str, Any]]:
+def _host_ports(ports: list[HostPort]) -> list[Json]:
     """Maps from what is asked for to address and port, and the chains that look into them for local addresses."""
     chosen = {item.key: item for item in reversed(ports)}.values()
     named = [item for item in chosen if item.host_ip]
@@ -71,58 +53,26 @@ def _host_ports(ports: list[HostPort]) -> list[dict[str, Any]]:
             _map(f"port{suffix}", "inet_service", len(key), [[item.match, item.port] for item in items]),
             _rule("hostports", {"dnat": {"addr": _found(key, f"address{suffix}"), "port": _found(key, f"port{suffix}")}}),
         ]
-    local = _is({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
+    local = match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
     for hook in ("prerouting", "output"):
         commands += [_chain(hook, hook, _DSTNAT), _rule(hook, local, {"jump": {"target": "hostports"}})]
     return commands
 
 
-def _map(name: str, value: str, width: int, pairs: list[list[Any]]) -> dict[str, Any]:
+def _map(name: str, value: str, width: int, pairs: list[list[Any]]) -> Json:
     key = ["ipv4_addr", "inet_proto", "inet_service"][-width:]
     elements = {"elem": [[{"concat": match}, to] for match, to in pairs]} if pairs else {}
     return {"add": {"map": {"family": "ip", "table": TABLE, "name": name, "type": key, "map": value, **elements}}}
 
 
-def _found(key: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def _found(key: list[Json], name: str) -> Json:
     return {"map": {"key": {"concat": key}, "data": f"@{name}"}}
 
 
-def _chain(name: str, hook: str = "", priority: int = 0) -> dict[str, Any]:
+def _chain(name: str, hook: str = "", priority: int = 0) -> Json:
     base = {"type": "nat", "hook": hook, "prio": priority, "policy": "accept"} if hook else {}
-    return {"add": {"chain": {"family": "ip", "table": TABLE, "name": name, **base}}}
+    return chain("ip", TABLE, name, **base)
 
 
-def _rule(chain: str, *expressions: dict[str, Any]) -> dict[str, Any]:
-    return {"add": {"rule": {"family": "ip", "table": TABLE, "chain": chain, "expr": list(expressions)}}}
-
-
-def _is(left: Any, right: Any, operator: str = "==") -> dict[str, Any]:
-    return {"match": {"op": operator, "left": left, "right": right}}
-
-
-def _prefix(cidr: str) -> dict[str, Any]:
-    address, _, length = cidr.partition("/")
-    return {"prefix": {"addr": address, "len": int(length)}}
-
-
-async def apply(node: Node, bridge: str, ports: Iterable[HostPort] = ()) -> None:
-    """Raises NetworkError with what nft said."""
-    await _nft(json.dumps(ruleset(node, bridge, ports)).encode())
-
-
-async def _nft(payload: bytes) -> None:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "nft", "-j", "-f", "-",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise NetworkError("nft is missing (Debian: apt-get install nftables)") from None
-    try:
-        async with asyncio.timeout(DEADLINE):
-            output, _ = await process.communicate(payload)
-    except TimeoutError:
-        process.kill()
-        raise NetworkError(f"nft did not end within {DEADLINE:.0f} s") from None
-    if process.returncode:
-        raise NetworkError(f"nft: {output.decode(errors='replace').strip()[:500]}")
+def _rule(name: str, *expressions: Json) -> Json:
+    return rule("ip", TABLE, name, *expressions)

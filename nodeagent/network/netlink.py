@@ -1,65 +1,57 @@
-"""Netlink through pyroute2: the only file that talks to the kernel's network, and synchronous.
+"""The node's network in the kernel: devices, addresses, routes and neighbours. Synchronous.
 
 All calls run on one thread of the overlay's. To configure a pod's namespace that thread enters it for as long as it
-takes to open a socket: a netlink socket stays in the namespace that it was opened in. pyroute2's own `netns=` argument
-would fork, which a process with gRPC must not.
+takes to open a socket: a netlink socket stays in the namespace that it was opened in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pyroute2.iproute.linux import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from nodeagent.linux import namespaces
+from nodeagent.network import conntrack, guard, links, ports, rtnetlink, tables, vxlan
+from nodeagent.network.guard import Binding
+from nodeagent.network.interface import NetworkError, Node
+from nodeagent.network.links import Link
+from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.plan import Difference, Table
+from nodeagent.network.rtnetlink import Address, Entry
 
-from nodeagent.network import ports, vxlan
-from nodeagent.network.plan import Difference, Fdb, Neighbour, Route, Table
-from nodeagent.network.seam import NetworkError, Node
-
-BRIDGE = "pinnace0"
-# Uses of one socket.
-VISITS = 500
-_CLONE_NEWNET = 0x40000000
-_BLACKHOLE, _UNICAST = 6, 1
-# Marks our routes, so that nobody else's are touched (a free number of rt_protos).
-PROTOCOL = 80
-_PERMANENT, _NTF_SELF, _AF_BRIDGE = 0x80, 0x02, 7
-_ONLINK = 4
+BRIDGE = guard.BRIDGE
 
 
-def _setns(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) < 0:
-        raise NetworkError(f"setns: {os.strerror(ctypes.get_errno())}")
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A pod's way out: the bridge's address, and the length of the node's range."""
+
+    address: str
+    length: int
+
+
+def _close_device(name: str) -> None:
+    """No IPv6, so no router advertisement is heard (CVE-2020-10749), and no IPv4 sender that is not behind the device.
+
+    Raises OSError."""
+    Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("1")
+    for setting, value in (("accept_ra", "0"), ("disable_ipv6", "1")):
+        with contextlib.suppress(FileNotFoundError):
+            # A kernel without IPv6 has none of it.
+            Path(f"/proc/sys/net/ipv6/conf/{name}/{setting}").write_text(value)
 
 
 @contextlib.contextmanager
-def inside(netns: Path) -> Iterator[Any]:
-    """An IPRoute whose sockets live in another network namespace."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(target)
-            try:
-                route = IPRoute()
-            finally:
-                _setns(home)
-        finally:
-            os.close(target)
-    finally:
-        os.close(home)
-    try:
+def inside(netns: Path) -> Iterator[NetlinkSocket]:
+    """A socket to another network namespace. Raises OSError."""
+    with namespaces.visiting(netns):
+        route = NetlinkSocket()
+    with route:
         yield route
-    finally:
-        route.close()
 
 
 @contextlib.contextmanager
@@ -67,37 +59,17 @@ def told(what: str) -> Iterator[None]:
     """Failures of the kernel as NetworkError, saying at what."""
     try:
         yield
-    except NetlinkError as error:
-        raise NetworkError(f"{what}: {error}") from error
     except OSError as error:
         raise NetworkError(f"{what}: {error.strerror or error}") from error
 
 
-@contextlib.contextmanager
-def ignoring(*codes: int) -> Iterator[None]:
-    try:
-        yield
-    except NetlinkError as error:
-        if error.code not in codes:
-            raise
-
-
 class Netlink:
-    """The node's own namespace, that of the calling process."""
+    """The node's own namespace, that of the calling thread. Raises OSError."""
 
     def __init__(self) -> None:
-        self._route: Any = IPRoute()
-        self._visits = 0
+        self._route = NetlinkSocket()
         # Of the pods' devices and the bridge; `setup` says it.
         self._mtu = 0
-
-    def visit(self) -> None:
-        """Before each use. pyroute2 keeps an acknowledgement of every link that was asked for, as long as its socket is
-        open: so that is a new one now and then."""
-        self._visits += 1
-        if self._visits % VISITS == 0:
-            self._route.close()
-            self._route = IPRoute()
 
     def close(self) -> None:
         self._route.close()
@@ -108,37 +80,63 @@ class Netlink:
         except OSError:
             return None
 
-    def underlay(self, address: str) -> tuple[str, int]:
-        """Name and MTU of the device that has `address`. Raises NetworkError."""
-        for item in self._route.get_addr(family=socket.AF_INET, address=address):
-            link = self._route.get_links(item["index"])[0]
-            return str(link.get_attr("IFLA_IFNAME")), int(link.get_attr("IFLA_MTU"))
+    def _link(self, index: int) -> Link:
+        [message] = self._route.run(links.get(index=index))
+        return links.read(message)
+
+    def _addresses(self) -> list[Address]:
+        return [rtnetlink.address_of(message) for message in self._route.dump(rtnetlink.list_addresses())]
+
+    def underlay(self, address: str) -> Link:
+        """The device that has `address`. Raises NetworkError."""
+        with told("the underlay"):
+            for item in self._addresses():
+                if item.address == address:
+                    return self._link(item.index)
         raise NetworkError(f"no device of this host has the address {address}")
 
     def setup(self, node: Node) -> None:
-        """Bridge and VXLAN device with their addresses, and forwarding."""
-        device, underlay_mtu = self.underlay(node.address)
-        mtu = self._mtu = underlay_mtu - vxlan.OVERHEAD
+        """Bridge and VXLAN device with their addresses. Raises NetworkError."""
+        underlay = self.underlay(node.address)
+        mtu = self._mtu = underlay.mtu - vxlan.OVERHEAD
         length = int(node.pod_cidr.partition("/")[2])
         with told("bridge"):
-            bridge = self._ensure(BRIDGE, {"kind": "bridge", "ifname": BRIDGE})
-            self._route.link("set", index=bridge, state="up", mtu=mtu)
-            self._only_address(bridge, _gateway(node.pod_cidr), length)
+            bridge = self._ensure(BRIDGE, "bridge")
+            self._route.run(links.change(bridge, up=True, mtu=mtu))
+            self._only_address(Address(bridge, _gateway(node.pod_cidr), length))
             ports.prepare(self._route, bridge=bridge, name=BRIDGE, gateway=_gateway(node.pod_cidr))
         with told("vxlan device"):
             self._drop_changed_vxlan(node)
-            attributes = vxlan.device(node.vni, node.port, node.address, node.mac)
-            found = self._route.link_lookup(ifname=device)
-            index = self._ensure(vxlan.DEVICE, {**attributes, "vxlan_link": found[0]})
-            self._route.link("set", index=index, state="up", mtu=mtu)
-            self._only_address(index, vxlan.vtep_of(node.pod_cidr), 32)
-        with told("ip_forward"):
-            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+            index = self._ensure(vxlan.DEVICE, "vxlan", vxlan.device(node, underlay.index), mac=node.mac)
+            self._route.run(links.change(index, up=True, mtu=mtu))
+            self._only_address(Address(index, vxlan.vtep_of(node.pod_cidr), 32))
+        with told("sysctl"):
+            for name in (BRIDGE, vxlan.DEVICE):
+                _close_device(name)
 
-    def _ensure(self, name: str, attributes: dict[str, object]) -> int:
+    def enable_forwarding(self) -> bool:
+        """Returns whether it was off, and this host no router. Raises NetworkError."""
+        with told("ip_forward"):
+            setting = Path("/proc/sys/net/ipv4/ip_forward")
+            was_off = setting.read_text().strip() == "0"
+            setting.write_text("1")
+            return was_off
+
+    def bindings(self) -> set[Binding]:
+        """Of the pods' ports that are there. Raises NetworkError."""
+        bridge = self.index(BRIDGE)
+        with told("reading the bridge"):
+            return ports.bindings(self._route, bridge=bridge) if bridge is not None else set()
+
+    def forget_flows(self, protocol: int, port: int) -> None:
+        """Delete tracked connections to a port of the node: translation is decided once for each. Raises NetworkError."""
+        with told(f"tracked connections to port {port}"):
+            conntrack.forget(protocol, port)
+
+    def _ensure(self, name: str, kind: str, data: bytes = b"", *, mac: str = "") -> int:
         index = self.index(name)
         if index is None:
-            self._route.link("add", **attributes)
+            self._route.run(links.add(name, kind, data, mac=mac))
             index = self.index(name)
         if index is None:
             raise NetworkError(f"device {name} vanished while it was made")
@@ -147,136 +145,90 @@ class Netlink:
     def _drop_changed_vxlan(self, node: Node) -> None:
         """A VXLAN device cannot change its VNI or address: one that differs is made again."""
         index = self.index(vxlan.DEVICE)
-        if index is None:
-            return
-        link = self._route.get_links(index)[0]
-        data = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA")
-        same = (
-            data.get_attr("IFLA_VXLAN_ID") == node.vni
-            and data.get_attr("IFLA_VXLAN_LOCAL") == node.address
-            and data.get_attr("IFLA_VXLAN_PORT") == node.port
-            and link.get_attr("IFLA_ADDRESS") == node.mac
-        )
-        if not same:
-            self._route.link("del", index=index)
+        if index is not None and not vxlan.is_device(self._link(index), node):
+            self._route.run(links.delete(index))
 
-    def _only_address(self, index: int, address: str, length: int) -> None:
-        present = {
-            (item.get_attr("IFA_ADDRESS"), item["prefixlen"])
-            for item in self._route.get_addr(family=socket.AF_INET, index=index)
-        }
-        for other, bits in present - {(address, length)}:
-            self._route.addr("del", index=index, address=other, prefixlen=bits)
-        if (address, length) not in present:
-            self._route.addr("add", index=index, address=address, prefixlen=length)
+    def _only_address(self, wanted: Address) -> None:
+        present = {item for item in self._addresses() if item.index == wanted.index}
+        changes = [rtnetlink.del_address(other) for other in present - {wanted}]
+        if wanted not in present:
+            changes.append(rtnetlink.add_address(wanted))
+        self._route.run(*changes)
 
-    def attach(self, name: str, netns: Path, address: str, length: int, gateway: str) -> None:
-        """A veth pair: `eth0` in the pod, `name` on the bridge. Created inside the pod, so deleting that deletes it."""
+    def attach(self, name: str, netns: Path, address: str, route: Gateway, bind: Callable[[Binding], None]) -> None:
+        """A veth pair: `eth0` in the pod, `name` on the bridge. Created inside the pod, so deleting that deletes it.
+
+        `bind` is called before the pod can send anything."""
         with told(f"pod {address}"), inside(netns) as pod:
-            self._pair(pod, name)
-            eth0 = pod.link("get", ifname="eth0")[0]
-            index, mac = eth0["index"], eth0.get_attr("IFLA_ADDRESS")
-            with ignoring(errno.EEXIST):
-                pod.addr("add", index=index, address=address, prefixlen=length)
-            pod.link("set", index=index, state="up")
-            with ignoring(errno.EEXIST):
-                pod.route("add", dst="0.0.0.0/0", gateway=gateway)
+            eth0 = self._pair(pod, name)
+            pod.run(
+                rtnetlink.add_address(Address(eth0.index, address, route.length), tolerated=(errno.EEXIST,)),
+                links.change(eth0.index, up=True),
+                rtnetlink.add_route(rtnetlink.Route("0.0.0.0/0", route.address), tolerated=(errno.EEXIST,)),
+            )
             port, bridge = self.index(name), self.index(BRIDGE)
             if port is None or bridge is None:
                 raise NetworkError(f"pod {address}: its device vanished while it was made")
-            ports.close_in(self._route, port=port, bridge=bridge, mac=mac, address=address)
-            # Up last: no frame of the pod's before nobody believes it.
-            self._route.link("set", index=port, state="up")
+            ports.close_in(self._route, port=port, bridge=bridge, mac=eth0.mac, address=address)
+            bind(Binding(name, eth0.mac, address))
+            # Up last: no frame of the pod's passes before it is bound.
+            self._route.run(links.change(port, up=True))
 
-    def _pair(self, pod: Any, name: str) -> None:
-        """Make the pair, unless the pod has it. What has its name out here without that is an earlier pod's."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        pair = {
-            "ifname": "eth0",
-            "kind": "veth",
-            "mtu": self._mtu,
-            "peer": {"ifname": name, "net_ns_fd": home, "mtu": self._mtu},
-        }
+    def _pair(self, pod: NetlinkSocket, name: str) -> Link:
+        """Make the pair, unless the pod has it; returns its device. What has its name out here without that is an earlier
+        pod's."""
+        home = namespaces.current()
+        pair = links.veth("eth0", name, netns=home, mtu=self._mtu)
         try:
-            pod.link("add", **pair)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
+            pod.run(pair)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
                 raise
-            if not pod.link_lookup(ifname="eth0"):
+            if not _has_eth0(pod):
                 self._drop(name)
-                pod.link("add", **pair)
+                pod.run(pair)
         finally:
             os.close(home)
+        [eth0] = pod.run(links.get(name="eth0"))
+        return links.read(eth0)
 
     def _drop(self, name: str) -> None:
         index, bridge = self.index(name), self.index(BRIDGE)
         if index is not None:
-            with ignoring(errno.ENODEV):
+            try:
                 if bridge is not None:
                     ports.forget(self._route, port=index, bridge=bridge)
-                self._route.link("del", index=index)
+                self._route.run(links.delete(index))
+            except OSError as error:
+                # It went with the pod's namespace.
+                if error.errno != errno.ENODEV:
+                    raise
 
-    def detach(self, name: str) -> None:
+    def detach(self, name: str, address: str) -> None:
+        """Remove a pod's port; its neighbour entry too where the device went with the pod's namespace. `address` may be ""."""
         with told(f"device {name}"):
             self._drop(name)
+            bridge = self.index(BRIDGE)
+            if address and bridge is not None:
+                self._route.run(rtnetlink.del_neighbour(Entry(bridge, address, "")))
 
     def read(self) -> Table:
-        """The overlay's entries as the kernel has them."""
+        """The overlay's entries as the kernel has them. Raises NetworkError."""
         device = self.index(vxlan.DEVICE)
-        if device is None:
-            return Table()
         with told("reading the overlay"):
-            return Table(frozenset(self._routes(device)), frozenset(self._neighbours(device)), frozenset(self._fdb(device)))
-
-    def _routes(self, device: int) -> Iterator[Route]:
-        for item in self._route.get_routes(family=socket.AF_INET, proto=PROTOCOL):
-            if item["proto"] != PROTOCOL:
-                continue
-            dst = f"{item.get_attr('RTA_DST')}/{item['dst_len']}"
-            if item["type"] == _BLACKHOLE:
-                yield Route(dst)
-            elif item.get_attr("RTA_OIF") == device:
-                yield Route(dst, item.get_attr("RTA_GATEWAY") or "")
-
-    def _neighbours(self, device: int) -> Iterator[Neighbour]:
-        for item in self._route.get_neighbours(family=socket.AF_INET, ifindex=device):
-            if item["state"] & _PERMANENT:
-                yield Neighbour(item.get_attr("NDA_DST"), item.get_attr("NDA_LLADDR"))
-
-    def _fdb(self, device: int) -> Iterator[Fdb]:
-        for item in self._route.fdb("dump", ifindex=device):
-            if item["ifindex"] == device and item.get_attr("NDA_DST"):
-                yield Fdb(item.get_attr("NDA_LLADDR"), item.get_attr("NDA_DST"))
+            return tables.read(self._route, device) if device is not None else Table()
 
     def apply(self, change: Difference) -> None:
-        """Additions in the order in which they become useful, removals in the opposite one."""
+        """Program the overlay. Raises NetworkError."""
         device = self.index(vxlan.DEVICE)
+        if device is None:
+            raise NetworkError(f"programming the overlay: there is no device {vxlan.DEVICE}")
         with told("programming the overlay"):
-            for fdb in sorted(change.add.fdb):
-                self._route.fdb("append", ifindex=device, lladdr=fdb.mac, dst=fdb.dst, state=_PERMANENT)
-            for neighbour in sorted(change.add.neighbours):
-                self._route.neigh("replace", dst=neighbour.address, lladdr=neighbour.mac, ifindex=device, state=_PERMANENT)
-            for route in sorted(change.add.routes):
-                self._route.route("replace", **_route(route, device))
-            for route in sorted(change.remove.routes):
-                with ignoring(errno.ESRCH):
-                    self._route.route("del", **_route(route, device))
-            # `replace` of a neighbour has replaced what its removal names.
-            kept = {neighbour.address for neighbour in change.add.neighbours}
-            for neighbour in sorted(change.remove.neighbours):
-                if neighbour.address not in kept:
-                    with ignoring(errno.ENOENT):
-                        self._route.neigh("del", dst=neighbour.address, lladdr=neighbour.mac, ifindex=device)
-            for fdb in sorted(change.remove.fdb):
-                with ignoring(errno.ENOENT):
-                    self._route.fdb("del", ifindex=device, lladdr=fdb.mac, dst=fdb.dst)
+            tables.apply(self._route, device, change)
 
 
-def _route(route: Route, device: int | None) -> dict[str, Any]:
-    if not route.via:
-        # The least preferred of all, so that any real route wins.
-        return {"dst": route.dst, "type": "blackhole", "proto": PROTOCOL, "priority": 1 << 20}
-    return {"dst": route.dst, "gateway": route.via, "oif": device, "flags": _ONLINK, "proto": PROTOCOL}
+def _has_eth0(pod: NetlinkSocket) -> bool:
+    return any(links.read(link).name == "eth0" for link in pod.dump(links.every()))
 
 
 def _gateway(pod_cidr: str) -> str:

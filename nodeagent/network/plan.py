@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nodeagent.network.seam import Node, Peer
+from nodeagent.network.interface import Node, Peer
 from nodeagent.network.vxlan import mac_of, vtep_of
 
 # As the kernel writes it, and unicast: the second digit is even.

@@ -19,9 +19,18 @@ Source: RFC 7348; flannel's vxlan backend for the three-entry scheme.
 from __future__ import annotations
 
 import hashlib
+import socket
+import struct
+
+from nodeagent.network import nlsocket
+from nodeagent.network.interface import Node
+from nodeagent.network.links import Link
+from nodeagent.network.nlsocket import attribute
 
 DEVICE = "pinnace-vx"
 OVERHEAD = 50
+# linux/if_link.h, IFLA_VXLAN_*.
+_ID, _LINK, _LOCAL, _LEARNING, _PORT = 1, 3, 4, 7, 15
 
 
 def mac_of(node: str) -> str:
@@ -38,9 +47,20 @@ def vtep_of(pod_cidr: str) -> str:
     return pod_cidr.partition("/")[0]
 
 
-def device(vni: int, port: int, address: str, mac: str) -> dict[str, object]:
-    """Attributes of the device, in pyroute2's words (those of `ip link add ... type vxlan`)."""
-    return {
-        "kind": "vxlan", "ifname": DEVICE, "address": mac, "vxlan_id": vni, "vxlan_port": port, "vxlan_local": address,
-        "vxlan_learning": False,
-    }  # fmt: skip
+def device(node: Node, link: int) -> bytes:
+    """Attributes of the device's kind; `link` is the index of the underlay's device."""
+    return b"".join((
+        nlsocket.number(_ID, node.vni), nlsocket.number(_LINK, link), attribute(_LOCAL, socket.inet_aton(node.address)),
+        attribute(_LEARNING, b"\0"), attribute(_PORT, struct.pack("!H", node.port)),
+    ))  # fmt: skip
+
+
+def is_device(link: Link, node: Node) -> bool:
+    """Whether a link is what `device` makes, on whatever underlay."""
+    local, port = link.data.get(_LOCAL), link.data.get(_PORT)
+    return (
+        nlsocket.unsigned(link.data.get(_ID)) == node.vni
+        and local == socket.inet_aton(node.address)
+        and port == struct.pack("!H", node.port)
+        and link.mac == node.mac
+    )

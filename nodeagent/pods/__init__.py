@@ -1,1 +1,1 @@
-"""The life of pods on this node: `steps` decides what to do next, `worker` does it, `status` says how it stands."""
+"""The lifecycle of pods on this node: `steps` decides the next step, `worker` takes it, `status` computes the pod's status."""

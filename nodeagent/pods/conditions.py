@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.pods.model import Seen
-from nodeagent.pods.restarts import initialized
+from nodeagent.pods.model import ObservedState
+from nodeagent.pods.restarts import initialized, restart_of_all
 from pinnace import codec
-from pinnace.podspec import is_sidecar
+from pinnace.podspec import RESTART_ALL, is_sidecar
 
 
-def put(pod: Any, seen: Seen, status: Any, previous: Any | None, now: float) -> None:
+def put(pod: Any, observed: ObservedState, status: Any, previous: Any | None, now: float) -> None:
     """Add the conditions to a status whose phase and containers are filled in. `previous` gives transition times."""
     shown = [*status.containerStatuses, *_sidecars(pod, status)]
     containers = _containers_ready(status.phase, [item.name for item in shown if not item.ready])
     for type_, (value, reason, message) in {
-        "PodReadyToStartContainers": (seen.sandbox and not seen.released, "", ""),
-        "Initialized": _initialized(pod, seen, status),
+        "PodReadyToStartContainers": (observed.sandbox and not observed.released, "", ""),
+        "Initialized": _initialized(pod, observed, status),
         "ContainersReady": containers,
         "Ready": _ready(pod, containers),
     }.items():
         _add(status, previous, now, type_, "True" if value else "False", reason, message)
-    if seen.eviction is not None and seen.eviction.disruption:
-        _add(status, previous, now, "DisruptionTarget", "True", "TerminationByKubelet", seen.eviction.message)
+    if _may_restart_all(pod):
+        restarting = restart_of_all(pod, observed) is not None and status.phase not in ("Succeeded", "Failed")
+        reason = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(status.phase, "")
+        _add(status, previous, now, "AllContainersRestarting", "True" if restarting else "False", reason, "")
+    if observed.eviction is not None and observed.eviction.disruption:
+        _add(status, previous, now, "DisruptionTarget", "True", "TerminationByKubelet", observed.eviction.message)
+
+
+def _may_restart_all(pod: Any) -> bool:
+    containers = (*pod.spec.initContainers, *pod.spec.containers)
+    return any(rule.action == RESTART_ALL for container in containers for rule in container.restartPolicyRules)
 
 
 def _sidecars(pod: Any, status: Any) -> list[Any]:
@@ -55,8 +64,8 @@ def _ready(pod: Any, containers: tuple[bool, str, str]) -> tuple[bool, str, str]
     return (False, "ReadinessGatesNotReady", ", ".join(wrong)) if wrong else containers
 
 
-def _initialized(pod: Any, seen: Seen, status: Any) -> tuple[bool, str, str]:
-    if initialized(pod, seen):
+def _initialized(pod: Any, observed: ObservedState, status: Any) -> tuple[bool, str, str]:
+    if initialized(pod, observed):
         return True, "PodCompleted" if status.phase == "Succeeded" else "", ""
     incomplete = [item.name for item in status.initContainerStatuses if not item.ready]
     return False, "ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]"

@@ -16,7 +16,7 @@ from typing import Any
 from nodeagent.images.puller import Puller, PullError, present
 from nodeagent.images.registry.credentials import BadSecret, Credential, parse_pull_secret
 from nodeagent.images.store import Image
-from nodeagent.pods.model import Policy, Problem
+from nodeagent.pods.model import Policy, StepFailure
 from pinnace.clock import Clock
 
 # Seconds that a failure is shown as itself, before it is shown as a back-off.
@@ -58,7 +58,7 @@ class PodImages:
         self._pulls: dict[str, _Pull] = {}
         self._failures: dict[str, _Failure] = {}
 
-    def get(self, name: str, reference: str, *, policy: str, pod: Any, lookup: Lookup) -> Image | Problem:
+    def get(self, name: str, reference: str, *, policy: str, pod: Any, lookup: Lookup) -> Image | StepFailure:
         """The image of the container of that name, or why it is not here yet."""
         outcome = self._finished(name, reference)
         if isinstance(outcome, Image):
@@ -77,22 +77,22 @@ class PodImages:
         self._begin(name, key, credentials)
         look = self._clock.now() + LOOK
         if failure is not None:
-            return Problem(failure.error.reason, failure.error.message, look, failures=0)
-        return Problem("ContainerCreating", "", look, failures=0)
+            return StepFailure(failure.error.reason, failure.error.message, look, failures=0)
+        return StepFailure("ContainerCreating", "", look, failures=0)
 
-    def for_volumes(self, sources: Mapping[str, Any], *, pod: Any, lookup: Lookup) -> dict[str, Image] | Problem:
+    def for_volumes(self, sources: Mapping[str, Any], *, pod: Any, lookup: Lookup) -> dict[str, Image] | StepFailure:
         """The images of volumes (reference and pullPolicy by volume), all pulled at once, or why one is not here yet."""
         images: dict[str, Image] = {}
-        problem: Problem | None = None
+        failure: StepFailure | None = None
         for name, source in sources.items():
             found = self.get(VOLUME + name, source.reference, policy=source.pullPolicy, pod=pod, lookup=lookup)
-            if isinstance(found, Problem):
-                problem = problem or found
+            if isinstance(found, StepFailure):
+                failure = failure or found
             else:
                 images[name] = found
-        return problem or images
+        return failure or images
 
-    def _finished(self, name: str, reference: str) -> Image | Problem | None:
+    def _finished(self, name: str, reference: str) -> Image | StepFailure | None:
         """The outcome of a pull that has ended; a failure is booked."""
         pull = self._pulls.get(name)
         if pull is None or not pull.task.done():
@@ -108,7 +108,7 @@ class PodImages:
             raise error
         return self._failed(name, pull.key, error)
 
-    def _failed(self, name: str, key: tuple[Any, ...], error: PullError) -> Problem:
+    def _failed(self, name: str, key: tuple[Any, ...], error: PullError) -> StepFailure:
         before = self._failures.get(name)
         count = before.count + 1 if before is not None and before.key == key else 1
         now, delay = self._clock.now(), self._policy.delay(count)
@@ -120,15 +120,15 @@ class PodImages:
         else:
             self._event("Failed", f'Failed to pull image "{key[0]}": {error.message}', True)
         self._event("Failed", f"Error: {error.reason}", True)
-        return Problem(error.reason, error.message, now + min(SHOWN, delay / 2), count)
+        return StepFailure(error.reason, error.message, now + min(SHOWN, delay / 2), count)
 
-    def _backing_off(self, reference: str, failure: _Failure) -> Problem:
+    def _backing_off(self, reference: str, failure: _Failure) -> StepFailure:
         error = failure.error
         if error.reason in ("ErrImageNeverPull", "InvalidImageName"):
-            return Problem(error.reason, error.message, failure.retry_at, failure.count)
+            return StepFailure(error.reason, error.message, failure.retry_at, failure.count)
         text = f'Back-off pulling image "{reference}"'
         self._event("BackOff", text, False)
-        return Problem("ImagePullBackOff", f"{text}: {error.reason}: {error.message}", failure.retry_at, failure.count)
+        return StepFailure("ImagePullBackOff", f"{text}: {error.reason}: {error.message}", failure.retry_at, failure.count)
 
     def _begin(self, name: str, key: tuple[Any, ...], credentials: Sequence[Credential]) -> None:
         pull = self._pulls.get(name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nodeagent.images.store import Image, ImageStore
 from nodeagent.pods.manager import PodManager
-from nodeagent.pods.model import Seen
+from nodeagent.pods.model import ObservedState
 
 
 class ImageUsage:
@@ -24,7 +24,7 @@ class ImageUsage:
     def users(self) -> dict[str, str]:
         """Ids of images in use, each with who uses it: `pod default/web`."""
         images = self._images.all()
-        found = holders(((worker.pod, worker.seen) for worker in self._pods.workers.values()), images)
+        found = holders(((worker.pod, worker.observed) for worker in self._pods.workers.values()), images)
         # What the disk and the kernel say holds too: a name may have moved since a container was begun or a volume
         # mounted, and a worker may be missing for a moment.
         mounts, begun = Path("/proc/self/mounts").read_text(), begun_layers(self._folder)
@@ -48,16 +48,16 @@ def begun_layers(folder: Path) -> set[str]:
     return found
 
 
-def holders(pods: Iterable[tuple[Any, Seen]], images: Iterable[Image]) -> dict[str, str]:
+def holders(pods: Iterable[tuple[Any, ObservedState]], images: Iterable[Image]) -> dict[str, str]:
     """The images that a pod of this node names or runs, by id, each with one such pod."""
     found: dict[str, str] = {}
     known = list(images)
-    for pod, seen in pods:
+    for pod, observed in pods:
         spec = pod.spec
         names = {container.image for container in (*spec.initContainers, *spec.containers)}
         names |= {container.ephemeralContainerCommon.image for container in spec.ephemeralContainers}
         names |= {volume.volumeSource.image.reference for volume in spec.volumes}
-        names |= {attempt.image_id for attempts in seen.attempts.values() for attempt in attempts}
+        names |= {attempt.image_id for attempts in observed.attempts.values() for attempt in attempts}
         for image in known:
             if any(map(image.names, filter(None, names))):
                 found.setdefault(image.id, f"pod {pod.metadata.namespace}/{pod.metadata.name}")

@@ -1,4 +1,4 @@
-"""What has been seen of a pod on this node: values that `steps` and `status` decide from."""
+"""Observed state of a pod on this node: values that `steps` and `status` decide from; `state` owns them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, Literal
 Hook = Literal["", "running", "done"]
 
 
-# Under this name in `Seen.problems`: what an ended pod held could not be given back. No container is called so.
+# The key in `ObservedState.step_failures` of what an ended pod held and could not be given back. No container has this name.
 RELEASE = "/release"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of a container. `number` is its restart count; `streak` counts quick failures before it."""
+    """One run of a container. `number` is its restart count; `streak` counts quick failures before it; `epoch` is that of
+    the pod when it started (see `ObservedState`)."""
 
     name: str
     number: int
@@ -33,6 +34,7 @@ class Attempt:
     message: str = ""
     # Why it could not be started at all.
     start_error: str = ""
+    epoch: int = 0
 
     @property
     def running(self) -> bool:
@@ -40,7 +42,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class StepFailure:
     """Why a step failed and when it may be tried again. `reason` is Kubernetes' (ErrImagePull...)."""
 
     reason: str
@@ -50,7 +52,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopping:
+class ContainerTermination:
     """A container that was told to stop. `hook` is its preStop's; `signalled`: the stop signal was sent."""
 
     deadline: float
@@ -70,7 +72,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class LifecycleState:
     """What became of the present run of a container beyond its processes. Kept on disk, so that an agent that starts
     again neither repeats a hook nor forgets that a container was ready."""
 
@@ -80,7 +82,7 @@ class Life:
     # Its readiness probe has passed, or it has none.
     ready: bool = False
     fault: Fault | None = None
-    stopping: Stopping | None = None
+    stopping: ContainerTermination | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ class Eviction:
 
 
 @dataclass(slots=True)
-class Seen:
-    """A pod as it is. `attempts` holds the last two of each container, oldest first; problems are by container name,
-    with "" for the pod's own (sandbox, volumes)."""
+class ObservedState:
+    """Observed state of a pod; input of `next_step`. `attempts` holds the last two of each container, oldest first;
+    `step_failures` are by container name, with "" for the pod's own (sandbox, volumes)."""
 
     started_at: float
     sandbox: bool = False
@@ -105,27 +107,40 @@ class Seen:
     address: str = ""
     volumes: bool = False
     attempts: dict[str, tuple[Attempt, ...]] = field(default_factory=dict)
-    lives: dict[str, Life] = field(default_factory=dict)
-    problems: dict[str, Problem] = field(default_factory=dict)
+    lifecycles: dict[str, LifecycleState] = field(default_factory=dict)
+    step_failures: dict[str, StepFailure] = field(default_factory=dict)
     eviction: Eviction | None = None
     # When the time of a deleted pod is over, by this node's clock; its deletionTimestamp is by another's.
     leaves_at: float | None = None
+    # How often all containers began anew: restarted together (restart rules), or in a new sandbox. Earlier attempts are
+    # history, but for main containers that had ended for good when the sandbox was lost.
+    epoch: int = 0
+    finished: frozenset[str] = frozenset()
 
     def last(self, name: str) -> Attempt | None:
         attempts = self.attempts.get(name)
         return attempts[-1] if attempts else None
 
-    def life(self, name: str) -> Life:
-        return self.lives.get(name) or Life()
+    def recent(self, name: str) -> Attempt | None:
+        """The last attempt of this epoch."""
+        last = self.last(name)
+        return last if last is not None and last.epoch >= self.epoch else None
+
+    def current(self, name: str) -> Attempt | None:
+        """The last attempt of this epoch, or one that had ended for good before it."""
+        return self.last(name) if name in self.finished else self.recent(name)
+
+    def lifecycle(self, name: str) -> LifecycleState:
+        return self.lifecycles.get(name) or LifecycleState()
 
     def running(self) -> list[Attempt]:
         """The runs that have not ended."""
         return [attempts[-1] for attempts in self.attempts.values() if attempts and attempts[-1].running]
 
-    def change(self, name: str, **fields: Any) -> Life:
+    def change(self, name: str, **fields: Any) -> LifecycleState:
         """Change what is known of a container's present run."""
-        self.lives[name] = replace(self.life(name), **fields)
-        return self.lives[name]
+        self.lifecycles[name] = replace(self.lifecycle(name), **fields)
+        return self.lifecycles[name]
 
 
 @dataclass(frozen=True, slots=True)

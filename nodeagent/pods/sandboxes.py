@@ -4,93 +4,100 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.network.seam import HostPort, NetworkError
-from nodeagent.pods import etcfiles
-from nodeagent.pods.hosted import HostedPod
-from nodeagent.pods.hostnames import HostnameError
-from nodeagent.resources import pod_limits
+from nodeagent.launcher import sandbox
+from nodeagent.network import sandboxaddress
+from nodeagent.network.interface import HostPort, NetworkError
+from nodeagent.node.resources import pod_limits
+from nodeagent.pods.context import PodContext
+from nodeagent.pods.model import ObservedState
+from nodeagent.pods.restarts import ended_for_good
+from nodeagent.pods.spec import etcfiles, sysctls
+from nodeagent.pods.spec.hostnames import HostnameError
 from nodeagent.runtime.cgroups import Limits
-from nodeagent.runtime.native import sandbox
-from nodeagent.runtime.seam import SandboxConfig, StartError
-from nodeagent.runtime.select import handler_of
+from nodeagent.runtime.handlers import handler_of
+from nodeagent.runtime.interface import SandboxConfig, StartError
 from pinnace import hostports
 
 
 class Sandbox:
-    def __init__(self, hosted: HostedPod) -> None:
-        self._hosted = hosted
-        self._folder = hosted.folder / "sandbox"
+    def __init__(self, pod_ctx: PodContext) -> None:
+        self._pod_ctx = pod_ctx
+        self._folder = pod_ctx.folder / "sandbox"
 
     async def create(self) -> None:
         """Make all of it; every step can be repeated, so a half made one is completed. Books what fails."""
-        hosted = self._hosted
-        hosted.journal.sandbox_made.unlink(missing_ok=True)
+        pod_ctx, state = self._pod_ctx, self._pod_ctx.state
+        if begin_anew(pod_ctx.pod, pod_ctx.observed):
+            pod_ctx.event("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         try:
-            hosted.handler = handler_of(hosted.pod, hosted.s.lookup)
+            state.sandbox_begun(handler_of(pod_ctx.pod, pod_ctx.deps.lookup))
             config = self._config()
-            await hosted.runtime.create_sandbox(config)
+            await pod_ctx.runtime.create_sandbox(config)
+            address = "" if config.host_network else sandboxaddress.allocate(pod_ctx.deps.ipam, pod_ctx.uid)
+            state.address_given(address)
             if not config.host_network:
-                hosted.seen.address = self._address()
-            hosted.save_sandbox()
-            if not config.host_network:
-                address = hosted.seen.address
-                await hosted.s.network.attach(hosted.uid, self._folder / "ns/net", address, host_ports(hosted.pod, address))
+                await pod_ctx.deps.network.attach(
+                    pod_ctx.uid, self._folder / "ns/net", address, host_ports(pod_ctx.pod, address)
+                )
             self._write_etc()
-            hosted.journal.sandbox_made.touch()
+            state.sandbox_made()
         except (StartError, NetworkError, OSError, HostnameError) as error:
-            hosted.fail("", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            return
-        hosted.seen.problems.pop("", None)
-        hosted.seen.sandbox = True
+            state.failed("", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
 
     def _config(self) -> SandboxConfig:
-        hosted = self._hosted
-        spec = hosted.pod.spec
-        cgroup = hosted.cgroup
-        limits = pod_limits(spec, hosted.pod.status.qosClass, hosted.s.pod_max_pids)
-        folders = hosted.s.cgroups.create(cgroup, limits, leaf=False)
+        pod_ctx = self._pod_ctx
+        spec = pod_ctx.pod.spec
+        cgroup = pod_ctx.cgroup
+        limits = pod_limits(spec, pod_ctx.pod.status.qosClass, pod_ctx.deps.pod_max_pids)
+        folders = pod_ctx.deps.cgroups.create(cgroup, limits, leaf=False)
         if spec.shareProcessNamespace:
             # The reaper's own: on v2 a cgroup that has others below it takes no process.
-            folders = hosted.s.cgroups.create(f"{cgroup}/sandbox", Limits(), leaf=True)
+            folders = pod_ctx.deps.cgroups.create(f"{cgroup}/sandbox", Limits(), leaf=True)
+        ids = pod_ctx.ids()
         return SandboxConfig(
-            self._folder, hosted.hostname, host_network=spec.hostNetwork, host_ipc=spec.hostIPC,
-            shared_pid=bool(spec.shareProcessNamespace), ids=hosted.ids(),
-            sysctls=tuple((item.name, item.value) for item in spec.securityContext.sysctls), cgroups=folders,
+            self._folder, pod_ctx.hostname, host_network=spec.hostNetwork, host_ipc=spec.hostIPC,
+            shared_pid=bool(spec.shareProcessNamespace), ids=ids, sysctls=sysctls.of(pod_ctx.pod, ids), cgroups=folders,
         )  # fmt: skip
 
     def whole(self) -> bool:
         """Whether nothing of it is missing. After a reboot the pins are gone and it is made again; the address stays."""
-        return self._hosted.journal.sandbox_made.exists() and sandbox.whole(str(self._folder))
+        return self._pod_ctx.state.checkpoint.sandbox_made.exists() and sandbox.whole(str(self._folder))
 
     def resume(self) -> None:
         """The pod was attached before the agent started."""
-        if not self._hosted.pod.spec.hostNetwork:
-            self._hosted.s.network.resume(self._hosted.uid, host_ports(self._hosted.pod, self._hosted.seen.address))
-
-    def _address(self) -> str:
-        ipam = self._hosted.s.ipam()
-        if ipam is None:
-            raise NetworkError("the node has no pod range yet: its agent has not reached the control plane")
-        return ipam.allocate(self._hosted.uid)
+        if not self._pod_ctx.pod.spec.hostNetwork:
+            self._pod_ctx.deps.network.resume(self._pod_ctx.uid, host_ports(self._pod_ctx.pod, self._pod_ctx.observed.address))
 
     def _write_etc(self) -> None:
-        hosted = self._hosted
-        addresses = [hosted.seen.address] if hosted.seen.address else []
+        pod_ctx = self._pod_ctx
+        addresses = [pod_ctx.observed.address] if pod_ctx.observed.address else []
         warnings = etcfiles.write(
-            hosted.folder, hosted.pod, names=hosted.names, nodename=hosted.hostname, addresses=addresses, dns=hosted.s.dns
+            pod_ctx.folder,
+            pod_ctx.pod,
+            names=pod_ctx.names,
+            nodename=pod_ctx.hostname,
+            addresses=addresses,
+            dns=pod_ctx.deps.dns,
         )
         for text in warnings:
-            hosted.event("DNSConfigForming", text, warning=True)
+            pod_ctx.event("DNSConfigForming", text, warning=True)
 
     async def release(self) -> None:
-        """Give back network, address and namespaces, the address last: until then packets to it are for this pod. Having
-        none is no error. Raises NetworkError, StartError."""
-        hosted = self._hosted
-        await hosted.s.network.detach(hosted.uid)
-        await hosted.runtime.remove_sandbox(self._folder)
-        ipam = hosted.s.ipam()
-        if ipam is not None:
-            ipam.release(hosted.uid)
+        """See sandboxaddress.release. Raises NetworkError, StartError."""
+        pod_ctx, deps = self._pod_ctx, self._pod_ctx.deps
+        await sandboxaddress.release(deps.network, pod_ctx.runtime, deps.ipam, pod_ctx.uid, self._folder)
+
+
+def begin_anew(pod: Any, observed: ObservedState) -> bool:
+    """The pod gets another sandbox: where containers ran in the last one, all start again, init containers first, but for
+    main containers that have ended for good. Returns whether any ran.
+
+    Source: kubelet's computePodActions for a pod whose sandbox has changed."""
+    if not any(observed.recent(name) is not None for name in observed.attempts):
+        return False
+    observed.finished = ended_for_good(pod, observed)
+    observed.epoch += 1
+    return True
 
 
 def host_ports(pod: Any, address: str) -> list[HostPort]:

@@ -7,37 +7,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.pods import conditions
-from nodeagent.pods.endings import Ending, ending
-from nodeagent.pods.model import Attempt, Policy, Seen
-from nodeagent.pods.restarts import initialized, outcome, runs_again
-from pinnace import codec
+from nodeagent.pods import conditions, terminationmessage
+from nodeagent.pods.model import Attempt, ObservedState, Policy
+from nodeagent.pods.restarts import begun, done, initialized, outcome, runs_again
+from nodeagent.pods.termination import PodTermination, ending
+from pinnace import codec, podspec
 from pinnace.core.v1 import containerstatus_pb2, pod_pb2
 from pinnace.podspec import ephemeral, is_sidecar
 
 
 def pod_status(
-    pod: Any, *, gone: bool, seen: Seen, now: float, host_ip: str, policy: Policy, previous: Any | None
+    pod: Any, *, gone: bool, observed: ObservedState, now: float, host_ip: str, policy: Policy, previous: Any | None
 ) -> pod_pb2.PodStatus:
     """`previous` is the status reported last: conditions keep their transition times from it."""
     status = pod_pb2.PodStatus(hostIP=host_ip, observedGeneration=pod.metadata.generation)
     status.hostIPs.add(ip=host_ip)
-    status.startTime.CopyFrom(codec.time_of(seen.started_at))
-    address = host_ip if pod.spec.hostNetwork and seen.sandbox else seen.address
+    status.startTime.CopyFrom(codec.time_of(observed.started_at))
+    address = host_ip if pod.spec.hostNetwork and observed.sandbox else observed.address
     if address:
         status.podIP = address
         status.podIPs.add(ip=address)
-    end = ending(pod, gone=gone, seen=seen, now=now)
-    show = _Shown(pod, seen, now, policy, ends=end is not None or outcome(pod, seen) is not None)
+    end = ending(pod, gone=gone, observed=observed, now=now)
+    show = _Shown(pod, observed, now, policy, ends=end is not None or outcome(pod, observed) is not None)
     status.initContainerStatuses.extend(show.init(container) for container in pod.spec.initContainers)
     status.containerStatuses.extend(show.main(container) for container in pod.spec.containers)
     status.ephemeralContainerStatuses.extend(show.ephemeral(container) for container in ephemeral(pod))
-    _phase(pod, seen, status, end)
-    if seen.eviction is not None and not seen.attempts:
+    _phase(pod, observed, status, end)
+    if observed.eviction is not None and not observed.attempts:
         # Nothing of it ever ran, and nothing is waited for.
         status.ClearField("initContainerStatuses")
         status.ClearField("containerStatuses")
-    conditions.put(pod, seen, status, previous, now)
+    conditions.put(pod, observed, status, previous, now)
     return status
 
 
@@ -48,29 +48,37 @@ def overridden(stored: Any, own: Any) -> bool:
     return any(ready.get(item.type, item.status) != item.status for item in stored.conditions)
 
 
-def _phase(pod: Any, seen: Seen, status: pod_pb2.PodStatus, end: Ending | None) -> None:
+def _phase(pod: Any, observed: ObservedState, status: pod_pb2.PodStatus, end: PodTermination | None) -> None:
     """Failed and Succeeded come once nothing runs any more: whoever counts the pod's resources may rely on it."""
-    result = outcome(pod, seen)
+    result = outcome(pod, observed)
     if end is not None and end.reason:
         status.reason, status.message = end.reason, end.message
         result = "Failed"
-    elif end is not None and seen.released and result is None:
+    elif end is not None and observed.released and result is None:
         # Deleted and stopped: what its containers' codes say.
-        ends = [seen.last(container.name) for container in pod.spec.containers]
+        ends = [observed.last(container.name) for container in pod.spec.containers]
         result = "Failed" if any(last is None or last.code for last in ends) else "Succeeded"
-    if result is not None and not seen.running():
+    if result is not None and not observed.running():
         status.phase = result
         return
-    started = all(seen.last(container.name) is not None for container in pod.spec.containers)
-    ran = any((last := seen.last(container.name)) is not None and last.started_at for container in pod.spec.containers)
-    status.phase = "Running" if started and ran else "Pending"
+    started = all(observed.last(container.name) is not None for container in pod.spec.containers)
+    ran = any((last := observed.last(container.name)) is not None and last.started_at for container in pod.spec.containers)
+    status.phase = "Running" if started and ran and not _initializes(pod, observed) else "Pending"
+
+
+def _initializes(pod: Any, observed: ObservedState) -> bool:
+    """Whether an init container runs that the main containers wait for: then the pod is Pending, also once more."""
+    if begun(pod, observed):
+        return False
+    running = {attempt.name for attempt in observed.running()}
+    return any(container.name in running and not is_sidecar(container) for container in pod.spec.initContainers)
 
 
 class _Shown:
     """The statuses of a pod's containers. `ends`: none of them starts again."""
 
-    def __init__(self, pod: Any, seen: Seen, now: float, policy: Policy, *, ends: bool) -> None:
-        self._pod, self._seen, self._now, self._policy, self._ends = pod, seen, now, policy, ends
+    def __init__(self, pod: Any, observed: ObservedState, now: float, policy: Policy, *, ends: bool) -> None:
+        self._pod, self._seen, self._now, self._policy, self._ends = pod, observed, now, policy, ends
 
     def main(self, container: Any) -> containerstatus_pb2.ContainerStatus:
         waits = "ContainerCreating" if initialized(self._pod, self._seen) else "PodInitializing"
@@ -81,8 +89,7 @@ class _Shown:
         again = runs_again(self._pod, container, self._seen, init=True)
         status = self._container(container, waits=waits, again=again)
         if not is_sidecar(container):
-            last = self._seen.last(container.name)
-            status.ready = last is not None and last.finished_at is not None and last.code == 0
+            status.ready = done(container, self._seen)
         return status
 
     def ephemeral(self, container: Any) -> containerstatus_pb2.ContainerStatus:
@@ -99,11 +106,14 @@ class _Shown:
         last = attempts[-1]
         status.restartCount, status.imageID, status.containerID = last.number, last.image_id, container_id(self._pod, last)
         if last.running and last.started_at is not None:
-            life = self._seen.life(container.name)
+            lifecycle = self._seen.lifecycle(container.name)
             status.state.running.startedAt.CopyFrom(codec.time_of(last.started_at))
-            status.started, status.ready = life.started, life.started and life.ready
+            status.started, status.ready = lifecycle.started, lifecycle.started and lifecycle.ready
         elif last.running:
             status.state.waiting.reason = waits
+        elif again and not self._ends and self._seen.current(container.name) is None:
+            self._waiting(container.name, waits, status)
+            _terminated(self._pod, last, status.lastState)
         else:
             self._ended(container, last, status, again=again and not self._ends)
         if len(attempts) > 1 and not status.lastState.ListFields():
@@ -111,16 +121,16 @@ class _Shown:
         return status
 
     def _waiting(self, name: str, waits: str, status: Any) -> None:
-        problem = self._seen.problems.get(name)
+        failure = self._seen.step_failures.get(name)
         status.state.waiting.reason = waits
-        if problem is not None:
-            status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message
+        if failure is not None:
+            status.state.waiting.reason, status.state.waiting.message = failure.reason, failure.message
 
     def _ended(self, container: Any, last: Attempt, status: Any, *, again: bool) -> None:
         delay = self._policy.delay_after(last)
-        problem = self._seen.problems.get(container.name)
-        if again and problem is not None:
-            status.state.waiting.reason, status.state.waiting.message = problem.reason, problem.message
+        failure = self._seen.step_failures.get(container.name)
+        if again and failure is not None:
+            status.state.waiting.reason, status.state.waiting.message = failure.reason, failure.message
         elif again and (last.finished_at or self._now) + delay > self._now:
             meta = self._pod.metadata
             status.state.waiting.reason = "CrashLoopBackOff"
@@ -148,7 +158,8 @@ def _terminated(pod: Any, attempt: Attempt, state: Any) -> None:
         ended.reason = "OOMKilled"
     else:
         ended.reason = "Completed" if attempt.code == 0 else "Error"
-    ended.message = attempt.start_error or attempt.message
+    text = attempt.start_error or attempt.message
+    ended.message = terminationmessage.shortened(text, len(podspec.names(pod)))
     ended.containerID = container_id(pod, attempt)
     if attempt.started_at is not None:
         ended.startedAt.CopyFrom(codec.time_of(attempt.started_at))

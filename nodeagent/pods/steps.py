@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nodeagent.pods.endings import MINIMUM_GRACE, Ending, due, ending, next_wave
-from nodeagent.pods.model import RELEASE, Attempt, Life, Policy, Seen, Stopping
-from nodeagent.pods.restarts import begun, done, outcome, passed, replaced, runs_again
+from nodeagent.pods.model import RELEASE, Attempt, ContainerTermination, LifecycleState, ObservedState, Policy
+from nodeagent.pods.restarts import begun, done, outcome, passed, replaced, restart_of_all, runs_again
+from nodeagent.pods.termination import MINIMUM_GRACE, PodTermination, due, ending, next_wave
 from pinnace.podspec import ephemeral, is_sidecar
 
 
@@ -48,7 +48,7 @@ class Terminate:
     """Begin to stop a container: its preStop hook first, if it has one."""
 
     name: str
-    told: Stopping
+    told: ContainerTermination
     why: str = ""
 
 
@@ -63,6 +63,14 @@ class Signal:
 @dataclass(frozen=True, slots=True)
 class Kill:
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAll:
+    """Begin anew in the same sandbox, with the same volumes: init containers first. Nothing runs any more; `cause` is the
+    attempt that asked for it."""
+
+    cause: Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,52 +90,70 @@ class Wait:
     until: float | None = None
 
 
-Step = MountVolumes | CreateSandbox | Start | PostStart | Terminate | Signal | Kill | Release | Teardown | Wait
+Step = MountVolumes | CreateSandbox | Start | PostStart | Terminate | Signal | Kill | RestartAll | Release | Teardown | Wait
 
 
-def next_step(pod: Any, *, gone: bool, seen: Seen, now: float, policy: Policy) -> Step:
+def next_step(pod: Any, *, gone: bool, observed: ObservedState, now: float, policy: Policy) -> Step:
     """The one step to do now, or a wait."""
-    end = ending(pod, gone=gone, seen=seen, now=now)
+    end = ending(pod, gone=gone, observed=observed, now=now)
     if end is not None:
-        return _end(pod, end, seen, now)
-    if outcome(pod, seen) is not None:
+        return _end(pod, end, observed, now)
+    if outcome(pod, observed) is not None:
         # What still runs are sidecars (or a container beside a failed one): they end as in a deletion.
-        return _end(pod, Ending(now + pod.spec.terminationGracePeriodSeconds, remove=False), seen, now)
-    step = _forward(pod, seen, now, policy)
-    over = due(pod, seen)
+        return _end(pod, PodTermination(now + pod.spec.terminationGracePeriodSeconds, remove=False), observed, now)
+    cause = restart_of_all(pod, observed)
+    step = _forward(pod, observed, now, policy) if cause is None else _restart_all(pod, cause, observed, now, policy)
+    over = due(pod, observed)
     return _earliest(step, Wait(over)) if isinstance(step, Wait) and over is not None else step
 
 
-def _forward(pod: Any, seen: Seen, now: float, policy: Policy) -> Step:
-    if not seen.volumes:
-        return _unless_waiting(seen, "", now) or MountVolumes()
-    if not seen.sandbox:
-        return _unless_waiting(seen, "", now) or CreateSandbox()
-    return _run(pod, seen, now, policy)
+def _restart_all(pod: Any, cause: Attempt, observed: ObservedState, now: float, policy: Policy) -> Step:
+    """Kill what runs: neither hooks nor a grace period delay a restart. Then wait out the back-off of its cause."""
+    names = {container.name for container in (*pod.spec.initContainers, *pod.spec.containers)}
+    running = [attempt.name for attempt in observed.running() if attempt.name in names]
+    for name in running:
+        told = observed.lifecycle(name).stopping
+        if told is None or not told.killed:
+            return Kill(name)
+    if running:
+        return Wait()
+    ended = cause.finished_at or now
+    ready = ended + policy.delay_after(cause)
+    return Wait(ready) if ended <= now < ready else RestartAll(cause)
 
 
-def _run(pod: Any, seen: Seen, now: float, policy: Policy) -> Step:
+def _forward(pod: Any, observed: ObservedState, now: float, policy: Policy) -> Step:
+    if not observed.volumes:
+        return _unless_waiting(observed, "", now) or MountVolumes()
+    if not observed.sandbox:
+        # What still runs in a sandbox that was lost could not be reached in the new one.
+        end = PodTermination(now + pod.spec.terminationGracePeriodSeconds, remove=False)
+        return _stop_wave(pod, end, observed, now) or _unless_waiting(observed, "", now) or CreateSandbox()
+    return _run(pod, observed, now, policy)
+
+
+def _run(pod: Any, observed: ObservedState, now: float, policy: Policy) -> Step:
     """The first container that wants something, in the order in which they may start."""
     held = Wait()
     for container in ephemeral(pod):
         # Started once, whatever the others do; its end changes nothing.
-        step = _advance(pod, container, seen, now, policy, again=False)
+        step = _advance(pod, container, observed, now, policy, again=False)
         if not isinstance(step, Wait):
             return step
         held = _earliest(held, step)
-    let_in = begun(pod, seen)
+    let_in = begun(pod, observed)
     for container in pod.spec.initContainers:
-        if not is_sidecar(container) and (let_in or done(container, seen)):
+        if not is_sidecar(container) and (let_in or done(container, observed)):
             continue
-        again = runs_again(pod, container, seen, init=True)
-        step = _advance(pod, container, seen, now, policy, again=again)
+        again = runs_again(pod, container, observed, init=True)
+        step = _advance(pod, container, observed, now, policy, again=again)
         if not isinstance(step, Wait):
             return step
         held = _earliest(held, step)
-        if not let_in and not (is_sidecar(container) and passed(container, seen)):
+        if not let_in and not (is_sidecar(container) and passed(container, observed)):
             return held
     for container in pod.spec.containers:
-        step = _advance(pod, container, seen, now, policy, again=runs_again(pod, container, seen))
+        step = _advance(pod, container, observed, now, policy, again=runs_again(pod, container, observed))
         if not isinstance(step, Wait):
             return step
         held = _earliest(held, step)
@@ -139,47 +165,59 @@ def _earliest(one: Wait, other: Wait) -> Wait:
     return Wait(min(waits, default=None))
 
 
-def _unless_waiting(seen: Seen, name: str, now: float) -> Wait | None:
-    problem = seen.problems.get(name)
-    return Wait(problem.retry_at) if problem is not None and problem.retry_at > now else None
+def _unless_waiting(observed: ObservedState, name: str, now: float) -> Wait | None:
+    failure = observed.step_failures.get(name)
+    return Wait(failure.retry_at) if failure is not None and failure.retry_at > now else None
 
 
-def _advance(pod: Any, container: Any, seen: Seen, now: float, policy: Policy, *, again: bool) -> Step:
-    held = _unless_waiting(seen, container.name, now)
-    last = seen.last(container.name)
+def _advance(pod: Any, container: Any, observed: ObservedState, now: float, policy: Policy, *, again: bool) -> Step:
+    held = _unless_waiting(observed, container.name, now)
+    last = observed.last(container.name)
+    if last is not None and last.running:
+        return _tend(pod, container, last, observed.lifecycle(container.name), now)
+    if last is not None and not again:
+        return Wait()
+    if _hook_runs(observed):
+        return Wait()
     if last is None:
         return held or Start(container.name, 0, 0)
-    if last.running:
-        return _tend(pod, container, last, seen.life(container.name), now)
-    if not again:
-        return Wait()
+    if observed.current(container.name) is None:
+        # All containers begin anew: a back-off was that of the one that asked for it.
+        return held or Start(container.name, last.number + 1, policy.streak_after(last))
     ended = last.finished_at or now
-    ready = ended + (0.0 if replaced(container, seen) else policy.delay_after(last))
+    ready = ended + (0.0 if replaced(container, observed) else policy.delay_after(last))
     # An end in the future: the clock was set back, and to wait for it again could take for ever.
     if ended <= now < ready:
         return Wait(ready)
     return held or Start(container.name, last.number + 1, policy.streak_after(last))
 
 
-def _tend(pod: Any, container: Any, last: Attempt, life: Life, now: float) -> Step:
+def _hook_runs(observed: ObservedState) -> bool:
+    """Whether a postStart hook holds back the start of every other container, as in kubelet."""
+    return any(observed.lifecycle(attempt.name).post_start == "running" for attempt in observed.running())
+
+
+def _tend(pod: Any, container: Any, last: Attempt, lifecycle: LifecycleState, now: float) -> Step:
     """What a running container needs: its hook, or its end."""
     name, grace = container.name, pod.spec.terminationGracePeriodSeconds
-    if life.stopping is not None:
-        return _stop(name, life.stopping, now, None)
+    if lifecycle.stopping is not None:
+        return _stop(name, lifecycle.stopping, now, None)
     if last.image != container.image:
         return _terminate(name, now + grace, f"Container {name} definition changed, will be restarted")
-    if life.fault is not None:
-        return _terminate(name, now + (grace if life.fault.grace is None else life.fault.grace), life.fault.message)
-    if container.lifecycle.HasField("postStart") and life.post_start == "":
+    if lifecycle.fault is not None:
+        return _terminate(
+            name, now + (grace if lifecycle.fault.grace is None else lifecycle.fault.grace), lifecycle.fault.message
+        )
+    if container.lifecycle.HasField("postStart") and lifecycle.post_start == "":
         return PostStart(name)
     return Wait()
 
 
 def _terminate(name: str, deadline: float, why: str = "", *, asked: float | None = None) -> Terminate:
-    return Terminate(name, Stopping(deadline, deadline if asked is None else asked), why)
+    return Terminate(name, ContainerTermination(deadline, deadline if asked is None else asked), why)
 
 
-def _stop(name: str, told: Stopping, now: float, end: Ending | None) -> Step:
+def _stop(name: str, told: ContainerTermination, now: float, end: PodTermination | None) -> Step:
     """The next step for a container that is being stopped: hook, signal, kill."""
     if told.killed:
         return Wait()
@@ -197,24 +235,30 @@ def _stop(name: str, told: Stopping, now: float, end: Ending | None) -> Step:
     return Wait(deadline) if deadline > now else Kill(name)
 
 
-def _end(pod: Any, end: Ending, seen: Seen, now: float) -> Step:
-    """Stop what runs, wave by wave; then give back or remove."""
-    wave = next_wave(pod, seen)
+def _end(pod: Any, end: PodTermination, observed: ObservedState, now: float) -> Step:
+    """Stop what runs, wave by wave; then release or remove."""
+    step = _stop_wave(pod, end, observed, now)
+    if step is not None:
+        return step
+    if end.remove:
+        return Teardown()
+    return Wait() if observed.released else _unless_waiting(observed, RELEASE, now) or Release()
+
+
+def _stop_wave(pod: Any, end: PodTermination, observed: ObservedState, now: float) -> Step | None:
+    """Stop the containers whose turn it is; None once nothing runs any more."""
+    wave = next_wave(pod, observed)
     held = Wait()
     for attempt in wave:
-        step = _stop_at(attempt.name, end, seen, now)
+        step = _stop_at(attempt.name, end, observed, now)
         if not isinstance(step, Wait):
             return step
         held = _earliest(held, step)
-    if wave:
-        return held
-    if end.remove:
-        return Teardown()
-    return Wait() if seen.released else _unless_waiting(seen, RELEASE, now) or Release()
+    return held if wave else None
 
 
-def _stop_at(name: str, end: Ending, seen: Seen, now: float) -> Step:
-    told = seen.life(name).stopping
+def _stop_at(name: str, end: PodTermination, observed: ObservedState, now: float) -> Step:
+    told = observed.lifecycle(name).stopping
     if told is not None:
         return _stop(name, told, now, end)
     if not end.graceful:

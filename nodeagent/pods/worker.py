@@ -1,91 +1,93 @@
 """One pod's worker: asks `steps` what to do, does it, and reports; one task for each pod.
 
-Everything it must remember is on disk before it matters (`journal`, and what the runtime writes into bundles). A new
+Everything it must remember is on disk before it matters (`checkpoint`, and what the runtime writes into bundles). A new
 worker over the same folder takes up where the last one stopped.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
-from nodeagent import trees
 from nodeagent.eviction.usage import Place
-from nodeagent.network.seam import NetworkError
-from nodeagent.pods import kept, steps
+from nodeagent.linux import rmtree
+from nodeagent.network.interface import NetworkError
 from nodeagent.pods import status as statuses
+from nodeagent.pods import steps
 from nodeagent.pods.containers import Containers
-from nodeagent.pods.hosted import HostedPod, log
-from nodeagent.pods.model import RELEASE, Eviction, Problem, Seen
+from nodeagent.pods.context import PodContext, log
+from nodeagent.pods.dependencies import WorkerDependencies
+from nodeagent.pods.model import RELEASE, Attempt, Eviction, ObservedState, StepFailure
 from nodeagent.pods.sandboxes import Sandbox
-from nodeagent.pods.services import Services
-from nodeagent.runtime.seam import Handle, StartError
-from nodeagent.runtime.select import NATIVE
+from nodeagent.runtime import bundles
+from nodeagent.runtime.interface import Handle, StartError
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.content import VolumeError
 
-TEARDOWN_TRIES = 50
+# Seconds for the volumes of a pod to be there.
+MOUNT_WITHIN = 30.0
+# Seconds between attempts to remove a pod: the first, doubling up to the last.
+FIRST_TEARDOWN_RETRY, MAX_TEARDOWN_RETRY = 0.05, 30.0
 
 
 class Worker:
-    def __init__(self, services: Services, pod: Any) -> None:
-        self._s = services
-        self._hosted = HostedPod(services, pod)
-        self._sandbox = Sandbox(self._hosted)
-        self._containers = Containers(self._hosted, whole=self._sandbox.whole)
-        self.uid = self._hosted.uid
-        self.folder = self._hosted.folder
+    def __init__(self, deps: WorkerDependencies, pod: Any) -> None:
+        self._deps = deps
+        self._pod_ctx = PodContext(deps, pod)
+        self._state = self._pod_ctx.state
+        self._sandbox = Sandbox(self._pod_ctx)
+        self._containers = Containers(self._pod_ctx, whole=self._sandbox.whole)
+        self.uid = self._pod_ctx.uid
+        self.folder = self._pod_ctx.folder
         self.gone = False
         self._reported: Any = None
-        self._kept = self.folder / "status.pb"
         self._recover()
 
     @property
     def pod(self) -> Any:
-        return self._hosted.pod
+        return self._pod_ctx.pod
 
     @property
-    def seen(self) -> Seen:
-        return self._hosted.seen
+    def observed(self) -> ObservedState:
+        return self._pod_ctx.observed
 
     @property
     def handles(self) -> dict[str, Handle]:
         """The running containers by name."""
-        return self._containers.lives.handles
+        return self._containers.lifecycles.handles
 
     def log_of(self, container: str, number: int) -> Path:
-        return self._hosted.log_of(container, number)
+        return self._pod_ctx.log_of(container, number)
 
     # What the manager tells
 
     def update(self, pod: Any) -> None:
         """A newer version of the pod, or the same pod with its objects changed."""
         if self._reported is not None and statuses.overridden(pod.status, self._reported):
-            self._s.report(pod, self._reported, False)
-        before, self._hosted.pod = self.pod.metadata, pod
-        if _deletion(pod.metadata) not in (None, _deletion(before)):
-            self.seen.leaves_at = self._s.clock.now() + pod.metadata.deletionGracePeriodSeconds
-        if (before.labels, before.annotations) != (pod.metadata.labels, pod.metadata.annotations):
-            self._hosted.mounter.refresh(pod)
-        self._hosted.changed.set()
+            self._deps.report(pod, self._reported, False)
+        before, self._pod_ctx.pod = self.pod, pod
+        if _deletion(pod.metadata) not in (None, _deletion(before.metadata)):
+            self._state.leaves_at(self._deps.clock.now() + pod.metadata.deletionGracePeriodSeconds)
+        if _shown(before) != _shown(pod):
+            self._pod_ctx.refresh_volumes()
+        self._state.changed.set()
 
     def leave(self) -> None:
         """The pod is no longer assigned to this node."""
         self.gone = True
-        self._hosted.changed.set()
+        self._state.changed.set()
 
     def mirrored(self, mirror: Any) -> None:
         """The API's picture of this static pod, as it is there now: what it lacks is said again."""
         own = self._reported
         if own is not None and (mirror.status.phase != own.phase or statuses.overridden(mirror.status, own)):
-            self._s.report(self.pod, own, False)
+            self._deps.report(self.pod, own, False)
 
     def evict(self, *, reason: str, message: str, grace: float, disruption: bool = True) -> None:
         """End the pod as Failed, whatever its policy; `grace` in seconds, 0 kills at once. The first word counts."""
-        deadline = self._s.clock.now() + grace if grace > 0 else 0.0
+        deadline = self._deps.clock.now() + grace if grace > 0 else 0.0
         self._end(Eviction(reason, message, deadline, disruption), message)
 
     def reject(self, *, reason: str, message: str) -> None:
@@ -93,26 +95,23 @@ class Worker:
         self._end(Eviction(reason, f"Pod was rejected: {message}", 0.0), message)
 
     def _end(self, eviction: Eviction, message: str) -> None:
-        if self.seen.eviction is None and not self.over():
-            self.seen.eviction = eviction
-            self._hosted.journal.save_eviction(eviction)
-            self._hosted.event(eviction.reason, message, warning=True)
-            self._hosted.changed.set()
+        if self.observed.eviction is None and not self.over():
+            self._state.evicted(eviction, message)
 
     def over(self) -> bool:
         """Whether nothing of the pod runs any more, and nothing will."""
-        return self.seen.released and not self.handles
+        return self.observed.released and not self.handles
 
     def place(self) -> Place:
         """Where what the pod uses can be measured."""
-        runs = tuple((name, item.number) for name, attempts in self.seen.attempts.items() for item in attempts)
-        return Place(self.folder, self._hosted.logs, self._hosted.cgroup, runs)
+        runs = tuple((name, item.number) for name, attempts in self.observed.attempts.items() for item in attempts)
+        return Place(self.folder, self._pod_ctx.logs, self._pod_ctx.cgroup, runs)
 
     def nudge(self) -> None:
-        self._hosted.forget_waits()
+        self._state.retry_now()
 
     def objects_changed(self) -> None:
-        self._hosted.mounter.refresh(self.pod)
+        self._pod_ctx.refresh_volumes()
         self.nudge()
 
     # The loop
@@ -121,10 +120,13 @@ class Worker:
         """Work until the pod is gone from this node."""
         try:
             await self._containers.recover()
+            if self.observed.volumes:
+                # Of an agent that has just started: it has no token yet, while the volumes show earlier ones.
+                self._pod_ctx.keep_tokens()
             while True:
-                self._hosted.changed.clear()
-                self._hosted.check()
-                step = steps.next_step(self.pod, gone=self.gone, seen=self.seen, now=self._s.clock.now(), policy=self._s.policy)
+                self._state.changed.clear()
+                self._pod_ctx.check()
+                step = self._next_step()
                 if isinstance(step, steps.Teardown):
                     await self._teardown()
                     return
@@ -135,31 +137,32 @@ class Worker:
                     await self._do(step)
         finally:
             self._containers.close()
+            self._pod_ctx.close()
+
+    def _next_step(self) -> steps.Step:
+        deps = self._deps
+        return steps.next_step(self.pod, gone=self.gone, observed=self.observed, now=deps.clock.now(), policy=deps.policy)
 
     async def _wait(self, until: float | None) -> None:
-        if until is None:
-            await self._hosted.changed.wait()
-            return
-        with contextlib.suppress(TimeoutError):
-            # A moment more than asked, so that the deadline has passed when we look again.
-            async with asyncio.timeout(max(until - self._s.clock.now(), 0) + 0.005):
-                await self._hosted.changed.wait()
+        clock = self._deps.clock
+        # A moment longer than `until`, so that the deadline has passed at the next step.
+        await clock.wait(self._state.changed, None if until is None else max(until - clock.now(), 0) + 0.005)
 
     def _publish(self) -> None:
         status = self._status()
         if status != self._reported:
             self._reported = status
-            kept.write(self._kept, status.SerializeToString(), sync=False)
-            self._s.report(self.pod, status, False)
+            self._state.checkpoint.save_status(status)
+            self._deps.report(self.pod, status, False)
 
     def _status(self) -> Any:
         return statuses.pod_status(
-            self.pod, gone=self.gone, seen=self.seen, now=self._s.clock.now(), host_ip=self._s.host_ip,
-            policy=self._s.policy, previous=self._reported or kept.status(self._kept) or self.pod.status,
+            self.pod, gone=self.gone, observed=self.observed, now=self._deps.clock.now(), host_ip=self._deps.host_ip,
+            policy=self._deps.policy, previous=self._reported or self._state.checkpoint.load_status() or self.pod.status,
         )  # fmt: skip
 
     async def _do(self, step: steps.Step) -> None:
-        lives = self._containers.lives
+        lifecycles = self._containers.lifecycles
         match step:
             case steps.MountVolumes():
                 await self._mount_volumes()
@@ -168,31 +171,41 @@ class Worker:
             case steps.Start():
                 await self._containers.start(step)
             case steps.PostStart():
-                lives.post_start(step.name)
+                lifecycles.post_start(step.name)
             case steps.Terminate():
-                self._hosted.event("Killing", step.why or f"Stopping container {step.name}")
-                lives.terminate(step.name, step.told)
+                self._pod_ctx.event("Killing", step.why or f"Stopping container {step.name}")
+                lifecycles.terminate(step.name, step.told)
             case steps.Signal():
-                lives.signal(step.name, step.deadline)
+                lifecycles.signal(step.name, step.deadline)
             case steps.Kill():
-                lives.kill(step.name)
+                lifecycles.kill(step.name)
+            case steps.RestartAll():
+                self._restart_all(step.cause)
             case steps.Release():
                 await self._release()
 
+    def _restart_all(self, cause: Attempt) -> None:
+        text = f"Container {cause.name} exited with code {cause.code}: restarting all containers"
+        self._pod_ctx.event("RestartAllContainers", text)
+        self._state.all_restarted()
+
     async def _mount_volumes(self) -> None:
-        hosted = self._hosted
+        pod_ctx = self._pod_ctx
         layers = self._containers.volume_layers()
-        if isinstance(layers, Problem):
-            hosted.seen.problems[""] = layers
+        if isinstance(layers, StepFailure):
+            self._state.waits("", layers)
             return
         try:
-            hosted.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            hosted.volumes = await asyncio.to_thread(hosted.mounter.prepare, hosted.pod, layers)
+            pod_ctx.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if pod_ctx.pod.spec.volumes:
+                await pod_ctx.tokens.renew(pod_ctx.pod)
+                prepare = pod_ctx.mounter.prepare
+                pod_ctx.volumes = await pod_ctx.volume_pool.run_within(MOUNT_WITHIN, prepare, pod_ctx.pod, layers)
         except (OSError, VolumeError) as error:
-            hosted.fail("", "FailedMount", str(error))
+            self._state.failed("", "FailedMount", str(error))
             return
-        hosted.seen.problems.pop("", None)
-        hosted.seen.volumes = True
+        self._state.volumes_made()
+        pod_ctx.keep_tokens()
 
     async def _release(self) -> None:
         """The pod has ended: its network, cgroup and volumes go (in memory or on disk, they are what an eviction wants
@@ -201,70 +214,74 @@ class Worker:
         try:
             await self._sandbox.release()
         except (NetworkError, StartError) as error:
-            self._hosted.fail(RELEASE, "FailedKillPod", f"error killing pod: {error}")
+            self._state.failed(RELEASE, "FailedKillPod", f"error killing pod: {error}")
             return
-        self.seen.problems.pop(RELEASE, None)
-        self._s.cgroups.remove(self._hosted.cgroup)
+        self._deps.cgroups.kill(self._pod_ctx.cgroup)
+        if not self._deps.cgroups.remove(self._pod_ctx.cgroup):
+            self._state.failed(RELEASE, "FailedKillPod", "error killing pod: processes are left in its cgroup", at_once=1)
+            return
+        self._state.succeeded(RELEASE)
         try:
-            await asyncio.to_thread(volumes.remove, self.folder / "volumes")
+            await self._deps.pools.deletions.run(volumes.remove, self.folder / "volumes")
         except OSError as error:
             log.warning("volumes_left pod=%s error=%s", self.uid, error)
-        self.seen.released = True
-        # Unsaved, it is given back once more by an agent that starts again.
-        with contextlib.suppress(OSError):
-            self._hosted.save_sandbox()
+        self._state.released()
 
     async def _teardown(self) -> None:
-        """Remove every trace, then say so. What resists is tried again; the pod is not reported gone before."""
-        for number in range(TEARDOWN_TRIES):
+        """Remove every trace, then report the pod as gone: another may take its place as soon as that is reported, so what
+        resists (a process that the kernel cannot end) is tried for as long as it takes."""
+        delay = FIRST_TEARDOWN_RETRY
+        while True:
             try:
                 await self._remove_all()
                 break
             except (OSError, NetworkError, StartError) as error:
-                log.warning("teardown_retry pod=%s try=%d error=%s", self.uid, number, error)
-                await self._s.clock.sleep(min(0.05 * 2**number, 5.0))
-        else:
-            log.error("teardown_failed pod=%s folder=%s", self.uid, self.folder)
-        self.seen.released = True
-        self._s.report(self.pod, self._status(), True)
+                log.warning("teardown_retry pod=%s delay=%.2f error=%s", self.uid, delay, error)
+                if delay > 1.0:
+                    self._pod_ctx.event("FailedKillPod", f"error killing pod: {error}", warning=True)
+                await self._deps.clock.sleep(delay)
+                delay = min(delay * 2, MAX_TEARDOWN_RETRY)
+        # Not recorded: the record is gone with everything else.
+        self.observed.released = True
+        self._deps.report(self.pod, self._status(), True)
 
     async def _remove_all(self) -> None:
-        hosted = self._hosted
-        hosted.s.cgroups.kill(hosted.cgroup)
+        pod_ctx = self._pod_ctx
+        pod_ctx.deps.cgroups.kill(pod_ctx.cgroup)
         await self._sandbox.release()
-        await asyncio.to_thread(volumes.remove, hosted.folder / "volumes")
-        if not hosted.s.cgroups.remove(hosted.cgroup):
+        deletions = pod_ctx.deps.pools.deletions
+        await deletions.run(volumes.remove, pod_ctx.folder / "volumes")
+        if not pod_ctx.deps.cgroups.remove(pod_ctx.cgroup):
             raise OSError("processes are left in the pod's cgroup")
-        hosted.s.cgroups.prune()
-        await asyncio.to_thread(shutil.rmtree, hosted.logs, ignore_errors=True)
-        await asyncio.to_thread(trees.remove, hosted.folder)
+        pod_ctx.deps.cgroups.prune()
+        await deletions.run(shutil.rmtree, pod_ctx.logs, ignore_errors=True)
+        await deletions.run(bundles.forget_configs, pod_ctx.memory)
+        await deletions.run(rmtree.remove, pod_ctx.folder)
 
     # After a restart of the agent
 
     def _recover(self) -> None:
-        hosted = self._hosted
+        pod_ctx = self._pod_ctx
         if (deletion := _deletion(self.pod.metadata)) is not None:
             # It may have been told long ago.
-            hosted.seen.leaves_at = min(float(deletion[0]), self._s.clock.now() + deletion[1])
-        record = hosted.journal.load_sandbox()
-        hosted.seen.eviction = hosted.journal.load_eviction()
-        reported = kept.status(self._kept)
-        if reported is not None and reported.HasField("startTime"):
-            hosted.seen.started_at = float(reported.startTime.seconds)
-        if record is None:
+            self._state.leaves_at(min(float(deletion[0]), self._deps.clock.now() + deletion[1]))
+        if not self._state.restore():
             return
-        seen = hosted.seen
-        seen.started_at, seen.released, seen.address = record["started_at"], record["released"], record["address"]
-        hosted.handler = record.get("handler", NATIVE)
-        ipam = hosted.s.ipam()
-        if ipam is not None and seen.address and not seen.released:
+        observed, ipam = pod_ctx.observed, pod_ctx.deps.ipam()
+        if ipam is not None and observed.address and not observed.released:
             with contextlib.suppress(NetworkError):
-                ipam.hold(hosted.uid, seen.address)
-        seen.sandbox = self._sandbox.whole()
-        if seen.sandbox and not seen.released:
-            self._sandbox.resume()
+                ipam.hold(pod_ctx.uid, observed.address)
+        if self._sandbox.whole():
+            self._state.sandbox_found()
+            if not observed.released:
+                self._sandbox.resume()
 
 
 def _deletion(meta: Any) -> tuple[int, int] | None:
     """When a deleted pod is to be gone, by the control plane's clock, and how long it has from when it is told."""
     return (meta.deletionTimestamp.seconds, meta.deletionGracePeriodSeconds) if meta.deletionTimestamp.seconds else None
+
+
+def _shown(pod: Any) -> tuple[Any, ...]:
+    """What of a pod its volumes depend on: what they show, and the mount points that they need."""
+    return pod.metadata.labels, pod.metadata.annotations, len(pod.spec.ephemeralContainers)

@@ -1,1 +1,2 @@
-"""Probes and lifecycle hooks: `tally` judges, `checks` asks, `prober` repeats, `hooks` asks once."""
+"""Probes and lifecycle hooks: `checks` does one check, `prober` repeats it, `resultcounter` counts results,
+`command` runs a command in a container, `execslots` bounds how many run at once."""

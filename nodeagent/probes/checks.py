@@ -1,6 +1,6 @@
 """One check of a container, as probes and hooks do it: a command in it, an HTTP request, a TCP connection, a gRPC call.
 
-Each returns a result and raises nothing but cancellation; how long it may take is said by whoever asks.
+Each returns a result and raises nothing but cancellation; the caller says how long it may take.
 Source: kubelet's probes: what counts as success, and the words for failure.
 """
 
@@ -20,8 +20,8 @@ import h11
 
 from pinnace import __version__
 
-# Bytes of an answer's body or a command's output that are read; more is of no use in a message.
-MAX_BODY = 10 << 10
+# Bytes of a response that are read at a time; h11 bounds its head.
+MAX_HEAD = 16 << 10
 MAX_REDIRECTS = 10
 USER_AGENT = f"kube-probe/{__version__}"
 
@@ -70,6 +70,15 @@ async def check(handler: Any, target: Target, within: float) -> Result:
         return Result(False, f"{_WORDS[kind]}: {error.strerror if isinstance(error, OSError) and error.strerror else error}")
 
 
+async def run_hook(handler: Any, target: Target, within: float) -> Result:
+    """Run a lifecycle hook; `within` in seconds.
+
+    One of tcpSocket fails, as in kubelet: manifests may have it, but nothing says what it would do."""
+    if handler.HasField("tcpSocket"):
+        return Result(False, "Cannot run handler: invalid handler: tcpSocket is not supported as a lifecycle hook")
+    return await check(handler, target, within)
+
+
 async def _command(command: list[str], target: Target, within: float) -> Result:
     code, output = await target.run(command, within)
     return Result.of(code == 0, output.strip() or f"the command ended with {code}")
@@ -81,17 +90,27 @@ async def _http(action: Any, target: Target) -> Result:
     url += action.path if action.path.startswith("/") else "/" + action.path
     headers = [(header.name, header.value) for header in action.httpHeaders]
     for _ in range(MAX_REDIRECTS):
-        code, location, body = await _get(url, headers)
-        following = urljoin(url, location)
+        code, location = await _get(url, headers)
+        following = _redirect(url, location) if 300 <= code < 400 else ""
         # To another host it is not followed, and counts as the answer that it is.
-        if not (300 <= code < 400 and location) or urlsplit(following).hostname != urlsplit(url).hostname:
-            return Result.of(200 <= code < 400, f"HTTP probe failed with statuscode: {code}" + (f", {body}" if body else ""))
+        if not following or urlsplit(following).hostname != urlsplit(url).hostname:
+            return Result.of(200 <= code < 400, f"HTTP probe failed with statuscode: {code}")
         url = following
     return Result(False, f"stopped after {MAX_REDIRECTS} redirects")
 
 
-async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]:
-    """Status code, Location, and the beginning of the body."""
+def _redirect(url: str, location: str) -> str:
+    """Where a response leads, "" for nowhere. Raises RuntimeError without quoting what the container wrote."""
+    try:
+        following = urljoin(url, location)
+        _ = urlsplit(following).port
+    except ValueError:
+        raise RuntimeError("malformed redirect") from None
+    return following if location else ""
+
+
+async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str]:
+    """Status code and Location. The body is not read: an error page may hold secrets, and events are for many eyes."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -106,7 +125,11 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str, str]
         writer.write(machine.send(h11.Request(method="GET", target=target, headers=sent)) or b"")
         writer.write(machine.send(h11.EndOfMessage()) or b"")
         await writer.drain()
-        return await _answer(machine, reader)
+        try:
+            return await _answer(machine, reader)
+        except h11.ProtocolError:
+            # Its own text quotes what was sent.
+            raise RuntimeError("malformed response") from None
     finally:
         writer.close()
         with contextlib.suppress(OSError, TimeoutError):
@@ -124,20 +147,16 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> tupl
         raise OSError(error.errno, f"{_bracketed(host)}:{port}: {os.strerror(error.errno).lower()}") from None
 
 
-async def _answer(machine: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str, str]:
-    code, location, body = 0, "", b""
-    while len(body) < MAX_BODY:
+async def _answer(machine: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str]:
+    while True:
         event = machine.next_event()
         if event is h11.NEED_DATA:
-            machine.receive_data(await reader.read(MAX_BODY))
+            machine.receive_data(await reader.read(MAX_HEAD))
         elif isinstance(event, h11.Response):
-            code = event.status_code
             location = next((value.decode("latin-1") for name, value in event.headers if name == b"location"), "")
-        elif isinstance(event, h11.Data):
-            body += event.data
-        elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
-            break
-    return code, location, body[:200].decode(errors="replace").strip()
+            return event.status_code, location
+        elif not isinstance(event, h11.InformationalResponse):
+            raise RuntimeError("the connection ended without a response")
 
 
 def _unverified() -> ssl.SSLContext:
@@ -164,7 +183,7 @@ async def _grpc(action: Any, target: Target) -> Result:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=action.service))
         except grpc.aio.AioRpcError as error:
-            return Result(False, f"gRPC probe failed: {error.code().name}: {error.details()}")
+            return Result(False, f"gRPC probe failed: {error.code().name}")
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return Result.of(name == "SERVING", f'service unhealthy (responded with "{name}")')
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from nodeagent.pods.model import Fault
 from nodeagent.probes.checks import Result, Target, check
-from nodeagent.probes.tally import Tally
+from nodeagent.probes.execslots import ExecSlots
+from nodeagent.probes.resultcounter import ResultCounter
 from pinnace.clock import Clock
 
 # `changed(started=..., ready=..., fault=...)`: what is known of the run now.
@@ -21,12 +22,18 @@ Unhealthy = Callable[[str], None]
 
 
 class Prober:
-    def __init__(self, target: Target, clock: Clock, *, changed: Changed, unhealthy: Unhealthy) -> None:
+    def __init__(
+        self, target: Target, clock: Clock, *, changed: Changed, unhealthy: Unhealthy, slots: ExecSlots,
+        jitter: Callable[[float], float] = lambda period: 0.0,
+    ) -> None:  # fmt: skip
+        """`slots` bounds the commands of all probers; `jitter` delays the first check, given the period in seconds."""
         self._target = target
         self._container = target.container
         self._clock = clock
         self._changed = changed
         self._unhealthy = unhealthy
+        self._slots = slots
+        self._jitter = jitter
 
     async def run(self, started_at: float, *, started: bool) -> None:
         """Probe until cancelled. `started`: the startup probe has passed already, before the agent was restarted."""
@@ -44,42 +51,49 @@ class Prober:
             if container.HasField("readinessProbe"):
                 group.create_task(self._repeat("Readiness", container.readinessProbe, started_at, self._readiness))
 
-    async def _repeat(self, kind: str, probe: Any, started_at: float, judge: Callable[[Tally], bool | None]) -> bool:
+    async def _repeat(self, kind: str, probe: Any, started_at: float, judge: Callable[[ResultCounter], bool | None]) -> bool:
         """Ask every period until `judge` says True or False for good."""
-        tally, told = Tally(), ""
+        counter, told = ResultCounter(), ""
         await self._clock.sleep(max(0.0, started_at + probe.initialDelaySeconds - self._clock.now()))
+        await self._clock.sleep(self._jitter(probe.periodSeconds))
         while True:
-            result = await check(probe.handler, self._target, probe.timeoutSeconds)
-            tally = tally.count(result.ok, probe)
-            told = self._tell(kind, result, tally, told)
-            final = judge(tally)
+            result = await self._check(probe)
+            counter = counter.count(result.ok, probe)
+            told = self._tell(kind, result, counter, told)
+            final = judge(counter)
             if final is not None:
                 return final
             await self._clock.sleep(probe.periodSeconds)
 
-    def _tell(self, kind: str, result: Result, tally: Tally, told: str) -> str:
+    async def _check(self, probe: Any) -> Result:
+        if not probe.handler.HasField("exec"):
+            return await check(probe.handler, self._target, probe.timeoutSeconds)
+        async with self._slots.one():
+            return await check(probe.handler, self._target, probe.timeoutSeconds)
+
+    def _tell(self, kind: str, result: Result, counter: ResultCounter, told: str) -> str:
         """An event for the first failure in a row, for each new message, and for the failure that decides."""
         if result.ok:
             return ""
         probe = getattr(self._container, f"{kind.lower()}Probe")
-        if result.message != told or tally.run == probe.failureThreshold:
+        if result.message != told or counter.run == probe.failureThreshold:
             self._unhealthy(f"{kind} probe failed: {result.message}")
         return result.message
 
-    def _startup(self, tally: Tally) -> bool | None:
-        if tally.verdict is False:
+    def _startup(self, counter: ResultCounter) -> bool | None:
+        if counter.verdict is False:
             self._fail("startup", self._container.startupProbe)
-        return tally.verdict
+        return counter.verdict
 
-    def _liveness(self, tally: Tally) -> bool | None:
-        if tally.verdict is not False:
+    def _liveness(self, counter: ResultCounter) -> bool | None:
+        if counter.verdict is not False:
             return None
         self._fail("liveness", self._container.livenessProbe)
         return False
 
-    def _readiness(self, tally: Tally) -> bool | None:
-        if tally.verdict is not None:
-            self._changed(ready=tally.verdict)
+    def _readiness(self, counter: ResultCounter) -> bool | None:
+        if counter.verdict is not None:
+            self._changed(ready=counter.verdict)
         return None
 
     def _fail(self, kind: str, probe: Any) -> None:

@@ -1,1 +1,1 @@
-"""Containers out of namespaces. `seam` is the interface, `native` the implementation."""
+"""The agent's side of container runtimes: `interface`, its implementations `nativeruntime` and `oci`, and cgroups."""

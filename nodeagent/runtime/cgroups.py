@@ -86,8 +86,12 @@ class Cgroups:
     def create(self, path: str, limits: Limits, *, leaf: bool, all_devices: bool = False) -> tuple[str, ...]:
         """Make the cgroup with its limits; `leaf` says that processes will join, `all_devices` that they may use every
         device of the node. Raises OSError."""
-        self._make_parents(path)
-        folders = self._make(path, limits, leaf=leaf)
+        try:
+            folders = self._make(path, limits, leaf=leaf)
+        except FileNotFoundError:
+            # The first pod in them.
+            self._make_parents(path)
+            folders = self._make(path, limits, leaf=leaf, first=True)
         if leaf:
             devices.confine(folders, privileged=all_devices)
         if path.startswith(f"{BURSTABLE}/") and not leaf:
@@ -95,16 +99,17 @@ class Cgroups:
         return folders
 
     def _make_parents(self, path: str) -> None:
-        """The node's folder and the class's, with their own limits, when this is the first pod in them."""
+        """The node's folder and the class's, with their own limits."""
         parents = ["", path.partition("/")[0]] if path.startswith((f"{BURSTABLE}/", f"{BEST_EFFORT}/")) else [""]
         for parent in parents:
             if not all(os.path.isdir(folder) for folder in self.folders(parent)):
-                self._make(parent, Limits() if parent else self._node, leaf=False)
+                self._make(parent, Limits() if parent else self._node, leaf=False, first=True)
 
-    def _make(self, path: str, limits: Limits, *, leaf: bool) -> tuple[str, ...]:
+    def _make(self, path: str, limits: Limits, *, leaf: bool, first: bool = False) -> tuple[str, ...]:
+        """`first`: with the directories above it. Raises FileNotFoundError where there are none."""
         folders = self.folders(path)
         for folder in folders:
-            _make(folder)
+            _make(folder, parents=first)
         if self.unified and self._v2 is not None:
             self._delegate(path if not leaf else path.rpartition("/")[0])
             files.write_v2(f"{self._top2}/{path}", limits, leaf=leaf)
@@ -174,12 +179,14 @@ class Cgroups:
         return found
 
 
-def _make(folder: str) -> None:
+def _make(folder: str, *, parents: bool) -> None:
     try:
         os.mkdir(folder)
     except FileExistsError:
         pass
     except FileNotFoundError:
+        if not parents:
+            raise
         os.makedirs(folder, exist_ok=True)
 
 

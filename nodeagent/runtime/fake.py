@@ -1,6 +1,6 @@
 """A runtime without containers, for tests without root: programs run as plain processes of this one.
 
-It keeps the seam's promises: the same files in the bundle, logs in the same form, one start a bundle. What it does not
+It keeps the interface's promises: the same files in the bundle, logs in the same form, one start a bundle. What it does not
 keep is isolation. `World` is what outlives a runtime, as monitors outlive an agent.
 """
 
@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nodeagent.runtime.native.logfile import LogFile
-from nodeagent.runtime.native.procfs import start_time
-from nodeagent.runtime.seam import ExecConfig, Exit, Handle, SandboxConfig, StartError
+from nodeagent.launcher import bundle as names
+from nodeagent.launcher.logfile import LogFile
+from nodeagent.linux.procfs import start_time
+from nodeagent.runtime.interface import ExecConfig, Exit, Handle, SandboxConfig, StartError
 from pinnace import pki
 from pinnace.clock import Clock
 
@@ -46,15 +47,15 @@ class FakeRuntime:
         self._world.sandboxes.discard(folder)
 
     async def start(self, bundle: Path) -> Handle:
-        config = json.loads((bundle / "config.json").read_text())
-        if (bundle / "cancelled").exists() or (bundle / "state.json").exists():
+        config = json.loads(Path(names.config(bundle)).read_text())
+        if Path(names.cancelled(bundle)).exists() or Path(names.state(bundle)).exists():
             raise StartError("the start was cancelled, or the container has been started already")
         if Path(config["sandbox"]) not in self._world.sandboxes:
             raise StartError(f"there is no sandbox {config['sandbox']}")
         program = _spawn(config)
         numbers = (program.pid, start_time(program.pid))
         state = dict(zip(_FIELDS, (*numbers, *numbers, self._clock.now()), strict=True))
-        pki.write_private(bundle / "state.json", json.dumps(state).encode())
+        pki.write_private(Path(names.state(bundle)), json.dumps(state).encode())
         monitor = threading.Thread(target=self._tend, args=(bundle, config, program), daemon=True)
         self._world.monitors[bundle] = monitor
         monitor.start()
@@ -69,20 +70,20 @@ class FakeRuntime:
         signal = max(0, -program.returncode)
         code = 128 + signal if signal else program.returncode
         record = {"code": code, "signal": signal, "oom_killed": False, "finished_at": self._clock.now()}
-        pki.write_private(bundle / "exit.json", json.dumps(record).encode())
+        pki.write_private(Path(names.exit_record(bundle)), json.dumps(record).encode())
 
     async def wait(self, handle: Handle) -> Exit:
-        while not (handle.bundle / "exit.json").exists():
+        while not Path(names.exit_record(handle.bundle)).exists():
             await self._clock.sleep(LOOK_EVERY)
         return _exit(handle.bundle)
 
     def recover(self, bundle: Path) -> Handle | Exit | None:
-        if (bundle / "exit.json").exists():
+        if Path(names.exit_record(bundle)).exists():
             return _exit(bundle)
-        if (bundle / "state.json").exists():
-            return _handle(bundle, json.loads((bundle / "state.json").read_text()))
+        if Path(names.state(bundle)).exists():
+            return _handle(bundle, json.loads(Path(names.state(bundle)).read_text()))
         with contextlib.suppress(FileNotFoundError):
-            (bundle / "cancelled").touch()
+            Path(names.cancelled(bundle)).touch()
         return None
 
     async def exec(
@@ -92,7 +93,7 @@ class FakeRuntime:
         stdio: tuple[int, int, int] | None,
         terminal: Callable[[int], None] | None = None,
     ) -> int:
-        if (handle.bundle / "exit.json").exists():
+        if Path(names.exit_record(handle.bundle)).exists():
             raise StartError("the container is not running")
         if stdio is None:
             raise StartError("the fake has no terminals")
@@ -122,5 +123,5 @@ def _handle(bundle: Path, state: dict[str, Any]) -> Handle:
 
 
 def _exit(bundle: Path) -> Exit:
-    record = json.loads((bundle / "exit.json").read_text())
+    record = json.loads(Path(names.exit_record(bundle)).read_text())
     return Exit(record["code"], record["finished_at"], record["signal"], record["oom_killed"])

@@ -11,7 +11,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from nodeagent.runtime.seam import IdRange, StartError
+from nodeagent.runtime.interface import IdRange, StartError
 
 SIZE = 65536
 FILE = "ids"

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, TRACE, LOG, ALLOW = (
@@ -56,11 +55,9 @@ def _library() -> Any:
     return library
 
 
-def compile_to(path: Path, default: int, arches: Iterable[int], rules: Iterable[Rule]) -> None:
-    """Write the filter; it appears whole. `arches` are tokens besides the native one. Raises SeccompUnavailable, OSError."""
+def compile_filter(default: int, arches: Iterable[int], rules: Iterable[Rule]) -> bytes:
+    """The filter. `arches` are tokens besides the native one. Raises SeccompUnavailable, OSError."""
     library = _library()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(default)))
     if not context:
         raise OSError(errno.EINVAL, "seccomp_init: the default action is not one")
@@ -70,14 +67,13 @@ def compile_to(path: Path, default: int, arches: Iterable[int], rules: Iterable[
         library.seccomp_attr_set(context, ctypes.c_int(_OPTIMIZE), ctypes.c_uint32(_BINARY_TREE))
         for rule in rules:
             _add(context, rule)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _check(library.seccomp_export_bpf(context, descriptor), "seccomp_export_bpf")
-        finally:
-            os.close(descriptor)
+        # In memory: the library takes a short write, as to a full disk, for success.
+        with open(os.memfd_create("seccomp", os.MFD_CLOEXEC), "r+b") as file:
+            _check(library.seccomp_export_bpf(context, file.fileno()), "seccomp_export_bpf")
+            file.seek(0)
+            return file.read()
     finally:
         library.seccomp_release(context)
-    os.replace(temporary, path)
 
 
 def _add(context: Any, rule: Rule) -> None:

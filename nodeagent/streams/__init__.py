@@ -1,1 +1,2 @@
-"""The node's end of streams: logs, exec and image loading, over the agent's own outgoing call."""
+"""The node's end of streams: logs, exec, attach, port-forward, copies, images, builds and statistics, each over a call that
+the agent opens."""

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from nodeagent.launcher import attachments
 from nodeagent.pods.manager import PodManager
-from nodeagent.runtime.native import attachments
-from nodeagent.runtime.seam import Exit, Handle, Runtime
+from nodeagent.runtime.interface import Exit, Handle, Runtime
 from nodeagent.streams.frames import Ended, Frame, Handler
 from nodeagent.streams.processes import running
 from pinnace import podspec

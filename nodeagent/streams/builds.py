@@ -1,20 +1,21 @@
-"""Streams that build images on this node, and that take a built one away to the others."""
+"""Streams that build images on this node, and that export a built one to the other nodes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.build.builder import Request, plan
-from nodeagent.images.build.builds import Builds
-from nodeagent.images.build.errors import BuildError
+from nodeagent.building import limits
+from nodeagent.building.builder import Request, plan
+from nodeagent.building.builds import Builds
+from nodeagent.building.errors import BuildError
+from nodeagent.building.limits import RunLimits
 from nodeagent.images.registry.credentials import BadSecret, parse_config
 from nodeagent.images.store import Image, ImageNotFound, ImageStore
-from nodeagent.images.unpack import unpack
 from nodeagent.streams.frames import CHUNK, Frame, Handler, exhaust
 from pinnace.api.v1 import streams_pb2
 from pinnace.errors import BadRequest, Internal, NotFound
@@ -26,6 +27,7 @@ MAX_CONTEXT = 4 << 30
 PIECE_WITHIN = 120.0
 TAKEN_WITHIN = 3600.0
 MAX_TAGS = 32
+MAX_SECRETS, MAX_SECRET = 64, 500 << 10
 RUN_TIMEOUT = 3600
 
 
@@ -44,9 +46,9 @@ class BuildStreams:
         try:
             # Before the context, which may be large.
             plan(request)
-            async with self._builds.folder() as folder:
-                await _take_context(folder, incoming)
-                image = await self._until_gone(request, folder, incoming, outgoing)
+            async with self._builds.directory() as directory:
+                await _take_context(directory, incoming, self._images)
+                image = await self._until_gone(request, directory, incoming, outgoing)
         except (BuildError, BadImage) as error:
             raise BadRequest(str(error)) from None
         except OSError as error:
@@ -59,9 +61,9 @@ class BuildStreams:
         self._arrived()
 
     async def _until_gone(
-        self, request: Request, folder: Path, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]
+        self, request: Request, directory: Path, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]
     ) -> Image | None:
-        """The build, unless the client goes first: then it is stopped, taken away, and there is no image."""
+        """The build, unless the client ends first: then it is stopped and removed, and there is no image."""
 
         async def say(text: bytes) -> None:
             for start in range(0, len(text), CHUNK):
@@ -71,7 +73,7 @@ class BuildStreams:
                 except TimeoutError:
                     raise BuildError(f"the client has not read the output for {TAKEN_WITHIN:.0f} s") from None
 
-        building = asyncio.ensure_future(self._builds.build(request, folder, say))
+        building = asyncio.ensure_future(self._builds.build(request, directory, say))
         gone = asyncio.ensure_future(exhaust(incoming))
         try:
             await asyncio.wait({building, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,7 +81,7 @@ class BuildStreams:
         finally:
             gone.cancel()
             building.cancel()
-            # Its processes and mounts are gone before its folder is.
+            # Its processes and mounts end before its directory is removed.
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await building
 
@@ -103,7 +105,11 @@ class BuildStreams:
             raise BadRequest(f'image "{reference[:200]}": {error}') from None
 
     async def _offer(self, image: Image, outgoing: asyncio.Queue[Any]) -> None:
-        config = self._builds.document(image)
+        try:
+            config = self._images.document(image)
+        except BadImage:
+            # Built before the store kept configs.
+            config = self._builds.document(image)
         offer = streams_pb2.ImageOffer(references=image.references, config=config, diffIds=image.layers)
         await outgoing.put(Frame(imageOffer=offer))
         for diff_id in dict.fromkeys(image.layers):
@@ -112,6 +118,7 @@ class BuildStreams:
 
 
 def _request(options: Any) -> Request:
+    """Raises BadRequest."""
     if not 1 <= len(options.tags) <= MAX_TAGS:
         raise BadRequest(f"an image needs 1 to {MAX_TAGS} names")
     try:
@@ -120,20 +127,35 @@ def _request(options: Any) -> Request:
         credentials = parse_config(options.dockerConfigJson, "given") if options.dockerConfigJson else []
     except (BadReference, BadSecret) as error:
         raise BadRequest(str(error)) from None
-    if any("\0" in name + value for name, value in options.args.items()):
-        raise BadRequest("a build argument has a NUL character")
-    if options.runTimeoutSeconds < 0:
-        raise BadRequest("runTimeoutSeconds must not be negative")
+    if any("\0" in name + value for pairs in (options.args, options.labels) for name, value in pairs.items()):
+        raise BadRequest("a build argument or label has a NUL character")
     return Request(
         dockerfile=options.dockerfile, tags=tuple(options.tags), args=dict(options.args), target=options.target,
-        use_cache=not options.noCache, run_deadline=float(options.runTimeoutSeconds or RUN_TIMEOUT),
-        credentials=tuple(credentials),
+        use_cache=not options.noCache, pull=options.pull, labels=dict(options.labels), secrets=_secrets(options.secrets),
+        limits=_limits(options), credentials=tuple(credentials),
     )  # fmt: skip
 
 
-async def _take_context(folder: Path, incoming: AsyncIterator[Any]) -> None:
-    """The context's tar from the stream, unpacked into `folder`/context. Raises BadRequest, BadImage."""
-    packed = folder / "context.tar"
+def _secrets(given: Mapping[str, bytes]) -> dict[str, bytes]:
+    if len(given) > MAX_SECRETS or any(len(value) > MAX_SECRET for value in given.values()):
+        raise BadRequest(f"more than {MAX_SECRETS} secrets, or one of more than {MAX_SECRET >> 10} KiB")
+    return dict(given)
+
+
+def _limits(options: Any) -> RunLimits:
+    memory, cpu, deadline = options.memoryBytes, options.cpuMillis, options.runTimeoutSeconds
+    if deadline < 0:
+        raise BadRequest("runTimeoutSeconds must not be negative")
+    if memory and not limits.MIN_MEMORY <= memory <= limits.MAX_MEMORY:
+        raise BadRequest(f"memoryBytes must be between {limits.MIN_MEMORY} and {limits.MAX_MEMORY}")
+    if cpu and not limits.MIN_CPU <= cpu <= limits.MAX_CPU:
+        raise BadRequest(f"cpuMillis must be between {limits.MIN_CPU} and {limits.MAX_CPU}")
+    return RunLimits(memory, cpu, float(deadline or RUN_TIMEOUT))
+
+
+async def _take_context(directory: Path, incoming: AsyncIterator[Any], images: ImageStore) -> None:
+    """The context's tar from the stream, unpacked into `directory`/context. Raises BadRequest, BadImage."""
+    packed = directory / "context.tar"
     complete = False
     with open(os.open(packed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         total = 0
@@ -147,7 +169,8 @@ async def _take_context(folder: Path, incoming: AsyncIterator[Any]) -> None:
             file.write(frame.stdin)
     if not complete:
         raise BadRequest("the context ended before it was whole")
-    await asyncio.to_thread(_unpack, packed, folder / "context")
+    await images.unpack_archive(packed, directory / "context", "context")
+    packed.unlink()
 
 
 async def _piece(incoming: AsyncIterator[Any]) -> Any:
@@ -157,9 +180,3 @@ async def _piece(incoming: AsyncIterator[Any]) -> Any:
             return await anext(incoming, None)
     except TimeoutError:
         raise BadRequest(f"nothing of the context came for {PIECE_WITHIN:.0f} s") from None
-
-
-def _unpack(packed: Path, folder: Path) -> None:
-    with open(packed, "rb") as stream:
-        unpack(stream, str(folder), "context")
-    packed.unlink()

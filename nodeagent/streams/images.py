@@ -13,6 +13,7 @@ from typing import Any
 from nodeagent.images.gc import ImageGc
 from nodeagent.images.progress import PERSON
 from nodeagent.images.puller import Puller, PullError
+from nodeagent.images.pusher import MAX_TARGETS, PushError
 from nodeagent.images.registry.credentials import BadSecret, parse_config
 from nodeagent.images.store import Image, ImageNotFound, ImageStore
 from nodeagent.streams.frames import Frame, Handler
@@ -20,7 +21,7 @@ from pinnace.api.v1 import streams_pb2
 from pinnace.errors import BadRequest, Conflict, NotFound, Unavailable
 from pinnace.oci import BadImage, manifest
 from pinnace.oci.archive import Layer
-from pinnace.oci.reference import BadReference, familiar, parse
+from pinnace.oci.reference import BadReference, Reference, familiar, parse
 
 Queue = asyncio.Queue[Any]
 
@@ -34,6 +35,7 @@ class ImageStreams:
         image, by id."""
         self._images = images
         self._puller = puller
+        self._pusher = puller.pusher()
         self._gc = gc
         self._arrived = arrived
         self._users = users
@@ -41,7 +43,7 @@ class ImageStreams:
     def handlers(self) -> dict[str, Handler]:
         return {
             "loadImage": self._load, "listImages": self._list, "pullImage": self._pull, "removeImage": self._remove,
-            "pruneImages": self._prune,
+            "pruneImages": self._prune, "tagImage": self._tag, "pushImage": self._push,
         }  # fmt: skip
 
     async def _list(self, opening: Any, incoming: AsyncIterator[Any], outgoing: Queue) -> None:
@@ -125,6 +127,44 @@ class ImageStreams:
             await outgoing.put(frame)
         self._arrived()
 
+    # Names, and to registries
+
+    def _find(self, reference: str) -> Image:
+        """Raises NotFound."""
+        try:
+            return self._images.find(reference)
+        except ImageNotFound:
+            raise NotFound(f'image "{reference[:200]}" is not on this node') from None
+
+    async def _tag(self, opening: Any, incoming: AsyncIterator[Any], outgoing: Queue) -> None:
+        options = opening.tagImage
+        self._find(options.reference)
+        name = _name(options.target)
+        image = self._images.tag(options.reference, str(name))
+        await outgoing.put(Frame(image=streams_pb2.Image(reference=familiar(str(name)), id=image.id, sizeBytes=image.size)))
+        self._arrived()
+
+    async def _push(self, opening: Any, incoming: AsyncIterator[Any], outgoing: Queue) -> None:
+        options = opening.pushImage
+        if not 1 <= len(options.targets) <= MAX_TARGETS:
+            raise BadRequest(f"a push has 1 to {MAX_TARGETS} targets, not {len(options.targets)}")
+        image, names = self._find(options.reference), [_name(target) for target in options.targets]
+
+        def say(text: str) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                outgoing.put_nowait(Frame(progress=text))
+
+        try:
+            credentials = parse_config(options.dockerConfigJson, "given") if options.dockerConfigJson else []
+            digest = await self._pusher.push(image, names, credentials, say)
+        except BadSecret as error:
+            raise BadRequest(str(error)) from None
+        except PushError as error:
+            raise BadRequest(f'pushing image "{options.reference[:200]}": {error}') from None
+        for name in names:
+            pushed = streams_pb2.Image(reference=familiar(str(name)), id=image.id, sizeBytes=image.size, digest=digest)
+            await outgoing.put(Frame(image=pushed))
+
     # Removing
 
     async def _remove(self, opening: Any, incoming: AsyncIterator[Any], outgoing: Queue) -> None:
@@ -148,9 +188,21 @@ class ImageStreams:
         await outgoing.put(Frame(freedBytes=freed))
 
 
+def _name(text: str) -> Reference:
+    """A name with a tag. Raises BadRequest."""
+    try:
+        found = parse(text)
+    except BadReference as error:
+        raise BadRequest(str(error)) from None
+    if found.digest:
+        raise BadRequest(f'"{text[:200]}" names an image by digest: give it a tag')
+    return found
+
+
 def _image_frames(image: Image, user: str = "") -> list[Any]:
-    names = image.references or ("<none>",)
     return [
-        Frame(image=streams_pb2.Image(reference=familiar(name), id=image.id, sizeBytes=image.size, user=user))
-        for name in names
+        Frame(image=streams_pb2.Image(
+            reference=familiar(name), id=image.id, sizeBytes=image.size, user=user, loaded=name in image.loaded
+        ))
+        for name in image.references or ("<none>",)
     ]  # fmt: skip

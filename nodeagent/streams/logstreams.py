@@ -10,9 +10,9 @@ from nodeagent.pods import restarts
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import Attempt
 from nodeagent.pods.worker import Worker
-from nodeagent.streams import logs
+from nodeagent.runtime import logreader
+from nodeagent.runtime.logreader import POLL
 from nodeagent.streams.frames import CHUNK, Frame, Handler
-from nodeagent.streams.logs import POLL
 from pinnace import podspec
 from pinnace.api.v1 import streams_pb2
 from pinnace.clock import Clock
@@ -37,7 +37,7 @@ class LogStreams:
         attempt = await self._first(worker, opening)
         while attempt is not None:
             await self._send(worker, attempt, options, sender)
-            if not options.follow or options.previous or sender.full(options.limitBytes):
+            if not options.follow or options.untilExit or options.previous or sender.full(options.limitBytes):
                 return
             attempt = await self._after(worker, attempt)
             # What the tail was counted from has been said.
@@ -47,7 +47,7 @@ class LogStreams:
     async def _first(self, worker: Worker, opening: Any) -> Attempt | None:
         """The run that is asked for. Raises BadRequest."""
         name, options = opening.container, opening.logs
-        attempts = worker.seen.attempts.get(name, ())
+        attempts = worker.observed.attempts.get(name, ())
         if options.previous:
             if len(attempts) < 2:
                 raise BadRequest(f'previous terminated container "{name}" in pod "{opening.pod}" not found')
@@ -61,7 +61,7 @@ class LogStreams:
     async def _after(self, worker: Worker, attempt: Attempt) -> Attempt | None:
         """The next run of the container, None when there will be none."""
         while True:
-            later = [item for item in worker.seen.attempts.get(attempt.name, ()) if item.number > attempt.number]
+            later = [item for item in worker.observed.attempts.get(attempt.name, ()) if item.number > attempt.number]
             if later:
                 return later[0]
             if self._over(worker, attempt.name):
@@ -70,26 +70,26 @@ class LogStreams:
 
     def _over(self, worker: Worker, name: str) -> bool:
         """Whether the container will not run again."""
-        pod, seen = worker.pod, worker.seen
+        pod, observed = worker.pod, worker.observed
         if self._pods.workers.get(worker.uid) is not worker or worker.gone or pod.metadata.deletionTimestamp.seconds:
             return True
-        if seen.eviction is not None or pod.status.phase in ("Succeeded", "Failed"):
+        if observed.eviction is not None or pod.status.phase in ("Succeeded", "Failed"):
             return True
         container = podspec.find(pod, name)
         if container is None:
             return True
-        last = seen.last(name)
+        last = observed.last(name)
         if name in (item.name for item in podspec.ephemeral(pod)):
             return last is not None and not last.running
         init = name in (item.name for item in pod.spec.initContainers)
-        return not restarts.runs_again(pod, container, seen, init=init)
+        return not restarts.runs_again(pod, container, observed, init=init)
 
     async def _send(self, worker: Worker, attempt: Attempt, options: Any, sender: _Sender) -> None:
         def ended() -> bool:
-            now = next((a for a in worker.seen.attempts.get(attempt.name, ()) if a.number == attempt.number), None)
+            now = next((a for a in worker.observed.attempts.get(attempt.name, ()) if a.number == attempt.number), None)
             return now is None or not now.running
 
-        async for chunk in logs.read(worker.log_of(attempt.name, attempt.number), options, self._clock, ended):
+        async for chunk in logreader.read(worker.log_of(attempt.name, attempt.number), options, self._clock, ended):
             await sender.put(chunk, options.limitBytes)
             if sender.full(options.limitBytes):
                 return
@@ -97,9 +97,9 @@ class LogStreams:
 
 def _waiting_for(worker: Worker, name: str) -> str:
     """What keeps a container that never ran from starting."""
-    problem = worker.seen.problems.get(name) or worker.seen.problems.get("")
-    if problem is not None:
-        return f": {problem.message}"
+    failure = worker.observed.step_failures.get(name) or worker.observed.step_failures.get("")
+    if failure is not None:
+        return f": {failure.message}"
     pending = [item.name for item in worker.pod.spec.initContainers if item.name != name]
     return f": init containers come first ({', '.join(pending)})" if pending else ""
 

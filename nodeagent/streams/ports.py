@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from nodeagent.linux import namespaces
 from nodeagent.pods.manager import PodManager
 from nodeagent.streams.frames import CHUNK, Frame, Handler
 from pinnace.errors import BadRequest, NotFound
@@ -17,7 +17,6 @@ from pinnace.errors import BadRequest, NotFound
 CONNECT_WITHIN = 10.0
 # Seconds between looks whether the pod is still there.
 LOOK = 1.0
-_CLONE_NEWNET = 0x40000000
 
 
 class PortStreams:
@@ -29,7 +28,7 @@ class PortStreams:
 
     async def _forward(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
         worker = self._pods.find(opening.namespace, opening.pod)
-        if worker is None or not worker.seen.sandbox:
+        if worker is None or not worker.observed.sandbox:
             raise BadRequest(f"pod {opening.pod} is not running")
         namespace = None if worker.pod.spec.hostNetwork else worker.folder / "sandbox/ns/net"
         reader, writer = await _connect(namespace, opening.portForward.port)
@@ -67,30 +66,12 @@ def _socket(namespace: Path | None) -> socket.socket:
     """A socket stays in the namespace that it was made in, so the thread visits it for that moment. Raises OSError."""
     if namespace is None:
         return _plain()
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        target = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(target)
-            try:
-                return _plain()
-            finally:
-                _setns(home)
-        finally:
-            os.close(target)
-    finally:
-        os.close(home)
+    with namespaces.visiting(namespace):
+        return _plain()
 
 
 def _plain() -> socket.socket:
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-
-
-def _setns(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"setns: {os.strerror(number)}")
 
 
 async def _send(incoming: AsyncIterator[Any], writer: asyncio.StreamWriter) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from nodeagent.pods.manager import PodManager
-from nodeagent.runtime.seam import ExecConfig, Handle, StartError
+from nodeagent.runtime.interface import ExecConfig, Handle, StartError
 from nodeagent.streams.frames import Ended, Handler
 from nodeagent.streams.stdio import Pipes, Session, Terminal
 from pinnace.errors import BadRequest

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from nodeagent.stats import Collector
+from nodeagent.node.stats import Collector
 from nodeagent.streams.frames import Frame, Handler
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-from nodeagent.runtime.native import terminals
+from nodeagent.linux import terminals
 from nodeagent.streams.frames import CHUNK, Frame
 
 # Seconds between looks whether what a process left in its pipes has been taken.

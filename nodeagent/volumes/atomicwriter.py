@@ -16,10 +16,10 @@ from nodeagent.volumes import ownership
 from nodeagent.volumes.content import File
 
 
-def write(folder: Path, files: dict[str, File], group: int | None = None) -> bool:
+def write(folder: Path, files: dict[str, File], group: int | None = None, hidden: frozenset[str] = frozenset()) -> bool:
     """Make `folder` show exactly `files` (relative path to file); returns whether anything changed. Raises OSError.
 
-    With `group`, all of it belongs to that group, which may read it.
+    With `group`, all of it belongs to that group, which may read it. Names in `hidden` are left to others (`mountpoints`).
     """
     if group is not None:
         files = {name: File(file.content, file.mode | ownership.READ) for name, file in files.items()}
@@ -33,7 +33,7 @@ def write(folder: Path, files: dict[str, File], group: int | None = None) -> boo
         # Before the swap: nobody sees a file that is not yet the group's.
         ownership.give(fresh, group, read_only=True)
     old = _swap(folder, fresh.name)
-    _show(folder, {name.split("/")[0] for name in files})
+    _show(folder, {name.split("/")[0] for name in files} - hidden)
     if old is not None:
         shutil.rmtree(folder / old, ignore_errors=True)
     return True
@@ -60,10 +60,11 @@ def _swap(folder: Path, fresh: str) -> str | None:
 
 def _show(folder: Path, tops: set[str]) -> None:
     for name in tops:
-        if not (folder / name).is_symlink():
+        if not os.path.lexists(folder / name):
             (folder / name).symlink_to(f"..data/{name}")
     for entry in os.scandir(folder):
-        if not entry.name.startswith("..") and entry.name not in tops:
+        # What is no symlink is a mount point.
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in tops:
             os.unlink(entry.path)
 
 

@@ -5,13 +5,17 @@ Source: the behaviour of kubelet's volume plugins, also in the words of their er
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nodeagent import downward
+from nodeagent.pods.spec import downward
 
-# Answers for a ConfigMap or Secret of the pod's namespace by kind and name; None when there is none.
+# The kind by which a token of the pod's service account is looked up.
+ACCOUNT_TOKEN = "ServiceAccountToken"  # noqa: S105
+# Answers for a ConfigMap or Secret of the pod's namespace by kind and name, and for a token by `token_key`; None when there is
+# none.
 Lookup = Callable[[str, str], Any | None]
 # Of a tmpfs that holds one Secret (1 MiB at most): two sets of files for a moment, and their folders.
 SECRET_BYTES = 4 << 20
@@ -46,7 +50,8 @@ def secret_bytes(source: Any) -> int:
     if source.HasField("secret"):
         return SECRET_BYTES
     sources = source.projected.sources
-    return len(sources) * SECRET_BYTES if any(item.HasField("secret") for item in sources) else 0
+    hidden = any(item.HasField("secret") or item.HasField("serviceAccountToken") for item in sources)
+    return len(sources) * SECRET_BYTES if hidden else 0
 
 
 def files_of(source: Any, known: Known) -> dict[str, File]:
@@ -69,7 +74,21 @@ def _projection(part: Any, mode: int, known: Known) -> dict[str, File]:
         return _keys("ConfigMap", part.configMap.localObjectReference.name, part.configMap, mode, known)
     if part.HasField("secret"):
         return _keys("Secret", part.secret.localObjectReference.name, part.secret, mode, known)
+    if part.HasField("serviceAccountToken"):
+        return _token(part.serviceAccountToken, mode, known)
     return _fields(part.downwardAPI.items, mode, known)
+
+
+def token_key(source: Any) -> str:
+    """What tells the tokens of one pod apart: audience and lifetime."""
+    return f"{source.expirationSeconds}/{source.audience}"
+
+
+def _token(source: Any, mode: int, known: Known) -> dict[str, File]:
+    found = known.lookup(ACCOUNT_TOKEN, token_key(source))
+    if found is None:
+        raise VolumeError("there is no token of the service account yet")
+    return {posixpath.normpath(source.path): File(found.encode(), mode)}
 
 
 def _keys(kind: str, name: str, source: Any, mode: int, known: Known) -> dict[str, File]:
@@ -85,14 +104,18 @@ def _keys(kind: str, name: str, source: Any, mode: int, known: Known) -> dict[st
     files = {}
     for item in source.items:
         if item.key in content:
-            files[item.path] = File(content[item.key], item.mode if item.HasField("mode") else mode)
+            path = posixpath.normpath(item.path)
+            files[path] = File(content[item.key], item.mode if item.HasField("mode") else mode)
         elif not source.optional:
             raise VolumeError(f"{kind.lower()} references non-existent config key: {item.key}")
     return files
 
 
 def _fields(items: Iterable[Any], mode: int, known: Known) -> dict[str, File]:
-    return {item.path: File(_value(item, known).encode(), item.mode if item.HasField("mode") else mode) for item in items}
+    return {
+        posixpath.normpath(item.path): File(_value(item, known).encode(), item.mode if item.HasField("mode") else mode)
+        for item in items
+    }
 
 
 def _value(item: Any, known: Known) -> str:

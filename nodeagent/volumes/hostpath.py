@@ -14,6 +14,11 @@ _TYPES = {
 }  # fmt: skip
 
 
+def on_node(path: str) -> str:
+    """The absolute path of a hostPath: a relative one begins at the root, where container runtimes are started."""
+    return os.path.join("/", path)
+
+
 def check(path: str, type_: str) -> None:
     """Make what may be made, and raise VolumeError unless the path is of its type. Raises OSError.
 

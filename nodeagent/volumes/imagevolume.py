@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nodeagent.runtime.native import syscalls
+from nodeagent.linux import syscalls
 from nodeagent.volumes.content import VolumeError
 
 _FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV

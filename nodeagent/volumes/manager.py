@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodeagent import trees
-from nodeagent.runtime.native import syscalls
-from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, ownership
+from nodeagent.linux import rmtree, syscalls
+from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, mountpoints, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
 
 # How mountinfo writes spaces and the like.
@@ -37,12 +36,17 @@ class Volume:
 class PodVolumes:
     """The volumes of one pod below `folder`. Methods block, and may be called from any thread."""
 
-    def __init__(self, folder: Path, lookup: Lookup, facts: dict[str, str]) -> None:
+    def __init__(self, folder: Path, lookup: Lookup, facts: dict[str, str], files: Sequence[str] = ()) -> None:
+        """`files` are paths at which every container has a file of the pod's, such as /etc/hosts."""
         self._folder = folder
+        self._files = files
+        # By name, as `prepare` made them last.
+        self._made: dict[str, Volume] = {}
         self._lookup = lookup
         self._facts = facts
         # One writer at a time: a refresh may come while the volumes are still being made.
         self._lock = threading.Lock()
+        self._preparing = threading.Lock()
 
     def missing_images(self, pod: Any) -> dict[str, Any]:
         """What `prepare` wants the layers of: the sources of image volumes that are not mounted yet, by name."""
@@ -50,8 +54,35 @@ class PodVolumes:
 
     def prepare(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
         """Make or refresh every volume, by name. `layers` are those of image volumes. Raises VolumeError."""
-        with self._lock:
-            return {volume.name: self._named(volume, pod, layers.get(volume.name, ())) for volume in pod.spec.volumes}
+        with self._claimed():
+            for volume in pod.spec.volumes:
+                self._check_host_path(volume)
+            with self._lock:
+                return self._prepare_all(pod, layers)
+
+    @contextlib.contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """One call of `prepare` at a time: each retry of one that hangs would cost another thread. Raises VolumeError."""
+        if not self._preparing.acquire(blocking=False):
+            raise VolumeError("the node's file system has not answered an earlier attempt")
+        try:
+            yield
+        finally:
+            self._preparing.release()
+
+    def _check_host_path(self, volume: Any) -> None:
+        """Without the lock, for it may hang. Raises VolumeError."""
+        if volume.volumeSource.HasField("hostPath"):
+            source = volume.volumeSource.hostPath
+            with _naming(volume):
+                hostpath.check(hostpath.on_node(source.path), source.type)
+
+    def _prepare_all(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
+        self._made = {volume.name: self._named(volume, pod, layers.get(volume.name, ())) for volume in pod.spec.volumes}
+        # Once all are there: what is mounted in one may be a file of another.
+        for volume in pod.spec.volumes:
+            self._make_mount_points(volume, pod)
+        return self._made
 
     def refresh(self, pod: Any) -> None:
         """Bring files up to date with what they show; what is missing now stays as it was."""
@@ -60,21 +91,30 @@ class PodVolumes:
                 if content.shows_files(volume.volumeSource) and (self._folder / volume.name).exists():
                     with contextlib.suppress(OSError, VolumeError):
                         self._prepare(volume, pod)
+                        self._make_mount_points(volume, pod)
+
+    def _make_mount_points(self, volume: Any, pod: Any) -> None:
+        """In a volume that shows files. Raises VolumeError."""
+
+        def is_file(mount: Any) -> bool:
+            return mount.name in self._made and mountpoints.shows_file(self._made[mount.name].path, mount.subPath)
+
+        points = mountpoints.nested(volume.name, pod, self._files) if content.shows_files(volume.volumeSource) else []
+        try:
+            if points:
+                mountpoints.make(str(self._folder / volume.name), points, is_file)
+        except OSError as error:
+            text = f'mount points in volume "{volume.name}" cannot be made: {error.strerror or error}'
+            raise VolumeError(text) from error
 
     def _named(self, volume: Any, pod: Any, layers: Sequence[str]) -> Volume:
-        prefix = f'MountVolume.SetUp failed for volume "{volume.name}" :'
-        try:
+        with _naming(volume):
             return self._prepare(volume, pod, layers)
-        except OSError as error:
-            raise VolumeError(f"{prefix} {error.strerror or error}") from error
-        except VolumeError as error:
-            raise VolumeError(f"{prefix} {error}") from None
 
     def _prepare(self, volume: Any, pod: Any, layers: Sequence[str] = ()) -> Volume:
         path, source = self._folder / volume.name, volume.volumeSource
         if source.HasField("hostPath"):
-            hostpath.check(source.hostPath.path, source.hostPath.type)
-            return Volume(source.hostPath.path)
+            return Volume(hostpath.on_node(source.hostPath.path))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         if source.HasField("image"):
             imagevolume.mount(path, layers)
@@ -83,7 +123,8 @@ class PodVolumes:
             # First, so that nothing is made for a volume that cannot be.
             files = content.files_of(source, Known(pod, self._lookup, self._facts))
             self._make_files(path, source, group(pod))
-            atomicwriter.write(path, files, group(pod))
+            hidden = frozenset(point.top for point in mountpoints.nested(volume.name, pod, self._files))
+            atomicwriter.write(path, files, group(pod), hidden)
             return Volume(str(path), read_only=True)
         self._make_empty(path, source.emptyDir, pod)
         return Volume(str(path))
@@ -102,6 +143,18 @@ class PodVolumes:
                 os.chmod(path, source.mode if source.HasField("mode") else 0o777)
                 if owner is not None:
                     ownership.give(path, owner, on_root_mismatch=lazy)
+
+
+@contextlib.contextmanager
+def _naming(volume: Any) -> Iterator[None]:
+    """Errors as VolumeError, in kubelet's words."""
+    prefix = f'MountVolume.SetUp failed for volume "{volume.name}" :'
+    try:
+        yield
+    except OSError as error:
+        raise VolumeError(f"{prefix} {error.strerror or error}") from error
+    except VolumeError as error:
+        raise VolumeError(f"{prefix} {error}") from None
 
 
 def group(pod: Any) -> int | None:
@@ -128,7 +181,7 @@ def remove(folder: Path) -> None:
     # The deepest first. A container may have mounted something in a volume, which mountPropagation brought here.
     for path in sorted(_mounts(folder), key=lambda path: path.count("/"), reverse=True):
         syscalls.umount(path, syscalls.MNT_DETACH)
-    trees.remove(folder)
+    rmtree.remove(folder)
 
 
 def _mounts(folder: Path) -> list[str]:

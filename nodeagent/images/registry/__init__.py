@@ -3,6 +3,7 @@
 config       mirrors and the insecure list: where a name is looked for
 credentials  image pull secrets, and which of them goes where
 challenge    what a registry says when it refuses: WWW-Authenticate
+proxies      HTTP_PROXY, HTTPS_PROXY and NO_PROXY: which proxy a request passes
 http         one request: timeouts, redirects, and no credential to another host
 client       manifests and blobs, verified
 

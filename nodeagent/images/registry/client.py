@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from nodeagent.images.registry import challenge as challenges
 from nodeagent.images.registry.config import Endpoint
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 MAX_TOKEN = 64 << 10
+MAX_SCOPES = 8
+# The order in which challenges are answered: a token shows a service our password, and not the registry.
+_PREFERRED = {"bearer": -2, "basic": -1}
 _CHUNK = 1 << 20
 
 
@@ -36,6 +40,9 @@ class Document:
 
 
 class Repository:
+    # What a token is asked for.
+    _actions = "pull"
+
     def __init__(self, http: Http, endpoint: Endpoint, name: str, credentials: Sequence[Credential]) -> None:
         self._http = http
         self._endpoint = endpoint
@@ -48,11 +55,17 @@ class Repository:
         return f"{self._endpoint.host}/{self._name}"
 
     def digest(self, version: str) -> str:
-        """Of a tag's manifest, without reading it; empty where the registry does not say. Raises RegistryError."""
-        response = self._get(f"manifests/{version}", method="HEAD")
+        """Of a tag's manifest, without reading it where the registry answers HEAD and says the digest. Raises RegistryError."""
+        try:
+            response = self._get(f"manifests/{version}", method="HEAD")
+        except Transient:
+            raise
+        except RegistryError:
+            # Some refuse the method, with any code; what GET is answered is what counts.
+            return self.manifest(version).digest
         response.close()
         found = response.headers.get("Docker-Content-Digest", "")
-        return found if is_digest(found) else ""
+        return found if is_digest(found) else self.manifest(version).digest
 
     def manifest(self, version: str, limit: int = manifests.MAX_JSON) -> Document:
         """By tag or digest. Raises RegistryError, also when it is not what its digest says."""
@@ -116,19 +129,12 @@ class Repository:
         if response.status in (200, 206):
             return response
         response.close()
-        raise _failure(response, f"{self}: {path[:90]}")
+        raise failure(response, f"{self}: {path[:90]}")
 
     def _authorized(self, refused: BaseHTTPResponse, url: str, headers: dict[str, str], method: str) -> BaseHTTPResponse:
         """The request again, with every credential that is for this repository until one will do."""
-        refused.close()
-        asked = challenges.parse(refused.headers.get("WWW-Authenticate", ""))
         response = refused
-        tried: list[Credential | None] = [*self._credentials] or [None]
-        for credential in tried:
-            try:
-                authorization = self._answer(asked, credential)
-            except Denied:
-                continue
+        for authorization in self._answers(refused):
             response.close()
             response = self._http.get(self._endpoint, url, headers, method=method, authorization=authorization)
             if response.status not in (401, 403):
@@ -136,28 +142,42 @@ class Repository:
                 return response
         return response
 
-    def _answer(self, asked: list[challenges.Challenge], credential: Credential | None) -> str:
-        for item in asked:
-            if item.scheme == "bearer":
-                return "Bearer " + self._token(item.parameters, credential)
-            if item.scheme == "basic" and credential is not None:
-                return _basic(credential)
-        raise Denied(f"{self} wants credentials, and there are none for it")
+    def _answers(self, refused: BaseHTTPResponse) -> Iterator[str]:
+        """What a challenge can be answered with, one after the other. Raises RegistryError."""
+        refused.close()
+        asked = challenges.parse(refused.headers.get("WWW-Authenticate", ""))
+        tried: list[Credential | None] = [*self._credentials] or [None]
+        for credential in tried:
+            for item in sorted(asked, key=lambda item: _PREFERRED.get(item.scheme, 0)):
+                with contextlib.suppress(Denied):
+                    if authorization := self._answer(item, credential):
+                        yield authorization
+
+    def _answer(self, asked: challenges.Challenge, credential: Credential | None) -> str:
+        """To one challenge; empty for none that we have. Raises RegistryError."""
+        if asked.scheme == "bearer":
+            return "Bearer " + self._token(asked.parameters, credential)
+        if asked.scheme == "basic" and credential is not None:
+            return _basic(credential)
+        return ""
 
     def _token(self, asked: dict[str, str], credential: Credential | None) -> str:
         """Source: Docker's token authentication specification. Raises RegistryError."""
-        realm = asked.get("realm", "")
+        # A path is one of the registry's own.
+        realm = urljoin(self._http.base(self._endpoint), asked.get("realm", ""))
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (parts.scheme == "http" and self._endpoint.insecure):
             raise RegistryError(f"{self} names a token service at {realm[:200]!r}, which is not HTTPS")
-        wanted = {"service": asked.get("service", ""), "scope": f"repository:{self._name}:pull"}
-        query = urlencode({key: value for key, value in wanted.items() if value})
+        # What the registry says it wants may be of another name than the one that it was asked by.
+        scopes = dict.fromkeys([f"repository:{self._name}:{self._actions}", *asked.get("scope", "").split()[:MAX_SCOPES]])
+        service = [("service", asked["service"])] if asked.get("service") else []
+        query = urlencode([*service, *(("scope", scope) for scope in scopes)])
         url = f"{realm}{'&' if parts.query else '?'}{query}"
         authorization = _basic(credential) if credential is not None else ""
         response = self._http.fetch(url, {}, authorization=authorization, insecure=self._endpoint.insecure)
         if response.status != 200:
             response.close()
-            raise _failure(response, f"{parts.netloc}: token for {self._name}")
+            raise failure(response, f"{parts.netloc}: token for {self._name}")
         answer = manifests.document(self._http.body(response, MAX_TOKEN, "the token"), "the token service's answer")
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token.isprintable():
@@ -173,13 +193,13 @@ def _basic(credential: Credential) -> str:
     return "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
 
 
-def _failure(response: BaseHTTPResponse, name: str) -> RegistryError:
+def failure(response: BaseHTTPResponse, name: str) -> RegistryError:
     status = response.status
     if status in (401, 403):
         return Denied(f"{name}: access denied ({status}): the image does not exist, or its pull secret is missing or wrong")
     if status == 404:
         return Missing(f"{name}: not found")
-    if status in (408, 416, 429) or status >= 500:
+    if status in (408, 416, 429) or (status >= 500 and status != 501):
         return Transient(f"{name}: the registry answers {status}")
     return RegistryError(f"{name}: the registry answers {status}")
 

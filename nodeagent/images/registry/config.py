@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from nodeagent.images.registry.proxies import Proxies
 from pinnace.oci.reference import DOCKER_HUB, Reference
 
 _HUB_API = "registry-1.docker.io"
@@ -31,6 +32,7 @@ class Registries:
 
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     insecure: Sequence[str] = ()
+    proxies: Proxies = field(default_factory=Proxies)
 
     def endpoints(self, reference: Reference) -> list[Endpoint]:
         found = [self._mirror(url, reference.host) for url in self.mirrors.get(reference.host, ())]

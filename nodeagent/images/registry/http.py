@@ -5,14 +5,18 @@ urllib3 does HTTP; it is imported with the first request, for an agent that neve
 
 from __future__ import annotations
 
+import contextlib
 import re
+import ssl
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from http.client import RemoteDisconnected
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from nodeagent.images.registry.config import Endpoint
 from nodeagent.images.registry.errors import Aborted, RegistryError, Transient, Unreachable
+from nodeagent.images.registry.proxies import Proxies, Proxy
 from pinnace.clock import Clock
 
 if TYPE_CHECKING:
@@ -42,8 +46,9 @@ class Abort:
         self._set.set()
         response = self._response
         if response is not None:
-            # Wakes a thread that waits for bytes.
-            response.shutdown()
+            # Wakes a thread that waits for bytes. ValueError: the response was read to its end meanwhile.
+            with contextlib.suppress(ValueError, OSError):
+                response.shutdown()
 
     def watch(self, response: BaseHTTPResponse) -> None:
         self._response = response
@@ -58,18 +63,24 @@ class Abort:
 class Http:
     """Thread-safe. All methods block."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, proxies: Proxies | None = None) -> None:
         self._clock = clock
-        self._pools: dict[bool, PoolManager] = {}
+        self._proxies = proxies or Proxies()
+        # By whether certificates are verified, and by proxy.
+        self._pools: dict[tuple[bool, Proxy | None], PoolManager] = {}
         # The scheme that an insecure registry was found to speak, by host.
         self._schemes: dict[str, str] = {}
+
+    def base(self, endpoint: Endpoint) -> str:
+        """The endpoint's URL, by the scheme that it was found to speak."""
+        scheme, _, rest = endpoint.base.partition(":")
+        return f"{self._schemes.get(endpoint.host, scheme)}:{rest}"
 
     def get(
         self, endpoint: Endpoint, path: str, headers: dict[str, str], *, method: str = "GET", authorization: str = ""
     ) -> BaseHTTPResponse:
         """The response below an endpoint, its body unread, after redirects. Raises RegistryError."""
-        scheme, _, rest = endpoint.base.partition(":")
-        url = f"{self._schemes.get(endpoint.host, scheme)}:{rest}{path}"
+        url = f"{self.base(endpoint)}{path}"
         try:
             return self.fetch(url, headers, method=method, authorization=authorization, insecure=endpoint.insecure)
         except Unreachable:
@@ -83,8 +94,9 @@ class Http:
         return found
 
     def fetch(
-        self, url: str, headers: dict[str, str], *, method: str = "GET", authorization: str = "", insecure: bool = False
-    ) -> BaseHTTPResponse:
+        self, url: str, headers: dict[str, str], *, method: str = "GET", authorization: str = "", insecure: bool = False,
+        body: bytes | None = None,
+    ) -> BaseHTTPResponse:  # fmt: skip
         """Raises RegistryError."""
         origin = urlsplit(url)
         for _ in range(MAX_REDIRECTS + 1):
@@ -93,9 +105,10 @@ class Http:
             sent = {**headers, "User-Agent": _AGENT, "Accept-Encoding": "identity"}
             if authorization and same:
                 sent["Authorization"] = authorization
-            response = self._once(method, url, sent, insecure=insecure and same)
+            response = self._once(method, url, sent, insecure=insecure and same, body=body)
             location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not location:
+            follows = _REDIRECTS if method in ("GET", "HEAD") else (307, 308)
+            if response.status not in follows or not location:
                 return response
             response.close()
             url = urljoin(url, location)
@@ -103,31 +116,56 @@ class Http:
                 raise RegistryError(f"{origin.netloc} redirects to {urlsplit(url).scheme or 'nothing'}, which is not followed")
         raise RegistryError(f"{origin.netloc} redirects more than {MAX_REDIRECTS} times")
 
-    def _once(self, method: str, url: str, headers: dict[str, str], *, insecure: bool) -> BaseHTTPResponse:
-        from urllib3 import Timeout, exceptions
+    def _once(self, method: str, url: str, headers: dict[str, str], *, insecure: bool, body: bytes | None) -> BaseHTTPResponse:
+        from urllib3 import exceptions
 
         try:
-            return self._pool(insecure=insecure).request(
-                method, url, headers=headers, preload_content=False, decode_content=False, redirect=False, retries=False,
-                timeout=Timeout(connect=CONNECT_WITHIN, read=READ_WITHIN),
-            )  # fmt: skip
+            try:
+                response = self._request(method, url, headers, insecure=insecure, body=body)
+            except exceptions.HTTPError as error:
+                # A server may close a connection just when it is used again. Once more is no harm for a method that reads.
+                if method not in ("GET", "HEAD") or not _was_closed(error):
+                    raise
+                response = self._request(method, url, headers, insecure=insecure, body=body)
+        except exceptions.ProxyError as error:
+            raise Unreachable(_explain_proxy(url, self._proxies.of(url), error)) from None
         except (exceptions.SSLError, exceptions.NewConnectionError, exceptions.ConnectTimeoutError) as error:
             raise Unreachable(_explain(url, error)) from None
         except (exceptions.HTTPError, OSError) as error:
             raise Transient(_explain(url, error)) from None
         except ValueError as error:
-            # What urllib3 and idna raise for a URL that cannot be one.
+            # From urllib3 and idna for a URL that cannot be one, and for a proxy's.
             raise RegistryError(f"{url[:200]}: {error}") from None
+        if response.status == 407 and (proxy := self._proxies.of(url)) is not None:
+            response.close()
+            raise Unreachable(_explain_proxy(url, proxy, OSError("407 Proxy Authentication Required")))
+        return response
 
-    def _pool(self, *, insecure: bool) -> PoolManager:
-        if insecure not in self._pools:
+    def _request(
+        self, method: str, url: str, headers: dict[str, str], *, insecure: bool, body: bytes | None
+    ) -> BaseHTTPResponse:
+        from urllib3 import Timeout
+
+        return self._pool(self._proxies.of(url), insecure=insecure and url.startswith("https:")).request(
+            method, url, headers=headers, body=body, preload_content=False, decode_content=False, redirect=False, retries=False,
+            timeout=Timeout(connect=CONNECT_WITHIN, read=READ_WITHIN),
+        )  # fmt: skip
+
+    def _pool(self, proxy: Proxy | None, *, insecure: bool) -> PoolManager:
+        if (insecure, proxy) not in self._pools:
             import urllib3
 
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            self._pools[insecure] = urllib3.PoolManager(
-                num_pools=8, maxsize=4, cert_reqs="CERT_NONE" if insecure else "CERT_REQUIRED"
-            )
-        return self._pools[insecure]
+            options: dict[str, Any] = {"num_pools": 8, "maxsize": 4, "cert_reqs": "CERT_NONE" if insecure else "CERT_REQUIRED"}
+            if proxy is None:
+                self._pools[insecure, proxy] = urllib3.PoolManager(**options)
+            else:
+                headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+                # A context of its own: an insecure registry does not make its proxy one.
+                self._pools[insecure, proxy] = urllib3.ProxyManager(
+                    proxy.url, proxy_headers=headers, proxy_ssl_context=ssl.create_default_context(), **options
+                )
+        return self._pools[insecure, proxy]
 
     def chunks(self, response: BaseHTTPResponse, abort: Abort) -> Iterator[bytes]:
         """The body as it comes. Raises Transient, Aborted."""
@@ -165,6 +203,13 @@ class Http:
             pool.clear()
 
 
+def _was_closed(error: Exception) -> bool:
+    """Whether the other side had closed the connection before it answered."""
+    causes = (error, *error.args, getattr(error, "original_error", None))
+    inner = [item for cause in causes if isinstance(cause, Exception) for item in (cause, *cause.args)]
+    return any(isinstance(item, (RemoteDisconnected, ConnectionResetError, BrokenPipeError)) for item in inner)
+
+
 def _explain(url: str, error: Exception) -> str:
     host, text = urlsplit(url).netloc, _short(error)
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
@@ -172,6 +217,12 @@ def _explain(url: str, error: Exception) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"{host} has a certificate that this node does not trust ({text})"
     return f"{host} cannot be reached: {text}"
+
+
+def _explain_proxy(url: str, proxy: Proxy | None, error: Exception) -> str:
+    cause = getattr(error, "original_error", error)
+    through = proxy.address if proxy is not None else "none"
+    return f"{urlsplit(url).netloc} cannot be reached through the proxy {through}: {_short(cause)}"
 
 
 def _short(error: Exception) -> str:

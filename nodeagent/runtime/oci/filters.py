@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.runtime import seccompjson
+from nodeagent.runtime.interface import StartError
 from nodeagent.runtime.libseccomp import ERRNO, TRACE, Rule
-from nodeagent.runtime.seam import StartError
 
 _DATA = 0xFFFF
 
 
 def document(default: int, arches: Iterable[int], rules: Iterable[Rule]) -> dict[str, Any]:
-    """`linux.seccomp` for what `libseccomp.compile_to` takes. Rules without conditions are listed together."""
+    """`linux.seccomp` for what `libseccomp.compile_filter` takes. Rules without conditions are listed together."""
     plain: dict[int, list[str]] = {}
     conditional = []
     for rule in rules:

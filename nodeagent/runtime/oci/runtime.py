@@ -19,13 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nodeagent.runtime.native import init
-from nodeagent.runtime.native.runtime import NativeRuntime
+from nodeagent.launcher import bundle as names
+from nodeagent.launcher import init
+from nodeagent.launcher.oci import DELETE_WITHIN, ENVIRONMENT
+from nodeagent.runtime import bundles
+from nodeagent.runtime.interface import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig
+from nodeagent.runtime.nativeruntime import NativeRuntime
 from nodeagent.runtime.oci import filters
 from nodeagent.runtime.oci.spec import Layout, refuse, spec
-from nodeagent.runtime.oci.starter import DELETE_WITHIN, ENVIRONMENT
-from nodeagent.runtime.seam import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig
-from pinnace import pki
 
 log = logging.getLogger("pinnace.oci")
 # Below /dev, but the container's own.
@@ -47,7 +48,7 @@ class OciRuntime:
         await self._native.remove_sandbox(folder)
 
     async def start(self, bundle: Path) -> Handle:
-        config = json.loads((bundle / "config.json").read_text())
+        config = json.loads(Path(names.config(bundle)).read_text())
         refuse(config)
         await asyncio.to_thread(self._write, bundle, config)
         how = {"binary": str(self._binary), "root": str(self._root), "id": _id(bundle)}
@@ -60,7 +61,7 @@ class OciRuntime:
             raise
 
     def _write(self, bundle: Path, config: dict[str, Any]) -> None:
-        folder = bundle / "oci"
+        folder = Path(names.oci(bundle))
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "mounts").mkdir(parents=True, mode=0o700)
         (folder / "rootfs").mkdir(mode=0o700)
@@ -72,12 +73,11 @@ class OciRuntime:
             config, layout, seccomp=filters.profile(config), rlimits=init.rlimits(),
             devices=_host_devices() if config["privileged"] else [],
         )  # fmt: skip
-        # It may hold secrets (env), as the bundle's own configuration does.
-        pki.write_private(folder / "config.json", json.dumps(made).encode(), sync=False)
+        bundles.write_oci_config(bundle, made)
 
     async def wait(self, handle: Handle) -> Exit:
         end = await self._native.wait(handle)
-        if not (handle.bundle / "exit.json").exists():
+        if not os.path.exists(names.exit_record(handle.bundle)):
             await asyncio.to_thread(self._forget, handle.bundle)
         return end
 
@@ -124,11 +124,11 @@ def _below_mount(folder: str) -> str:
 def _host_devices() -> list[dict[str, Any]]:
     """All device nodes of the host, as the OCI configuration lists them."""
     found: list[dict[str, Any]] = []
-    for base, folders, names in os.walk("/dev"):
+    for base, folders, files in os.walk("/dev"):
         if base == "/dev":
             folders[:] = [name for name in folders if name not in _OWN_DEVICES]
-            names = [name for name in names if name not in _OWN_DEVICES]
-        for name in names:
+            files = [name for name in files if name not in _OWN_DEVICES]
+        for name in files:
             path = os.path.join(base, name)
             try:
                 status = os.lstat(path)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nodeagent.runtime.native import rootfs
-from nodeagent.runtime.seam import StartError
+from nodeagent.launcher import rootfs
+from nodeagent.runtime.interface import StartError
 
 _PROPAGATION = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional": "rshared"}
 _SAFE = ["nosuid", "noexec", "nodev"]

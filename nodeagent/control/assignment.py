@@ -1,0 +1,226 @@
+"""The assignment: what the control plane wants of this node, in memory, on disk, and published to its subscribers.
+
+    session ──► apply ──► stored below `directory` (Secrets below `secrets`, which is memory) ──► subscribers of each kind
+
+An agent that starts without a control plane begins with what is stored. Secrets are kept apart on a tmpfs: they survive a
+restart of the agent, and never a reboot. Nothing here knows what a subscriber does with an object.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from nodeagent.network.interface import Peer
+from pinnace import kinds, pki
+from pinnace.api.v1 import nodes_pb2
+from pinnace.core.v1 import pod_pb2
+
+log = logging.getLogger("pinnace.assignment")
+_KINDS = {kind.kind: kind for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS)}
+PEER = "Peer"
+# What of a pod's metadata an agent acts on, or shows to containers.
+_METADATA = ("uid", "labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object of the assignment that was added, changed or removed. `key` is KIND/NAMESPACE/NAME."""
+
+    key: str
+    old: Any | None
+    new: Any | None
+
+
+Subscriber = Callable[[list[Change]], None]
+
+
+class Assignment:
+    def __init__(self, directory: Path, secrets: Path) -> None:
+        """`directory` gets `objects/` and `peers/`; `secrets` should be on a tmpfs. Raises OSError."""
+        self._objects_dir, self._peers_dir, self._secrets_dir = directory / "objects", directory / "peers", secrets
+        self._objects: dict[str, Any] = {}
+        self._peers: dict[str, Peer] = {}
+        self._subscribers: dict[str, list[Subscriber]] = {}
+        self._disk = _Disk()
+        for path in (self._objects_dir, self._peers_dir, self._secrets_dir):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def subscribe(self, kinds_: Iterable[str], subscriber: Subscriber) -> None:
+        """Have the changes of these kinds (`Peer` too) passed on, those of one `apply` together, after all are stored."""
+        for kind in kinds_:
+            self._subscribers.setdefault(kind, []).append(subscriber)
+
+    def lookup(self, kind: str, namespace: str, name: str) -> Any | None:
+        """The object, or None; `namespace` is "" for a RuntimeClass."""
+        return self._objects.get(f"{kind}/{namespace}/{name}")
+
+    def pods(self) -> list[tuple[str, Any]]:
+        """Key and object of every assigned pod."""
+        return [(key, item) for key, item in self._objects.items() if key.startswith("Pod/")]
+
+    def peers(self) -> list[Peer]:
+        return list(self._peers.values())
+
+    def restore(self) -> None:
+        """Read what an earlier agent stored, without publishing it. A torn file counts as absent."""
+        for path in (*_stored(self._objects_dir), *_stored(self._secrets_dir)):
+            key = path.name.replace("%", "/")
+            kind = _KINDS.get(key.partition("/")[0])
+            item = _read(path, kind.cls) if kind is not None else None
+            if item is None:
+                continue
+            self._objects[key] = item
+            if kind is kinds.SECRET and path.parent != self._secrets_dir:
+                # Versions before 0.2 kept Secrets on the disk.
+                self._disk.write(self._path(key), path.read_bytes())
+                self._disk.remove(path)
+        for path in _stored(self._peers_dir):
+            if (peer := _read(path, nodes_pb2.Peer)) is not None:
+                self._peers[path.name] = _peer(peer)
+
+    def apply(self, assignment: nodes_pb2.Assignment) -> None:
+        """Store an assignment, complete or incremental, and publish what it changes."""
+        keys = {change.key for change in assignment.changes} | set(assignment.following)
+        changes = list(assignment.changes)
+        if assignment.complete:
+            present = [*self._objects, *(f"{PEER}//{name}" for name in self._peers)]
+            changes += [nodes_pb2.Change(key=key) for key in present if key not in keys]
+        found = [changed for change in changes if (changed := self._contained(change)) is not None]
+        self._disk.sync()
+        self._publish(found)
+
+    def _contained(self, change: nodes_pb2.Change) -> Change | None:
+        """`_change`; one object that this version cannot read costs the others nothing."""
+        try:
+            return self._change(change)
+        except (KeyError, ValueError, DecodeError) as error:
+            log.error("not_understood key=%s error=%r", change.key, error)
+            return None
+
+    def _change(self, change: nodes_pb2.Change) -> Change | None:
+        kind, _, rest = change.key.partition("/")
+        if kind == PEER:
+            return self._change_peer(rest.strip("/"), change)
+        old = self._objects.get(change.key)
+        path = self._path(change.key)
+        if not change.HasField("object"):
+            self._disk.remove(path)
+            return Change(change.key, self._objects.pop(change.key), None) if old is not None else None
+        new: Any = _KINDS[kind].cls.FromString(change.object.protobuf)
+        if old is not None and old.metadata.resourceVersion == new.metadata.resourceVersion:
+            return None
+        self._objects[change.key] = new
+        if old is None or _worth_storing(old, new):
+            self._disk.write(path, change.object.protobuf)
+        return Change(change.key, old, new)
+
+    def _change_peer(self, name: str, change: nodes_pb2.Change) -> Change | None:
+        old, path = self._peers.get(name), self._peers_dir / name.replace("/", "%")
+        if not change.HasField("peer"):
+            self._disk.remove(path)
+            return Change(change.key, self._peers.pop(name), None) if old is not None else None
+        new = self._peers[name] = _peer(change.peer)
+        if new == old:
+            return None
+        self._disk.write(path, change.peer.SerializeToString())
+        return Change(change.key, old, new)
+
+    def _path(self, key: str) -> Path:
+        directory = self._secrets_dir if key.startswith("Secret/") else self._objects_dir
+        return directory / key.replace("/", "%")
+
+    def _publish(self, changes: list[Change]) -> None:
+        by_kind: dict[str, list[Change]] = {}
+        for change in changes:
+            by_kind.setdefault(change.key.partition("/")[0], []).append(change)
+        for kind, found in by_kind.items():
+            for subscriber in self._subscribers.get(kind, ()):
+                try:
+                    subscriber(found)
+                except Exception:
+                    log.exception("subscriber_failed kind=%s", kind)
+
+    def close(self) -> None:
+        """Wait for what is on its way to the disk."""
+        self._disk.close()
+
+
+class _Disk:
+    """Files written at once, and synced by a thread of their own: the event loop never waits for the disk.
+
+    Killing the agent loses nothing; a power failure may lose the last moments, which the control plane sends again."""
+
+    def __init__(self) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="assignment-sync")
+        self._unsynced: list[Path] = []
+
+    def write(self, path: Path, data: bytes) -> None:
+        """A full disk is logged: deletions must come in, or it stays full."""
+        try:
+            pki.write_private(path, data, sync=False)
+            self._unsynced.append(path)
+        except OSError as error:
+            log.error("not_stored path=%s error=%s", path, error)
+
+    def remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("not_removed path=%s error=%s", path, error)
+
+    def sync(self) -> None:
+        if self._unsynced:
+            paths, self._unsynced = self._unsynced, []
+            with contextlib.suppress(RuntimeError):
+                # RuntimeError: the agent is ending.
+                self._pool.submit(_sync, paths)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def _sync(paths: list[Path]) -> None:
+    for path in {*paths, *(path.parent for path in paths)}:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _worth_storing(old: Any, new: Any) -> bool:
+    """False where only a pod's status differs, which this agent wrote."""
+    if not isinstance(new, pod_pb2.Pod):
+        return True
+    return old.spec != new.spec or any(getattr(old.metadata, name) != getattr(new.metadata, name) for name in _METADATA)
+
+
+def _stored(directory: Path) -> list[Path]:
+    """The files of a directory, without the temporary ones of a killed agent (pki.write_private), which are removed."""
+    found = list(directory.iterdir())
+    for path in found:
+        if path.name.startswith("."):
+            path.unlink(missing_ok=True)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _read(path: Path, cls: type[Any]) -> Any | None:
+    try:
+        return cls.FromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        log.error("not_restored path=%s error=%s", path, error)
+        return None
+
+
+def _peer(message: nodes_pb2.Peer) -> Peer:
+    return Peer(message.node, message.podCIDR, message.address, message.vtepMac)

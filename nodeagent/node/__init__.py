@@ -1,0 +1,1 @@
+"""The node itself: its flags, resources, description, status and statistics, and which pods it admits."""

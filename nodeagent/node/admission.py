@@ -1,0 +1,78 @@
+"""Which pods a node refuses at its door. Pure.
+
+The scheduler has looked already, but it may be late, or the pod names its node itself. Source: kubelet's predicates
+(GeneralPredicates) and its eviction manager's admission; reasons and messages are kubelet's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nodeagent.eviction import words
+from nodeagent.eviction.thresholds import MEMORY_PRESSURE
+from pinnace import hostports, podresources
+from pinnace.core.v1 import scheduling_pb2
+from pinnace.taints import tolerated
+from pinnace.wellknown import TAINT_BY_CONDITION
+
+PODS = "pods"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    reason: str
+    message: str
+
+
+def admit(
+    pod: Any, others: Iterable[Any], *, allocatable: Mapping[str, int], labels: Mapping[str, str], pressure: frozenset[str]
+) -> Refusal | None:
+    """Why this node does not take `pod`, which has not begun; `others` are the pods that it runs, `labels` those
+    that the node gives itself. None: it does."""
+    running = list(others)
+    return _pressed(pod, pressure) or _misplaced(pod, labels) or _taken(pod, running) or _too_big(pod, running, allocatable)
+
+
+def _pressed(pod: Any, pressure: frozenset[str]) -> Refusal | None:
+    if not pressure or podresources.critical(pod):
+        return None
+    if pressure == {MEMORY_PRESSURE}:
+        # A pod that asked for memory has a claim to it; one that asked for nothing would be the first to go.
+        if podresources.qos_class(pod.spec) != podresources.BEST_EFFORT or _tolerates(pod, TAINT_BY_CONDITION[MEMORY_PRESSURE]):
+            return None
+    return Refusal("Evicted", words.under_pressure(pressure))
+
+
+def _tolerates(pod: Any, key: str) -> bool:
+    taint = scheduling_pb2.Taint(key=key, effect="NoSchedule")
+    return tolerated(pod.spec.tolerations, taint)
+
+
+def _misplaced(pod: Any, labels: Mapping[str, str]) -> Refusal | None:
+    # Others are given to the node in the cluster and are not known here; the scheduler looks at those.
+    if all(labels.get(key, value) == value for key, value in pod.spec.nodeSelector.items()):
+        return None
+    return Refusal("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
+
+
+def _taken(pod: Any, others: list[Any]) -> Refusal | None:
+    held = [port for other in others for port in hostports.of(other)]
+    if not hostports.conflict(hostports.of(pod), held):
+        return None
+    return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
+
+
+def _too_big(pod: Any, others: Iterable[Any], allocatable: Mapping[str, int]) -> Refusal | None:
+    asked = {PODS: 1, **{name: value for name, value in podresources.requests(pod.spec).items() if value}}
+    used = dict.fromkeys(asked, 0)
+    for other in others:
+        taken = {PODS: 1, **podresources.requests(other.spec)}
+        for name in used:
+            used[name] += taken.get(name, 0)
+    for name, wanted in asked.items():
+        if name in allocatable and used[name] + wanted > allocatable[name]:
+            text = f"Node didn't have enough resource: {name}, requested: {wanted}, used: {used[name]}, "
+            return Refusal(f"OutOf{name}", f"{text}capacity: {allocatable[name]}")
+    return None

@@ -1,0 +1,160 @@
+"""A pod as this node hosts it: what the parts of its worker (sandbox, containers, loop) share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+from nodeagent.node.pools import Pool
+from nodeagent.pods.checkpoint import PodCheckpoint
+from nodeagent.pods.dependencies import WorkerDependencies
+from nodeagent.pods.model import ObservedState
+from nodeagent.pods.spec import etcfiles, hostnames, security
+from nodeagent.pods.state import PodState
+from nodeagent.runtime import idranges
+from nodeagent.runtime.interface import IdRange, Runtime
+from nodeagent.volumes import accounttokens
+from nodeagent.volumes.accounttokens import PodTokens
+from nodeagent.volumes.content import ACCOUNT_TOKEN
+from nodeagent.volumes.manager import PodVolumes, Volume
+from pinnace import podspec
+from pinnace.core.v1 import container_pb2
+
+log = logging.getLogger("pinnace.pods")
+
+
+class PodContext:
+    def __init__(self, deps: WorkerDependencies, pod: Any) -> None:
+        self.deps = deps
+        self.pod = pod
+        meta = pod.metadata
+        self.uid = meta.uid
+        checkpoint = PodCheckpoint(deps.state / "pods" / self.uid)
+        self.state = PodState(checkpoint, deps.clock, deps.policy, lambda *said: deps.event(self.pod, *said))
+        self.logs = deps.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
+        files = tuple(etcfiles.TARGETS.values())
+        self.mounter = PodVolumes(self.folder / "volumes", self.lookup, deps.node_facts, files)
+        self.tokens = PodTokens(deps.create_token, deps.clock)
+        self._keeping: asyncio.Task[None] | None = None
+        # By name, once they are there.
+        self.volumes: dict[str, Volume] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+        self._stale = False
+        self._cgroup = ""
+        # What a task next to the worker's loop failed with.
+        self._fault: BaseException | None = None
+
+    @property
+    def observed(self) -> ObservedState:
+        """For reading; changes go through `state`."""
+        return self.state.observed
+
+    @property
+    def folder(self) -> Path:
+        return self.state.checkpoint.folder
+
+    @property
+    def memory(self) -> Path:
+        """Where the configurations of its containers are: a directory in memory."""
+        return Path(self.deps.memory, "configs", self.uid)
+
+    @property
+    def cgroup(self) -> str:
+        """Looked for once: a pod's class does not change."""
+        self._cgroup = self._cgroup or self.deps.cgroups.pod_path(self.uid, self.pod.status.qosClass)
+        return self._cgroup
+
+    @property
+    def names(self) -> hostnames.Names:
+        return hostnames.names_of(self.pod, node=self.deps.node_facts["hostname"], cluster_domain=self.deps.dns.domain)
+
+    @property
+    def hostname(self) -> str:
+        """As its containers see it. Raises HostnameError."""
+        return hostnames.nodename(self.pod, self.names)
+
+    @property
+    def address(self) -> str:
+        """Where the pod's ports are."""
+        return self.deps.host_ip if self.pod.spec.hostNetwork else self.observed.address
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.deps.runtimes.of(self.state.handler)
+
+    def ids(self) -> IdRange | None:
+        """The range of a pod with a user namespace of its own (hostUsers: false). Raises StartError, OSError."""
+        return idranges.allocate(self.deps.state / "pods", self.uid) if security.needs_ids(self.pod) else None
+
+    def facts(self) -> dict[str, str]:
+        """What the downward API and the bundle need to know besides the pod."""
+        return {
+            **self.deps.node_facts, "hostname": self.hostname, "status.hostIP": self.deps.host_ip,
+            "status.hostIPs": self.deps.host_ip, "status.podIP": self.address, "status.podIPs": self.address,
+        }  # fmt: skip
+
+    def log_of(self, container: str, number: int) -> Path:
+        return self.logs / container / f"{number}.log"
+
+    def container(self, name: str) -> Any:
+        """A bare one for a name that the pod does not have: its `pod.pb` may be lost while its containers are not."""
+        found = podspec.find(self.pod, name)
+        return container_pb2.Container(name=name) if found is None else found
+
+    def lookup(self, kind: str, name: str) -> Any | None:
+        """A ConfigMap or Secret of the pod's namespace, or a token of its account."""
+        if kind == ACCOUNT_TOKEN:
+            return self.tokens.get(name)
+        return self.deps.lookup(kind, self.pod.metadata.namespace, name)
+
+    @property
+    def volume_pool(self) -> Pool:
+        """The threads in which its volumes are made: a hostPath may hang, and holds up no pod without one."""
+        pools = self.deps.pools
+        anywhere = any(volume.volumeSource.HasField("hostPath") for volume in self.pod.spec.volumes)
+        return pools.host_paths if anywhere else pools.volumes
+
+    def keep_tokens(self) -> None:
+        """Renew the tokens that its volumes show from now on, for as long as it has a worker."""
+        if self._keeping is None and any(accounttokens.sources(self.pod)):
+            self._keeping = asyncio.ensure_future(self.tokens.keep(lambda: self.pod, self.refresh_volumes))
+            self.mind(self._keeping)
+
+    def refresh_volumes(self) -> None:
+        """Bring the files of its volumes up to date, in a thread; once more if that is asked for meanwhile."""
+        self._stale = True
+        if self._refreshing is None:
+            self._refreshing = asyncio.ensure_future(self._refresh())
+            self.mind(self._refreshing)
+
+    async def _refresh(self) -> None:
+        try:
+            while self._stale:
+                self._stale = False
+                await self.volume_pool.run(self.mounter.refresh, self.pod)
+        finally:
+            self._refreshing = None
+
+    def close(self) -> None:
+        for task in (self._refreshing, self._keeping):
+            if task is not None:
+                task.cancel()
+
+    def mind(self, task: asyncio.Task[None]) -> None:
+        """A task next to the worker's loop: when it fails, so does the worker, and what the task was to see is not lost."""
+        task.add_done_callback(self._minded)
+
+    def _minded(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._fault = self._fault or task.exception()
+            self.state.changed.set()
+
+    def check(self) -> None:
+        """Raise what a minded task has failed with."""
+        if self._fault is not None:
+            raise self._fault
+
+    def event(self, reason: str, message: str, *, warning: bool = False) -> None:
+        self.deps.event(self.pod, reason, message, warning)
