@@ -1,6 +1,7 @@
 """A build's context as a tar, in chunks of bounded size, without what `.dockerignore` names.
 
-Links are packed as links, never followed: what they lead to is decided where the context is unpacked.
+Symlinks are packed as symlinks, never followed: their targets are resolved where the context is unpacked. Hard links
+within the context stay hard links.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli import dockerignore
-from cli.dockerignore import Ignore, Matches
 from pinnace.errors import BadRequest
+from pinnace.pathfilters import Matches, PathFilter
 
 CHUNK = 64 << 10
 MAX_FILES = 500_000
@@ -29,34 +30,35 @@ class Entry:
     status: os.stat_result
 
 
-def read_ignore(context: Path, dockerfile: Path) -> Ignore:
-    """`DOCKERFILE.dockerignore` beside the Dockerfile wins over the context's. Raises BadRequest."""
-    for path in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
+def read_ignore(context: Path, dockerfile: Path | None) -> PathFilter:
+    """`DOCKERFILE.dockerignore` next to the Dockerfile takes precedence over the context's. Raises BadRequest."""
+    own = [dockerfile.with_name(dockerfile.name + ".dockerignore")] if dockerfile is not None else []
+    for path in (*own, context / ".dockerignore"):
         if path.is_file():
             return dockerignore.parse(path.read_text(errors="surrogateescape"), str(path))
-    return Ignore()
+    return PathFilter()
 
 
-def entries(context: Path, ignore: Ignore) -> Iterator[Entry]:
-    """What is packed, folders before what they hold; a folder that is ignored comes with the first of it that is not."""
+def entries(context: Path, ignore: PathFilter) -> Iterator[Entry]:
+    """What is packed, directories before their entries; one that is ignored comes with its first entry that is not."""
     yield from _below(str(context), "", ignore.top, ignore, [])
 
 
-def _below(folder: str, path: str, above: Matches, ignore: Ignore, pending: list[Entry]) -> Iterator[Entry]:
-    """`pending` are ignored folders on the way here, not yet packed."""
+def _below(directory: str, path: str, above: Matches, ignore: PathFilter, pending: list[Entry]) -> Iterator[Entry]:
+    """`pending` are ignored directories on the way here, not yet packed."""
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(os.listdir(directory))
     except OSError as error:
-        raise BadRequest(f"{folder}: {error.strerror}") from None
+        raise BadRequest(f"{directory}: {error.strerror}") from None
     for name in names:
-        entry = Entry(f"{path}/{name}" if path else name, f"{folder}/{name}", os.lstat(f"{folder}/{name}"))
+        entry = Entry(f"{path}/{name}" if path else name, f"{directory}/{name}", os.lstat(f"{directory}/{name}"))
         matches = ignore.matches(entry.path, above)
-        ignored, directory = ignore.ignored(matches), stat.S_ISDIR(entry.status.st_mode)
+        ignored = ignore.selected(matches)
         if not ignored:
             yield from pending
             pending.clear()
             yield entry
-        if directory and (not ignored or ignore.takes_back):
+        if stat.S_ISDIR(entry.status.st_mode) and (not ignored or ignore.has_exceptions):
             waiting = [*pending, entry] if ignored else []
             before = len(waiting)
             yield from _below(entry.source, entry.path, matches, ignore, waiting)
@@ -64,24 +66,39 @@ def _below(folder: str, path: str, above: Matches, ignore: Ignore, pending: list
                 pending.clear()
 
 
-def pack(context: Path, ignore: Ignore) -> Iterator[bytes]:
+def pack(context: Path, ignore: PathFilter) -> Iterator[bytes]:
     """The tar. Raises BadRequest for what cannot be packed, and beyond the bounds."""
     count = total = 0
+    links: dict[tuple[int, int], str] = {}
     for entry in entries(context, ignore):
         count, total = count + 1, total + entry.status.st_size
         if count > MAX_FILES or total > MAX_BYTES:
             raise BadRequest(
                 f"the context {context} has more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB: "
-                "choose a smaller folder, or name what is not needed in .dockerignore"
+                "choose a smaller directory, or name what is not needed in .dockerignore"
             )
         if stat.S_ISSOCK(entry.status.st_mode):
-            # As Docker does: a socket is a running program's, not a file.
+            # As Docker does: a socket is a running process's, not a file.
             continue
-        yield from _member(entry)
+        yield from _member(entry, _first_name(entry, links))
     yield bytes(2 * _BLOCK)
 
 
-def _member(entry: Entry) -> Iterator[bytes]:
+def empty() -> Iterator[bytes]:
+    """The tar of a context without files."""
+    yield bytes(2 * _BLOCK)
+
+
+def _first_name(entry: Entry, links: dict[tuple[int, int], str]) -> str:
+    """The path under which a file with several names is packed already; empty for none."""
+    status = entry.status
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink < 2:
+        return ""
+    first = links.setdefault((status.st_dev, status.st_ino), entry.path)
+    return first if first != entry.path else ""
+
+
+def _member(entry: Entry, first: str) -> Iterator[bytes]:
     member = tarfile.TarInfo(entry.path)
     member.mode, member.mtime = stat.S_IMODE(entry.status.st_mode), int(entry.status.st_mtime)
     if os.path.basename(entry.path).startswith(".wh."):
@@ -90,6 +107,8 @@ def _member(entry: Entry) -> Iterator[bytes]:
         member.type = tarfile.DIRTYPE
     elif stat.S_ISLNK(entry.status.st_mode):
         member.type, member.linkname = tarfile.SYMTYPE, os.readlink(entry.source)
+    elif first:
+        member.type, member.linkname = tarfile.LNKTYPE, first
     elif stat.S_ISREG(entry.status.st_mode):
         member.size = entry.status.st_size
     else:

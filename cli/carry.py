@@ -43,7 +43,7 @@ def carry(client: Any, method: Callable[..., Any], opening: Any, *, stdin: bool,
                 outgoing.put_nowait(None)
     # A remote terminal's last line may not have ended.
     start = "\n" if tty else ""
-    print(f"{start}error: lost connection: the node's agent or the control plane went away", file=sys.stderr)
+    print(f"{start}error: lost connection to the node's agent or the control plane", file=sys.stderr)
     return 1
 
 
@@ -73,10 +73,13 @@ def raw_terminal() -> Iterator[None]:
     import termios
     import tty
 
-    before = termios.tcgetattr(0)
-    # Ended by a signal too we leave the terminal as it was.
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error as error:
+        raise errors.BadRequest(f"standard input is no usable terminal: {error.args[-1]}") from None
+    # The terminal is restored after a signal, too.
     handled = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    # Now: what was typed ahead is kept.
+    # TCSANOW keeps what was typed ahead.
     tty.setraw(0, termios.TCSANOW)
     try:
         yield
@@ -96,15 +99,17 @@ def write(descriptor: int, data: bytes) -> None:
 
 
 def _read_stdin(outgoing: queue.Queue[Any], streams_pb2: Any) -> None:
-    while data := os.read(0, CHUNK):
-        outgoing.put(streams_pb2.Frame(stdin=data))
+    # A terminal that has gone is the end of its input.
+    with contextlib.suppress(OSError):
+        while data := os.read(0, CHUNK):
+            outgoing.put(streams_pb2.Frame(stdin=data))
     outgoing.put(streams_pb2.Frame(stdinClosed=True))
 
 
 def _watch_size(outgoing: queue.Queue[Any], streams_pb2: Any) -> None:
     def tell(*_: Any) -> None:
-        size = os.get_terminal_size(0)
-        with contextlib.suppress(queue.Full):
+        with contextlib.suppress(queue.Full, OSError):
+            size = os.get_terminal_size(0)
             outgoing.put_nowait(streams_pb2.Frame(resize=streams_pb2.TerminalSize(columns=size.columns, rows=size.lines)))
 
     tell()

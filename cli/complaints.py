@@ -1,13 +1,16 @@
-"""An error as kctl says it: the server's with its reason, as kubectl does, and our own without one."""
+"""An error as kctl prints it: the server's with its reason, as kubectl does, and kctl's own without one."""
 
 from __future__ import annotations
 
+import re
 import sys
 
 from pinnace.errors import ApiError
+from pinnace.fieldpaths import printable
 
-# Reasons that say nothing which the message does not.
-_PLAIN = ("ServiceUnavailable", "BadRequest", "InternalError", "")
+_LINES = re.compile(r"([\n\t])")
+# Reasons that add nothing to the message.
+_PLAIN = ("ServiceUnavailable", "BadRequest", "InternalError", "Timeout", "")
 
 
 def sentence(error: ApiError) -> str:
@@ -21,4 +24,14 @@ def sentence(error: ApiError) -> str:
 
 def complain(error: ApiError) -> None:
     """On stderr."""
-    print(sentence(error), file=sys.stderr)
+    report(sentence(error))
+
+
+def report(text: str) -> None:
+    """A sentence or several on stderr: errors quote manifests, servers and other users' objects."""
+    print(shown(text), file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """Text with what could steer the terminal escaped; line ends and tabs stay."""
+    return "".join(part if part in ("\n", "\t") else printable(part) for part in _LINES.split(text))

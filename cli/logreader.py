@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import Any
 
 from cli.carry import raise_exit
+from cli.complaints import report
 from cli.loglines import Printer, Source, Splitter
-from cli.pods import container_of, containers
+from cli.pods import container_of, containers, note_default
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, Expired, NotFound, TooManyRequests, Unavailable
 
@@ -89,7 +89,7 @@ class Many:
             return
         running = sum(thread.is_alive() for thread in self._threads.values())
         if running >= self._most:
-            text = f"following {running} logs already, which is the most: --max-log-requests says how many"
+            text = f"already following {running} logs; raise --max-log-requests"
             raise TooManyRequests(f"pod {source.pod}, container {source.container}: {text}")
         thread = threading.Thread(target=self._read, args=(source,), daemon=True)
         self._threads[source] = thread
@@ -100,10 +100,11 @@ class Many:
             self._reader.read(source)
         except ApiError as error:
             self.code = 1
-            print(f"error: pod {source.pod}, container {source.container}: {error.message}", file=sys.stderr)
+            report(f"error: pod {source.pod}, container {source.container}: {error.message}")
         except OSError:
-            # Our output has gone.
+            # The output cannot be written; the thread's hook reports it, or ends kctl with its reader.
             self.code = 1
+            raise
 
     def wait(self) -> int:
         """Until all have ended; the exit code."""
@@ -118,45 +119,62 @@ class Many:
                 del self._threads[source]
 
 
-def sources(pod: Any, *, container: str, every: bool) -> list[Source]:
-    """The containers of a pod that are asked for. Raises NotFound."""
-    meta = pod.metadata
-    chosen = containers(pod) if every else [container_of(pod, container)]
-    return [Source(meta.namespace, meta.name, item.name, meta.uid) for item in chosen]
+class Sources:
+    """The containers of pods that are asked for: `every` one of a pod, the named one, or its default, which is noted once."""
+
+    def __init__(self, *, container: str, every: bool) -> None:
+        self._container = container
+        self._every = every
+        # UIDs of pods of which the default was noted.
+        self._noted: set[str] = set()
+
+    def of(self, pod: Any) -> list[Source]:
+        """Raises NotFound."""
+        meta = pod.metadata
+        if not self._every and not self._container and meta.uid not in self._noted:
+            self._noted.add(meta.uid)
+            note_default(pod)
+        chosen = containers(pod) if self._every else [container_of(pod, self._container)]
+        return [Source(meta.namespace, meta.name, item.name, meta.uid) for item in chosen]
+
+    def forget(self, uid: str) -> None:
+        """Of a pod that is gone."""
+        self._noted.discard(uid)
 
 
-def follow_selected(client: Any, many: Many, namespace: str, labels: str, *, container: str, every: bool) -> int:
+def follow_selected(client: Any, many: Many, namespace: str, labels: str, sources: Sources) -> int:
     """Pods that match now and later, until interrupted."""
     while True:
         try:
             for type_, pod in client.watch(kinds.POD, namespace, labels=labels):
                 if type_ == "DELETED":
                     many.forget(pod.metadata.uid)
+                    sources.forget(pod.metadata.uid)
                 elif pod is not None and pod.spec.nodeName:
-                    _add(many, pod, container=container, every=every)
+                    _add(many, pod, sources)
         except (Unavailable, Expired):
             time.sleep(RETRY)
 
 
-def _add(many: Many, pod: Any, *, container: str, every: bool) -> None:
+def _add(many: Many, pod: Any, sources: Sources) -> None:
     try:
-        for source in sources(pod, container=container, every=every):
+        for source in sources.of(pod):
             many.add(source)
     except (NotFound, TooManyRequests) as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        report(f"error: {error.message}")
 
 
-def read_all(client: Any, reader: LogReader, namespace: str, labels: str, *, container: str, every: bool) -> int:
+def read_all(client: Any, reader: LogReader, namespace: str, labels: str, sources: Sources) -> int:
     """Of all pods that match, one after the other. Raises BadRequest when there is none."""
     pods = [pod for pod in client.list(kinds.POD, namespace, labels=labels) if pod.spec.nodeName]
     if not pods:
         raise BadRequest(f"no pod in namespace {namespace} that has a node matches {labels}")
     code = 0
     for pod in pods:
-        for source in sources(pod, container=container, every=every):
+        for source in sources.of(pod):
             try:
                 reader.read(source)
             except ApiError as error:
                 code = 1
-                print(f"error: pod {source.pod}, container {source.container}: {error.message}", file=sys.stderr)
+                report(f"error: pod {source.pod}, container {source.container}: {error.message}")
     return code

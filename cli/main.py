@@ -1,81 +1,151 @@
 """`kctl`: finds the command, lets it parse its own arguments, and turns failures into messages and exit codes.
 
-Nothing heavy is imported here: `kctl get pods` is to take a fifth of a second, and gRPC alone is half of that.
+Nothing heavy is imported here: `kctl get pods` is to take a fifth of a second, and gRPC alone is half of that. `kctl version
+--client` takes as long as kubectl's.
 """
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import os
+import signal
 import sys
+import threading
+from typing import Any
+
+from cli import standardstreams
 
 # Command to module and one line of help, in the order of the overview.
 COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get", "Show one or many objects"),
     "describe": ("describe", "Show objects in detail, with their events"),
-    "explain": ("explain", "Document a kind and its fields"),
-    "apply": ("apply", "Make objects what files say (server-side apply)"),
+    "explain": ("explain", "Document a resource type and its fields"),
+    "apply": ("apply", "Create or update objects from files (server-side apply)"),
+    "run": ("run", "Run a pod of one container"),
+    "diff": ("diff", "Show the changes that apply would make"),
     "create": ("create", "Create objects from files or arguments"),
+    "replace": ("replace", "Replace existing objects by those of files"),
+    "edit": ("edit", "Edit objects in an editor"),
     "patch": ("patch", "Change some fields of objects"),
-    "delete": ("delete", "Delete objects, and wait until they are gone"),
+    "label": ("label", "Set and remove labels of objects"),
+    "annotate": ("annotate", "Set and remove annotations of objects"),
+    "scale": ("scale", "Set the number of replicas of objects"),
+    "delete": ("delete", "Delete objects and wait until they are gone"),
     "logs": ("logs", "Print the logs of containers"),
     "exec": ("exec", "Run a command in a container"),
-    "attach": ("attach", "Attach to a container that runs"),
-    "debug": ("debug", "Look around in a running pod with another image"),
-    "port-forward": ("portforward", "Reach ports of a pod from here"),
-    "cp": ("cp", "Copy files and folders to and from containers"),
-    "top": ("top", "Show what nodes and pods use"),
+    "attach": ("attach", "Attach to a running container"),
+    "debug": ("debug", "Debug a running pod with a container of another image"),
+    "port-forward": ("portforward", "Forward local ports to a pod"),
+    "cp": ("cp", "Copy files and directories to and from containers"),
+    "top": ("top", "Show CPU and memory usage of nodes and pods"),
     "wait": ("wait", "Wait for a condition of objects"),
     "events": ("events", "List events, oldest first"),
     "why": ("why", "Explain the scheduler's last decision about a pod"),
-    "lab": ("lab", "Clusters of several nodes on this machine"),
+    "cordon": ("cordon", "Let nodes take no new pods"),
+    "uncordon": ("uncordon", "Let nodes take new pods again"),
+    "drain": ("drain", "Cordon nodes and evict their pods"),
+    "taint": ("taint", "Set and remove taints of nodes"),
+    "lab": ("lab", "Manage clusters of several nodes on this machine"),
     "node": ("node", "Join hosts, cordon and uncordon nodes"),
-    "image": ("image", "Images on nodes: list, pull, load, build, remove"),
-    "doctor": ("doctor", "Check this machine, and say how to mend it"),
-    "api-resources": ("apiresources", "List the kinds that are served"),
-    "config": ("config", "Contexts: list, show, choose"),
-    "version": ("version", "Versions of kctl and the control plane"),
-    "completion": ("completion", "Shell completion for bash, zsh or fish"),
+    "image": ("image", "Manage images: list, pull, load, build, tag, push, save, inspect, remove"),
+    "doctor": ("doctor", "Check whether this machine can run a node, with fixes"),
+    "auth": ("auth", "Ask what you may do, and who you are"),
+    "api-resources": ("apiresources", "List the served resource types"),
+    "api-versions": ("apiversions", "List the served API groups and versions"),
+    "cluster-info": ("clusterinfo", "Print the addresses of the control plane"),
+    "config": ("config", "Manage contexts: list, show, choose"),
+    "version": ("version", "Print the versions of kctl and the control plane"),
+    "completion": ("completion", "Print a completion script for bash, zsh or fish"),
 }
 # kubectl's commands that are called something else here, or come with kinds that are not there yet.
 INSTEAD = {
-    "cordon": "kctl node cordon",
-    "uncordon": "kctl node uncordon",
-    "drain": "kctl node cordon, then kctl delete pod",
-    "label": "kctl patch, or kctl apply of the changed manifest",
-    "annotate": "kctl patch, or kctl apply of the changed manifest",
-    "edit": "kctl patch, or kctl apply of the changed manifest",
-    "replace": "kctl apply",
-    "run": "kctl apply -f with a manifest of the pod",
-    "cluster-info": "kctl version, kctl get nodes",
-    "diff": "kctl apply --dry-run=server -o yaml",
+    "set": "kctl edit, or kctl patch",
 }
+# Characters of an error that was not foreseen.
+MAX_ERROR = 2_000
 # Global flags that may stand before the command, and whether they take a value.
 GLOBAL_FLAGS = {"-n": True, "--namespace": True, "--context": True, "--config": True}
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
+    """Run the command line and exit: 0, 1 after an error, 130 after Ctrl-C, by SIGPIPE when the output's reader has gone."""
     try:
-        code = run(arguments)
-        # Here, where a failure can still be told.
-        sys.stdout.flush()
+        standardstreams.prepare()
+        signal.signal(_END, _raise_interrupt)
+        threading.excepthook = _report_thread
+        code = _exit_code(sys.argv[1:])
+        # Here, where a failure can still be reported.
+        standardstreams.flush()
     except KeyboardInterrupt:
-        code = 130
+        code = _interrupted()
+        standardstreams.discard()
+        # Here, where the exception still holds what was interrupted: a destructor of gRPC's waits for ever for a call whose
+        # start was interrupted.
+        os._exit(code)
     except BrokenPipeError:
-        # The reader of our output has gone, as in `kctl get pods | head`.
-        code = _give_up_output(0)
-    except OSError as error:
-        # The output's disk is full, a file of ours cannot be read.
-        print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
-        code = _give_up_output(1)
+        # As kubectl and other filters do in `kctl get pods | head`.
+        standardstreams.end_by_signal(signal.SIGPIPE)
+        code = 128 + signal.SIGPIPE
+    except Exception as error:
+        # argparse's clean-up fails when a parse is interrupted.
+        code = 130 if isinstance(error.__context__, KeyboardInterrupt) else _report(error)
+    standardstreams.discard()
     sys.exit(code)
 
 
-def _give_up_output(code: int) -> int:
-    """What is still buffered goes nowhere, so that the interpreter's own flush at the end does not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return code
+def _exit_code(arguments: list[str]) -> int:
+    """argparse exits by itself, after --help and after errors; what it printed is still to be flushed."""
+    try:
+        return run(arguments)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 0
+
+
+def _report(error: Exception) -> int:
+    """One line for a failure that no command expects, such as a full disk; with PINNACE_DEBUG, its traceback first."""
+    if os.environ.get("PINNACE_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, UnicodeError):
+        text = f"an argument or a file's name is not valid UTF-8 ({error.reason if hasattr(error, 'reason') else error})"
+    else:
+        text = f"kctl failed unexpectedly: {type(error).__name__}: {error} (PINNACE_DEBUG=1 shows where)"
+    try:
+        print("error: " + " ".join(text.split())[:MAX_ERROR], file=sys.stderr)
+    except OSError:
+        # There is nowhere left to report to.
+        pass
+    return 1
+
+
+# Interrupts the main thread for a failed thread. Not SIGINT, which a shell makes its background commands ignore.
+_END = signal.SIGUSR1
+# Failures that threads did not catch; the first one ends kctl.
+_failures: list[Exception] = []
+
+
+def _report_thread(failure: Any) -> None:
+    """End the main thread, which may wait for this one or for a server, so that it restores the terminal and exits."""
+    if isinstance(failure.exc_value, Exception):
+        _failures.append(failure.exc_value)
+        _thread.interrupt_main(_END)
+
+
+def _raise_interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    """The exit code after Ctrl-C, or of the thread that asked for the end."""
+    if not _failures:
+        return 130
+    if isinstance(_failures[0], BrokenPipeError):
+        standardstreams.end_by_signal(signal.SIGPIPE)
+    return _report(_failures[0])
 
 
 def run(arguments: list[str]) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from cli import output
+from cli.complaints import report
 from pinnace import kinds
-from pinnace.errors import ApiError, BadRequest
+from pinnace.errors import ApiError, BadRequest, Internal
 
 T = TypeVar("T")
 Say = Callable[[str], None]
 
 
 def add_flag(parser: Any) -> None:
-    parser.add_argument("--node", action="append", default=[], help="only this node (may be repeated)")
+    parser.add_argument("--node", action="append", default=[], help="only this node (repeatable; default: all nodes)")
 
 
 def names(client: Any, chosen: list[str]) -> list[str]:
@@ -37,7 +37,7 @@ class Results(Generic[T]):
     def report(self) -> int:
         """Say what failed where; returns the exit code."""
         for node, error in sorted(self.failed.items()):
-            print(f"error: node {node}: {error.message}", file=sys.stderr)
+            report(f"error: node {node}: {error.message}")
         return 1 if self.failed else 0
 
     def holders(self, things: Callable[[T], Iterable[str]]) -> list[tuple[str, list[str]]]:
@@ -59,6 +59,8 @@ def everywhere(nodes: list[str], title: str, work: Callable[[str, Say], T]) -> R
             results.done[node] = work(node, lambda text: said.__setitem__(node, text))
         except ApiError as error:
             results.failed[node] = error
+        except Exception as error:
+            results.failed[node] = Internal(f"{type(error).__name__}: {error}")
 
     threads = [threading.Thread(target=one, args=(node,), daemon=True) for node in nodes]
     for thread in threads:

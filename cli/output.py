@@ -2,30 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import sys
 import time
 from typing import Any
 
-from cli import tables
 from pinnace import codec
 from pinnace.errors import BadRequest
 from pinnace.kinds import Kind
 
-FORMATS = "json, yaml, name, wide, jsonpath=TEMPLATE, custom-columns=TITLE:PATH,..."
+FORMATS = (
+    "json, yaml, name, wide, jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=PATH, "
+    "custom-columns=TITLE:PATH,..., custom-columns-file=PATH"
+)
+_PLAIN = ("", "json", "yaml", "name", "wide")
+_COLUMNS = ("custom-columns", "custom-columns-file")
+_TEMPLATES = ("jsonpath", "jsonpath-as-json", "jsonpath-file")
+_GO_TEMPLATES = ("go-template", "go-template-file", "template", "templatefile")
 
 
 def check(format_: str) -> str:
-    """Raises BadRequest for a format there is not."""
-    if format_ in ("", "json", "yaml", "name", "wide") or format_.startswith("jsonpath="):
+    """The format, which is known and whose template can be read. Raises BadRequest."""
+    word, _, argument = format_.partition("=")
+    if format_ in _PLAIN:
         return format_
-    if format_.startswith("custom-columns="):
+    if word in _GO_TEMPLATES:
+        raise BadRequest(f"-o {word} is not supported: kctl has no Go templates; use -o jsonpath=TEMPLATE or -o json")
+    if word not in (*_COLUMNS, *_TEMPLATES):
+        raise BadRequest(
+            f'unable to match a printer suitable for the output format "{format_}", allowed formats are: {FORMATS}'
+        )
+    if not argument:
+        raise BadRequest(f"-o {word}: template format specified but no template given")
+    if word in _COLUMNS:
         from cli import customcolumns
 
         customcolumns.parse(format_)
-        return format_
-    raise BadRequest(f'unable to match a printer suitable for the output format "{format_}", allowed formats are: {FORMATS}')
+    else:
+        template(format_)
+    return format_
+
+
+def is_columns(format_: str) -> bool:
+    """Whether the format is a table that the command line describes."""
+    return format_.partition("=")[0] in _COLUMNS
+
+
+@functools.lru_cache(maxsize=8)
+def template(format_: str, *, allow_missing: bool = True) -> Any:
+    """The jsonpath.Template of one of the three jsonpath formats. Raises BadRequest."""
+    from cli import reading
+    from pinnace import jsonpath
+
+    word, _, text = format_.partition("=")
+    if word == "jsonpath-file":
+        return jsonpath.Template(reading.text(text), allow_missing=allow_missing)
+    return jsonpath.Template(text if "{" in text else jsonpath.relaxed(text), allow_missing=allow_missing)
 
 
 def document(kind: Kind, message: Any, *, managed: bool = False) -> dict[str, Any]:
@@ -38,60 +73,35 @@ def document(kind: Kind, message: Any, *, managed: bool = False) -> dict[str, An
     return {**head, **value}
 
 
-def structured(format_: str, documents: list[dict[str, Any]], *, single: bool) -> str:
-    """JSON, YAML, JSONPath or custom columns of one object or a List."""
-    if format_.startswith("custom-columns="):
+def structured(format_: str, documents: list[dict[str, Any]], *, single: bool, allow_missing: bool = True) -> str:
+    """JSON, YAML, JSONPath or custom columns of one object or a List, with the line end that belongs to the format.
+
+    Raises BadRequest for a template that does not fit the objects."""
+    if is_columns(format_):
         from cli import customcolumns
 
-        return customcolumns.table(format_, documents)
+        return customcolumns.table(format_, documents) + "\n"
     value: Any = documents[0] if single else {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": documents}
     if format_ == "json":
-        return json.dumps(value, indent=4)
+        return to_json(value) + "\n"
     if format_ == "yaml":
-        return to_yaml(value)
-    from cli import jsonpath
-
-    return jsonpath.evaluate(format_.removeprefix("jsonpath="), value)
+        return to_yaml(value) + "\n"
+    found = template(format_, allow_missing=allow_missing)
+    # A template says itself where lines end.
+    return str(found.render_json(value) if format_.startswith("jsonpath-as-json=") else found.render(value))
 
 
 def to_yaml(value: Any) -> str:
-    import yaml
+    """A document that `kctl apply -f -` reads back as it is, without a newline at its end."""
+    from pinnace.manifest import writing
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        """Blocks for text of several lines, and no aliases."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    def text(dumper: Any, data: str) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
-
-    Dumper.add_representer(str, text)
-    return yaml.dump(value, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=10_000).rstrip("\n")
+    return writing.dump(value)
 
 
-def table(
-    kind: Kind,
-    items: list[Any],
-    *,
-    wide: bool,
-    namespace: bool,
-    header: bool = True,
-    prefix: bool = False,
-    widths: list[int] | None = None,
-    labels: tuple[tables.Column, ...] = (),
-) -> str:
-    """`widths` as in `tables.grow`; `labels` are further columns."""
-    chosen = [*tables.columns(kind, wide=wide, namespace=namespace), *labels]
-    now = time.time()
-    rows = [[column.title for column in chosen]] if header else []
-    for item in items:
-        row = [column.cell(item, now) or "<none>" for column in chosen]
-        if prefix:
-            at = next(index for index, column in enumerate(chosen) if column.title == "NAME")
-            row[at] = f"{kind.singular}/{row[at]}"
-        rows.append(row)
-    return tables.render(rows, tables.grow(widths, rows)) if rows else ""
+def to_json(value: Any) -> str:
+    """Indented as kubectl does, every script as it is. What is no character to a reader of YAML is escaped."""
+    text = json.dumps(value, indent=4, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Progress:

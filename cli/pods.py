@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cli.complaints import report
 from pinnace import kinds, podspec
-from pinnace.errors import BadRequest, NotFound
+from pinnace.errors import BadRequest, Forbidden, NotFound
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -32,4 +33,37 @@ def container_of(pod: Any, name: str) -> Any:
     if name:
         found = ", ".join(by_name)
         raise NotFound(f"container {name} is not valid for pod {pod.metadata.name} (it has: {found})")
+    if not pod.spec.containers:
+        raise NotFound(f"pod {pod.metadata.name} has no container")
     return pod.spec.containers[0]
+
+
+def choose(client: Any, namespace: str, pod: str, name: str, *, quiet: bool = False) -> str:
+    """The container of a stream: the named one, else the pod's default with kubectl's note of it, unless `quiet`.
+
+    Empty where the user may not read pods: the control plane chooses then. Raises NotFound, ApiError."""
+    if name:
+        return name
+    try:
+        found = client.get(kinds.POD, namespace, pod)
+    except Forbidden:
+        return ""
+    if not quiet:
+        note_default(found)
+    chosen: str = container_of(found, "").name
+    return chosen
+
+
+def note_default(pod: Any) -> None:
+    """Say on stderr which of several containers is taken, where none was named or annotated. Source: kubectl's podcmd."""
+    every = [container.name for container in containers(pod)]
+    annotated = pod.metadata.annotations.get(DEFAULT_CONTAINER, "")
+    if len(every) < 2 or not pod.spec.containers or annotated in every:
+        return
+    if annotated:
+        report(f'Default container name "{annotated}" not found in pod {pod.metadata.name}')
+    spec = pod.spec
+    names = [container.name for container in spec.containers]
+    names += [f"{container.name} (init)" for container in spec.initContainers]
+    names += [f"{item.ephemeralContainerCommon.name} (ephem)" for item in spec.ephemeralContainers]
+    report(f'Defaulted container "{names[0]}" out of: {", ".join(names)}')

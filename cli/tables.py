@@ -1,200 +1,142 @@
-"""Rows for people: each kind's columns as kubectl prints them, NAME first, AGE last."""
+"""The layout of tables as text. Their columns and cells come from the control plane (controlplane/resources/columns.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pinnace.kinds import Kind
-from pinnace.podspec import is_sidecar
+from google.protobuf.message import DecodeError
 
-Cell = Callable[[Any, float], str]
+from pinnace.errors import Internal
+from pinnace.kinds import Kind
+from pinnace.meta.v1.meta_pb2 import PartialObjectMetadata
+
+NONE = "<none>"
+_BROKEN = "the control plane's reply is not a table: is it of the same version? (kctl version)"
+_BREAKS = str.maketrans("\f\r", "\n\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """`wide`: shown by -o wide alone. `named`: its cells are the objects' names."""
+
     title: str
-    cell: Cell
     wide: bool = False
+    named: bool = False
 
 
-def duration(seconds: float) -> str:
-    """`5s`, `3m20s`, `7h`, `2d4h`: two units while they matter, as kubectl writes ages."""
-    total = max(int(seconds), 0)
-    if total < 120:
-        return f"{total}s"
-    minutes, hours, days = total // 60, total // 3600, total // 86400
-    if minutes < 10:
-        return f"{minutes}m{total % 60}s" if total % 60 else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y"
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The texts of one object's cells; `item` is the object, or a PartialObjectMetadata, as far as it was asked for."""
+
+    cells: tuple[str, ...]
+    item: Any = None
 
 
-def age(item: Any, now: float) -> str:
-    created = item.metadata.creationTimestamp.seconds
-    return duration(now - created) if created else "<unknown>"
+@dataclass(slots=True)
+class Table:
+    """Rows of one kind."""
+
+    columns: tuple[Column, ...] = ()
+    rows: list[Row] = field(default_factory=list)
+
+    def take(self, kind: Kind, message: Any) -> list[Row]:
+        """Add the rows of a Table message, and keep its columns if it has any; returns those rows.
+
+        Raises Internal for a row that does not fit the columns or holds no object."""
+        if message.columnDefinitions:
+            self.columns = tuple(map(_column, message.columnDefinitions))
+        if any(len(row.cells) != len(self.columns) for row in message.rows):
+            raise Internal(_BROKEN)
+        added = [Row(tuple(map(cell_text, row.cells)), _opened(kind, row)) for row in message.rows]
+        self.rows += added
+        return added
 
 
-def pod_status(pod: Any) -> str:
-    """The STATUS word of a pod: the most telling reason of its containers."""
-    status = pod.status.reason or pod.status.phase or "Unknown"
-    if pod.status.phase == "Failed" and pod.status.reason and not pod.metadata.deletionTimestamp.seconds:
-        # Evicted, DeadlineExceeded: the pod was ended as a whole; what its containers then did says less.
-        return str(status)
-    sidecars = {container.name for container in pod.spec.initContainers if is_sidecar(container)}
-    for index, item in enumerate(pod.status.initContainerStatuses):
-        if item.name in sidecars and item.started:
-            continue
-        word = _init_status(item, index, len(pod.spec.initContainers))
-        if word is not None:
-            status = word
-            break
-    else:
-        status = _main_status(pod, status)
-    if pod.metadata.deletionTimestamp.seconds:
-        return "Unknown" if pod.status.reason == "NodeLost" else "Terminating"
-    return status
+def _column(definition: Any) -> Column:
+    return Column(definition.name.upper(), wide=definition.priority > 0, named=definition.format == "name")
 
 
-def _init_status(item: Any, index: int, total: int) -> str | None:
-    """What an init container that holds the pod up says; None for one that does not."""
-    state = item.state
-    if state.HasField("terminated"):
-        if state.terminated.exitCode == 0:
-            return None
-        return f"Init:{state.terminated.reason or 'ExitCode:' + str(state.terminated.exitCode)}"
-    if state.waiting.reason not in ("", "PodInitializing", "ContainerCreating"):
-        return f"Init:{state.waiting.reason}"
-    return f"Init:{index}/{total}"
+def _opened(kind: Kind, row: Any) -> Any:
+    if not row.HasField("object"):
+        return None
+    from cli.client import opened
+
+    if row.object.kind == kind.kind:
+        return opened(kind, row.object.protobuf)
+    try:
+        return PartialObjectMetadata.FromString(row.object.protobuf)
+    except DecodeError:
+        raise Internal(_BROKEN) from None
 
 
-def _main_status(pod: Any, status: str) -> str:
-    running = False
-    for item in reversed(pod.status.containerStatuses):
-        state = item.state
-        if state.HasField("waiting") and state.waiting.reason:
-            status = state.waiting.reason
-        elif state.HasField("terminated"):
-            status = state.terminated.reason or f"ExitCode:{state.terminated.exitCode}"
-        elif item.ready and state.HasField("running"):
-            running = True
-    if pod.status.reason == "Evicted":
-        return "Evicted"
-    return "Running" if status == "Completed" and running else status
+def cell_text(cell: Any) -> str:
+    """A cell as kubectl prints it: of several lines the first, with dots for the others."""
+    match cell.WhichOneof("value"):
+        case None:
+            return ""
+        case "text":
+            line, *more = cell.text.translate(_BREAKS).split("\n", 1)
+            return f"{line}..." if more else line
+        case name:
+            from pinnace.jsonpath import gotext
+
+            return gotext.plain(getattr(cell, name))
 
 
-def _counted(pod: Any) -> list[Any]:
-    """The statuses of containers that are to run for as long as the pod does: sidecars too."""
-    sidecars = {container.name for container in pod.spec.initContainers if is_sidecar(container)}
-    return [*(s for s in pod.status.initContainerStatuses if s.name in sidecars), *pod.status.containerStatuses]
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is shown of a table, and what besides: the namespace, a kind before each name, labels."""
 
+    wide: bool = False
+    namespace: bool = False
+    prefix: str = ""
+    labels: tuple[str, ...] = ()
+    all_labels: bool = False
 
-def _ready(pod: Any, now: float) -> str:
-    total = len(pod.spec.containers) + sum(1 for container in pod.spec.initContainers if is_sidecar(container))
-    return f"{sum(1 for item in _counted(pod) if item.ready)}/{total}"
+    @property
+    def needs_metadata(self) -> bool:
+        return self.namespace or bool(self.labels) or self.all_labels
 
+    def header(self, columns: Sequence[Column]) -> list[str]:
+        """Titles; that of a label is what follows its prefix."""
+        shown = [column.title for column in columns if self.wide or not column.wide]
+        labels = [name.rpartition("/")[2].upper() for name in self.labels]
+        return [*(["NAMESPACE"] if self.namespace else []), *shown, *labels, *(["LABELS"] if self.all_labels else [])]
 
-def _restarts(pod: Any, now: float) -> str:
-    """Of the init containers while they hold the pod up, as kubectl counts; then of what is to run."""
-    initialized = any(item.type == "Initialized" and item.status == "True" for item in pod.status.conditions)
-    counted = _counted(pod) if initialized or not pod.spec.initContainers else pod.status.initContainerStatuses
-    count = sum(item.restartCount for item in counted)
-    ends = [item.lastState.terminated.finishedAt.seconds for item in counted]
-    last = max(ends, default=0)
-    return f"{count} ({duration(now - last)} ago)" if count and last else str(count)
+    def row(self, columns: Sequence[Column], row: Row) -> list[str]:
+        """Texts, none of them empty, so that columns can be told apart by white space. Raises Internal without the metadata."""
+        shown = [
+            f"{self.prefix}{cell}" if column.named else cell
+            for column, cell in zip(columns, row.cells, strict=True)
+            if self.wide or not column.wide
+        ]
+        if self.needs_metadata:
+            if row.item is None:
+                raise Internal(_BROKEN)
+            meta = row.item.metadata
+            shown = [*([meta.namespace] if self.namespace else []), *shown, *self._labels(meta.labels)]
+        return [text or NONE for text in shown]
 
+    def _labels(self, labels: Any) -> Iterable[str]:
+        yield from (labels.get(name, "") for name in self.labels)
+        if self.all_labels:
+            yield ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
-def node_status(node: Any) -> str:
-    ready = next((item.status for item in node.status.conditions if item.type == "Ready"), "Unknown")
-    words = ["Ready" if ready == "True" else "NotReady"]
-    if node.spec.unschedulable:
-        words.append("SchedulingDisabled")
-    return ",".join(words)
-
-
-def _roles(node: Any, now: float) -> str:
-    prefix = "node-role.kubernetes.io/"
-    return ",".join(sorted(key[len(prefix) :] for key in node.metadata.labels if key.startswith(prefix))) or "<none>"
-
-
-def _address(node: Any, type_: str) -> str:
-    return next((item.address for item in node.status.addresses if item.type == type_), "<none>")
-
-
-def _last_seen(event: Any, now: float) -> str:
-    last = event.lastTimestamp.seconds or event.metadata.creationTimestamp.seconds
-    return duration(now - last)
+    def text(
+        self, columns: Sequence[Column], rows: Iterable[Row], *, header: bool = True, widths: list[int] | None = None
+    ) -> str:
+        """`widths` as in `grow`."""
+        lines = [self.row(columns, row) for row in rows]
+        if header:
+            lines.insert(0, self.header(columns))
+        return render(lines, grow(widths, lines)) if lines else ""
 
 
 def event_order(event: Any) -> tuple[int, int, int]:
     """Oldest first. Times are whole seconds; within one, the order in which the server learned of them."""
     return event.lastTimestamp.seconds, event.firstTimestamp.seconds, int(event.metadata.resourceVersion or 0)
-
-
-def _info(name: str) -> Cell:
-    return lambda node, now: str(getattr(node.status.nodeInfo, name)) or "<unknown>"
-
-
-_NAME = Column("NAME", lambda item, now: item.metadata.name)
-_AGE = Column("AGE", age)
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "Pod": (
-        _NAME, Column("READY", _ready), Column("STATUS", lambda pod, now: pod_status(pod)), Column("RESTARTS", _restarts),
-        _AGE, Column("IP", lambda pod, now: pod.status.podIP or "<none>", wide=True),
-        Column("NODE", lambda pod, now: pod.spec.nodeName or "<none>", wide=True),
-    ),
-    "Node": (
-        _NAME, Column("STATUS", lambda node, now: node_status(node)), Column("ROLES", _roles), _AGE,
-        Column("VERSION", _info("kubeletVersion")),
-        Column("INTERNAL-IP", lambda node, now: _address(node, "InternalIP"), wide=True),
-        Column("POD-CIDR", lambda node, now: node.spec.podCIDR or "<none>", wide=True),
-        Column("OS-IMAGE", _info("osImage"), wide=True), Column("KERNEL-VERSION", _info("kernelVersion"), wide=True),
-        Column("CONTAINER-RUNTIME", _info("containerRuntimeVersion"), wide=True),
-    ),
-    "Namespace": (_NAME, Column("STATUS", lambda item, now: item.status.phase or "Active"), _AGE),
-    "ConfigMap": (_NAME, Column("DATA", lambda item, now: str(len(item.data) + len(item.binaryData))), _AGE),
-    "Secret": (_NAME, Column("TYPE", lambda item, now: item.type), Column("DATA", lambda item, now: str(len(item.data))), _AGE),
-    "RuntimeClass": (_NAME, Column("HANDLER", lambda item, now: item.handler), _AGE),
-    "Lease": (_NAME, Column("HOLDER", lambda item, now: item.spec.holderIdentity), _AGE),
-    "Event": (
-        Column("LAST SEEN", _last_seen), Column("TYPE", lambda item, now: item.type),
-        Column("REASON", lambda item, now: item.reason),
-        Column("OBJECT", lambda item, now: f"{item.involvedObject.kind.lower()}/{item.involvedObject.name}"),
-        Column("MESSAGE", lambda item, now: item.message.strip()),
-        Column("COUNT", lambda item, now: str(item.count), wide=True), Column("NAME", _NAME.cell, wide=True),
-    ),
-}  # fmt: skip
-
-
-def columns(kind: Kind, *, wide: bool, namespace: bool) -> list[Column]:
-    chosen = [column for column in COLUMNS[kind.kind] if wide or not column.wide]
-    return (
-        [Column("NAMESPACE", lambda item, now: item.metadata.namespace), *chosen] if namespace and kind.namespaced else chosen
-    )
-
-
-def _label(name: str) -> Cell:
-    return lambda item, now: str(item.metadata.labels.get(name, ""))
-
-
-def _labels(item: Any, now: float) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(item.metadata.labels.items()))
-
-
-def label_columns(names: list[str], *, everything: bool) -> tuple[Column, ...]:
-    """-L's columns, titled by what follows the label's prefix, and --show-labels'."""
-    chosen = [Column(name.rpartition("/")[2].upper(), _label(name)) for name in names]
-    if everything:
-        chosen.append(Column("LABELS", _labels))
-    return tuple(chosen)
 
 
 def grow(widths: list[int] | None, rows: list[list[str]]) -> list[int] | None:

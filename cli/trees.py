@@ -65,7 +65,7 @@ def unpack(source: Any, destination: Path, *, warn: Warn) -> int:
     Returns how many members there were. Raises BadRequest for one that would leave its place, and OSError."""
     folder, name = (destination, "") if destination.is_dir() else (destination.parent, destination.name)
     if not folder.is_dir() or (name and os.fspath(destination).endswith("/")):
-        raise BadRequest(f"{folder}: no such folder")
+        raise BadRequest(f"{folder}: no such directory")
     base = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     count = 0
     closed: list[tuple[list[str], int]] = []
@@ -130,7 +130,7 @@ def _take(
         if member.isreg():
             _file(tar, member, parent, parts[-1])
         elif not member.issym():
-            warn(f"skipping {path}: only files, folders and symbolic links are copied")
+            warn(f"skipping {path}: only files, directories and symbolic links are copied")
         elif _leads_out(parts, member.linkname):
             warn(f'skipping symlink: "{path}" -> "{member.linkname}": it leads out of the copied tree')
         else:

@@ -1,107 +1,162 @@
-"""`kctl apply`: server-side apply of everything in files, in one call."""
+"""`kctl apply`: server-side apply of everything in files."""
 
 from __future__ import annotations
 
-import json
-import sys
+import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from cli import files, flags, output
-from cli.files import Item
-from pinnace.errors import BadRequest
+from cli.files import Item, Manifests
+from pinnace import kinds
+from pinnace.errors import BadRequest, Cause, Internal, NotFound, Timeout
+
+NO_FORCE = (
+    "--force cannot be used: kctl apply is server-side. Use --force-conflicts to take fields from other managers; "
+    "to replace an object, use kctl delete, then kctl apply"
+)
+
+CONFLICT = (
+    "\nTo take these fields from their managers, apply with --force-conflicts. To leave them, remove them from the "
+    "manifest, or set them to their present values to own them too."
+)
+# Objects of one call, and bytes: of one object as in Kubernetes, and of a call, below the server's 8 MiB.
+BATCH = 200
+MAX_BODY = 3 << 20
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("apply", "Make objects what files say. Fields that a file no longer has are removed.")
+    parser = flags.Parser(
+        "apply", "Create or update objects from files. Fields removed from a file are removed from its object."
+    )
     flags.add_files(parser)
-    parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=("none", "client", "server"))
-    parser.add_argument("--force-conflicts", "--force", action="store_true", help="take fields that another manager owns")
-    parser.add_argument("--field-manager", default="kctl", help="name that owns the fields (default: %(default)s)")
-    parser.add_argument("--server-side", action="store_true", help="accepted for kubectl's sake: apply is always server-side")
+    parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
+    parser.add_argument("--force-conflicts", action="store_true", help="take fields from other managers")
+    parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--field-manager", default="kctl", help="owner of the applied fields (default: %(default)s)")
+    parser.add_argument(
+        "--server-side",
+        action="store_true",
+        default=True,
+        help="accepted for kubectl scripts: kctl apply is always server-side",
+    )
     parser.add_argument("-o", "--output", default="", help=output.FORMATS)
     args = parser.parse_args(arguments)
     output.check(args.output)
-    items = files.load(args.filename, recursive=args.recursive)
-    if args.dry_run == "client":
-        return _check_here(items)
-    client = flags.client(args)
-    return apply(client, items, args)
-
-
-def _check_here(items: list[Item]) -> int:
-    from pinnace import codec, rules
-
-    failed = 0
-    for item in items:
-        value = {key: entry for key, entry in item.value.items() if key not in ("apiVersion", "kind")}
-        try:
-            message = codec.decode(item.kind.cls, value)
-            rules.apply_defaults(message)
-            faults = rules.validate(message)
-        except codec.FieldError as error:
-            faults = list(error.invalid().causes)
-        for fault in faults:
-            print(item.locate(fault), file=sys.stderr)
-        failed += bool(faults)
-        if not faults:
-            print(f"{item.kind.singular}/{item.name} is well-formed (dry run)")
+    if args.force:
+        raise BadRequest(NO_FORCE)
+    if not args.server_side:
+        raise BadRequest("--server-side=false cannot be used: kctl apply is always server-side")
+    manifests = files.Manifests(args)
+    try:
+        if args.dry_run == "client":
+            _check_here(manifests)
+        else:
+            apply(flags.client(args), manifests, args)
+    finally:
+        # Last, so that they are seen below what was done; and also when the server went away halfway.
+        failed = manifests.report()
     return 1 if failed else 0
 
 
+def _check_here(manifests: Manifests) -> None:
+    for item in manifests:
+        causes = item.faults()
+        for error in item.locate_all(causes):
+            manifests.fail(error)
+        if not causes:
+            print(f"{item.kind.singular}/{item.name} is well-formed (dry run)")
+
+
 def request_for(client: Any, items: list[Item], args: Any) -> Any:
+    from cli.client import MANAGER, SUPERSEDED
     from pinnace.api.v1 import objects_pb2
 
     request = objects_pb2.ApplyRequest(
         namespace=client.context.namespace, fieldManager=args.field_manager, force=args.force_conflicts,
-        dryRun=args.dry_run == "server",
+        dryRun=args.dry_run == "server", supersededManagers=SUPERSEDED if args.field_manager == MANAGER else (),
     )  # fmt: skip
     for item in items:
-        if args.namespace and item.namespace and item.namespace != args.namespace:
-            raise BadRequest(
-                f'the namespace from the provided object "{item.namespace}" does not match the namespace "{args.namespace}". '
-                f"You must pass '--namespace={item.namespace}' to perform this operation."
-            )
-        body = json.dumps(item.value).encode()
-        request.objects.add(apiVersion=item.kind.api_version, kind=item.kind.kind, json=body)
+        request.objects.add(apiVersion=item.kind.api_version, kind=item.kind.kind, json=item.body())
     return request
 
 
-def apply(client: Any, items: list[Item], args: Any) -> int:
-    """Apply and print one line, or document, for each object."""
-    request = request_for(client, items, args)
-    response = client.call(client.objects.Apply, request)
+def results(client: Any, items: list[Item], args: Any) -> list[Any]:
+    """One ApplyResult for each item. Raises ApiError, Internal for an answer that has fewer or more."""
+    found = list(client.call(client.objects.Apply, request_for(client, items, args)).results)
+    if len(found) != len(items):
+        raise Internal(f"the control plane answered for {len(found)} of {len(items)} objects")
+    return found
+
+
+def apply(client: Any, manifests: Manifests, args: Any) -> None:
+    """Apply and print one line, or document, for each object. Raises ApiError when the server cannot be used at all."""
+    done: list[dict[str, Any]] = []
+    total = 0
+    try:
+        for batch in _batches(manifests):
+            total += len(batch)
+            defined = [item.name for item in batch if item.kind is kinds.CUSTOM_RESOURCE_DEFINITION]
+            for item, result in zip(batch, results(client, batch, args), strict=True):
+                _tell(item, result, manifests, args, done)
+            if defined and args.dry_run == "none":
+                _wait_established(client, defined, manifests)
+    finally:
+        if done:
+            print(output.structured(args.output, done, single=total == 1), end="")
+
+
+def _batches(manifests: Manifests) -> Iterator[list[Item]]:
+    """Items in calls of a size that the server takes, and that are over before their deadline."""
+    batch: list[Item] = []
+    size = 0
+    for item in manifests:
+        length = len(item.body())
+        if length > MAX_BODY:
+            manifests.fail(f"error: {item.place}: the object is larger than {MAX_BODY >> 20} MiB")
+            continue
+        if batch and (len(batch) == BATCH or size + length > MAX_BODY):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+        if item.kind is kinds.CUSTOM_RESOURCE_DEFINITION:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _wait_established(client: Any, names: list[str], manifests: Manifests) -> None:
+    """So that the objects of these kinds, which may follow, are not refused. A definition that failed was reported already."""
+    from cli import discovery
+
+    for name in names:
+        try:
+            discovery.wait_established(client, name)
+        except NotFound:
+            continue
+        except Timeout as error:
+            manifests.fail(f"error: {error.message}")
+
+
+def _tell(item: Item, result: Any, manifests: Manifests, args: Any, done: list[dict[str, Any]]) -> None:
+    from cli.client import opened
+    from pinnace import wire
     from pinnace.api.v1 import objects_pb2
 
-    suffix = " (server dry run)" if request.dryRun else ""
-    done: list[dict[str, Any]] = []
-    failed = 0
-    for item, result in zip(items, response.results, strict=True):
-        if result.outcome == objects_pb2.ApplyResult.FAILED:
-            failed += 1
-            _complain(item, result.error)
-            continue
-        word = objects_pb2.ApplyResult.Outcome.Name(result.outcome).lower()
-        if args.output in ("", "wide"):
-            print(f"{item.kind.singular}/{item.name} {word}{suffix}")
-        elif args.output == "name":
-            print(f"{item.kind.singular}/{item.name}")
-        else:
-            done.append(output.document(item.kind, item.kind.cls.FromString(result.object.protobuf)))
-    if done:
-        print(output.structured(args.output, done, single=len(items) == 1))
-    return 1 if failed else 0
-
-
-def _complain(item: Item, status: Any) -> None:
-    causes = [cause for cause in status.details.causes if cause.field and cause.reason != "FieldManagerConflict"]
-    if not causes:
-        where = f"{item.document.source}:{item.document.line_of(item.path)}"
-        print(f"Error from server ({status.reason}): {where}: {status.message}", file=sys.stderr)
-        if status.reason == "Conflict":
-            print(
-                "Take the fields with --force-conflicts, or remove them from the manifest to leave them to the other manager.",
-                file=sys.stderr,
-            )
+    if result.outcome == objects_pb2.ApplyResult.FAILED:
+        error = wire.from_status(result.error)
+        manifests.fail(item.explain(error) + (CONFLICT if any(map(_of_manager, error.causes)) else ""))
         return
-    for cause in causes:
-        print(item.locate(cause), file=sys.stderr)
+    word = objects_pb2.ApplyResult.Outcome.Name(result.outcome).lower()
+    if args.output in ("", "wide"):
+        print(f"{item.kind.singular}/{item.name} {word}{flags.DRY_RUN_SUFFIX[args.dry_run]}")
+    elif args.output == "name":
+        print(f"{item.kind.singular}/{item.name}")
+    else:
+        done.append(output.document(item.kind, opened(item.kind, result.object.protobuf)))
+
+
+def _of_manager(cause: Cause) -> bool:
+    return cause.reason == "FieldManagerConflict"

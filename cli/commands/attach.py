@@ -6,23 +6,27 @@ import sys
 from typing import Any
 
 from cli import carry, flags
-from cli.pods import container_of, pod_name
+from cli.pods import container_of, note_default, pod_name
 from pinnace import kinds
 from pinnace.errors import BadRequest
 
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("attach", "Attach to a running container: kctl attach -it shell")
-    parser.add_argument("pod", help="name, or pod/name")
-    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
-    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
+    parser.add_argument("pod", help="pod: NAME or pod/NAME")
+    parser.add_argument(
+        "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
+    )
+    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input to the container")
     parser.add_argument("-t", "--tty", action="store_true", help="standard input is a terminal")
-    parser.add_argument("-q", "--quiet", action="store_true", help="only the container's own words")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only the container's output")
     own, _ = carry.split_command(arguments)
     args = parser.parse_args(own)
     client = flags.client(args)
     pod = client.get(kinds.POD, client.context.namespace, pod_name(args.pod))
     container = container_of(pod, args.container)
+    if not args.container and not args.quiet:
+        note_default(pod)
     return attach(client, pod, container, stdin=args.stdin, tty=args.tty, quiet=args.quiet)
 
 
@@ -32,9 +36,7 @@ def attach(client: Any, pod: Any, container: Any, *, stdin: bool, tty: bool, qui
 
     name = pod.metadata.name
     if stdin and not container.stdin:
-        raise BadRequest(
-            f"container {container.name} in pod {name} has no standard input (its manifest does not say `stdin: true`)"
-        )
+        raise BadRequest(f"container {container.name} in pod {name} has no standard input (its manifest lacks `stdin: true`)")
     if tty and not container.tty:
         print(f"error: Unable to use a TTY - container {container.name} did not allocate one", file=sys.stderr)
     raw = carry.usable_tty(asked=tty and container.tty and stdin)

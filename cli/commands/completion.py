@@ -11,12 +11,14 @@ VERBS = {
     "config": "current-context delete-context get-contexts set-context use-context view",
     "create": "configmap namespace secret",
     "image": "build list load prune pull rm",
-    "lab": "down node status up",
+    "lab": "down list node start status stop up",
     "node": "cordon join-command uncordon",
     "top": "node pod",
 }
 # What takes the name of a pod.
 POD_COMMANDS = ("logs", "exec", "attach", "debug", "port-forward", "why")
+# What takes a kind, then the name of an object.
+KIND_COMMANDS = ("get", "describe", "delete", "wait", "patch", "scale", "label", "annotate", "edit")
 _BASH = r"""# kctl completion for bash: source <(kctl completion bash)
 _kctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]} words
@@ -24,13 +26,13 @@ _kctl() {
         words="@COMMANDS@"
     elif [[ $cmd =~ ^(@POD_WORDS@)$ ]]; then
         words=$(kctl get pods -o jsonpath='{.items[*].metadata.name}' 2>/dev/null)
-    elif [ "$COMP_CWORD" -eq 2 ] && [[ $cmd =~ ^(get|describe|delete|wait|patch|explain)$ ]]; then
+    elif [ "$COMP_CWORD" -eq 2 ] && [[ $cmd =~ ^(@KIND_WORDS@|explain)$ ]]; then
         words="@KINDS@"
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $cmd in
             @VERBS@
         esac
-    elif [[ $cmd =~ ^(get|describe|delete|wait|patch)$ ]]; then
+    elif [[ $cmd =~ ^(@KIND_WORDS@)$ ]]; then
         words=$(kctl get "${COMP_WORDS[2]}" -o jsonpath='{.items[*].metadata.name}' 2>/dev/null)
     fi
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -40,14 +42,14 @@ complete -o default -F _kctl kctl
 _ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + _BASH
 _FISH = """# kctl completion for fish: kctl completion fish | source
 complete -c kctl -n __fish_use_subcommand -f -a "@COMMANDS@"
-complete -c kctl -n "__fish_seen_subcommand_from get describe delete wait patch explain" -f -a "@KINDS@"
+complete -c kctl -n "__fish_seen_subcommand_from @KIND_COMMANDS@ explain" -f -a "@KINDS@"
 complete -c kctl -n "__fish_seen_subcommand_from @POD_COMMANDS@" -f -a "(kctl get po -o name 2>/dev/null | string split -f2 /)"
 """
 
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("completion", "Print a completion script: source <(kctl completion bash)")
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="shell to complete for")
     args = parser.parse_args(arguments)
     script = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell]
     names = " ".join(kind.plural for kind in kinds.ALL)
@@ -55,6 +57,7 @@ def run(arguments: list[str]) -> int:
     words = {
         "VERBS": verbs, "COMMANDS": " ".join(COMMANDS), "KINDS": names,
         "POD_COMMANDS": " ".join(POD_COMMANDS), "POD_WORDS": "|".join(POD_COMMANDS),
+        "KIND_COMMANDS": " ".join(KIND_COMMANDS), "KIND_WORDS": "|".join(KIND_COMMANDS),
     }  # fmt: skip
     for name, text in words.items():
         script = script.replace(f"@{name}@", text)

@@ -1,4 +1,4 @@
-"""`kctl cp`: files and folders between here and a container, which needs no tar in its image."""
+"""`kctl cp`: copies files and directories to and from a container, whose image needs no tar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cli import carry, flags, trees
+from cli import carry, flags, pods, trees
+from cli.complaints import report
 from pinnace.errors import ApiError, BadRequest
 
 MAX_QUEUED = 16
@@ -30,21 +31,25 @@ class Place:
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("cp", "Copy files: kctl cp ./site web:/www, kctl cp NAMESPACE/web:/etc/hosts -")
-    parser.add_argument("source", help="a path, or [NAMESPACE/]POD:PATH; - is standard input")
-    parser.add_argument("destination", help="a path, or [NAMESPACE/]POD:PATH; - is standard output")
-    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
+    parser.add_argument("source", help="PATH or [NAMESPACE/]POD:PATH; - for standard input")
+    parser.add_argument("destination", help="PATH or [NAMESPACE/]POD:PATH; - for standard output")
+    parser.add_argument(
+        "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
+    )
     args = parser.parse_args(arguments)
     source, destination = parse(args.source), parse(args.destination)
     if bool(source.pod) == bool(destination.pod):
-        raise BadRequest("one of source and destination must be in a pod (POD:PATH), and the other one here")
+        raise BadRequest("exactly one of source and destination must be in a pod (POD:PATH)")
     client = flags.client(args)
+    place = destination if destination.pod else source
+    container = pods.choose(client, place.namespace or client.context.namespace, place.pod, args.container)
     if destination.pod:
-        return _upload(client, source.path, destination, container=args.container)
-    return _download(client, source, destination.path, container=args.container)
+        return _upload(client, source.path, destination, container=container)
+    return _download(client, source, destination.path, container=container)
 
 
 def parse(word: str) -> Place:
-    """Raises BadRequest. A local name with a colon is written with a folder: ./a:b."""
+    """Raises BadRequest. A local name with a colon needs a directory: ./a:b."""
     name, colon, path = word.partition(":")
     if not colon or name.startswith((".", "/")):
         return Place(word)
@@ -63,7 +68,7 @@ def _opening(client: Any, place: Place, container: str, *, unpack: bool) -> Any:
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+    report(f"warning: {text}")
 
 
 class _Sender:
@@ -108,7 +113,7 @@ def _upload(client: Any, source: str, place: Place, *, container: str) -> int:
     from pinnace.api.v1 import streams_pb2_grpc
 
     if source != "-" and not Path(source).exists():
-        raise BadRequest(f"{source}: no such file or folder")
+        raise BadRequest(f"{source}: no such file or directory")
     name = Path(source).resolve().name if source != "-" else place.path.rstrip("/").rpartition("/")[2]
     sender = _Sender(_opening(client, place, container, unpack=True))
     said = b""
@@ -116,9 +121,9 @@ def _upload(client: Any, source: str, place: Place, *, container: str) -> int:
         said += frame.stderr[: 64 << 10]
         if frame.WhichOneof("frame") == "exit":
             if sender.failure is not None:
-                raise BadRequest(f"{source} could not be read to its end: {sender.failure}")
+                raise BadRequest(f"{source} could not be read completely: {sender.failure}")
             return _verdict(frame.exit, said)
-    raise BadRequest("the stream ended before the copy did")
+    raise BadRequest("the connection ended before the copy was complete")
 
 
 def _verdict(exit_: Any, said: bytes) -> int:
@@ -159,7 +164,7 @@ class _Receiver:
         while self._next():
             self._buffer = b""
         if self.exit is None:
-            raise BadRequest("the stream ended before the copy did")
+            raise BadRequest("the connection ended before the copy was complete")
         return int(self.exit.code)
 
 
@@ -186,7 +191,7 @@ def _print(receiver: Any) -> int:
             member = tar.next()
             content: IO[bytes] | None = tar.extractfile(member) if member is not None else None
             if content is None:
-                raise BadRequest("only a single file can go to standard output")
+                raise BadRequest("only a single file can be copied to standard output")
             shutil.copyfileobj(content, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return 1

@@ -1,4 +1,4 @@
-"""`kctl create`: from files, or a namespace, configmap or secret from arguments."""
+"""`kctl create`: from files, or a namespace, configmap, secret or token from arguments."""
 
 from __future__ import annotations
 
@@ -8,65 +8,125 @@ from pathlib import Path
 from typing import Any
 
 from cli import files, flags, output
-from cli.complaints import complain
+from cli.commands import createtoken
+from cli.main import split
 from pinnace import kinds
-from pinnace.errors import ApiError, BadRequest
+from pinnace.errors import ApiError, BadRequest, Unavailable
 
 
 def run(arguments: list[str]) -> int:
+    before, word, rest = split(arguments)
+    if word == "token":
+        return createtoken.run([*before, *rest])
     parser = flags.Parser(
         "create",
         "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file), "
-        "secret docker-registry NAME (--docker-server, --docker-username, --docker-password)",
+        "secret docker-registry NAME (--docker-server, --docker-username, --docker-password), token ACCOUNT",
     )
     parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic|docker-registry NAME")
     flags.add_files(parser)
-    parser.add_argument("--from-literal", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--from-file", action="append", default=[], metavar="[KEY=]PATH")
-    parser.add_argument("--docker-server", default="https://index.docker.io/v1/", help="default: %(default)s")
-    parser.add_argument("--docker-username", default="")
-    parser.add_argument("--docker-password", default="")
-    parser.add_argument("--docker-email", default="")
-    parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=("none", "client", "server"))
+    parser.add_argument("--from-literal", action="append", default=[], metavar="KEY=VALUE", help="key and value (repeatable)")
+    parser.add_argument(
+        "--from-file",
+        action="append",
+        default=[],
+        metavar="[KEY=]PATH",
+        help="file or directory; KEY defaults to the file name (repeatable)",
+    )
+    parser.add_argument(
+        "--docker-server", default="https://index.docker.io/v1/", help="registry of a pull secret (default: %(default)s)"
+    )
+    parser.add_argument("--docker-username", default="", help="user name at the registry")
+    parser.add_argument("--docker-password", default="", help="password at the registry")
+    parser.add_argument("--docker-email", default="", help="email address at the registry")
+    parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
+    parser.add_argument("--field-manager", default="", help="owner of the created fields (default: kctl-create)")
     parser.add_argument("-o", "--output", default="", help=output.FORMATS)
     args = parser.parse_intermixed_args(arguments)
     output.check(args.output)
     if bool(args.what) == bool(args.filename):
-        raise BadRequest("say what to create, or where it is written: create namespace NAME, or create -f FILE")
+        raise BadRequest("specify -f FILE, or namespace|configmap|secret NAME")
     if args.what:
-        pairs = [_from_arguments(args)]
-    else:
-        pairs = [(item.kind, item.value) for item in files.load(args.filename, recursive=args.recursive)]
-    if args.dry_run == "client":
-        documents = [{"apiVersion": kind.api_version, "kind": kind.kind, **value} for kind, value in pairs]
-        print(output.structured(args.output or "yaml", documents, single=len(documents) == 1))
+        kind, value = _from_arguments(args)
+        print(
+            _here([(kind, value)], args) if args.dry_run == "client" else _create(flags.client(args), kind, value, args), end=""
+        )
         return 0
-    return _create(flags.client(args), pairs, args)
+    manifests = files.Manifests(args)
+    try:
+        if args.dry_run == "client":
+            print(_here(_checked(manifests), args), end="")
+        else:
+            _create_all(flags.client(args), manifests, args)
+    finally:
+        failed = manifests.report()
+    return 1 if failed else 0
 
 
-def _create(client: Any, pairs: list[tuple[kinds.Kind, dict[str, Any]]], args: Any) -> int:
+def _checked(manifests: files.Manifests) -> list[tuple[kinds.Kind, dict[str, Any]]]:
+    """The objects in which no error can be seen without the server; the others fail."""
+    pairs = []
+    for item in manifests:
+        causes = item.faults(generates=True)
+        for error in item.locate_all(causes):
+            manifests.fail(error)
+        if not causes:
+            pairs.append((item.kind, item.value))
+    return pairs
+
+
+def _here(pairs: list[tuple[kinds.Kind, dict[str, Any]]], args: Any) -> str:
+    """What would be sent to the server, which is not asked."""
+    documents = [{"apiVersion": kind.api_version, "kind": kind.kind, **value} for kind, value in pairs]
+    if args.output not in ("", "wide", "name"):
+        return output.structured(args.output, documents, single=len(documents) == 1) if documents else ""
+    lines = []
+    for kind, value in pairs:
+        meta = value.get("metadata") or {}
+        word = f"{kind.singular}/{meta.get('name') or meta.get('generateName')}"
+        lines.append(f"{word}\n" if args.output == "name" else f"{word} created (dry run)\n")
+    return "".join(lines)
+
+
+def _create_all(client: Any, manifests: files.Manifests, args: Any) -> None:
+    """Raises Unavailable."""
+    between = ""
+    for item in manifests:
+        try:
+            # As kubectl: what was printed of an object that is gone makes it anew.
+            value = {**item.value, "metadata": without_version(item.value.get("metadata"))}
+            print(between + _create(client, item.kind, value, args), end="")
+            between = "---\n" if args.output == "yaml" else ""
+        except Unavailable:
+            raise
+        except ApiError as error:
+            manifests.fail(item.explain(error))
+
+
+def without_version(meta: Any) -> Any:
+    """The metadata of an object that is made anew from what was printed of it."""
+    return {key: value for key, value in meta.items() if key != "resourceVersion"} if isinstance(meta, dict) else meta
+
+
+def _create(client: Any, kind: kinds.Kind, value: dict[str, Any], args: Any) -> str:
+    """Create one object; returns what to print of it. Raises ApiError."""
+    from cli.client import manager, opened
     from pinnace.api.v1 import objects_pb2
 
-    failed = 0
-    for kind, value in pairs:
-        body = objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, json=json.dumps(value).encode())
-        request = objects_pb2.WriteRequest(
-            object=body, namespace=client.context.namespace, fieldManager="kctl-create", dryRun=args.dry_run == "server"
-        )
-        try:
-            found = client.call(client.objects.Create, request)
-        except ApiError as error:
-            failed += 1
-            complain(error)
-            continue
-        message: Any = kind.cls.FromString(found.protobuf)
-        if args.output in ("", "wide"):
-            print(f"{kind.singular}/{message.metadata.name} created" + (" (server dry run)" if request.dryRun else ""))
-        elif args.output == "name":
-            print(f"{kind.singular}/{message.metadata.name}")
-        else:
-            print(output.structured(args.output, [output.document(kind, message)], single=True))
-    return 1 if failed else 0
+    body = objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, json=json.dumps(value).encode())
+    request = objects_pb2.WriteRequest(
+        object=body,
+        namespace=client.context.namespace,
+        fieldManager=args.field_manager or manager("create"),
+        dryRun=args.dry_run == "server",
+    )
+    message = opened(kind, client.call(client.objects.Create, request).protobuf)
+    name = f"{kind.singular}/{message.metadata.name}"
+    if args.output in ("", "wide"):
+        return f"{name} created{flags.DRY_RUN_SUFFIX[args.dry_run]}\n"
+    if args.output == "name":
+        return name + "\n"
+    return output.structured(args.output, [output.document(kind, message)], single=True)
 
 
 def _from_arguments(args: Any) -> tuple[kinds.Kind, dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cli import flags, output
-from cli.complaints import complain
-from cli.describing import nodes, pods
+from cli.complaints import complain, shown
+from cli.describing import bounds, nodes, pods
 from cli.describing.lines import events, head, labels, line, when
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
@@ -14,7 +14,7 @@ from pinnace.kinds import Kind
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("describe", "Show objects in detail: kctl describe pod web")
-    parser.add_argument("what", nargs="*")
+    parser.add_argument("what", nargs="*", help="TYPE [NAME...], or TYPE/NAME...")
     flags.add_selectors(parser)
     args = parser.parse_intermixed_args(arguments)
     client = flags.client(args)
@@ -32,14 +32,12 @@ def run(arguments: list[str]) -> int:
             complain(error)
             continue
         blocks += [describe(client, kind, item) for item in found]
-    print("\n\n".join(blocks)) if blocks else None
+    print(shown("\n\n".join(blocks))) if blocks else None
     return 1 if failed else 0
 
 
 def describe(client: Any, kind: Kind, item: Any) -> str:
-    lines = {"Pod": pods.describe, "Node": nodes.describe, "Secret": _secret, "ConfigMap": _config_map}.get(kind.kind, _any)(
-        client, kind, item
-    )
+    lines = _DESCRIBERS.get(kind.kind, _any)(client, kind, item)
     return "\n".join([*lines, *events(client, kind, item)])
 
 
@@ -66,3 +64,9 @@ def _config_map(client: Any, kind: Kind, item: Any) -> list[str]:
             *(f"{key}: {len(value)} bytes" for key, value in sorted(item.binaryData.items())),
         ]
     return lines
+
+
+_DESCRIBERS = {
+    "Pod": pods.describe, "Node": nodes.describe, "Secret": _secret, "ConfigMap": _config_map,
+    "LimitRange": bounds.limit_range, "ResourceQuota": bounds.resource_quota,
+}  # fmt: skip

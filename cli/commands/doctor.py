@@ -1,39 +1,35 @@
-"""`kctl doctor`: whether this machine can run a node, and how to mend what is missing."""
+"""`kctl doctor`: whether this machine can run a node and the store of its cluster is sound, and how to fix what is not."""
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from cli import flags
+from cli import flags, storecheck
+from cli.findings import Finding
 
 DEADLINE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`level` is ok, warn or fail; `mend` says what to do."""
-
-    name: str
-    level: str
-    text: str
-    mend: str = ""
-
-
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("doctor", "Check this machine for what a node needs, and say how to mend it")
-    parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="pod range to check for clashes (default: %(default)s)")
+    parser = flags.Parser("doctor", "Check whether this machine can run a node, and print fixes")
+    parser.add_argument(
+        "--cluster-cidr",
+        type=_network,
+        default="10.244.0.0/14",
+        help="pod CIDR to check for overlaps with routes (default: %(default)s)",
+    )
     args = parser.parse_args(arguments)
     checks: list[Callable[[], Finding]] = [
         _root, _kernel, _namespaces, _overlay, _vxlan, _nft, _user_namespaces, _cgroups, _memory_controller,
         _seccomp, _apparmor, _inotify, _tools,
-        lambda: _clash(args.cluster_cidr), _oom,
+        lambda: _clash(args.cluster_cidr), _oom, _uplink, lambda: storecheck.check(args),
     ]  # fmt: skip
     found = []
     for check in checks:
@@ -44,8 +40,8 @@ def run(arguments: list[str]) -> int:
     marks = {"ok": "✓", "warn": "!", "fail": "✗"}
     for item in found:
         print(f"{marks[item.level]} {item.name}: {item.text}")
-        if item.mend:
-            print(f"    {item.mend}")
+        if item.fix:
+            print(f"    {item.fix}")
     bad = sum(item.level == "fail" for item in found)
     print(f"\n{bad} problem{'s' if bad != 1 else ''}" if bad else "\nThis machine can run Pinnace.")
     return 1 if bad else 0
@@ -86,7 +82,9 @@ def _overlay() -> Finding:
         result = _try(script)
     if result.returncode == 0:
         return Finding("overlayfs", "ok", "mounts")
-    return Finding("overlayfs", "fail", _said(result), "modprobe overlay; on an overlay root, keep the state folder elsewhere.")
+    return Finding(
+        "overlayfs", "fail", _said(result), "modprobe overlay; on an overlay root, keep the state directory elsewhere."
+    )
 
 
 def _vxlan() -> Finding:
@@ -133,8 +131,8 @@ def _memory_controller() -> Finding:
     if controllers.exists():
         missing = {"cpu", "memory", "pids"} - set(controllers.read_text().split())
         if missing:
-            mend = "Boot with cgroup_enable=memory, or ask what holds the controllers in a v1 hierarchy."
-            return Finding("controllers", "fail", f"missing: {', '.join(sorted(missing))}", mend)
+            fix = "Boot with cgroup_enable=memory, or find what holds the controllers in a v1 hierarchy."
+            return Finding("controllers", "fail", f"missing: {', '.join(sorted(missing))}", fix)
         return Finding("controllers", "ok", "cpu, memory and pids")
     missing = {name for name in ("cpu", "memory", "pids", "devices") if not (root / name).exists()}
     if missing:
@@ -156,8 +154,8 @@ def _apparmor() -> Finding:
         return Finding("apparmor", "ok", "not of this kernel; nothing depends on it")
     if any(line.startswith("pinnace-default (") for line in profiles.read_text().splitlines()):
         return Finding("apparmor", "ok", "pinnace-default is loaded")
-    mend = "apparmor_parser -r deploy/apparmor/pinnace-default (deploy/README.md, AppArmor)"
-    return Finding("apparmor", "warn", "containers have no profile: pinnace-default is not loaded", mend)
+    fix = "apparmor_parser -r deploy/apparmor/pinnace-default (deploy/README.md, AppArmor)"
+    return Finding("apparmor", "warn", "containers have no profile: pinnace-default is not loaded", fix)
 
 
 def _inotify() -> Finding:
@@ -174,6 +172,16 @@ def _tools() -> Finding:
     return Finding("tools", "ok", "ip, nft, nsenter and unshare")
 
 
+def _network(text: str) -> str:
+    """Raises argparse.ArgumentTypeError."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.IPv4Network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} (expected an IPv4 range such as 10.244.0.0/16)") from None
+
+
 def _clash(cidr: str) -> Finding:
     import ipaddress
 
@@ -187,8 +195,8 @@ def _clash(cidr: str) -> Finding:
         except ValueError:
             continue
         if other.overlaps(ours):
-            mend = "Give the control plane another --cluster-cidr. (Labs have their own namespaces and do not mind.)"
-            return Finding("subnets", "warn", f"{cidr} overlaps the route {word}", mend)
+            fix = "Give the control plane another --cluster-cidr. (In a lab: its pods do not reach that network.)"
+            return Finding("subnets", "warn", f"{cidr} overlaps the route {word}", fix)
     return Finding("subnets", "ok", f"no route of this host overlaps {cidr}")
 
 
@@ -197,7 +205,25 @@ def _oom() -> Finding:
     effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff"))
     if effective >> 24 & 1:
         return Finding("oom scores", "ok", "can be lowered")
-    return Finding("oom scores", "warn", "CAP_SYS_RESOURCE is withheld: guaranteed pods are not preferred when memory ends")
+    return Finding(
+        "oom scores", "warn", "cannot lower oom_score_adj: Guaranteed pods not protected on OOM (CAP_SYS_RESOURCE is missing)"
+    )
+
+
+def _uplink() -> Finding:
+    """What would keep a lab's pods from the outside."""
+    from cli.lab import forwarding, obstacles, resolvconf, uplink
+
+    if not resolvconf.PATH.is_file():
+        fix = f"Write `nameserver ADDRESS` to {resolvconf.PATH}, or start the service that does; labs are isolated without."
+        return Finding("uplink", "warn", f"{resolvconf.PATH} is missing", fix)
+    if reason := forwarding.why_not():
+        return Finding("uplink", "warn", f"forwarding cannot be switched on: {reason}", "sysctl -w net.ipv4.ip_forward=1")
+    if clash := uplink.clash():
+        return Finding("uplink", "warn", f"no network is free for the link of a lab: {clash}", "kctl lab up --uplink-cidr CIDR")
+    if blocked := obstacles.find():
+        return Finding("uplink", "warn", f"the chain {blocked[0].name} drops what labs send to the outside", blocked[0].fix)
+    return Finding("uplink", "ok", "labs can reach this machine's networks")
 
 
 def _try(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from cli import carry, flags
-from cli.pods import pod_name
+from cli.pods import choose, pod_name
 from pinnace.errors import BadRequest
 
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("exec", "Run a command in a container: kctl exec -it web -- sh")
-    parser.add_argument("pod", help="name, or pod/name")
-    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
-    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
-    parser.add_argument("-t", "--tty", action="store_true", help="with a terminal")
-    parser.usage = "kctl exec [-h] [-n NAMESPACE] [-c CONTAINER] [-i] [-t] POD -- COMMAND [ARGUMENT...]"
+    parser.add_argument("pod", help="pod: NAME or pod/NAME")
+    parser.add_argument(
+        "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
+    )
+    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input to the container")
+    parser.add_argument("-t", "--tty", action="store_true", help="allocate a terminal")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only the output of the command")
+    parser.usage = "kctl exec [-h] [-n NAMESPACE] [-c CONTAINER] [-i] [-t] [-q] POD -- COMMAND [ARGUMENT...]"
     own, command = carry.split_command(arguments)
     args, more = parser.parse_known_args(own)
     command = [*more, *command]
@@ -23,7 +26,9 @@ def run(arguments: list[str]) -> int:
     client = flags.client(args)
     from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 
-    opening = streams_pb2.OpenStream(namespace=client.context.namespace, pod=pod_name(args.pod), container=args.container)
+    namespace, pod = client.context.namespace, pod_name(args.pod)
+    container = choose(client, namespace, pod, args.container, quiet=args.quiet)
+    opening = streams_pb2.OpenStream(namespace=namespace, pod=pod, container=container)
     opening.exec.command.extend(command)
     opening.exec.stdin, opening.exec.tty = args.stdin, tty
     return carry.carry(client, streams_pb2_grpc.StreamsStub(client.channel).Exec, opening, stdin=args.stdin, tty=tty)

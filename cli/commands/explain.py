@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from typing import Any
 
-from cli import flags
+from cli import discovery, flags
 from pinnace import kinds, schema
-from pinnace.errors import BadRequest
+from pinnace.errors import BadRequest, NotFound
 from pinnace.schema import Field, Schema, flatten, type_of
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("explain", "Document a kind and its fields: kctl explain pod.spec.containers")
-    parser.add_argument("path", help="kind, or kind.field.field")
-    parser.add_argument("--recursive", action="store_true", help="all fields below, without their descriptions")
+    parser = flags.Parser("explain", "Document a resource type and its fields: kctl explain pod.spec.containers")
+    parser.add_argument("path", help="TYPE or TYPE.FIELD.FIELD")
+    parser.add_argument("--recursive", action="store_true", help="print all nested fields, without descriptions")
     args = parser.parse_args(arguments)
     word, _, rest = args.path.partition(".")
-    kind = kinds.by_word(word)
+    kind, rest = _located(word, rest, args)
+    if discovery.is_custom(kind):
+        from cli import explaincustom
+
+        print("\n".join(explaincustom.page(kind, [part for part in rest.split(".") if part], recursive=args.recursive)))
+        return 0
     spec, found = schema.of(kind.cls), None
     owner = spec
     path = [part for part in rest.split(".") if part]
@@ -34,6 +40,15 @@ def run(arguments: list[str]) -> int:
         "\n".join(_page(kind, spec, found, path, texts, said=said or texts.get(spec.full_name, ""), recursive=args.recursive))
     )
     return 0
+
+
+def _located(word: str, rest: str, args: Any) -> tuple[kinds.Kind, str]:
+    """The kind, and the path in it. Built-in kinds need no control plane. Raises NotFound."""
+    try:
+        return kinds.by_word(word), rest
+    except NotFound:
+        flags.client(args)
+        return discovery.by_word(word), rest
 
 
 def _page(

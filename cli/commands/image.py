@@ -8,7 +8,7 @@ from typing import Any
 
 from cli import flags, nodewise, pullsecret, tables
 from cli.carry import raise_exit
-from cli.commands import imagebuild, imageload
+from cli.commands import imagebuild, imageload, imagepush, imagesave, imageshow
 from cli.sizes import size
 from pinnace.errors import NotFound
 
@@ -122,19 +122,26 @@ def _add_pull(parser: Any) -> None:
 
 
 def _add_prune(parser: Any) -> None:
-    parser.add_argument("--all", action="store_true", help="every image that no pod uses, not only those without a name")
+    parser.add_argument("--all", action="store_true", help="remove every image that no pod uses, not only those without a name")
     nodewise.add_flag(parser)
 
 
 VERBS: dict[str, Verb] = {
-    "list": Verb("images of every node", nodewise.add_flag, _list),
-    "pull": Verb("have nodes fetch an image from its registry", _add_pull, _pull),
+    "list": Verb("list the images of every node", nodewise.add_flag, _list),
+    "pull": Verb("pull an image from its registry on every node", _add_pull, _pull),
     "load": Verb(
-        "OCI layout, docker archive, or root filesystem, as tar or folder, to every node", imageload.configure, imageload.run
+        "load an OCI layout, docker archive or root filesystem, as tar or directory, on every node",
+        imageload.configure,
+        imageload.run,
     ),
     "build": Verb(
-        "an image from a Dockerfile, on one node, and from there to every node", imagebuild.configure, imagebuild.run
+        "build an image from a Dockerfile on one node, and copy it to every node", imagebuild.configure, imagebuild.run
     ),
-    "rm": Verb("remove a name, and the image with its last one", _add_reference, _remove),
-    "prune": Verb("remove images without a name; with --all, all that no pod uses", _add_prune, _prune),
+    "push": Verb("send an image from a node to registries", imagepush.configure_push, imagepush.push),
+    "tag": Verb("give an image a further name, on every node that has it", imagepush.configure_tag, imagepush.tag),
+    "save": Verb("write images to an archive for `docker load`, skopeo or containerd", imagesave.configure, imagesave.run),
+    "inspect": Verb("show the configuration of images as JSON", imageshow.configure_inspect, imageshow.inspect),
+    "history": Verb("show the steps that made an image", imageshow.configure_history, imageshow.history),
+    "rm": Verb("remove an image name; the image itself with its last name", _add_reference, _remove),
+    "prune": Verb("remove images without a name; with --all every image that no pod uses", _add_prune, _prune),
 }

@@ -1,36 +1,50 @@
-"""`kctl image build`: the context to one node, which builds; the image from there to all other nodes."""
+"""`kctl image build`: send the context to one node, which builds, and the image from there to all other nodes."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from cli import buildcontext, flags, nodewise, output, pullsecret
+from cli import buildcontext, buildsecrets, flags, imageexport, output, pullsecret
 from cli.carry import raise_exit
-from cli.commands import imageload
 from cli.sizes import size
-from pinnace import kinds
+from pinnace import dockerunits, kinds, quantity
 from pinnace.errors import ApiError, BadRequest
-
-if TYPE_CHECKING:
-    from pinnace.oci.archive import ImageArchive
 
 CHUNK = 64 << 10
 MAX_DOCKERFILE = 256 << 10
 
 
 def configure(parser: Any) -> None:
-    parser.add_argument("folder", type=Path, metavar="CONTEXT", help="folder whose files COPY and ADD take")
-    parser.add_argument("-f", "--file", type=Path, default=None, help="the Dockerfile (default: CONTEXT/Dockerfile)")
+    parser.add_argument(
+        "directory", type=Path, metavar="CONTEXT",
+        help="directory whose files COPY and ADD take; -: none, with the Dockerfile on standard input",
+    )  # fmt: skip
+    parser.add_argument(
+        "-f", "--file", type=Path, default=None, help="the Dockerfile, - for standard input (default: CONTEXT/Dockerfile)"
+    )
     parser.add_argument("-t", "--tag", action="append", default=[], required=True, help="name of the image (may be repeated)")
-    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="value of an ARG")
-    parser.add_argument("--target", default="", help="stop at this stage")
+    parser.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME[=VALUE]",
+        help="value of an ARG, by default that of kctl's own environment (may be repeated)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE", help="label of the image (may be repeated)"
+    )
+    parser.add_argument("--target", default="", help="build only this stage and those it needs")
     parser.add_argument("--no-cache", action="store_true", help="run every step again")
-    parser.add_argument("--run-timeout", type=_seconds, default=0, help="how long each RUN may take (default: 1h)")
-    pullsecret.add_flag(parser)
+    parser.add_argument("--pull", action="store_true", help="take base images from their registries even if the node has them")
+    parser.add_argument("--run-timeout", type=_seconds, default=0, help="maximum duration of each RUN (default: 1h)")
+    parser.add_argument("--memory", type=_memory, default=0, help="memory limit of each RUN (default: half of the node's)")
+    parser.add_argument("--cpus", type=_cpus, default=0, help="CPU limit of each RUN, such as 1.5 (default: the node's CPUs)")
+    parser.add_argument(
+        "--secret", action="append", default=[], metavar="id=ID[,src=FILE|,env=VARIABLE]",
+        help="secret for RUN --mount=type=secret (may be repeated); a plain NAME is a pull secret for base images",
+    )  # fmt: skip
     parser.add_argument("--node", default="", help="build on this node (default: the first that is Ready)")
 
 
@@ -41,49 +55,104 @@ def _seconds(text: str) -> int:
     return int(value)
 
 
+def _memory(text: str) -> int:
+    try:
+        value = dockerunits.ram_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not 6 << 20 <= value <= 1 << 50:
+        raise argparse.ArgumentTypeError(f'"{text}" is not between 6m and 1024t')
+    return value
+
+
+def _cpus(text: str) -> int:
+    """Millicores."""
+    try:
+        value = quantity.milli(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not 10 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f'"{text}" is not between 0.01 and 1000')
+    return value
+
+
 def run(args: Any) -> int:
     """Raises BadRequest, ApiError of a build that fails."""
-    dockerfile = args.file or args.folder / "Dockerfile"
-    options = _options(args, dockerfile)
-    if not args.folder.is_dir():
-        raise BadRequest(f"the context {args.folder} is not a folder")
-    ignore = buildcontext.read_ignore(args.folder, dockerfile)
+    dockerfile = _dockerfile(args)
+    name = "-" if dockerfile is None else str(dockerfile)
+    options = _options(args, _text(dockerfile))
+    pull_secrets = buildsecrets.read(args.secret, options.secrets)
+    context = _context(args.directory, dockerfile)
     client = flags.client(args)
-    options.dockerConfigJson = pullsecret.read(client, args.secret)
+    options.dockerConfigJson = pullsecret.read(client, pull_secrets)
     ready = _ready(client)
     node = args.node or next(iter(ready), "")
     if not node:
         raise BadRequest("no node is Ready to build")
     try:
-        names = _build(client, node, options, _shown(buildcontext.pack(args.folder, ignore), node))
+        names = _build(client, node, options, _shown(context, node))
     except ApiError as error:
-        # The node does not know what the file is called here.
-        raise type(error)(error.message.replace("Dockerfile:", f"{dockerfile}:", 1)) from None
-    return _spread(client, node, [other for other in ready if other != node], names)
+        # The node does not know the file's name here.
+        raise type(error)(error.message.replace("Dockerfile:", f"{name}:", 1)) from None
+    return imageexport.spread(client, node, [other for other in ready if other != node], names)
 
 
-def _options(args: Any, dockerfile: Path) -> Any:
+def _dockerfile(args: Any) -> Path | None:
+    """None: it is on standard input."""
+    if str(args.directory) == "-" or str(args.file) == "-":
+        if args.file is not None and str(args.file) != "-":
+            raise BadRequest("CONTEXT - has the Dockerfile on standard input: leave out --file")
+        return None
+    return cast(Path, args.file or args.directory / "Dockerfile")
+
+
+def _text(dockerfile: Path | None) -> str:
+    name = dockerfile or "standard input"
+    try:
+        if dockerfile is None:
+            data = sys.stdin.buffer.read(MAX_DOCKERFILE + 1)
+        else:
+            with open(dockerfile, "rb") as file:
+                data = file.read(MAX_DOCKERFILE + 1)
+    except OSError as error:
+        raise BadRequest(f"{name}: {error.strerror}") from None
+    if len(data) > MAX_DOCKERFILE:
+        raise BadRequest(f"{name} is larger than {MAX_DOCKERFILE >> 10} KiB (a context is a directory, not an archive)")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"{name} is not text in UTF-8 (a context is a directory, not an archive)") from None
+
+
+def _context(path: Path, dockerfile: Path | None) -> Iterator[bytes]:
+    """The context's tar. Raises BadRequest."""
+    if str(path) == "-":
+        return buildcontext.empty()
+    if not path.is_dir():
+        raise BadRequest(f"the context {path} is not a directory")
+    return buildcontext.pack(path, buildcontext.read_ignore(path, dockerfile))
+
+
+def _options(args: Any, text: str) -> Any:
     from pinnace.api.v1 import streams_pb2
 
-    given = {}
-    for word in args.build_arg:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise BadRequest(f"--build-arg {word}: write NAME=VALUE")
-        given[name] = value
-    try:
-        with open(dockerfile, "rb") as file:
-            text = file.read(MAX_DOCKERFILE + 1).decode()
-    except OSError as error:
-        raise BadRequest(f"{dockerfile}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadRequest(f"{dockerfile} is not text in UTF-8") from None
-    if len(text) > MAX_DOCKERFILE:
-        raise BadRequest(f"{dockerfile} is larger than {MAX_DOCKERFILE >> 10} KiB")
     return streams_pb2.BuildImageOptions(
-        dockerfile=text, tags=args.tag, args=given, target=args.target, noCache=args.no_cache,
-        runTimeoutSeconds=args.run_timeout,
+        dockerfile=text, tags=args.tag, args=_pairs(args.build_arg, "--build-arg", os.environ), target=args.target,
+        noCache=args.no_cache, pull=args.pull, labels=_pairs(args.label, "--label", {}),
+        runTimeoutSeconds=args.run_timeout, memoryBytes=args.memory, cpuMillis=args.cpus,
     )  # fmt: skip
+
+
+def _pairs(words: list[str], flag: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """A name without a value has that of the environment, and is left out if it is not there."""
+    given = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not (equals or flag == "--build-arg"):
+            raise BadRequest(f"{flag} {word}: expected NAME=VALUE")
+        if equals or name in environment:
+            given[name] = value if equals else environment[name]
+    return given
 
 
 def _ready(client: Any) -> list[str]:
@@ -167,71 +236,3 @@ def _build(client: Any, node: str, options: Any, context: Iterator[bytes]) -> li
             raise_exit(frame.exit)
             return names
     raise BadRequest(f"the connection to node {node} ended before the build did")
-
-
-def _spread(client: Any, source: str, targets: list[str], names: list[str]) -> int:
-    """The image from the node that built it to the others, to each the layers that it lacks; returns the exit code."""
-    holders, code = [source], 0
-    if targets:
-        image = _exported(client, source, names[0])
-        results = nodewise.everywhere(
-            targets, f"taking {names[0]} to other nodes", lambda node, say: imageload.to_node(client, node, [image], say)
-        )
-        holders, code = sorted([source, *results.done]), results.report()
-    for name in names:
-        print(f"image {name} built on {source}" + (f", and now on {', '.join(holders)}" if targets else ""))
-    return code
-
-
-def _exported(client: Any, source: str, name: str) -> ImageArchive:
-    """The image as an archive whose layers are read from the node when they are wanted."""
-    from pinnace.api.v1 import streams_pb2
-    from pinnace.oci import manifest
-    from pinnace.oci.archive import ImageArchive, Layer
-
-    offer, layers = streams_pb2.ImageOffer(), {}
-    for frame in _export(client, source, name, ""):
-        match frame.WhichOneof("frame"):
-            case "imageOffer":
-                offer = frame.imageOffer
-            case "layerStart":
-                diff_id = frame.layerStart.diffId
-                layers[diff_id] = Layer(diff_id, frame.layerStart.sizeBytes, _opener(client, source, name, diff_id))
-    config = manifest.config(offer.config, len(offer.diffIds), "the image's config")
-    return ImageArchive(tuple(offer.references), offer.config, config, tuple(layers[diff_id] for diff_id in offer.diffIds))
-
-
-def _export(client: Any, source: str, name: str, diff_id: str) -> Iterator[Any]:
-    from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
-
-    options = streams_pb2.ExportImageOptions(reference=name, diffId=diff_id)
-    stub = streams_pb2_grpc.StreamsStub(client.channel)
-    for frame in client.stream(stub.ExportImage, streams_pb2.OpenStream(node=source, exportImage=options)):
-        if frame.HasField("exit"):
-            raise_exit(frame.exit)
-            return
-        yield frame
-    raise BadRequest(f"the connection to node {source} ended before the image was whole")
-
-
-def _opener(client: Any, source: str, name: str, diff_id: str) -> Callable[[], IO[bytes]]:
-    return lambda: cast(IO[bytes], _Chunks(frame.stdout for frame in _export(client, source, name, diff_id)))
-
-
-class _Chunks:
-    """A file to read from, of chunks that come one after another."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._left = b""
-
-    def __enter__(self) -> _Chunks:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def read(self, size: int) -> bytes:
-        self._left = self._left or next(self._chunks, b"")
-        data, self._left = self._left[:size], self._left[size:]
-        return data

@@ -31,7 +31,7 @@ class Loaded:
 
 
 def configure(parser: Any) -> None:
-    parser.add_argument("path", type=Path)
+    parser.add_argument("path", type=Path, help="tar archive or directory")
     parser.add_argument("--name", default="", help="name of the image; needed for a root filesystem")
     nodewise.add_flag(parser)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cli import flags, logreader
 from cli.loglines import Printer, Source
-from cli.pods import pod_name
+from cli.pods import choose, pod_name
 from pinnace import kinds
 from pinnace.errors import BadRequest
 
@@ -26,40 +26,42 @@ def run(arguments: list[str]) -> int:
     namespace = client.context.namespace
     printer = Printer(prefix=args.prefix)
     reader = logreader.LogReader(client, _options(args), printer)
-    choice: dict[str, Any] = {"container": container, "every": args.all_containers}
+    sources = logreader.Sources(container=container, every=args.all_containers)
     many = logreader.Many(reader, args.max_log_requests)
     if args.selector:
         if args.follow:
-            return logreader.follow_selected(client, many, namespace, args.selector, **choice)
-        return logreader.read_all(client, reader, namespace, args.selector, **choice)
+            return logreader.follow_selected(client, many, namespace, args.selector, sources)
+        return logreader.read_all(client, reader, namespace, args.selector, sources)
     name = pod_name(args.pod)
     if not args.all_containers and (container or not args.prefix):
-        # No more than one call: the control plane knows which container is the default.
-        reader.read(Source(namespace, name, container))
+        reader.read(Source(namespace, name, choose(client, namespace, name, container)))
         return 0
-    found = logreader.sources(client.get(kinds.POD, namespace, name), **choice)
-    for source in found:
+    for source in sources.of(client.get(kinds.POD, namespace, name)):
         many.add(source) if args.follow else reader.read(source)
     return many.wait()
 
 
 def _parser() -> flags.Parser:
     parser = flags.Parser("logs", "Print the logs of containers: kctl logs web -f --tail 20, kctl logs -f -l app=web --prefix")
-    parser.add_argument("pod", nargs="?", default="", help="name, or pod/name")
-    parser.add_argument("container_", nargs="?", default="", metavar="container")
-    parser.add_argument("-c", "--container", default="", help="its name (default: the pod's first, or the annotated one)")
-    parser.add_argument("--all-containers", action="store_true", help="all of the pod, init and ephemeral ones too")
-    parser.add_argument("-l", "--selector", default="", help="label selector; with -f also pods that come later")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as they write, across rotations and restarts")
-    parser.add_argument("--prefix", action="store_true", help="say before each line whose it is")
-    parser.add_argument("--tail", type=int, default=None, help=f"only the last lines (default: all; {TAIL_OF_MANY} with -l)")
-    parser.add_argument("--since", type=flags.seconds, default=None, help="only what is newer, such as 5m")
-    parser.add_argument("--since-time", type=_nanos, default=None, help="only what is newer, such as 2026-01-31T12:00:00Z")
-    parser.add_argument("-p", "--previous", action="store_true", help="the run before this one")
-    parser.add_argument("--timestamps", action="store_true", help="begin each line with its time")
-    parser.add_argument("--limit-bytes", type=int, default=0, help="of each container")
+    parser.add_argument("pod", nargs="?", default="", help="pod: NAME or pod/NAME")
+    parser.add_argument("container_", nargs="?", default="", metavar="container", help="container name, as with -c")
     parser.add_argument(
-        "--max-log-requests", type=int, default=MAX_REQUESTS, help="containers followed at once (default: %(default)s)"
+        "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
+    )
+    parser.add_argument(
+        "--all-containers", action="store_true", help="all containers of the pod, including init and ephemeral ones"
+    )
+    parser.add_argument("-l", "--selector", default="", help="label selector; with -f also for pods created later")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the log, across rotations and restarts")
+    parser.add_argument("--prefix", action="store_true", help="prefix each line with pod and container")
+    parser.add_argument("--tail", type=int, default=None, help=f"only the last lines (default: all; {TAIL_OF_MANY} with -l)")
+    parser.add_argument("--since", type=flags.seconds, default=None, help="maximum age of lines, such as 5m")
+    parser.add_argument("--since-time", type=_nanos, default=None, help="earliest time of lines, such as 2026-01-31T12:00:00Z")
+    parser.add_argument("-p", "--previous", action="store_true", help="logs of the previous container instance")
+    parser.add_argument("--timestamps", action="store_true", help="prefix each line with its time")
+    parser.add_argument("--limit-bytes", type=int, default=0, help="maximum bytes of each container (default: no limit)")
+    parser.add_argument(
+        "--max-log-requests", type=int, default=MAX_REQUESTS, help="maximum containers to follow at once (default: %(default)s)"
     )
     return parser
 
@@ -77,9 +79,9 @@ def _nanos(text: str) -> int:
 
 def _check(args: Any, container: str) -> None:
     if bool(args.pod) == bool(args.selector):
-        raise BadRequest("name a pod, or select some with -l")
+        raise BadRequest("specify a pod NAME, or -l SELECTOR")
     if args.all_containers and container:
-        raise BadRequest("--all-containers and the name of one cannot be used together")
+        raise BadRequest("--all-containers and a container name cannot be used together")
     if args.since is not None and args.since_time is not None:
         raise BadRequest("only one of --since and --since-time may be used")
     if args.max_log_requests < 1:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from cli import carry, flags
+from cli.complaints import shown
 from cli.pods import pod_name
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, NotFound
@@ -17,10 +18,10 @@ MAX_CONNECTIONS = 150
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("port-forward", "Reach ports of a pod from here: kctl port-forward web 8080:80 :443")
-    parser.add_argument("pod", help="name, or pod/name")
-    parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="no or zero LOCAL: a free one")
-    parser.add_argument("--address", default="localhost", help="addresses to listen on, with commas (default: %(default)s)")
+    parser = flags.Parser("port-forward", "Forward local ports to a pod: kctl port-forward web 8080:80 :443")
+    parser.add_argument("pod", help="pod: NAME or pod/NAME")
+    parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="LOCAL omitted or 0: any free port")
+    parser.add_argument("--address", default="localhost", help="comma-separated addresses to listen on (default: %(default)s)")
     args = parser.parse_args(arguments)
     pairs = [parse(word) for word in args.ports]
     client = flags.client(args)
@@ -54,7 +55,9 @@ class Forwarder:
         self._client = client
         self._pod = pod
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        # Set when no further connection can be served; `failure` is why, when that is not the pod's end.
         self._lost = asyncio.Event()
+        self._failure: OSError | None = None
 
     async def serve(self, addresses: list[str], pairs: list[tuple[int, int]]) -> None:
         """Listen until cancelled. Raises BadRequest when no address can be listened on."""
@@ -65,19 +68,21 @@ class Forwarder:
             servers = [await self._listen(stub, address, local, remote) for address in addresses for local, remote in pairs]
             try:
                 await self._lost.wait()
-                raise NotFound(f"lost connection to pod {self._pod.metadata.name}: it is gone")
+                if self._failure is not None:
+                    raise self._failure
+                raise NotFound(f"lost connection to pod {self._pod.metadata.name}: the pod was deleted")
             finally:
                 for server in servers:
                     server.close()
 
     async def _listen(self, stub: Any, address: str, local: int, remote: int) -> asyncio.Server:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            print(f"Handling connection for {port}", flush=True)
+            self._report(f"Handling connection for {port}")
             try:
                 async with self._slots:
                     await self._carry(stub, remote, reader, writer)
             except ApiError as error:
-                print(f"error forwarding port {remote} to pod {self._pod.metadata.name}: {error.message}", file=sys.stderr)
+                self._report(f"error forwarding port {remote} to pod {self._pod.metadata.name}: {error.message}", sys.stderr)
                 if isinstance(error, NotFound):
                     self._lost.set()
             except OSError:
@@ -91,9 +96,17 @@ class Forwarder:
         except OSError as error:
             raise BadRequest(f"unable to listen on port {local} of {address}: {error.strerror or error}") from None
         port = server.sockets[0].getsockname()[1]
-        shown = f"[{address}]" if ":" in address else address
-        print(f"Forwarding from {shown}:{port} -> {remote}", flush=True)
+        host = f"[{address}]" if ":" in address else address
+        print(f"Forwarding from {host}:{port} -> {remote}", flush=True)
         return server
+
+    def _report(self, text: str, out: TextIO | None = None) -> None:
+        """Output that cannot be written ends the command, not only this connection."""
+        try:
+            print(shown(text), file=out, flush=True)
+        except OSError as error:
+            self._failure = error
+            self._lost.set()
 
     async def _carry(self, stub: Any, remote: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end in both directions. Raises ApiError, OSError."""

@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from cli import flags, nodewise, tables
-from pinnace import kinds, quantity
+from pinnace import kinds, quantity, usage
 from pinnace.errors import BadRequest, NotFound
+from pinnace.usage import Use
 
-# Milliseconds over which the use of processors is measured, and seconds that a node has to answer.
-WINDOW = 500
+# Seconds that a node has to answer.
 WITHIN = 8.0
 SORTS = ("cpu", "memory")
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """Nanocores and bytes."""
-
-    cpu: int
-    memory: int
-
-    def cells(self) -> list[str]:
-        return [f"{-(-self.cpu // 1_000_000)}m", f"{self.memory >> 20}Mi"]
-
-
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("top", "Show what nodes and pods use: kctl top pod -A --sort-by=memory")
+    parser = flags.Parser("top", "Show CPU and memory usage: kctl top pod -A --sort-by=memory")
     verbs = parser.verbs()
-    for names, text in ((("node", "nodes", "no"), "processors and memory of nodes"), (("pod", "pods", "po"), "of pods")):
-        verb = verbs.add_parser(names[0], aliases=names[1:], help=text, description=f"Show {text}.")
-        verb.add_argument("name", nargs="?", default="")
+    for names, text in (
+        (("node", "nodes", "no"), "CPU and memory usage of nodes"),
+        (("pod", "pods", "po"), "CPU and memory usage of pods"),
+    ):
+        verb = verbs.add_parser(names[0], aliases=names[1:], help=text, description=f"Show {text}")
+        verb.add_argument("name", nargs="?", default="", help="name of one (default: all)")
         verb.add_argument("-l", "--selector", default="", help="label selector")
-        verb.add_argument("--sort-by", choices=SORTS, default="", help="the largest first")
-        verb.add_argument("--no-headers", action="store_true")
+        verb.add_argument("--sort-by", choices=SORTS, default="", help="sort by CPU or memory, largest first")
+        verb.add_argument("--no-headers", action="store_true", help="print no header line")
         verb.set_defaults(run=_nodes if names[0] == "node" else _pods)
         if names[0] == "pod":
-            verb.add_argument("-A", "--all-namespaces", action="store_true", help="in all namespaces")
-            verb.add_argument("--containers", action="store_true", help="each container by itself")
+            verb.add_argument("-A", "--all-namespaces", action="store_true", help="use all namespaces")
+            verb.add_argument("--containers", action="store_true", help="one line for each container")
     args = parser.parse_args(arguments)
     return int(args.run(flags.client(args), args))
 
@@ -51,7 +42,7 @@ def _ask(client: Any, nodes: list[str]) -> nodewise.Results[Any]:
     stub = streams_pb2_grpc.StreamsStub(client.channel)
 
     def one(node: str, say: nodewise.Say) -> Any:
-        opening = streams_pb2.OpenStream(node=node, stats=streams_pb2.StatsOptions(windowMillis=WINDOW))
+        opening = streams_pb2.OpenStream(node=node, stats=streams_pb2.StatsOptions(windowMillis=usage.WINDOW))
         for frame in client.stream(stub.Stats, opening, timeout=WITHIN):
             if frame.WhichOneof("frame") == "stats":
                 return frame.stats
@@ -66,7 +57,7 @@ def _nodes(client: Any, args: Any) -> int:
     if not nodes:
         raise NotFound(f'nodes "{args.name}" not found') if args.name else NotFound("no node matches")
     results = _ask(client, [node.metadata.name for node in nodes])
-    found = {name: Use(stats.cpuNanoCores, stats.memoryWorkingSetBytes) for name, stats in results.done.items()}
+    found = {name: usage.of(stats) for name, stats in results.done.items()}
     rows = [["NAME", "CPU(cores)", "CPU%", "MEMORY(bytes)", "MEMORY%"]]
     for node in sorted(nodes, key=lambda node: _order(args.sort_by, found.get(node.metadata.name), node.metadata.name)):
         use = found.get(node.metadata.name)
@@ -75,12 +66,17 @@ def _nodes(client: Any, args: Any) -> int:
     return results.report()
 
 
+def _cells(use: Use) -> list[str]:
+    """Millicores, rounded up, and mebibytes."""
+    return [f"{-(-use.cpu // 1_000_000)}m", f"{use.memory >> 20}Mi"]
+
+
 def _shares(use: Use, node: Any) -> list[str]:
     """Cells of a node, with percentages of what is allocatable, as kubectl's."""
     allocatable = node.status.allocatable
     cpu = quantity.milli(allocatable["cpu"].string) if "cpu" in allocatable else 0
     memory = quantity.units(allocatable["memory"].string) if "memory" in allocatable else 0
-    cells = use.cells()
+    cells = _cells(use)
     return [cells[0], _percent(use.cpu, cpu * 1_000_000), cells[1], _percent(use.memory, memory)]
 
 
@@ -110,14 +106,14 @@ def _pods(client: Any, args: Any) -> int:
         return results.report()
     lines.sort(key=lambda line: _order(args.sort_by, line[1], *line[0]))
     head = ["NAMESPACE", "POD" if args.containers else "NAME", *(["NAME"] if args.containers else [])]
-    rows = [[*head, "CPU(cores)", "MEMORY(bytes)"], *([*names, *use.cells()] for names, use in lines)]
+    rows = [[*head, "CPU(cores)", "MEMORY(bytes)"], *([*names, *_cells(use)] for names, use in lines)]
     shown = [row if args.all_namespaces else row[1:] for row in rows]
     print(tables.render(shown[1:] if args.no_headers else shown))
     return results.report()
 
 
 def _lines(pod: Any, args: Any) -> list[tuple[list[str], Use]]:
-    each = [(c.name, Use(c.cpuNanoCores, c.memoryWorkingSetBytes)) for c in pod.containers]
+    each = [(c.name, usage.of(c)) for c in pod.containers]
     if args.containers:
         return [([pod.namespace, pod.name, name], use) for name, use in each]
-    return [([pod.namespace, pod.name], Use(sum(use.cpu for _, use in each), sum(use.memory for _, use in each)))]
+    return [([pod.namespace, pod.name], usage.total(use for _, use in each))]

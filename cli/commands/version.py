@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 from cli import flags
+from cli.complaints import report, shown
 from pinnace import __version__
 from pinnace.errors import ApiError
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("version", "Versions of kctl and the control plane")
-    parser.add_argument("--client", action="store_true", help="kctl's only")
+    parser = flags.Parser("version", "Print the versions of kctl and the control plane")
+    parser.add_argument("--client", action="store_true", help="print only kctl's version")
     args = parser.parse_args(arguments)
     print(f"Client Version: v{__version__}")
     if args.client:
@@ -22,7 +21,7 @@ def run(arguments: list[str]) -> int:
 
         answer = client.call(cluster_pb2_grpc.ClusterStub(client.channel).Version, cluster_pb2.VersionRequest(), timeout=5.0)
     except ApiError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        report(f"error: {error.message}")
         return 1
-    print(f"Server Version: v{answer.version} (store: {answer.store})")
+    print(shown(f"Server Version: v{answer.version} (store: {answer.store})"))
     return 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli import tables
-from pinnace import kinds
+from pinnace import humantime, kinds
 from pinnace.kinds import Kind
 
 
@@ -43,7 +43,7 @@ def conditions(item: Any) -> list[str]:
     rows = [["Type", "Status", "Since", "Reason", "Message"]]
     now = time.time()
     for c in item.status.conditions:
-        since = tables.duration(now - c.lastTransitionTime.seconds) if c.lastTransitionTime.seconds else ""
+        since = humantime.duration(now - c.lastTransitionTime.seconds) if c.lastTransitionTime.seconds else ""
         rows.append([c.type, c.status, since, c.reason, c.message])
     return ["  " + line for line in tables.render(rows).splitlines()]
 
@@ -58,9 +58,9 @@ def events(client: Any, kind: Kind, item: Any) -> list[str]:
     now = time.time()
     rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "---", "----", "-------"]]
     for event in found:
-        age = tables.duration(now - event.lastTimestamp.seconds)
+        age = humantime.duration(now - event.lastTimestamp.seconds)
         if event.count > 1:
-            age += f" (x{event.count} over {tables.duration(now - event.firstTimestamp.seconds)})"
+            age += f" (x{event.count} over {humantime.duration(now - event.firstTimestamp.seconds)})"
         source = event.source.component + (f", {event.source.host}" if event.source.host else "")
         rows.append([event.type, event.reason, age, source, event.message.strip()])
     return ["Events:", *("  " + line for line in tables.render(rows).splitlines())]

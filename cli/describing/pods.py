@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli import tables
 from cli.describing.containers import container_lines
 from cli.describing.lines import conditions, head, labels, line, map_lines, when
-from pinnace import podspec
+from pinnace import podspec, podstatus
 from pinnace.kinds import Kind
 
 
@@ -15,7 +14,7 @@ def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
     status = pod.status
     lines = [
         *head(kind, pod), line("Node", f"{pod.spec.nodeName}/{status.hostIP}" if pod.spec.nodeName else "<none>"),
-        line("Start Time", when(status.startTime)), *labels(pod), line("Status", tables.pod_status(pod)),
+        line("Start Time", when(status.startTime)), *labels(pod), line("Status", podstatus.summarize(pod).status),
     ]  # fmt: skip
     if status.reason or status.message:
         lines += [line("Reason", status.reason), line("Message", status.message)]

@@ -1,16 +1,18 @@
 """A lab's files and its record.
 
-/run/pinnace/labs/NAME/       namespaces (ns/HOST.net, ns/HOST.mnt), the API's socket; gone after a reboot
+/run/pinnace/labs/NAME/       namespaces (ns/HOST.net, ns/HOST.mnt), the API's socket, resolv.conf; gone after a reboot
 /var/lib/pinnace/labs/NAME/   state and logs of the control plane and of every node, and `lab.json`
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from cli.lab import links, locking
 from pinnace import pki
 from pinnace.errors import BadRequest
 
@@ -20,8 +22,13 @@ CONTROL = "control"
 SWITCH = "switch"
 # The underlay lies inside the lab's own namespaces, so every lab can have the same (TEST-NET-2, RFC 5737).
 SUBNET = "198.51.100"
+# The switch's own address there, of labs with an uplink: the nodes' default gateway and name server.
+GATEWAY = f"{SUBNET}.254"
+CLUSTER_CIDR = "10.244.0.0/16"
 API_PORT, WEB_PORT = 6443, 6444
 MAX_NODES = 50
+# Seconds to wait for another kctl that changes the same lab.
+LOCKED_WITHIN = 120.0
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?\Z", re.ASCII)
 
 
@@ -35,7 +42,11 @@ class Process:
 
 @dataclass(slots=True)
 class Lab:
-    """`nodes` maps a node's name to its number, which is the last byte of its address; `processes` by host name."""
+    """`nodes` maps a node's name to its number, which is the last byte of its address; `processes` by host name.
+
+    `uplink`: the lab should reach this machine's networks, through a link network of `uplink_cidr` (empty: any that is
+    free). `proxies` holds proxy variables for the agents; `created` is in seconds since the epoch, 0 when unknown.
+    """
 
     name: str
     nodes: dict[str, int] = field(default_factory=dict)
@@ -43,6 +54,13 @@ class Lab:
     # Extra arguments that were given to the control plane and to the agents, for a restart.
     control_args: list[str] = field(default_factory=list)
     agent_args: list[str] = field(default_factory=list)
+    uplink: bool = False
+    uplink_cidr: str = ""
+    proxies: dict[str, str] = field(default_factory=dict)
+    created: float = 0.0
+    # The REST API's port of this machine's loopback, 0 before there is one; and the kubeconfig that tells of it, or empty.
+    rest_port: int = 0
+    kubeconfig: str = ""
 
     @property
     def run_dir(self) -> Path:
@@ -64,6 +82,22 @@ class Lab:
     def context(self) -> str:
         return f"lab-{self.name}"
 
+    @property
+    def resolv_conf(self) -> Path:
+        return self.run_dir / "resolv.conf"
+
+    @property
+    def device(self) -> str:
+        """This machine's side of the uplink."""
+        return links.device(self.name)
+
+    @property
+    def cluster_cidr(self) -> str:
+        """The range of its pods, as the control plane was told."""
+        words = [word for argument in self.control_args for word in argument.split("=", 1)]
+        named = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--cluster-cidr"]
+        return named[-1] if named else CLUSTER_CIDR
+
     def node_dir(self, node: str) -> Path:
         return self.state_dir / "nodes" / node
 
@@ -77,6 +111,8 @@ class Lab:
         return f"pinnace-{self.name}-{node}"
 
     def address(self, host: str) -> str:
+        if host == SWITCH:
+            return GATEWAY
         return f"{SUBNET}.{1 if host == CONTROL else 10 + self.nodes[host]}"
 
     def save(self) -> None:
@@ -90,15 +126,28 @@ def check_name(name: str) -> str:
     return name
 
 
+def exclusive(name: str) -> contextlib.AbstractContextManager[None]:
+    """One kctl at a time changes a lab; load its record inside. Raises BadRequest, and Timeout on entry."""
+    return locking.held(lock(check_name(name)), within=LOCKED_WITHIN)
+
+
+def lock(name: str) -> Path:
+    return STATE / f".{name}.lock"
+
+
 def load(name: str) -> Lab:
     """Raises BadRequest."""
+    path = STATE / check_name(name) / "lab.json"
     try:
-        record = json.loads((STATE / check_name(name) / "lab.json").read_text())
+        record = json.loads(path.read_text())
+        record["processes"] = {host: Process(**item) for host, item in record["processes"].items()}
+        known = {item.name for item in fields(Lab)}
+        return Lab(**{key: value for key, value in record.items() if key in known})
     except FileNotFoundError:
-        there = f"--name says which: {', '.join(names())}" if names() else "`kctl lab up` makes one"
-        raise BadRequest(f'there is no lab "{name}": {there}') from None
-    processes = {host: Process(**item) for host, item in record["processes"].items()}
-    return Lab(record["name"], record["nodes"], processes, record["control_args"], record.get("agent_args", []))
+        there = f"labs: {', '.join(names())}" if names() else "`kctl lab up` makes one"
+        raise BadRequest(f'there is no lab "{name}" ({there})') from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadRequest(f"{path} is not a lab's record; `kctl lab down --name {name}` removes what it left") from None
 
 
 def names() -> list[str]:

@@ -1,7 +1,7 @@
-"""Starting, finding and ending what runs in a lab.
+"""Start, find and end the processes of a lab.
 
-A node's processes are those in its pinned network and mount namespaces (agent, launcher, monitors); its containers end
-with their monitors. So whatever happened before, everything of a lab can be found.
+A node's processes are found by its pinned network and mount namespaces (agent, launcher, monitors), whatever started them
+and whatever has crashed since; containers end with their monitors.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from cli.lab import cgroups, hosts
-from cli.lab.layout import API_PORT, CONTROL, WEB_PORT, Lab, Process
+from cli.lab import cgroups, hosts, proxies, resolvconf, restport
+from cli.lab.layout import API_PORT, CLUSTER_CIDR, CONTROL, SWITCH, WEB_PORT, Lab, Process
 from pinnace.errors import Timeout
 
 ENDED_WITHIN = 15.0
@@ -42,42 +43,99 @@ def _state(pid: int) -> str:
         return "Z"
 
 
-def _spawn(lab: Lab, host: str, arguments: list[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What an agent needs to join: `endpoint` is host:port, `token` a secret."""
+
+    endpoint: str
+    token: str
+    ca_hash: str
+
+
+def _spawn(
+    lab: Lab, host: str, arguments: list[str], *, into: list[str], pass_fds: tuple[int, ...] = (), stdin: str = ""
+) -> None:
+    """Start a module in a host, `into` being the words that enter it; recorded at once, so that a killed kctl loses none.
+
+    `stdin`: at most a pipe's worth of text for it, such as a secret, which no command line may hold."""
+    reader, writer = os.pipe()
+    os.write(writer, stdin.encode())
+    os.close(writer)
     log = lab.log(host)
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(log, "ab") as file:
         process = subprocess.Popen(
-            [*hosts.inside(lab, host), sys.executable, "-P", "-m", *arguments],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/",
+            [*into, sys.executable, "-P", "-m", *arguments], stdin=reader, stdout=file, stderr=file,
+            start_new_session=True, cwd="/", pass_fds=pass_fds, env=proxies.environment(lab),
         )  # fmt: skip
-    lab.processes[host] = Process(process.pid, start_time(process.pid))
+    os.close(reader)
+    record(lab, host, process.pid)
+
+
+def record(lab: Lab, host: str, pid: int) -> None:
+    """This process of a host has been started."""
+    lab.processes[host] = Process(pid, start_time(pid))
+    lab.save()
 
 
 def start_control(lab: Lab, tokens: Path | None) -> None:
     address = lab.address(CONTROL)
     arguments = [
         "controlplane", "--state-dir", str(lab.control_dir), "--socket", str(lab.socket), "--advertise", address,
-        "--listen", f"{address}:{API_PORT}", "--web", f"{address}:{WEB_PORT}", *lab.control_args,
+        "--listen", f"{address}:{API_PORT}", "--web", f"{address}:{WEB_PORT}",
+        "--cluster-cidr", CLUSTER_CIDR, *lab.control_args,
     ]  # fmt: skip
-    _spawn(lab, CONTROL, [*arguments, "--join-tokens", str(tokens)] if tokens else arguments)
+    words = ["--join-tokens", str(tokens)] if tokens else []
+    with restport.listen(lab) as listening:
+        descriptor = listening.fileno()
+        words += ["--web-fd", str(descriptor), "--rest-server", restport.server(lab)]
+        _spawn(lab, CONTROL, [*arguments, *words], into=hosts.inside(lab, CONTROL), pass_fds=(descriptor,))
 
 
-def start_agent(lab: Lab, node: str, joining: list[str]) -> None:
-    """`joining` are the words of a join; without them the node uses the identity it has."""
+def start_agent(lab: Lab, node: str, joining: Joining | None = None) -> None:
+    """Start a node's agent; without `joining` the node uses the identity it has."""
+    words = agent_words(lab, node, joining)
+    token = joining.token if joining else ""
+    _spawn(lab, node, ["nodeagent", *words], into=hosts.inside(lab, node), stdin=token)
+
+
+def agent_words(lab: Lab, node: str, joining: Joining | None) -> list[str]:
+    """The arguments of a node's agent, which has the token on standard input; makes its directory."""
     own = [
         "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", lab.address(node),
         "--eviction-hard", EVICTION, *lab.agent_args,
     ]  # fmt: skip
     lab.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
-    if joining:
-        _spawn(lab, node, ["nodeagent", "join", *joining, "--node-name", node, "--run", "--wait", "30", *own])
-    else:
-        _spawn(lab, node, ["nodeagent", "run", *own])
+    if not joining:
+        return ["run", *own]
+    words = ["join", joining.endpoint, "--token-file", "-", "--ca-hash", joining.ca_hash, "--node-name", node]
+    return [*words, "--run", "--wait", "30", *own]
+
+
+def start_forwarder(lab: Lab, udp: int, tcp: int) -> None:
+    """In this machine's network, with sockets of the switch's; the switch's mount namespace is what it is found by."""
+    into = ["nsenter", f"--mount={lab.namespace(SWITCH, 'mnt')}", "--wd=/"]
+    arguments = ["cli.lab.dns", str(udp), str(tcp), str(resolvconf.PATH)]
+    _spawn(lab, SWITCH, arguments, into=into, pass_fds=(udp, tcp))
 
 
 def of_host(lab: Lab, host: str) -> list[int]:
     """Every process in the host's namespaces."""
-    wanted = {kind: hosts.inode(lab.namespace(host, kind)) for kind in ("net", "mnt")}
+    return _within(_namespaces(lab, host))
+
+
+def _namespaces(lab: Lab, host: str) -> dict[str, int]:
+    """By kind, the namespaces that are pinned, or where a pin is lost, those of the host's main process."""
+    main, found = lab.processes.get(host), {}
+    for kind in ("net", "mnt"):
+        found[kind] = hosts.inode(lab.namespace(host, kind))
+        if not found[kind] and main is not None and alive(main):
+            own = _namespace(str(main.pid), kind)
+            found[kind] = own if own != _namespace("self", kind) else 0
+    return found
+
+
+def _within(wanted: dict[str, int]) -> list[int]:
     found = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and any(number and _namespace(entry.name, kind) == number for kind, number in wanted.items()):
@@ -95,8 +153,10 @@ def _namespace(pid: str, kind: str) -> int:
 def end(lab: Lab, host: str) -> None:
     """End every process of a host. Raises Timeout when one resists."""
     deadline = time.monotonic() + ENDED_WITHIN
+    # Once: with the main process its namespaces may be out of sight.
+    wanted = _namespaces(lab, host)
     # Containers too: the kernel does not always end them with their monitors (an AppArmor profile undoes that).
-    while (left := [*of_host(lab, host), *cgroups.pids(lab, host)]) and time.monotonic() < deadline:
+    while (left := [*_within(wanted), *cgroups.pids(lab, host)]) and time.monotonic() < deadline:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,9 @@
+"""`kctl cordon`: let nodes take no new pods."""
+
+from __future__ import annotations
+
+from cli import cordoning
+
+
+def run(arguments: list[str]) -> int:
+    return cordoning.run("cordon", arguments)

@@ -1,0 +1,1 @@
+"""What `kctl get` reads and prints: tables that the control plane renders, or objects as documents."""

@@ -1,0 +1,73 @@
+"""Taking a lab apart: its processes, namespaces, cgroups and uplink, and for `down` its state too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cli import contexts
+from cli.lab import cgroups, hosts, layout, processes, restport, uplink
+from cli.lab.layout import CONTROL, SWITCH, Lab
+from pinnace.errors import BadRequest
+
+
+def check_root() -> None:
+    """Raises BadRequest."""
+    if os.geteuid() != 0:
+        raise BadRequest("a lab makes namespaces, which needs root: sudo kctl lab ...")
+
+
+def stop(lab: Lab) -> None:
+    """End every process of a lab and remove its namespaces and uplink; its state stays for `start`."""
+    check_root()
+    for host in (*lab.nodes, CONTROL):
+        processes.end(lab, host)
+    cgroups.remove(lab, list(lab.nodes))
+    if uplink.exists(lab):
+        uplink.disconnect(lab)
+    hosts.remove_all(lab)
+    lab.save()
+
+
+def remove_remains(name: str) -> list[str]:
+    """Remove what a lab without a record left on this machine; returns the hosts that were found."""
+    found = sorted({path.name.rpartition(".")[0] for path in (layout.RUN / name / "ns").glob("*.*")})
+    nodes = {host: 0 for host in found if host not in (CONTROL, SWITCH)}
+    lab = Lab(layout.check_name(name), nodes)
+    if found or lab.run_dir.exists() or uplink.exists(lab):
+        for host in (*nodes, CONTROL):
+            processes.end(lab, host)
+        cgroups.remove(lab, list(nodes))
+        if uplink.exists(lab):
+            uplink.disconnect(lab)
+        hosts.remove_all(lab)
+    return found
+
+
+def down(lab: Lab, *, config: Path, keep_logs: bool = False) -> list[str]:
+    """Remove a lab; returns what is left of it, which should be nothing."""
+    check_root()
+    stop(lab)
+    restport.withdraw(lab)
+    merged = contexts.load(config)
+    if any(item.get("name") == lab.context for item in merged.get("contexts") or []):
+        contexts.drop(merged, lab.context)
+        contexts.save(config, merged)
+    # The record is removed last: while it exists, `lab down` can be repeated.
+    for entry in sorted(lab.state_dir.iterdir(), key=lambda path: path.name == "lab.json"):
+        if not (keep_logs and entry.name == "logs"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    if not keep_logs:
+        shutil.rmtree(lab.state_dir)
+    return leftovers(lab)
+
+
+def leftovers(lab: Lab) -> list[str]:
+    """What of a lab can still be found on this machine."""
+    found = [f"process {pid}" for host in (*lab.nodes, CONTROL, SWITCH) for pid in processes.of_host(lab, host)]
+    found += [f"cgroup {path}" for path in cgroups.folders(lab, list(lab.nodes))]
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    found += [f"mount {line.split()[1]}" for line in mounts if f"/pinnace/labs/{lab.name}" in line]
+    found += [f"device {lab.device}"] if uplink.exists(lab) else []
+    return found + [f"directory {path}" for path in (lab.run_dir,) if path.exists()]

@@ -1,0 +1,226 @@
+"""A lab's way out: a link from its switch to this machine's network, with masquerade, and a forwarder for names.
+
+    pod - node - switch (br0, masquerade) - link - this machine (masquerade) - its networks
+
+Everything can be made again at any time: `connect` replaces what a crash has left, `disconnect` removes whatever there is.
+Devices and tables are found by name, the forwarder by its namespace, so no record is needed to remove them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from ipaddress import IPv4Network
+from typing import Any
+
+from cli.lab import firewall, forwarding, hosts, links, processes, resolvconf
+from cli.lab.layout import GATEWAY, SUBNET, SWITCH, Lab
+from cli.lab.links import Link, Route
+from cli.lab.netns import entered
+from pinnace.errors import ApiError, Internal
+
+DNS_PORT = 53
+_BACKLOG = 64
+
+
+class NoUplink(Exception):
+    """An uplink cannot be made: `reason` and `fix` are clauses for one message."""
+
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(f"{reason}: {fix}")
+        self.reason, self.fix = reason, fix
+
+
+def connect(lab: Lab) -> None:
+    """Make what the lab's uplink lacks; flows through it go on. Raises NoUplink, and leaves nothing of it then."""
+    try:
+        _check_resolvers()
+        with forwarding.locked():
+            present = _routes()
+            if not _linked(lab):
+                _remove_device(lab)
+                _make_link(lab, _choose(lab, present))
+            _close_switch(lab)
+            _open_forwarding(lab, present)
+            _write_table()
+        _write_resolv_conf(lab, resolvconf.for_nodes(_read_resolvers(), GATEWAY))
+        if not processes.alive(lab.processes.get(SWITCH)):
+            _start_forwarder(lab)
+    except NoUplink:
+        disconnect(lab)
+        raise
+    except ApiError as error:
+        disconnect(lab)
+        raise NoUplink(error.message, "`kctl doctor` checks what an uplink needs") from None
+
+
+def disconnect(lab: Lab) -> None:
+    """Remove the lab's uplink, or what is left of it. Raises ApiError when something resists."""
+    processes.end(lab, SWITCH)
+    _write_resolv_conf(lab, _read_resolvers())
+    with forwarding.locked():
+        _remove_device(lab)
+        _write_table()
+
+
+def exists(lab: Lab) -> bool:
+    """Whether there is a link, or a process of the switch's."""
+    return lab.device in {name for _, name in socket.if_nameindex()} or bool(processes.of_host(lab, SWITCH))
+
+
+def describe(lab: Lab) -> str:
+    """For `lab list` and `lab status`."""
+    if not lab.uplink:
+        return "isolated"
+    if lab.device not in {name for _, name in socket.if_nameindex()}:
+        return "down"
+    return lab.device if processes.alive(lab.processes.get(SWITCH)) else f"{lab.device}, no DNS"
+
+
+def warnings(lab: Lab) -> list[str]:
+    """What of this machine's networks the lab's own addresses hide from its pods."""
+    found = []
+    present = _routes()
+    for text, flag in ((f"{SUBNET}.0/24", ""), (lab.cluster_cidr, "--control-arg=--cluster-cidr=CIDR")):
+        if (clash := links.overlapping(IPv4Network(text), present)) is not None:
+            fix = f" (another range for pods: kctl lab up {flag})" if flag else ""
+            found.append(f"pods cannot reach this machine's network {clash}, for {text} is the lab's own{fix}")
+    return found
+
+
+def clash() -> str:
+    """Why no lab could have a link, in the default ranges; empty when one could."""
+    try:
+        links.choose("", _routes(), [])
+    except links.Clash as error:
+        return str(error)
+    return ""
+
+
+def _check_resolvers() -> None:
+    if not resolvconf.PATH.is_file():
+        raise NoUplink(f"{resolvconf.PATH} is missing", "write `nameserver ADDRESS` there, or start the service that does")
+
+
+def _read_resolvers() -> str:
+    try:
+        return resolvconf.PATH.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _write_resolv_conf(lab: Lab, text: str) -> None:
+    """In place: the nodes' /etc/resolv.conf is this file, by a bind mount."""
+    with contextlib.suppress(FileNotFoundError):
+        lab.resolv_conf.write_text(text)
+
+
+def _routes() -> list[Route]:
+    return links.routes(_ip("route", "show", "table", "all"))
+
+
+def _ip(*words: str) -> Any:
+    return json.loads(hosts.command(["ip", "-json", "-4", *words]) or "[]")
+
+
+def _addresses() -> dict[str, str]:
+    """The switch's side of every lab's link, by device of this machine."""
+    found = {}
+    for item in _ip("address", "show"):
+        if item.get("ifname", "").startswith(links.PREFIX) and item["addr_info"]:
+            local = item["addr_info"][0]
+            network = IPv4Network(f"{local['local']}/{local['prefixlen']}", strict=False)
+            found[item["ifname"]] = Link(network).switch
+    return found
+
+
+def _choose(lab: Lab, present: list[Route]) -> Link:
+    taken = [IPv4Network(f"{address}/{links.LENGTH}", strict=False) for address in _addresses().values()]
+    try:
+        return links.choose(lab.name, present, taken, [lab.uplink_cidr] if lab.uplink_cidr else links.RANGES)
+    except links.Clash as clash:
+        raise NoUplink(
+            f"no network is free for the link: {clash}", "choose one with `kctl lab up --uplink-cidr CIDR`"
+        ) from None
+
+
+def _linked(lab: Lab) -> bool:
+    """Whether both ends of the link are where they belong."""
+    return lab.device in _addresses() and "uplink" in hosts.devices(lab, SWITCH)
+
+
+def _make_link(lab: Lab, link: Link) -> None:
+    names = f"{lab.device} alias pinnace-lab-{lab.name}"
+    lines = [
+        f"link add {lab.device} type veth peer name uplink netns {lab.namespace(SWITCH, 'net')}",
+        f"link set dev {names} addrgenmode none",
+        f"address add {link.host}/{links.LENGTH} dev {lab.device}",
+        f"link set dev {lab.device} up",
+    ]
+    hosts.command(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+    hosts.batch(lab, SWITCH, [
+        "link set dev uplink addrgenmode none",
+        f"address add {link.switch}/{links.LENGTH} dev uplink",
+        "link set dev uplink up",
+        f"route add default via {link.host}",
+    ])  # fmt: skip
+
+
+def _close_switch(lab: Lab) -> None:
+    with entered(lab.namespace(SWITCH, "net")):
+        _nft(firewall.switch(GATEWAY))
+
+
+def _open_forwarding(lab: Lab, present: list[Route]) -> None:
+    try:
+        forwarding.open_link(lab.device)
+        forwarding.open_devices(links.forwarding_devices(present))
+    except Internal as error:
+        raise NoUplink(
+            f"forwarding cannot be switched on: {error.message}", "run sysctl -w net.ipv4.ip_forward=1 where it can be"
+        ) from None
+
+
+def _write_table() -> None:
+    """The machine's table for the links that exist; without any, forwarding and table are as before the first."""
+    addresses = sorted(_addresses().values())
+    if not addresses:
+        forwarding.restore()
+        with contextlib.suppress(NoUplink):
+            _nft(firewall.removal())
+        return
+    _nft(firewall.host(addresses, forwarding.opened()))
+
+
+def _nft(rules: str) -> None:
+    try:
+        hosts.command(["nft", "-f", "-"], stdin=rules)
+    except Internal as error:
+        missing = "No such file" in error.message and error.message.startswith("nft: ")
+        fix = "apt-get install nftables" if missing else "modprobe nf_tables nft_chain_nat nft_masq nft_ct"
+        raise NoUplink("nft is missing" if missing else error.message, fix) from None
+
+
+def _remove_device(lab: Lab) -> None:
+    """The switch's side, its address and its routes go with it."""
+    with contextlib.suppress(OSError):
+        socket.if_nametoindex(lab.device)
+        hosts.command(["ip", "link", "delete", "dev", lab.device])
+
+
+def _start_forwarder(lab: Lab) -> None:
+    """Its sockets are opened here, in the switch, so that a port that is taken is told at once."""
+    processes.end(lab, SWITCH)
+    with entered(lab.namespace(SWITCH, "net")):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with udp, tcp:
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            for sock in (udp, tcp):
+                sock.bind((GATEWAY, DNS_PORT))
+            tcp.listen(_BACKLOG)
+        except OSError as error:
+            raise Internal(f"{GATEWAY}:{DNS_PORT}: {error.strerror}") from None
+        processes.start_forwarder(lab, udp.fileno(), tcp.fileno())

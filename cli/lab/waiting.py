@@ -1,0 +1,107 @@
+"""Waiting for what a lab's processes do: the control plane's context, agents that are Ready and that answer."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from cli import contexts
+from cli.lab import images, processes
+from cli.lab.layout import CONTROL, Lab
+from cli.nodewise import Say
+from pinnace import kinds
+from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
+
+# Seconds; an emulated machine takes a minute. Processes that end are noticed at once.
+READY_WITHIN = 180.0
+
+
+def for_context(lab: Lab, config: Path) -> None:
+    """Wait for the control plane, and make its administrator's context the current one. Raises Timeout."""
+    admin = lab.control_dir / "admin.yaml"
+    deadline = time.monotonic() + READY_WITHIN
+    while not (admin.exists() and lab.socket.exists()):
+        _check_alive(lab, CONTROL)
+        if time.monotonic() > deadline:
+            raise Timeout(f"the control plane did not start; see {lab.log(CONTROL)}")
+        time.sleep(0.01)
+    merged = contexts.load(config)
+    contexts.merge(merged, contexts.load(admin), lab.context)
+    contexts.save(config, merged)
+
+
+def _check_alive(lab: Lab, host: str) -> None:
+    if not processes.alive(lab.processes.get(host)):
+        log = lab.log(host)
+        lines = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+        raise BadRequest(f"{host} ended: {' | '.join(lines) or 'no output'} (see {log})")
+
+
+def client(lab: Lab, config: Path) -> Any:
+    from cli import renewal
+    from cli.client import Client
+
+    class _Flags:
+        context, namespace = lab.context, ""
+
+    flags = _Flags()
+    flags.config = str(config)  # type: ignore[attr-defined]
+    return Client(renewal.fresh(contexts.current(flags), config))
+
+
+def for_ready(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
+    """Raises Timeout, and BadRequest when one of their processes ends."""
+    deadline = time.monotonic() + READY_WITHIN
+    waiting = set(nodes)
+    connection = client(lab, config)
+    while waiting and time.monotonic() < deadline:
+        for host in (CONTROL, *waiting):
+            _check_alive(lab, host)
+        try:
+            for _, node in connection.watch(kinds.NODE, "", timeout=5.0):
+                if node is not None and _ready(node):
+                    waiting.discard(node.metadata.name)
+                say(f"waiting for {len(waiting)} of {len(nodes)} nodes")
+                if not waiting:
+                    return
+        except ApiError:
+            time.sleep(0.02)
+    if waiting:
+        raise Timeout(f"not Ready within {READY_WITHIN:.0f} s: {', '.join(sorted(waiting))}; see {lab.state_dir}/logs")
+
+
+def for_agents(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
+    """Wait for the agents of nodes that were Ready before: their conditions may be from then. Raises Timeout."""
+    deadline = time.monotonic() + READY_WITHIN
+    connection = client(lab, config)
+    for number, node in enumerate(nodes):
+        say(f"waiting for {len(nodes) - number} of {len(nodes)} agents")
+        while True:
+            _check_alive(lab, node)
+            try:
+                images.listed(connection, node)
+                break
+            except ApiError as error:
+                if time.monotonic() > deadline:
+                    raise Timeout(f"the agent of {node} does not answer: {error.message}; see {lab.log(node)}") from None
+                time.sleep(0.05)
+
+
+def for_silence(connection: Any, node: str) -> None:
+    """Wait until a node is not Ready, or does not exist: only then may it join again."""
+    deadline = time.monotonic() + READY_WITHIN
+    while _is_ready(connection, node) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _is_ready(connection: Any, name: str) -> bool:
+    try:
+        node = connection.get(kinds.NODE, "", name)
+    except NotFound:
+        return False
+    return _ready(node)
+
+
+def _ready(node: Any) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
