@@ -2,23 +2,27 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
-TEST_PACKAGES := $(RUN_PACKAGES) etcd-server runc crun procps docker-registry gcc libc6-dev e2fsprogs apparmor kmod cpio qemu-system-x86
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server dbus-daemon runc crun procps docker-registry skopeo gcc libc6-dev e2fsprogs apparmor kmod cpio qemu-system-x86
+
+# Labs of tests and benchmarks reach nothing outside of them; those of `make demo` do, unless the caller says so.
+test bench: export PINNACE_LAB_ISOLATED := 1
 
 .PHONY: demo test check generate bench clean help
 
 help:
 	@echo "make demo      set up, make a lab of three nodes, run the example, and leave the lab up"
 	@echo "make test      set up and run the whole test suite (root)"
-	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code and of docs/pod-fields.md"
-	@echo "make generate  messages, stubs and field documentation from proto/; docs/pod-fields.md"
+	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code and of tables in docs/"
+	@echo "make generate  messages, stubs and field documentation from proto/; docs/pod-fields.md, docs/validation-rules.md"
 	@echo "make bench     the benchmarks, one JSON object each (root)"
 	@echo "make clean     take labs and build products away"
 
 demo: $(VENV)/.run
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" deploy/demo.sh
 
+# ARGS, such as a path or -k NAME: one pytest with them; else the whole suite in groups side by side.
 test: $(VENV)/.dev .vm/complete
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m $(if $(ARGS),pytest $(ARGS),tests.parallel)
 
 # Of the virtual machine in tests/vm, which is an x86-64 one.
 .vm/complete: | $(VENV)/.dev
@@ -31,17 +35,21 @@ check: $(VENV)/.dev
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pinnace.codegen --check
 	$(PYTHON) -m pinnace.fieldtable --check
+	$(PYTHON) -m pinnace.ruletable --check
+	$(PYTHON) -m tests.clients.catalogue --check
 
 generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.codegen
 	$(PYTHON) -m pinnace.fieldtable
+	$(PYTHON) -m pinnace.ruletable
+	$(PYTHON) -m tests.clients.catalogue
 
 bench: $(VENV)/.dev
-	@for name in lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
+	@for name in core api scale lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
-	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down; fi
-	rm -rf $(VENV) .vm .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down --name default; fi
+	rm -rf $(VENV) .vm .clients .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: pyproject.toml Makefile

@@ -20,11 +20,10 @@ quietly() {
 [ "$(id -u)" -eq 0 ] || { echo "The demo makes namespaces, which needs root: sudo make demo" >&2; exit 1; }
 
 step "A lab of three nodes"
-if kctl lab status >/dev/null 2>&1 && kctl get nodes >/dev/null 2>&1; then
-    quietly kctl config use-context lab-default
+if kctl lab status --name default >/dev/null 2>&1; then
+    # After a reboot or a crash too.
+    quietly kctl lab start --name default
 else
-    # What a reboot or a crash has left of an earlier one goes first.
-    kctl lab down >/dev/null 2>&1 || true
     quietly kctl lab up --nodes 3
 fi
 done_
