@@ -194,14 +194,14 @@ async def test_a_bound_pod_has_its_grace(cluster: Cluster, api: Api) -> None:
     await api.create(POD, pod_manifest(nodeName="n1"))
     assert await api.delete(POD, "web", gracePeriodSeconds=60) is False
     assert (await api.get(POD, "web")).metadata.deletionTimestamp.seconds == now + 60
-    assert await api.delete(POD, "web") is False
+    assert await api.delete(POD, "web", gracePeriodSeconds=30) is False
     marked = await api.get(POD, "web")
     assert (marked.metadata.deletionTimestamp.seconds, marked.metadata.deletionGracePeriodSeconds) == (now + 30, 30)
     await api.delete(POD, "web", gracePeriodSeconds=90)
     assert (await api.get(POD, "web")).metadata.deletionTimestamp.seconds == now + 30
     assert await api.delete(POD, "web", gracePeriodSeconds=0) is True
-    with pytest.raises(errors.Invalid):
-        await api.create(POD, pod_manifest("other", terminationGracePeriodSeconds=-1))
+    negative = await api.create(POD, pod_manifest("other", terminationGracePeriodSeconds=-5))
+    assert negative.spec.terminationGracePeriodSeconds == 1
 
 
 async def test_a_pod_that_runs_nowhere_needs_no_grace(api: Api) -> None:
@@ -247,14 +247,29 @@ async def test_a_list_comes_in_pages_of_one_moment(api: Api) -> None:
     assert first.resourceVersion == last.resourceVersion
 
 
+async def test_a_list_without_a_limit_comes_in_pages_of_bounded_size(cluster: Cluster, api: Api) -> None:
+    """All of one revision, whatever is written between them."""
+    for number in range(12):
+        await api.create(CONFIG, config(f"c{number:02}", x="x" * 900_000))
+    page = await api.list(CONFIG)
+    revision, names = page.resourceVersion, [opened(item).metadata.name for item in page.items]
+    while page.continueToken:
+        assert page.ByteSize() < 5 << 20
+        await api.update(CONFIG, config("c11", x=f"after {len(names)}"))
+        page = await api.list(CONFIG, continueToken=page.continueToken)
+        assert page.resourceVersion == revision
+        names += [opened(item).metadata.name for item in page.items]
+    assert names == [f"c{number:02}" for number in range(12)]
+
+
 async def test_a_continue_token_belongs_to_its_kind(api: Api) -> None:
-    """Unknown ones have expired."""
+    """What is no token is refused."""
     for name in "ab":
         await api.create(CONFIG, config(name))
     token = (await api.list(CONFIG, limit=1)).continueToken
     with pytest.raises(errors.BadRequest):
         await api.list(POD, continueToken=token)
-    with pytest.raises(errors.Expired):
+    with pytest.raises(errors.BadRequest):
         await api.list(CONFIG, continueToken="made-up")
 
 

@@ -110,7 +110,7 @@ async def test_the_status_is_patched_apart(api: Api) -> None:
     both["status"]["phase"] = "Failed"
     found = await api.patch(POD, "web", "STRATEGIC", both)
     assert (found.status.phase, found.spec.containers[0].image) == ("Running", "busybox:2")
-    with pytest.raises(errors.BadRequest):
+    with pytest.raises(errors.NotFound):
         await api.patch(POD, "web", "MERGE", {}, subresource="scale")
 
 

@@ -4,48 +4,89 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane.dispatcher.assignment import VTEP_ANNOTATION, NodeAssignment, config_keys
-from controlplane.store import Event, Row
+from controlplane import resources
+from controlplane.dispatcher.assignment import NodeAssignment
+from controlplane.dispatcher.podcidrs import PodCIDRs
+from controlplane.dispatcher.router import Router
+from controlplane.store import Event, StoredObject
+from controlplane.store.indexes import Index
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.kinds import Kind
+from pinnace.podreferences import config_keys
+from pinnace.wellknown import ANNOTATION_VTEP_MAC
 from tests.support.objects import config_map, container, make, node, pod
 
+_REGISTRY = resources.built_in()
 _KINDS = {kind.kind: kind for kind in kinds.ALL}
 
 
 class World:
-    """Rows that change, and the assignment of node n1 that follows them."""
+    """Objects that change, and the assignment of node n1 that follows them."""
 
     def __init__(self, *messages: Any) -> None:
-        self._rows: dict[str, Row] = {}
-        self._revision = 0
+        self._rows: dict[str, StoredObject] = {}
+        self.revision = 0
+        self.woken = 0
         for message in messages:
-            self._write(message)
-        self.assignment = NodeAssignment("n1", self)
+            self.write(message)
+        self.router = Router(self, PodCIDRs("10.244.0.0/14", 24))
 
-    def row(self, kind: Kind, key: str) -> Row | None:
+    def row(self, kind: Kind, key: str) -> StoredObject | None:
         return self._rows.get(key)
 
-    def _write(self, message: Any) -> Event:
+    def rows_by(self, kind: Kind, index: str, value: str) -> list[StoredObject]:
+        keys = Index(_REGISTRY.index(kind, index), (row for row in self._rows.values() if row.kind is kind)).keys(value)
+        return [self._rows[key] for key in keys]
+
+    def write(self, message: Any) -> Event:
         kind = _KINDS[message.DESCRIPTOR.name]
         key = kind.key(message.metadata.namespace, message.metadata.name)
-        self._revision += 1
+        self.revision += 1
         old = self._rows.get(key)
-        self._rows[key] = Row(kind, key, message.SerializeToString(), self._revision)
-        return Event(old, self._rows[key], self._revision)
+        self._rows[key] = StoredObject(kind, key, message.SerializeToString(), self.revision)
+        return Event(old, self._rows[key], self.revision)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def open(self, node: str = "n1") -> NodeAssignment:
+        """A session of the node; the router has seen everything so far."""
+        self.router.load(self._rows.values())
+        return self.router.open(node, self._wake)
 
     def start(self) -> list[nodes_pb2.Change]:
-        return self.assignment.start(self._rows.values())
+        self.assignment = self.open()
+        [message] = sent(self.assignment)
+        assert message.complete
+        return list(message.changes)
 
     def put(self, *messages: Any) -> list[nodes_pb2.Change]:
-        return self.assignment.step([self._write(message) for message in messages])
+        return self.step(*[self.write(message) for message in messages])
+
+    def step(self, *events: Event) -> list[nodes_pb2.Change]:
+        for event in events:
+            self.router.take(event)
+        return [change for message in sent(self.assignment) for change in message.changes]
+
+    def remove(self, message: Any) -> Event:
+        kind = _KINDS[message.DESCRIPTOR.name]
+        self.revision += 1
+        old = self._rows.pop(kind.key(message.metadata.namespace, message.metadata.name))
+        return Event(old, None, self.revision)
 
     def drop(self, message: Any) -> list[nodes_pb2.Change]:
-        kind = _KINDS[message.DESCRIPTOR.name]
-        self._revision += 1
-        old = self._rows.pop(kind.key(message.metadata.namespace, message.metadata.name))
-        return self.assignment.step([Event(old, None, self._revision)])
+        return self.step(self.remove(message))
+
+
+def sent(assignment: NodeAssignment) -> list[nodes_pb2.Assignment]:
+    """The messages that there are to send."""
+    return list(iter(lambda: next_of(assignment), None))
+
+
+def next_of(assignment: NodeAssignment) -> nodes_pb2.Assignment | None:
+    found = assignment.next()
+    return nodes_pb2.Assignment.FromString(found) if found is not None else None
 
 
 def told(changes: list[nodes_pb2.Change]) -> list[str]:
@@ -66,7 +107,7 @@ def secret(name: str = "password") -> Any:
 
 
 def peer(name: str, **meta: Any) -> Any:
-    made = node(name, meta={"annotations": {VTEP_ANNOTATION: "0a:00:00:00:00:02"}, **meta}, podCIDR="10.244.2.0/24")
+    made = node(name, meta={"annotations": {ANNOTATION_VTEP_MAC: "0a:00:00:00:00:02"}, **meta}, podCIDR="10.244.2.0/24")
     made.status.addresses.add(type="InternalIP", address="192.0.2.2")
     return made
 
@@ -124,6 +165,7 @@ def test_changes_of_named_objects_follow() -> None:
 def test_a_pod_bound_elsewhere_is_never_mentioned() -> None:
     """Not even when it goes."""
     world = World()
+    world.start()
     assert told(world.put(pod("web"))) == []
     assert told(world.put(pod("web", nodeName="n2"))) == []
     assert told(world.drop(pod("web"))) == []
@@ -176,3 +218,102 @@ def test_a_peer_is_told_again_only_when_it_changed_for_the_overlay() -> None:
     assert told(world.put(moved)) == ["Peer//n2"]
     moved.status.ClearField("addresses")
     assert told(world.put(moved)) == ["-Peer//n2"]
+
+
+def version(change: nodes_pb2.Change) -> str:
+    return str(_KINDS[change.key.partition("/")[0]].cls.FromString(change.object.protobuf).metadata.resourceVersion)
+
+
+def test_an_object_never_goes_back_to_an_older_version() -> None:
+    """A pod that names it takes the latest; the event of an earlier change, which comes after that, brings nothing."""
+    world = World(secret())
+    world.start()
+    bound = world.write(reading("web"))
+    events = [world.write(config_map()), world.write(config_map())]
+    changes = world.step(bound, *events)
+    assert told(changes) == ["ConfigMap/default/settings", "Secret/default/password", "Pod/default/web"]
+    assert version(changes[0]) == str(world.revision)
+    assert world.step(*events) == []
+
+
+def test_a_slow_agent_gets_only_the_latest_of_each_object() -> None:
+    """However many changes it missed, and nothing of pods that came and went meanwhile."""
+    world = World(config_map(), secret(), reading("web"))
+    world.start()
+    events = [world.write(config_map()) for _ in range(1000)]
+    events += [world.write(pod("short", nodeName="n1")), world.remove(pod("short"))]
+    assert told(world.step(*events)) == ["ConfigMap/default/settings"]
+
+
+def test_an_event_wakes_only_the_sessions_that_it_concerns() -> None:
+    """That of the pod's node, those whose pods name the object, and none for what nodes report of themselves."""
+    world = World(config_map(), secret(), reading("web", where="n7"))
+    others = [world.open(f"n{number}") for number in range(20)]
+    assignment = world.open("n7")
+    for item in (*others, assignment):
+        sent(item)
+    world.woken = 0
+    for event in (world.write(config_map()), world.write(reading("web", where="n7")), world.write(peer("n3"))):
+        world.router.take(event)
+    # Two sessions of n7, two events.
+    assert world.woken == 4
+    assert told([change for message in sent(assignment) for change in message.changes]) == [
+        "ConfigMap/default/settings", "Pod/default/web", "Peer//n3",
+    ]  # fmt: skip
+
+
+def test_a_large_assignment_lists_what_follows() -> None:
+    """In messages of bounded size, and without the agent ending what the first one does not bring."""
+    big = [make(kinds.SECRET, f"s{number}", data={"k": "A" * 1_400_000}) for number in range(5)]
+    pods = [reading(f"p{number}", secret=f"s{number}") for number in range(5)]
+    world = World(config_map(), *big, *pods)
+    first, *rest = sent(world.open())
+    assert first.complete
+    assert not any(message.complete for message in rest)
+    brought = {change.key for change in first.changes}
+    later = {change.key for message in rest for change in message.changes}
+    assert set(first.following) == later
+    assert brought | later == {
+        "ConfigMap/default/settings",
+        *(f"Secret/default/s{n}" for n in range(5)),
+        *(f"Pod/default/p{n}" for n in range(5)),
+    }
+    assert all(message.ByteSize() < 4 << 20 for message in (first, *rest))
+
+
+def test_an_object_that_disappears_before_it_is_sent_is_withdrawn() -> None:
+    """The agent may have it from an earlier session, and the first message told it to keep that."""
+    big = [make(kinds.SECRET, f"s{number}", data={"k": "A" * 1_400_000}) for number in range(5)]
+    world = World(config_map(), *big, *(reading(f"p{number}", secret=f"s{number}") for number in range(5)))
+    assignment = world.open()
+    first = next_of(assignment)
+    assert first is not None
+    assert {"Secret/default/s4", "Pod/default/p4"} <= set(first.following)
+    for event in (world.remove(big[4]), world.remove(reading("p4", secret="s4"))):
+        world.router.take(event)
+    left = told([change for message in sent(assignment) for change in message.changes])
+    assert {"-Secret/default/s4", "-Pod/default/p4"} <= set(left)
+
+
+def test_sessions_catch_up_after_the_watch_was_lost() -> None:
+    """With everything that changed meanwhile: pods, objects and peers, come and gone."""
+    world = World(config_map(), secret(), reading("web"), peer("n2"), peer("n3"))
+    world.start()
+    world.write(config_map())
+    world.write(pod("new", nodeName="n1"))
+    world.remove(reading("web"))
+    world.remove(peer("n2"))
+    world.router.load(world._rows.values())
+    assert told(world.step()) == [
+        "-Pod/default/web", "-ConfigMap/default/settings", "-Secret/default/password", "Pod/default/new", "-Peer//n2",
+    ]  # fmt: skip
+
+
+def test_a_pod_that_cannot_be_read_costs_the_others_nothing() -> None:
+    """Of the same node."""
+    world = World(pod("good", nodeName="n1"))
+    broken = StoredObject(kinds.POD, kinds.POD.key("default", "bad"), b"\xff\xff", 2)
+    world.start()
+    world._rows[broken.key] = broken
+    world.assignment.mark(broken.key)
+    assert told(world.put(pod("good", nodeName="n1", meta={"labels": {"a": "b"}}))) == ["Pod/default/good"]

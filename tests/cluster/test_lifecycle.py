@@ -1,4 +1,4 @@
-"""What goes when something else goes: namespaces with content, dependents with owners, events with time."""
+"""What goes with time or with its namespace: content of a deleted namespace, events."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-from controlplane import events
-from controlplane.api import verbs
+from controlplane import conditions, events, resources
 from controlplane.controllers.eventttl import TTL
+from controlplane.requests import verbs
+from controlplane.resources.plugin import DELETE, Attributes, BasePlugin
+from controlplane.store import Tx
 from pinnace import kinds
+from pinnace.clock import settle
 from pinnace.errors import Forbidden
-from tests.support.cluster import Cluster
-from tests.support.objects import config_map, make, owned_by, pod
+from tests.support.backends import Small
+from tests.support.cluster import TURNS, Cluster, running
+from tests.support.objects import config_map, make, pod
 
 
 async def test_a_namespace_takes_its_content_with_it(cluster: Cluster) -> None:
@@ -58,82 +62,6 @@ async def test_a_finalizer_in_the_content_holds_the_namespace(cluster: Cluster) 
     assert cluster.get(kinds.NAMESPACE, "shop") is None
 
 
-async def family(cluster: Cluster, **reference: Any) -> Any:
-    """An owner and its dependent."""
-    owner = await cluster.create(config_map("owner"))
-    await cluster.create(config_map("child", meta={"ownerReferences": [owned_by(owner, **reference)]}))
-    return owner
-
-
-async def test_dependents_go_after_their_owner(cluster: Cluster) -> None:
-    """Background, the default; and theirs after them."""
-    await family(cluster)
-    child = cluster.get(kinds.CONFIG_MAP, "child")
-    await cluster.create(config_map("grandchild", meta={"ownerReferences": [owned_by(child)]}))
-    assert await cluster.delete(kinds.CONFIG_MAP, "owner") is True
-    await cluster.advance(1)
-    assert cluster.names(kinds.CONFIG_MAP) == []
-
-
-async def test_a_dependent_born_after_its_owners_death_goes_too(cluster: Cluster) -> None:
-    """Also when another object has taken the owner's name: the uid decides."""
-    owner = await family(cluster)
-    await cluster.delete(kinds.CONFIG_MAP, "owner")
-    await cluster.create(config_map("owner"))
-    await cluster.create(config_map("late", meta={"ownerReferences": [owned_by(owner)]}))
-    await cluster.advance(1)
-    assert cluster.names(kinds.CONFIG_MAP) == ["owner"]
-
-
-async def test_one_living_owner_is_enough(cluster: Cluster) -> None:
-    """Under background and foreground deletion of the other alike."""
-    for how in ({}, {"propagation": verbs.FOREGROUND}):
-        first, second = await cluster.create(config_map("first")), await cluster.create(config_map("second"))
-        references = [owned_by(first, blockOwnerDeletion=True), owned_by(second, blockOwnerDeletion=True)]
-        await cluster.create(config_map("child", meta={"ownerReferences": references}))
-        await cluster.delete(kinds.CONFIG_MAP, "first", **how)
-        await cluster.advance(10)
-        assert cluster.names(kinds.CONFIG_MAP) == ["child", "second"]
-        await cluster.delete(kinds.CONFIG_MAP, "second", **how)
-        await cluster.advance(10)
-        assert cluster.names(kinds.CONFIG_MAP) == []
-
-
-async def test_foreground_deletion_takes_the_dependents_first(cluster: Cluster) -> None:
-    """The owner stays, marked, until a running dependent has stopped."""
-    await cluster.join("n1")
-    owner = await cluster.create(config_map("owner"))
-    child = await cluster.create(pod("child", meta={"ownerReferences": [owned_by(owner, blockOwnerDeletion=True)]}))
-    assert await cluster.delete(kinds.CONFIG_MAP, "owner", propagation=verbs.FOREGROUND) is False
-    await cluster.advance(20, beating=("n1",))
-    assert cluster.get(kinds.POD, "child").metadata.deletionTimestamp.seconds
-    assert verbs.FOREGROUND_FINALIZER in cluster.get(kinds.CONFIG_MAP, "owner").metadata.finalizers
-    version = cluster.get(kinds.POD, "child").metadata.resourceVersion
-    await cluster.advance(20, beating=("n1",))
-    assert cluster.get(kinds.POD, "child").metadata.resourceVersion == version
-    await cluster.report("n1", child, phase="Succeeded", removed=True)
-    await cluster.advance(2, beating=("n1",))
-    assert cluster.get(kinds.POD, "child") is None
-    assert cluster.get(kinds.CONFIG_MAP, "owner") is None
-
-
-async def test_orphans_stay_without_their_owner(cluster: Cluster) -> None:
-    """Their reference to it goes with it."""
-    await family(cluster)
-    assert await cluster.delete(kinds.CONFIG_MAP, "owner", propagation=verbs.ORPHAN) is True
-    await cluster.advance(1)
-    assert cluster.names(kinds.CONFIG_MAP) == ["child"]
-    assert not cluster.get(kinds.CONFIG_MAP, "child").metadata.ownerReferences
-
-
-async def test_an_owner_of_an_unknown_kind_is_not_judged(cluster: Cluster) -> None:
-    """It may live in a controller that we do not serve."""
-    reference = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": "u"}
-    await cluster.create(config_map("child", meta={"ownerReferences": [reference]}))
-    await cluster.advance(10)
-    assert cluster.names(kinds.CONFIG_MAP) == ["child"]
-
-
 async def test_events_are_forgotten_an_hour_after_they_last_happened(cluster: Cluster) -> None:
     """A repetition counts as new life."""
     await cluster.create(config_map())
@@ -151,3 +79,109 @@ async def test_events_are_forgotten_an_hour_after_they_last_happened(cluster: Cl
     assert cluster.events("Again")[0].count == 2
     await cluster.advance(TTL / 2)
     assert cluster.events("Again") == []
+
+
+async def test_a_terminating_namespace_says_what_keeps_it(cluster: Cluster) -> None:
+    """Conditions as in Kubernetes, with counts."""
+    await cluster.create(make(kinds.NAMESPACE, "shop"))
+    for name in ("one", "two"):
+        await cluster.create(config_map(name, namespace="shop", meta={"finalizers": ["example.com/hold"]}))
+    await cluster.delete(kinds.NAMESPACE, "shop")
+    await cluster.advance(2)
+    found = cluster.get(kinds.NAMESPACE, "shop")
+    told = {item.type: item.message for item in found.status.conditions if item.status == "True"}
+    assert "configmaps has 2 resource instances" in told["NamespaceContentRemaining"]
+    assert "example.com/hold in 2 resource instances" in told["NamespaceFinalizersRemaining"]
+
+
+class Guarded(BasePlugin):
+    """Refuses the deletion of some objects."""
+
+    def validate(self, tx: Tx, request: Attributes) -> None:
+        if request.operation == DELETE and request.message.metadata.name.startswith("guarded"):
+            raise Forbidden("it is guarded")
+
+
+@pytest.mark.parametrize("count", [1, 200])
+async def test_content_that_cannot_be_deleted_keeps_no_other(count: int) -> None:
+    """Any number of it, and first in order; the condition names it, and it is not tried all the time."""
+    registry = resources.built_in()
+    registry.plugins = (*registry.plugins, Guarded())
+    async with running(registry=registry) as cluster:
+        await cluster.create(make(kinds.NAMESPACE, "shop"))
+        names = [f"guarded-{number:03}" for number in range(count)]
+        for name in (*names, "other", "zebra"):
+            await cluster.create(config_map(name, namespace="shop"))
+        await cluster.delete(kinds.NAMESPACE, "shop")
+        await cluster.advance(10)
+        assert cluster.names(kinds.CONFIG_MAP, namespace="shop") == names
+        found = cluster.get(kinds.NAMESPACE, "shop")
+        condition = conditions.find(found.status, "NamespaceDeletionContentFailure")
+        assert (condition.status, condition.reason) == ("True", "ContentDeletionFailed")
+        assert "configmaps guarded-000: it is guarded" in condition.message
+        await cluster.advance(60)
+        assert cluster.get(kinds.NAMESPACE, "shop").metadata.resourceVersion == found.metadata.resourceVersion
+
+
+async def test_a_namespace_waits_for_finalizers_of_its_spec(cluster: Cluster) -> None:
+    """Ours goes when the content has gone; another is its owner's to remove, by the subresource finalize."""
+    mine = "example.com/mine"
+    await cluster.create(make(kinds.NAMESPACE, "shop", spec={"finalizers": [mine]}))
+    await cluster.create(config_map(namespace="shop"))
+    await cluster.delete(kinds.NAMESPACE, "shop")
+    await cluster.advance(10)
+    found = cluster.get(kinds.NAMESPACE, "shop")
+    assert (list(found.spec.finalizers), cluster.names(kinds.CONFIG_MAP)) == ([mine], [])
+    del found.spec.finalizers[:]
+    await cluster.store.update(lambda tx: verbs.update_subresource(tx, kinds.NAMESPACE, "finalize", found, cluster.call()))
+    await settle(TURNS)
+    assert cluster.get(kinds.NAMESPACE, "shop") is None
+
+
+async def test_a_namespace_with_large_content_fits_into_small_transactions() -> None:
+    """As do pods with large annotations, which are marked before they are removed."""
+    async with running(backend=Small()) as cluster:
+        await cluster.join("n1")
+        cluster.alive.add("n1")
+        await cluster.create(make(kinds.NAMESPACE, "shop"))
+        for number in range(20):
+            meta = {"annotations": {"a": "x" * 200_000}}
+            await cluster.create(pod(f"p{number}", namespace="shop", nodeName="n1", meta=meta))
+        await cluster.delete(kinds.NAMESPACE, "shop")
+        await cluster.advance(1)
+        every = [row.message for row in cluster.store.rows(kinds.POD, "shop")]
+        assert len(every) == 20
+        assert all(item.metadata.deletionTimestamp.seconds for item in every)
+
+
+async def test_the_count_of_an_event_saturates(cluster: Cluster) -> None:
+    """A client may have stored the highest number that the field holds."""
+    about = await cluster.create(config_map())
+
+    async def happen() -> None:
+        await cluster.store.update(
+            lambda tx: events.record(tx, about, "Often", "words", source="test", now=cluster.clock.now())
+        )
+
+    await happen()
+    [event] = cluster.events("Often")
+
+    def raise_count(item: Any) -> None:
+        item.count = 2**31 - 1
+
+    await cluster.change(kinds.EVENT, event.metadata.name, raise_count)
+    await happen()
+    assert cluster.events("Often")[0].count == 2**31 - 1
+
+
+async def test_a_step_of_the_clock_deletes_no_event(cluster: Cluster) -> None:
+    """In either direction: an hour is an hour that passed."""
+    about = await cluster.create(config_map())
+    await cluster.store.update(lambda tx: events.record(tx, about, "Once", "words", source="test", now=cluster.clock.now()))
+    await settle(TURNS)
+    for step in (2 * TTL, -4 * TTL):
+        cluster.clock.step(step)
+        await cluster.advance(TTL * 0.45)
+        assert len(cluster.events("Once")) == 1
+    await cluster.advance(TTL * 0.2)
+    assert cluster.events("Once") == []

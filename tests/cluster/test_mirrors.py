@@ -129,7 +129,7 @@ async def test_a_mirror_stays_one(cluster: Cluster) -> None:
     """Without its annotation it would be run beside the pod that it shows; a pod that is not bound cannot be one."""
     await cluster.join("n1")
     await show(cluster, "n1", static())
-    with pytest.raises(Invalid, match="may not be added, changed or removed"):
+    with pytest.raises(Invalid, match="may not remove or update mirror pod annotation"):
         await cluster.change(kinds.POD, "web-n1", lambda found: found.metadata.annotations.pop(MIRROR))
-    with pytest.raises(Invalid, match=r"spec\.nodeName: Required value"):
+    with pytest.raises(Invalid, match=r"must set spec\.nodeName if mirror pod annotation is set"):
         await cluster.create(pod("web", meta={"annotations": {MIRROR: "u1"}}))

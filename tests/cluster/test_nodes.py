@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from controlplane import conditions
-from controlplane.controllers.nodelifecycle import UNREACHABLE
 from controlplane.controllers.podgc import QUARANTINE
+from controlplane.dispatcher import reports
 from pinnace import kinds
+from pinnace.api.v1 import nodes_pb2
+from pinnace.wellknown import TAINT_NOT_READY as NOT_READY
+from pinnace.wellknown import TAINT_UNREACHABLE as UNREACHABLE
 from tests.support.cluster import GRACE, Cluster
 from tests.support.objects import pod
 
@@ -35,6 +38,13 @@ async def run(cluster: Cluster, subject: Any, node: str = "n1") -> Any:
     return made
 
 
+async def other(cluster: Cluster, name: str = "other", **node: Any) -> None:
+    """A node that stays alive, so that the failure of another is not taken for one of the observer. It is cordoned."""
+    await cluster.join(name, **node)
+    await cluster.change(kinds.NODE, name, lambda found: setattr(found.spec, "unschedulable", True))
+    cluster.alive.add(name)
+
+
 async def test_a_beating_node_stays_ready(cluster: Cluster) -> None:
     """Also long after the grace."""
     await cluster.join("n1")
@@ -44,6 +54,7 @@ async def test_a_beating_node_stays_ready(cluster: Cluster) -> None:
 
 async def test_a_silent_node_is_not_ready_after_the_grace_and_not_before(cluster: Cluster) -> None:
     """Ready becomes Unknown, with the taints and an event; its pods are no longer ready."""
+    await other(cluster)
     await cluster.join("n1")
     await run(cluster, pod())
     await cluster.advance(GRACE - 1)
@@ -88,6 +99,50 @@ async def test_nothing_is_scheduled_to_a_lost_node(cluster: Cluster) -> None:
     assert condition.message == f"0/1 nodes are available: 1 node(s) had untolerated taint {{{UNREACHABLE}: }}."
 
 
+async def unready(cluster: Cluster, name: str = "n1") -> None:
+    """The agent reports that its node does not take pods, and stays alive."""
+    request = nodes_pb2.ReportStatusRequest()
+    request.node.conditions.add(type="Ready", status="False", reason="KubeletNotReady")
+    await cluster._done(lambda tx: reports.report(tx, name, request, now=cluster.clock.now()))
+
+
+async def test_a_node_that_reports_itself_unready_is_tainted_as_not_ready(cluster: Cluster) -> None:
+    """With both effects, as a lost node with another name; its pods go after 300 seconds by default."""
+    await other(cluster)
+    await cluster.join("n1")
+    await run(cluster, pod())
+    cluster.alive.add("n1")
+    await unready(cluster)
+    assert taints(cluster) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
+    await cluster.advance(295)
+    assert not deleting(cluster)
+    await cluster.advance(10)
+    assert deleting(cluster)
+
+
+async def test_the_taint_follows_readiness(cluster: Cluster) -> None:
+    """Unready, then silent, then unready and heard again: one taint at a time, and no wait for another eviction."""
+    await other(cluster)
+    await cluster.join("n1")
+    await unready(cluster)
+    await cluster.advance(GRACE + 1)
+    assert (ready(cluster), taints(cluster)) == ("Unknown", {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")})
+    await cluster._done(lambda tx: reports.renew(tx, ["n1"], now=cluster.clock.now(), seconds=GRACE))
+    await unready(cluster)
+    assert (ready(cluster), taints(cluster)) == ("False", {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")})
+    await cluster.join("n1")
+    assert (ready(cluster), taints(cluster)) == ("True", set())
+
+
+async def test_an_unready_node_alone_evicts_nothing(cluster: Cluster) -> None:
+    """No other node is ready either: it gets no pods, and keeps those that it has."""
+    await cluster.join("n1")
+    cluster.alive.add("n1")
+    await unready(cluster)
+    await cluster.advance(1000)
+    assert taints(cluster) == {(NOT_READY, "NoSchedule")}
+
+
 async def test_users_taints_survive_loss_and_return(cluster: Cluster) -> None:
     """Only the controller's own are taken away."""
     await cluster.join("n1")
@@ -100,6 +155,7 @@ async def test_users_taints_survive_loss_and_return(cluster: Cluster) -> None:
 @pytest.mark.shows("spec.tolerations[].tolerationSeconds")
 async def test_pods_are_evicted_after_their_toleration_seconds(cluster: Cluster) -> None:
     """300 by default, or what the pod says; with the pod's own grace."""
+    await other(cluster)
     await cluster.join("n1")
     await run(cluster, pod())
     await run(cluster, pod("short", tolerations=[FORGIVING]))
@@ -111,7 +167,9 @@ async def test_pods_are_evicted_after_their_toleration_seconds(cluster: Cluster)
     assert not deleting(cluster)
     await cluster.advance(20)
     assert deleting(cluster)
-    assert cluster.get(kinds.POD, "web").metadata.deletionGracePeriodSeconds == 30
+    found = cluster.get(kinds.POD, "web")
+    assert found.metadata.deletionGracePeriodSeconds == 30
+    assert conditions.find(found.status, "DisruptionTarget").reason == "DeletionByTaintManager"
     assert len(cluster.events("TaintManagerEviction")) == 2
 
 
@@ -134,6 +192,19 @@ async def test_a_no_execute_taint_evicts_what_does_not_tolerate_it(cluster: Clus
     await run(cluster, pod("web", tolerations=tolerations))
     await taint(cluster)
     assert deleting(cluster)
+
+
+@pytest.mark.parametrize(("operator", "value", "stays"), [("Lt", "10", True), ("Lt", "5", False), ("Gt", "4", True)])
+async def test_a_toleration_compares_the_taints_number(cluster: Cluster, operator: str, value: str, stays: bool) -> None:
+    """Gt and Lt decide both where a pod comes to and whether it is evicted."""
+    await cluster.join("n1")
+    toleration = {"key": "failures", "operator": operator, "value": value}
+    await run(cluster, pod("web", tolerations=[toleration]))
+    mark = {"key": "failures", "value": "5", "effect": "NoExecute"}
+    await cluster.change(kinds.NODE, "n1", lambda found: found.spec.taints.add(**mark))
+    assert deleting(cluster) is not stays
+    await cluster.create(pod("later", tolerations=[toleration]))
+    assert bool(cluster.get(kinds.POD, "later").spec.nodeName) is stays
 
 
 async def test_a_users_taint_gives_toleration_seconds_from_when_it_was_set(cluster: Cluster) -> None:
@@ -180,6 +251,16 @@ async def test_a_node_that_comes_back_in_time_keeps_its_pods(cluster: Cluster) -
     await cluster.join("n1")
     await cluster.advance(3 * QUARANTINE, beating=("n1",))
     assert cluster.get(kinds.POD, "web") is not None
+
+
+async def test_a_pod_that_names_a_missing_node_has_the_whole_quarantine(cluster: Cluster) -> None:
+    """However long ago the last pod was there that named it."""
+    for name in ("first", "second"):
+        await cluster.create(pod(name, nodeName="n9"))
+        await cluster.advance(QUARANTINE - 5)
+        assert cluster.get(kinds.POD, name) is not None
+        await cluster.advance(10 * QUARANTINE)
+        assert cluster.get(kinds.POD, name) is None
 
 
 async def test_a_deleted_node_leaves_no_lease(cluster: Cluster) -> None:

@@ -20,13 +20,29 @@ async def test_a_pod_for_another_system_is_refused(api: Api) -> None:
 
 @pytest.mark.shows("spec.serviceAccountName", "spec.serviceAccount")
 async def test_the_service_account_has_one_value_under_two_names(api: Api) -> None:
-    """`default` when nothing is said; the older name follows the newer."""
+    """`default` when neither is set; either may be set, and the newer name wins where both are."""
+    for account in ("robot", "new"):
+        await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": account}})
     assert (await api.create(POD, pod_manifest())).spec.serviceAccount == "default"
     made = await api.create(POD, pod_manifest("other", serviceAccountName="robot"))
     assert (made.spec.serviceAccountName, made.spec.serviceAccount) == ("robot", "robot")
+    older = await api.create(POD, pod_manifest("older", serviceAccount="robot"))
+    assert (older.spec.serviceAccountName, older.spec.serviceAccount) == ("robot", "robot")
+    both = await api.create(POD, pod_manifest("both", serviceAccount="old", serviceAccountName="new"))
+    assert (both.spec.serviceAccountName, both.spec.serviceAccount) == ("new", "new")
 
 
-@pytest.mark.shows("spec.automountServiceAccountToken", partly="there are no tokens yet, so none is mounted either way")
+async def test_a_changed_service_account_is_refused_under_either_name(api: Api) -> None:
+    """A pod keeps its account; the older name is compared too, so that a change is not lost."""
+    await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "robot"}})
+    assert (await api.apply(pod_manifest(serviceAccount="robot")))[0][0] == "created"
+    assert (await api.apply(pod_manifest(serviceAccount="robot")))[0][0] == "unchanged"
+    [(outcome, error)] = await api.apply(pod_manifest(serviceAccount="other"))
+    assert outcome == "failed"
+    assert "spec: Forbidden" in str(error)
+
+
+@pytest.mark.shows("spec.automountServiceAccountToken", partly="tokens are not mounted yet, either way")
 @pytest.mark.shows("spec.enableServiceLinks", partly="there are no Services yet, so there are no variables either way")
 @pytest.mark.shows("spec.preemptionPolicy", partly="no pod is evicted for another yet, whatever is said")
 async def test_what_asks_for_things_yet_to_come_is_kept(api: Api) -> None:

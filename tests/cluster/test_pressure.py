@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from controlplane import conditions
-from controlplane.controllers.nodelifecycle import PRESSURE
 from controlplane.dispatcher import reports
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
+from pinnace.wellknown import TAINT_BY_CONDITION as PRESSURE
+from pinnace.wellknown import TAINT_UNREACHABLE
 from tests.support.cluster import GRACE, Cluster
 from tests.support.objects import pod
 
@@ -54,12 +55,11 @@ async def test_a_condition_has_its_time_from_when_it_changed(cluster: Cluster) -
 
 
 async def test_a_silent_node_keeps_what_was_last_known(cluster: Cluster) -> None:
-    """And gets the taints of its silence beside it."""
+    """And gets the taint of its silence alongside."""
     await cluster.join("n1")
     await say(cluster, MemoryPressure="True")
     await cluster.advance(GRACE + 1)
-    assert (PRESSURE["MemoryPressure"], "NoSchedule") in taints(cluster)
-    assert len(taints(cluster)) == 3
+    assert taints(cluster) == {(PRESSURE["MemoryPressure"], "NoSchedule"), (TAINT_UNREACHABLE, "NoSchedule")}
 
 
 async def test_a_node_that_registers_brings_its_conditions(cluster: Cluster) -> None:
@@ -68,8 +68,7 @@ async def test_a_node_that_registers_brings_its_conditions(cluster: Cluster) -> 
     hello = nodes_pb2.Hello(node=kinds.NODE.cls(), vtepMac="0a:00:00:00:00:01")
     for item in status["conditions"]:
         hello.node.status.conditions.add(**item)
-    await cluster._done(
-        lambda tx: reports.register(tx, "n1", hello, cluster="10.244.0.0/16", bits=24, ids=cluster.ids, now=cluster.clock.now())
-    )
+    await cluster.join("n1")
+    await cluster._done(lambda tx: reports.register(tx, "n1", hello, now=cluster.clock.now()))
     found = cluster.get(kinds.NODE, "n1").status
     assert {item.type: item.status for item in found.conditions} == {"DiskPressure": "True", "Ready": "True"}

@@ -8,11 +8,13 @@ import pytest
 
 from controlplane import conditions
 from controlplane.dispatcher import reports
+from controlplane.dispatcher.podcidrs import PodCIDRs
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
-from pinnace.errors import TooManyRequests
+from pinnace.errors import Invalid, TooManyRequests
+from pinnace.kinds import MAX_VALUES
 from tests.support.cluster import Cluster
-from tests.support.objects import node, pod
+from tests.support.objects import pod
 
 
 @pytest.fixture
@@ -95,6 +97,23 @@ async def test_an_agent_leaves_the_schedulers_condition_and_the_class_alone(clus
     assert {item.type: item.status for item in found.status.conditions} == {"PodScheduled": "True", "Ready": "True"}
 
 
+async def test_a_status_of_too_many_values_is_dropped(cluster: Cluster, bound: Any) -> None:
+    """Of a pod and of a node: within the bytes that it may have, tens of thousands of conditions would hold up everyone."""
+    before = cluster.get(kinds.NODE, "n1")
+    request = nodes_pb2.ReportStatusRequest()
+    item = request.pods.add(namespace="default", name="web", uid=bound.metadata.uid)
+    item.status.phase = "Running"
+    for part in (item.status, request.node):
+        for _ in range(MAX_VALUES // 2 + 1):
+            part.conditions.add(type="x")
+    await cluster.store.update(lambda tx: reports.report(tx, "n1", request, now=cluster.clock.now()))
+    assert (phase(cluster), cluster.get(kinds.NODE, "n1")) == ("Pending", before)
+    hello = nodes_pb2.Hello()
+    hello.node.status.CopyFrom(request.node)
+    with pytest.raises(Invalid, match="at most 10000 fields"):
+        await cluster.store.update(lambda tx: reports.register(tx, "n1", hello, now=cluster.clock.now()))
+
+
 async def test_the_same_status_again_is_no_write(cluster: Cluster, bound: Any) -> None:
     """A re-sent report wakes nobody."""
     await cluster.report("n1", bound)
@@ -152,10 +171,10 @@ async def test_the_range_of_a_deleted_node_is_used_again(cluster: Cluster) -> No
 
 async def test_a_full_cluster_takes_no_more_nodes(cluster: Cluster) -> None:
     """The refusal names the range."""
+    cidrs = PodCIDRs("10.244.0.0/24", 25)
 
     def register(tx: Any, name: str) -> Any:
-        hello = nodes_pb2.Hello(node=node(name))
-        return reports.register(tx, name, hello, cluster="10.244.0.0/24", bits=25, ids=cluster.ids, now=0)
+        return reports.ensure(tx, name, cidrs=cidrs, ids=cluster.ids, now=0)
 
     for name in ("n1", "n2"):
         await cluster.store.update(lambda tx, name=name: register(tx, name))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from controlplane import conditions
-from controlplane.dispatcher.assignment import config_keys
 from pinnace import kinds
 from pinnace.errors import Forbidden, Invalid
+from pinnace.podreferences import config_keys
 from tests.support.api import Api
 from tests.support.cluster import Cluster
 from tests.support.objects import container, pod, runtime_class
@@ -85,8 +85,8 @@ async def test_applying_the_same_manifest_again_changes_nothing(cluster: Cluster
     [
         ({"handler": ""}, "handler"),
         ({"handler": "Run C"}, "handler"),
-        ({"overhead": {"podFixed": {"cpu": "-1"}}}, "overhead.podFixed.cpu"),
-        ({"overhead": {"podFixed": {"example.com/gpu": "1"}}}, "overhead.podFixed.example.com/gpu"),
+        ({"overhead": {"podFixed": {"cpu": "-1"}}}, "overhead.podFixed[cpu]"),
+        ({"overhead": {"podFixed": {"example.com/gpu": "1"}}}, "overhead.podFixed[example.com/gpu]"),
         ({"scheduling": {"nodeSelector": {"a b": "c"}}}, "scheduling.nodeSelector"),
         ({"scheduling": {"tolerations": [{"operator": "Equal"}]}}, "scheduling.tolerations[0].operator"),
     ],

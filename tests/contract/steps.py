@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from controlplane.store.backend import Backend, Batch, Change, Snapshot, Txn, Write
+from controlplane.store.backend import Backend, Batch, Change, Result, Snapshot, Txn, Write
+from pinnace.errors import ApiError
 
 ROOT = "/registry/"
 PODS = "/registry/pods/"
@@ -28,8 +29,35 @@ def delete(key: str, **read: Any) -> Txn:
 
 
 async def one(backend: Backend, txn: Txn) -> int | None:
-    [revision] = await backend.commit([txn])
-    return revision
+    """The revision of its last write, or the state's when it wrote nothing; None for a conflict."""
+    [result] = await backend.commit([txn])
+    return last(result)
+
+
+def last(result: Result) -> int | None:
+    """Raises the error that the result is."""
+    if isinstance(result, ApiError):
+        raise result
+    return result if result is None else max(result.revisions, default=0) or result.revision
+
+
+def change(key: str, value: bytes | None, revision: int) -> tuple[Change, ...]:
+    """The changes of a batch of one write."""
+    return (Change(key, value, revision),)
+
+
+def changes_of(batches: Sequence[Batch]) -> list[tuple[Change, ...]]:
+    return [batch.changes for batch in batches]
+
+
+async def group(backend: Backend, *txns: Txn) -> list[int | None]:
+    """Like `one`, of several in one commit."""
+    return [last(result) for result in await backend.commit(txns)]
+
+
+def revisions_of(batches: Sequence[Batch]) -> list[int]:
+    """The revision of the last change of each batch."""
+    return [batch.changes[-1].revision for batch in batches]
 
 
 async def wrote(backend: Backend, txn: Txn) -> int:
@@ -54,7 +82,8 @@ async def read_until(batches: AsyncIterator[Batch], key: str) -> list[Batch]:
         async for batch in batches:
             if any(change.key == key for change in batch.changes):
                 return got
-            got.append(batch)
+            if batch.changes:
+                got.append(batch)
     raise AssertionError(f"the watch ended after {got}")
 
 

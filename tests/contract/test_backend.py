@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 import pytest
 
-from controlplane.store.backend import Backend, Batch, Change, Compacted, Item, Txn, Write
+from controlplane.store.backend import Backend, Change, Committed, Compacted, Item, Txn, Write
+from pinnace.errors import TooLarge
 from tests.contract.conftest import Opener
 from tests.contract.steps import (
     DEADLINE,
@@ -17,11 +18,15 @@ from tests.contract.steps import (
     ROOT,
     WEB,
     as_map,
+    change,
+    changes_of,
     delete,
+    group,
     one,
     put,
     read_until,
     replay,
+    revisions_of,
     values,
     watched,
     wrote,
@@ -61,7 +66,7 @@ async def test_an_empty_value_is_a_value(backend: Backend) -> None:
     before = await backend.load(ROOT)
     revision = await wrote(backend, put(WEB, b""))
     assert (await backend.load(ROOT)).items == (Item(WEB, b"", revision),)
-    assert await watched(backend, ROOT, after=before.revision) == [Batch(revision, (Change(WEB, b""),))]
+    assert changes_of(await watched(backend, ROOT, after=before.revision)) == [change(WEB, b"", revision)]
 
 
 async def fill(backend: Backend, keys: list[str]) -> None:
@@ -81,7 +86,7 @@ async def test_a_snapshot_and_a_history_of_many_megabytes_are_read(backend: Back
     start = (await backend.load(ROOT)).revision
     revisions = [await wrote(backend, put(f"{PODS}{n}", BIG)) for n in range(60)]
     assert len((await backend.load(PODS)).items) == 60
-    assert [batch.revision for batch in await watched(backend, PODS, after=start)] == revisions
+    assert revisions_of(await watched(backend, PODS, after=start)) == revisions
 
 
 async def test_a_snapshot_shows_all_of_a_transaction_or_nothing(backend: Backend) -> None:
@@ -94,14 +99,14 @@ async def test_a_snapshot_shows_all_of_a_transaction_or_nothing(backend: Backend
             await wrote(backend, Txn(tuple(Write(key, b"%d" % n) for key in ends)))
             await asyncio.sleep(0)
 
-    async with asyncio.TaskGroup() as group:
-        writer = group.create_task(write())
+    async with asyncio.TaskGroup() as tasks:
+        writer = tasks.create_task(write())
         while not writer.done():
             await asyncio.sleep(0)
             snapshot = await backend.load(PODS)
             seen = [(item.value, item.revision) for item in snapshot.items if item.key in ends]
             assert len(seen) in (0, 2)
-            assert len(set(seen)) <= 1
+            assert len({value for value, _ in seen}) <= 1
             assert all(item.revision <= snapshot.revision for item in snapshot.items)
 
 
@@ -186,11 +191,87 @@ async def test_a_transaction_without_writes_tells_whether_its_reads_hold(backend
     assert await one(backend, Txn((), reads={WEB: 0})) is None
 
 
-async def test_writes_of_one_transaction_share_a_revision(backend: Backend) -> None:
-    """And the next transaction's is higher."""
-    revision = await wrote(backend, Txn((Write(PODS + "a", b"v"), Write(NODES + "b", b"v"))))
-    assert {item.revision for item in (await backend.load(ROOT)).items} == {revision}
-    assert await wrote(backend, put(WEB)) > revision
+async def test_each_write_of_a_transaction_has_its_own_revision(backend: Backend) -> None:
+    """Deletions first, by key, then puts as given; the next transaction's are higher, and all fit into a JSON number."""
+    await group(backend, put(PODS + "y"), put(PODS + "x"))
+    start = (await backend.load(ROOT)).revision
+    writes = (Write(PODS + "b", b"1"), Write(PODS + "y", None), Write(PODS + "a", b"2"), Write(PODS + "x", None))
+    [committed] = await backend.commit([Txn(writes)])
+    assert isinstance(committed, Committed)
+    b, y, a, x = committed.revisions
+    assert start < x < y < b < a <= committed.revision < 2**53
+    snapshot = await backend.load(ROOT)
+    assert snapshot.items == (Item(PODS + "a", b"2", a), Item(PODS + "b", b"1", b))
+    assert snapshot.revision >= a
+    [batch] = await watched(backend, ROOT, after=start)
+    assert batch.changes == (
+        Change(PODS + "x", None, x), Change(PODS + "y", None, y), Change(PODS + "b", b"1", b), Change(PODS + "a", b"2", a),
+    )  # fmt: skip
+    assert await wrote(backend, put(WEB)) > committed.revision
+
+
+async def test_the_deletion_of_an_absent_key_has_no_revision(backend: Backend) -> None:
+    """The writes beside it have theirs."""
+    [committed] = await backend.commit([Txn((Write(PODS + "none", None), Write(WEB, b"v")))])
+    assert isinstance(committed, Committed)
+    assert committed.revisions[0] == 0
+    assert (await backend.load(ROOT)).items == (Item(WEB, b"v", committed.revisions[1]),)
+
+
+@pytest.mark.parametrize("existed", [True, False], ids=["existed", "absent"])
+async def test_deleting_and_creating_in_one_transaction_are_two_changes(backend: Backend, existed: bool) -> None:
+    """Each with its revision; an absent key is only created."""
+    if existed:
+        await wrote(backend, put(WEB, b"old"))
+    start = (await backend.load(ROOT)).revision
+    [committed] = await backend.commit([Txn((Write(WEB, None), Write(WEB, b"new"), Write(NODES + "n", b"n")))])
+    assert isinstance(committed, Committed)
+    deleted, created, node = committed.revisions
+    assert bool(deleted) == existed
+    [batch] = await watched(backend, ROOT, after=start)
+    puts = [Change(WEB, b"new", created), Change(NODES + "n", b"n", node)]
+    assert list(batch.changes) == ([Change(WEB, None, deleted)] if existed else []) + puts
+    assert await one(backend, put(WEB, b"2", reads={WEB: created}))
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["history", "live"])
+async def test_a_watch_resumes_in_the_middle_of_a_transaction(backend: Backend, live: bool) -> None:
+    """After any change it tells exactly those that follow."""
+    await group(backend, put(PODS + "x"), put(PODS + "y"))
+    start, last = (await backend.load(ROOT)).revision, PODS + "last"
+    txn = Txn((Write(PODS + "x", None), Write(PODS + "b", b"1"), Write(PODS + "a", b"2"), Write(PODS + "y", None)))
+    if live:
+        await wrote(backend, txn)
+        await wrote(backend, put(last))
+        async with aclosing(backend.watch(ROOT, after=start)) as batches:
+            [whole] = await read_until(batches, last)
+    else:
+        await wrote(backend, txn)
+        [whole] = await watched(backend, ROOT, after=start)
+    for number, told in enumerate(whole.changes):
+        rest = await watched(backend, ROOT, after=told.revision)
+        changes = [item for batch in rest for item in batch.changes if item.key not in (last,) and "~mark" not in item.key]
+        assert changes == list(whole.changes[number + 1 :])
+
+
+async def test_the_current_revision_is_not_below_any_committed_write(backend: Backend) -> None:
+    """And a watcher reaches it."""
+    start = (await backend.load(ROOT)).revision
+    assert await backend.current() <= start
+    revision = await wrote(backend, put(WEB))
+    current = await backend.current()
+    assert start < current <= (await backend.load(ROOT)).revision
+    [batch] = await watched(backend, ROOT, after=start)
+    assert batch.revision >= current
+    assert batch.changes[-1].revision == revision
+
+
+async def test_reading_writes_nothing(backend: Backend) -> None:
+    """Neither a load nor the current revision moves the state on."""
+    await wrote(backend, put(WEB))
+    before = await backend.load(ROOT)
+    await backend.current()
+    assert await backend.load(ROOT) == before
 
 
 @pytest.mark.parametrize("reads", [{}, {WEB: 0}], ids=["blind", "read"])
@@ -212,7 +293,7 @@ async def test_what_is_absent_is_left_out_of_the_batch(backend: Backend) -> None
     """The other writes of the transaction happen."""
     start = (await backend.load(ROOT)).revision
     revision = await wrote(backend, Txn((Write(PODS + "none", None), Write(WEB, b"v"))))
-    assert await watched(backend, ROOT, after=start) == [Batch(revision, (Change(WEB, b"v"),))]
+    assert changes_of(await watched(backend, ROOT, after=start)) == [change(WEB, b"v", revision)]
 
 
 # Ranges
@@ -279,12 +360,13 @@ async def test_a_write_before_the_compacted_history_still_spoils_a_listing(backe
 async def test_transactions_of_a_group_see_the_ones_before_them(backend: Backend) -> None:
     """Each commits or conflicts by itself, in order."""
     listed = (await backend.load(PODS)).revision
-    first, second, third, fourth = await backend.commit([
+    first, second, third, fourth = await group(
+        backend,
         put(WEB, b"1", reads={WEB: 0}),
         put(WEB, b"2", reads={WEB: 0}),
         put(NODES + "n1", ranges={PODS: listed}),
         put(NODES + "n2", ranges={NODES: listed}),
-    ])  # fmt: skip
+    )
     assert first is not None
     assert fourth is not None
     assert first < fourth
@@ -295,11 +377,41 @@ async def test_transactions_of_a_group_see_the_ones_before_them(backend: Backend
 async def test_each_transaction_of_a_group_is_a_batch_of_its_own(backend: Backend) -> None:
     """Sharing a durable write does not merge them."""
     start = (await backend.load(ROOT)).revision
-    revisions = await backend.commit([put(WEB, b"%d" % n) for n in range(5)])
+    revisions = await group(backend, *(put(WEB, b"%d" % n) for n in range(5)))
     batches = await watched(backend, ROOT, after=start)
-    assert [(batch.revision, as_map(batch)) for batch in batches] == [
+    assert [(batch.changes[-1].revision, as_map(batch)) for batch in batches] == [
         (revision, {WEB: b"%d" % n}) for n, revision in enumerate(revisions)
     ]
+
+
+async def test_a_transaction_beyond_the_limits_fails_for_good_and_alone(backend: Backend) -> None:
+    """Its neighbours in the group are committed; trying again would not help, so the error does not ask for it."""
+    limits = backend.limits
+    many = Txn(tuple(Write(f"{PODS}{n}", b"v") for n in range(limits.operations + 1)))
+    large = put(PODS + "large", b"x" * (limits.size + 1))
+    first, second, third, fourth = await backend.commit([put(WEB, b"1"), many, large, put(NODES + "n1")])
+    assert isinstance(second, TooLarge)
+    assert isinstance(third, TooLarge)
+    assert isinstance(first, Committed)
+    assert isinstance(fourth, Committed)
+    assert values(await backend.load(ROOT)) == {WEB: b"1", NODES + "n1": b"v"}
+
+
+async def test_a_transaction_at_the_limits_is_committed(backend: Backend) -> None:
+    """What a backend declares it takes, in operations and, as far as this machine's memory is spared, in bytes."""
+    operations = backend.limits.operations
+    tables = [PODS, NODES, LEASES, "/registry/secrets/", "/registry/configmaps/", "/registry/events/"]
+    keys = [f"{tables[n % len(tables)]}{n}" for n in range(operations)]
+    assert await one(backend, Txn(tuple(Write(key, b"v") for key in keys), reads=dict.fromkeys(keys, 0)))
+    assert await one(backend, put(WEB, b"x" * (min(backend.limits.size, 2 << 20) - len(WEB))))
+
+
+async def test_a_transaction_may_list_any_number_of_tables(backend: Backend) -> None:
+    """More than a backend compares one by one: it still conflicts with what is written into any of them, and only then."""
+    ranges = dict.fromkeys((f"/registry/g{n}.example.com/things/" for n in range(300)), (await backend.load(ROOT)).revision)
+    assert await one(backend, put(WEB, ranges=ranges))
+    await wrote(backend, put("/registry/g7.example.com/things/default/a"))
+    assert await one(backend, put(WEB, ranges=ranges)) is None
 
 
 async def test_an_empty_group_has_no_results(backend: Backend) -> None:
@@ -329,7 +441,7 @@ async def test_a_watch_tells_history_after_its_start_and_nothing_before(backend:
     """`after` is exclusive."""
     revisions = [await wrote(backend, put(WEB, b"%d" % n)) for n in range(6)]
     batches = await watched(backend, ROOT, after=revisions[2])
-    assert [batch.revision for batch in batches] == revisions[3:]
+    assert revisions_of(batches) == revisions[3:]
 
 
 async def test_a_watch_goes_from_history_to_live_without_gap_or_duplicate(backend: Backend) -> None:
@@ -338,17 +450,17 @@ async def test_a_watch_goes_from_history_to_live_without_gap_or_duplicate(backen
 
     async def watch() -> list[int]:
         async with aclosing(backend.watch(ROOT, after=start)) as batches:
-            return [batch.revision for batch in await read_until(batches, last)]
+            return revisions_of(await read_until(batches, last))
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as tasks:
         watchers, revisions = [], []
         for n in range(60):
-            watchers.append(group.create_task(watch()))
+            watchers.append(tasks.create_task(watch()))
             await asyncio.sleep(0)
-            revisions += await backend.commit([put(WEB, b"%d" % n), put(NODES + "n1")])
+            revisions += await group(backend, put(WEB, b"%d" % n), put(NODES + "n1"))
         await wrote(backend, put(last))
     for watcher in watchers:
-        assert watcher.result() == revisions
+        assert watcher.result() == sorted(filter(None, revisions))
 
 
 async def test_a_snapshot_and_the_watch_after_it_make_the_whole(backend: Backend) -> None:
@@ -359,8 +471,8 @@ async def test_a_snapshot_and_the_watch_after_it_make_the_whole(backend: Backend
             key = f"{PODS}{n % 7}"
             await wrote(backend, delete(key) if n % 3 == 0 else put(key, b"%d" % n))
 
-    async with asyncio.TaskGroup() as group:
-        writer = group.create_task(write())
+    async with asyncio.TaskGroup() as tasks:
+        writer = tasks.create_task(write())
         await wrote(backend, put(PODS + "started"))
         snapshot = await backend.load(PODS)
         await writer
@@ -376,7 +488,7 @@ async def test_a_transaction_comes_whole_in_one_batch(backend: Backend) -> None:
     writes = (Write(PODS + "gone", None), Write(WEB, b"v"), Write(NODES + "n1", b"n"))
     revision = await wrote(backend, Txn(writes))
     [batch] = await watched(backend, ROOT, after=start)
-    assert batch.revision == revision
+    assert batch.changes[-1].revision == revision
     assert as_map(batch) == {PODS + "gone": None, WEB: b"v", NODES + "n1": b"n"}
 
 
@@ -385,16 +497,17 @@ async def test_a_batch_is_narrowed_to_the_prefix(backend: Backend, live: bool) -
     """Transactions that touch nothing under it are not told at all."""
     start, last = (await backend.load(ROOT)).revision, PODS + "last"
     mixed = Txn((Write(WEB, b"v"), Write(NODES + "n1", b"v"), Write("/registry/podsecurity/x", b"v")))
-    async with aclosing(backend.watch(PODS, after=start)) as batches, asyncio.TaskGroup() as group:
+    async with aclosing(backend.watch(PODS, after=start)) as batches, asyncio.TaskGroup() as tasks:
         if live:
             first = await wrote(backend, put(PODS + "first"))
-            assert (await anext(batches)).revision == first
-        reader = group.create_task(read_until(batches, last))
+            assert revisions_of([await anext(batches)]) == [first]
+        reader = tasks.create_task(read_until(batches, last))
         await wrote(backend, put(NODES + "n1"))
-        revision = await wrote(backend, mixed)
+        [committed] = await backend.commit([mixed])
         await wrote(backend, delete(NODES + "n1"))
         await wrote(backend, put(last))
-    assert reader.result() == [Batch(revision, (Change(WEB, b"v"),))]
+    assert isinstance(committed, Committed)
+    assert changes_of(reader.result()) == [change(WEB, b"v", committed.revisions[0])]
 
 
 async def test_a_watch_waits_for_what_is_to_come(backend: Backend) -> None:
@@ -406,7 +519,7 @@ async def test_a_watch_waits_for_what_is_to_come(backend: Backend) -> None:
         assert not waiting.done()
         revision = await wrote(backend, put(WEB))
         async with asyncio.timeout(DEADLINE):
-            assert await waiting == Batch(revision, (Change(WEB, b"v"),))
+            assert (await waiting).changes == change(WEB, b"v", revision)
 
 
 async def test_a_watcher_that_leaves_disturbs_no_other(backend: Backend) -> None:
@@ -416,10 +529,10 @@ async def test_a_watcher_that_leaves_disturbs_no_other(backend: Backend) -> None
         async with aclosing(backend.watch(ROOT, after=start)) as leaves:
             revision = await wrote(backend, put(WEB))
             async with asyncio.timeout(DEADLINE):
-                assert (await anext(leaves)).revision == (await anext(stays)).revision == revision
+                assert revisions_of([await anext(leaves), await anext(stays)]) == [revision, revision]
         second = await wrote(backend, put(WEB))
         async with asyncio.timeout(DEADLINE):
-            assert (await anext(stays)).revision == second
+            assert revisions_of([await anext(stays)]) == [second]
 
 
 async def test_watches_end_when_the_backend_closes(fresh: Callable[[], Opener]) -> None:
@@ -431,13 +544,13 @@ async def test_watches_end_when_the_backend_closes(fresh: Callable[[], Opener]) 
     async def read(told: asyncio.Event) -> list[int]:
         got = []
         async for batch in backend.watch(ROOT, after=start):
-            got.append(batch.revision)
+            got += revisions_of([batch])
             told.set()
         return got
 
-    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
         told = asyncio.Event()
-        reader = group.create_task(read(told))
+        reader = tasks.create_task(read(told))
         await told.wait()
         await backend.close()
     assert reader.result() == [first]
@@ -458,7 +571,7 @@ async def test_history_from_the_compacted_revision_on_is_kept(backend: Backend) 
     for floor, before in enumerate(revisions):
         await backend.compact(before)
         batches = await watched(backend, ROOT, after=before - 1)
-        assert [batch.revision for batch in batches] == revisions[floor:]
+        assert revisions_of(batches) == revisions[floor:]
 
 
 @pytest.mark.parametrize("floor", [4, 5, 6])
@@ -486,7 +599,7 @@ async def test_compacting_again_or_less_far_changes_nothing(backend: Backend) ->
     for before in (revisions[6], revisions[6], revisions[3]):
         await backend.compact(before)
     batches = await watched(backend, ROOT, after=revisions[6] - 1)
-    assert [batch.revision for batch in batches] == revisions[6:]
+    assert revisions_of(batches) == revisions[6:]
     with pytest.raises(Compacted):
         await watched(backend, ROOT, after=revisions[3] - 1)
 
@@ -497,11 +610,11 @@ async def test_a_watch_in_progress_goes_on_over_a_compaction(backend: Backend) -
     async with aclosing(backend.watch(ROOT, after=start)) as batches:
         first = await wrote(backend, put(WEB))
         async with asyncio.timeout(DEADLINE):
-            assert (await anext(batches)).revision == first
+            assert revisions_of([await anext(batches)]) == [first]
         revisions = [await wrote(backend, put(WEB, b"%d" % n)) for n in range(5)]
         await backend.compact(first)
         await wrote(backend, put(last))
-        assert [batch.revision for batch in await read_until(batches, last)] == revisions
+        assert revisions_of(await read_until(batches, last)) == revisions
 
 
 # Durability
@@ -522,7 +635,7 @@ async def test_state_survives_a_reopen(durable: Opener) -> None:
         assert snapshot.revision >= kept
         assert await wrote(backend, put(WEB)) > kept
         batches = await watched(backend, ROOT, after=revisions[5] - 1)
-        assert [batch.revision for batch in batches][:6] == [*revisions[5:], kept]
+        assert revisions_of(batches)[:6] == [*revisions[5:], kept]
         with pytest.raises(Compacted):
             await watched(backend, ROOT, after=revisions[5] - 2)
     finally:

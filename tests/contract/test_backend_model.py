@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controlplane.store.backend import Backend, Txn, Write
+from controlplane.store.backend import Backend, Committed, Txn, Write
 from tests.contract.conftest import Opener
-from tests.contract.steps import NODES, PODS, ROOT, as_map, watched
+from tests.contract.steps import NODES, PODS, ROOT, watched
 
 LEASES = "/registry/coordination.k8s.io/leases/"
 TABLES = (PODS, NODES, LEASES)
@@ -41,6 +41,7 @@ class State:
     revision: int
     items: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
+    told: list[tuple[int, str, bytes | None]] = field(default_factory=list)
 
     def revision_of(self, key: str) -> int:
         return self.items[key][1] if key in self.items else 0
@@ -81,24 +82,38 @@ class Model:
             for key in state.touched
         )
 
-    def apply(self, txn: Txn, revision: int) -> None:
-        changes = {w.key: w.value for w in txn.writes if w.value is not None or w.key in self.now.items}
-        if not changes:
+    def apply(self, txn: Txn, committed: Committed) -> None:
+        effective = [w.value is not None or w.key in self.now.items for w in txn.writes]
+        assert [revision > 0 for revision in committed.revisions] == effective
+        told = sorted((r, w.key, w.value) for w, r in zip(txn.writes, committed.revisions, strict=True) if r)
+        if not told:
             return
-        assert revision > self.now.revision
-        kept = {key: item for key, item in self.now.items.items() if key not in changes}
-        kept |= {key: (value, revision) for key, value in changes.items() if value is not None}
-        self.states.append(State(revision, kept, frozenset(changes)))
+        assert len({revision for revision, _, _ in told}) == len(told)
+        self.append(committed.revision, told)
 
-    def history(self, prefix: str) -> list[tuple[int, dict[str, bytes | None]]]:
+    def append(self, revision: int, told: list[tuple[int, str, bytes | None]]) -> None:
+        changed = {key for _, key, _ in told}
+        kept = {key: item for key, item in self.now.items.items() if key not in changed}
+        kept |= {key: (value, at) for at, key, value in told if value is not None}
+        self.states.append(State(revision, kept, frozenset(changed), told))
+
+    def sort(self, count: int) -> None:
+        """Put the states after the first `count` in the order of their revisions: a backend may commit the transactions of
+        one group in any order, as far as they touch nothing of each other."""
+        items = self.now.items
+        group = sorted(self.states[count:], key=lambda state: state.revision)
+        del self.states[count:]
+        for state in group:
+            assert self.now.revision < state.told[0][0]
+            self.append(state.revision, state.told)
+        assert self.now.items == items, "transactions that touch each other were committed in another order"
+
+    def history(self, prefix: str) -> list[list[tuple[int, str, bytes | None]]]:
         """What a watch from the oldest state that is left must tell."""
-        told = []
-        for state in self.states[self.floor + 1 :]:
-            changes = {key: state.items[key][0] if key in state.items else None for key in state.touched}
-            narrowed = {key: value for key, value in changes.items() if key.startswith(prefix)}
-            if narrowed:
-                told.append((state.revision, narrowed))
-        return told
+        narrowed = [
+            [change for change in state.told if change[1].startswith(prefix)] for state in self.states[self.floor + 1 :]
+        ]
+        return [changes for changes in narrowed if changes]
 
 
 ages = st.integers(0, 3)
@@ -113,10 +128,13 @@ operations = st.lists(st.lists(steps, min_size=1, max_size=4) | st.builds(Compac
 
 async def commit(backend: Backend, model: Model, group: list[Step]) -> None:
     txns = [model.txn(step) for step in group]
-    for txn, revision in zip(txns, await backend.commit(txns), strict=True):
-        assert (revision is not None) == model.allows(txn), txn
-        if revision is not None:
-            model.apply(txn, revision)
+    before = len(model.states)
+    for txn, result in zip(txns, await backend.commit(txns), strict=True):
+        assert (result is not None) == model.allows(txn), txn
+        if result is not None:
+            assert isinstance(result, Committed), result
+            model.apply(txn, result)
+    model.sort(before)
 
 
 async def compact(backend: Backend, model: Model, ago: int) -> None:
@@ -135,7 +153,7 @@ async def agree(backend: Backend, model: Model) -> None:
     start = model.states[model.floor].revision
     watches = await asyncio.gather(*(watched(backend, prefix, after=start) for prefix in (ROOT, *TABLES)))
     for prefix, batches in zip((ROOT, *TABLES), watches, strict=True):
-        told = [(batch.revision, dict(as_map(batch))) for batch in batches]
+        told = [[(change.revision, change.key, change.value) for change in batch.changes] for batch in batches]
         assert told == model.history(prefix)
 
 

@@ -27,12 +27,12 @@ async def main(path, prefix):
     backend = SQLiteBackend(Path(path))
     for n in itertools.count():
         keys = [f"{prefix}/{n}.{part}" for part in range(1 + n % 3)]
-        revisions = await backend.commit([put(key, key.encode()) for key in keys])
-        for key, revision in zip(keys, revisions):
-            sys.stdout.write(f"{key} {revision}\\n")
+        results = await backend.commit([put(key, key.encode()) for key in keys])
+        for key, committed in zip(keys, results):
+            sys.stdout.write(f"{key} {committed.revision}\\n")
         sys.stdout.flush()
         if n % 50 == 49:
-            await backend.compact(revisions[0])
+            await backend.compact(results[0].revision)
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -1,190 +1,16 @@
-"""What every runtime promises (nodeagent/runtime/seam.py): native, runc, crun and the fake."""
+"""What every runtime promises (nodeagent/runtime/interface.py): native, runc, crun and the fake."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import json
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nodeagent.runtime import seccomp, select
-from nodeagent.runtime.cgroups import Cgroups, Limits
-from nodeagent.runtime.fake import FakeRuntime, World
-from nodeagent.runtime.native.capabilities import DEFAULT
-from nodeagent.runtime.native.processes import open_process
-from nodeagent.runtime.native.runtime import NativeRuntime
-from nodeagent.runtime.seam import ContainerConfig, ExecConfig, Exit, Handle, Mount, SandboxConfig, StartError, Terminal
+from nodeagent.runtime.interface import ExecConfig, Handle, Mount, StartError, Terminal
 from pinnace.clock import SystemClock
-from tests.support.labs import ROOT
-
-DEADLINE = 60.0
-REAL = ("native", "runc", "crun")
-NAMES = itertools.count()
-
-
-@dataclass
-class Node:
-    """A machine with a runtime on it; `restarted` is what a new agent has."""
-
-    folder: Path
-    handler: str
-    make: Callable[[], Any]
-    cgroups: Cgroups | None = None
-    runtime: Any = None
-    sandboxes: list[Path] = field(default_factory=list)
-    natives: list[NativeRuntime] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.runtime = self.make()
-
-    async def restarted(self) -> Any:
-        """Another runtime over the same machine."""
-        self.runtime = self.make()
-        return self.runtime
-
-    async def sandbox(self, name: str = "pod") -> Path:
-        config = SandboxConfig(self.folder / "pods" / name, name)
-        await self.runtime.create_sandbox(config)
-        self.sandboxes.append(config.folder)
-        return config.folder
-
-    def bundle(self, *args: str, sandbox: Path | None = None, **more: Any) -> Path:
-        """A container of the pod's, with everything that a plain pod gets."""
-        folder = self.folder / "bundles" / str(next(NAMES))
-        folder.mkdir(parents=True)
-        config = ContainerConfig(
-            args=args, env=("PATH=/bin:/usr/bin", "GREETING=hello"), cwd="/", layers=(str(self.folder / "rootfs"),),
-            sandbox=str(sandbox or self.folder / "pods/pod"), log=str(folder / "log"), **{**self._isolation(folder.name), **more},
-        )  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(asdict(config)))
-        return folder
-
-    def _isolation(self, name: str) -> dict[str, Any]:
-        if self.cgroups is None:
-            return {}
-        filter_ = seccomp.compiled(self.folder / "seccomp", DEFAULT)
-        return {
-            "cgroups": self.cgroups.create(f"pod/{name}", Limits(memory_limit=64 << 20), leaf=True),
-            "hierarchies": tuple(self.cgroups.hierarchies), "capabilities": DEFAULT, "seccomp": str(filter_),
-        }  # fmt: skip
-
-    def state(self) -> list[str]:
-        """What the OCI runtime still knows of."""
-        root = self.folder / "oci" / self.handler
-        return sorted(os.listdir(root)) if root.exists() else []
-
-
-def fake_node(folder: Path) -> Node:
-    world = World()
-    return Node(folder, "fake", lambda: FakeRuntime(SystemClock(), world))
-
-
-def real_node(folder: Path, handler: str) -> Node:
-    natives = []
-
-    def make() -> Any:
-        native = NativeRuntime(folder, SystemClock())
-        natives.append(native)
-        return select.configured(native, select.installed(), folder).of(handler)
-
-    subprocess.run([str(ROOT / "examples/busybox-image.sh"), str(folder / "rootfs")], check=True, timeout=DEADLINE)
-    cgroups = Cgroups(f"pinnace-t{os.getpid()}-{next(NAMES)}")
-    cgroups.create("pod", Limits(pids=0), leaf=False)
-    return Node(folder, handler, make, cgroups, natives=natives)
-
-
-@asynccontextmanager
-async def machine(handler: str) -> AsyncIterator[Node]:
-    """A node that leaves nothing behind."""
-    # Not pytest's own folder: a Unix socket's path is short.
-    folder = Path(tempfile.mkdtemp(prefix="pnc-rt-", dir="/tmp"))
-    made = fake_node(folder) if handler == "fake" else real_node(folder, handler)
-    try:
-        await made.sandbox()
-        yield made
-    finally:
-        await clear(made)
-        shutil.rmtree(folder)
-    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
-
-
-@pytest.fixture(params=[*REAL, "fake"])
-async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
-    async with machine(request.param) as made:
-        yield made
-
-
-@pytest.fixture(params=REAL)
-async def container(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
-    """A node whose runtime isolates."""
-    async with machine(request.param) as made:
-        yield made
-
-
-async def clear(node: Node) -> None:
-    if node.cgroups is not None:
-        node.cgroups.kill("pod")
-    for path in (node.folder / "bundles").glob("*"):
-        found = node.runtime.recover(path)
-        if isinstance(found, Handle):
-            kill(found)
-            await node.runtime.wait(found)
-    for sandbox in node.sandboxes:
-        await node.runtime.remove_sandbox(sandbox)
-    assert node.state() == []
-    if node.cgroups is not None:
-        for native in node.natives:
-            await native.close()
-            if native.launcher is not None:
-                native.launcher.kill()
-                native.launcher.wait()
-        # What was killed may not be gone yet.
-        for _ in range(200):
-            if node.cgroups.remove("pod"):
-                break
-            await asyncio.sleep(0.02)
-        node.cgroups.prune()
-        assert node.cgroups.list() == set()
-
-
-def kill(handle: Handle, number: int = signal.SIGKILL) -> None:
-    descriptor = open_process(handle.pid, handle.pid_start)
-    assert descriptor is not None
-    signal.pidfd_send_signal(descriptor, number)
-    os.close(descriptor)
-
-
-def runs(handle: Handle) -> bool:
-    """Whether the container's first process does: one that nobody has reaped yet does not."""
-    try:
-        fields = Path(f"/proc/{handle.pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return False
-    return int(fields[19]) == handle.pid_start and fields[0] not in "ZX"
-
-
-async def end(node: Node, handle: Handle) -> Exit:
-    found: Exit = await asyncio.wait_for(node.runtime.wait(handle), DEADLINE)
-    return found
-
-
-async def run(node: Node, *args: str, **more: Any) -> tuple[Exit, list[str]]:
-    """A container from start to end, and its output without times."""
-    bundle = node.bundle(*args, **more)
-    exit_ = await end(node, await node.runtime.start(bundle))
-    lines = (bundle / "log").read_text().splitlines()
-    return exit_, [line.split(" ", 1)[1] for line in lines]
+from tests.support.awaiting import eventually
+from tests.support.runtimes import Node, catches, end, kill, run, runs
 
 
 async def test_a_program_runs_and_its_end_is_known(node: Node) -> None:
@@ -247,7 +73,7 @@ async def test_what_runs_is_found_by_the_next_agent(node: Node) -> None:
     handle = await node.runtime.start(bundle)
     runtime = await node.restarted()
     assert runtime.recover(bundle) == handle
-    await asyncio.sleep(0.3)
+    await eventually(lambda: catches(handle, signal.SIGTERM))
     kill(handle, signal.SIGTERM)
     assert (await end(node, handle)).code == 7
 

@@ -12,9 +12,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
-from tests.support.labs import eventually, pod
+from cli.client import ref
+from nodeagent.control.join import join
+from pinnace import kinds, wire
+from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc, objects_pb2
+from pinnace.clock import SystemClock
+from pinnace.errors import Forbidden
+from pinnace.pki import SERVER_NAME
+from tests.support import planes as planes_
+from tests.support.labs import PATIENCE, eventually, pod
 
 pytestmark = pytest.mark.root
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "paper"}}
@@ -45,6 +54,11 @@ class Plane:
         result = subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, timeout=60, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20 * PATIENCE)
+        self.log.close()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -105,6 +119,16 @@ def test_either_serves_and_one_schedules_through_a_kill(planes: list[Plane]) -> 
     assert now != holder
 
 
+def test_a_clean_shutdown_hands_over_at_once(planes: list[Plane]) -> None:
+    """Long before the lease of a killed control plane would end."""
+    first, second = planes
+    first.kctl("create", "-f", "-", stdin=json.dumps(NODE))
+    _give_resources(first)
+    first.stop()
+    second.kctl("apply", "-f", "-", stdin=json.dumps(pod("after")))
+    eventually(lambda: "paper" in second.kctl("get", "pod", "after", "-o", "wide"), within=6)
+
+
 def _give_resources(plane: Plane) -> None:
     """A node that nobody runs: its status by hand, as a test of a controller would."""
     from cli.client import Client, ref
@@ -123,3 +147,39 @@ def _give_resources(plane: Plane) -> None:
     )  # fmt: skip
     client.call(client.objects.Patch, patch)
     client.channel.close()
+
+
+def test_a_node_that_one_removes_is_revoked_on_the_other(tmp_path: Path, etcd: str) -> None:
+    """A token of one works at the other, once; the certificate is good at both until the Node is deleted at either."""
+    first, second = (planes_.Plane(tmp_path / name, store=f"etcd://{etcd}") for name in ("one", "two"))
+    try:
+        first.start()
+        (second.folder / "pki").mkdir(parents=True)
+        for name in ("ca.crt", "ca.key"):
+            shutil.copy(first.folder / "pki" / name, second.folder / "pki" / name)
+        second.start()
+        token = first.token(node="n1")
+        join(second.endpoint, node="n1", token=token.token, ca_hash=token.caHash, folder=tmp_path / "n1", clock=SystemClock())
+        with pytest.raises(Forbidden):
+            join(
+                first.endpoint, node="n1", token=token.token, ca_hash=token.caHash, folder=tmp_path / "n2", clock=SystemClock()
+            )
+        eventually(lambda: [reason(plane, tmp_path / "n1") for plane in (first, second)] == ["", ""])
+        with first.client() as client:
+            client.call(client.objects.Delete, objects_pb2.DeleteRequest(ref=ref(kinds.NODE, "", "n1")))
+        eventually(lambda: [reason(plane, tmp_path / "n1") for plane in (first, second)] == ["Unauthorized"] * 2, within=5)
+    finally:
+        first.stop()
+        second.stop()
+
+
+def reason(plane: planes_.Plane, pki: Path) -> str:
+    """Why a call with a node's certificate is refused; empty when it is served."""
+    credentials = grpc.ssl_channel_credentials(*((pki / name).read_bytes() for name in ("ca.crt", "node.key", "node.crt")))
+    options = (("grpc.ssl_target_name_override", SERVER_NAME),)
+    with grpc.secure_channel(f"127.0.0.1:{plane.port}", credentials, options=options) as channel:
+        try:
+            nodes_pb2_grpc.NodesStub(channel).ReportStatus(nodes_pb2.ReportStatusRequest(), timeout=20)
+        except grpc.RpcError as error:
+            return wire.from_rpc_error(error).reason
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import socket
@@ -151,6 +152,89 @@ def test_pods_run_from_a_registry(lab: LabUnderTest, registry: LabRegistry) -> N
     assert says(lab, "zstd", registry.push("squeezed", squeezed)) == "squeezed"
     registry.push("mirrored", motd("by mirror"))
     assert says(lab, "mirror", "reg.example/mirrored:1") == "by mirror"
+
+
+def test_an_image_with_an_empty_layer_twice_runs(lab: LabUnderTest, registry: LabRegistry, tmp_path: Path) -> None:
+    """Pulled and loaded, as a container's root and as an image volume."""
+    layers = (layer(), BUSYBOX, layer(), layer(("etc/motd", "twice")), layer())
+    assert says(lab, "pulled", registry.push("twice", packed(*layers, Cmd=["cat", "/etc/motd"]))) == "twice"
+    archive = archives.docker(tmp_path / "a.tar", *layers, tag="t/twice:1")
+    lab.kctl("image", "load", str(archive))
+    volume = {"name": "data", "image": {"reference": "t/twice:1"}}
+    manifest = once("loaded", "t/twice:1", volumes=[volume])
+    manifest["spec"]["containers"][0] |= {"command": ["cat", "/etc/motd", "/data/etc/motd"]}
+    manifest["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    lab.apply(manifest)
+    eventually(lambda: lab.get("pod", "loaded")["status"]["phase"] == "Succeeded")
+    assert lab.kctl("logs", "loaded") == "twicetwice"
+
+
+def test_a_hostile_layer_is_an_error_of_its_image_alone(lab: LabUnderTest, registry: LabRegistry, tmp_path: Path) -> None:
+    """600 MB of an extended header, a whiteout of the parent, half a character: each is refused by layer and member, pulled and
+    loaded, and the agent is as large as before."""
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.size, header.type = 600 << 20, tarfile.XHDTYPE
+    long_header = gzip.compress(header.tobuf(tarfile.GNU_FORMAT)) + gzip.compress(bytes(1 << 20)) * 600
+    image = packed(header.tobuf(tarfile.GNU_FORMAT), compress=lambda _: long_header)
+    before = resident(lab, "node-1")
+    lab.apply(once("header", registry.push("header", image), nodeName="node-1"))
+    assert "an extended header" in eventually(waiting(lab, "header", "ErrImagePull"))
+    outside = packed(BUSYBOX, layer(("etc/.wh...", "")))
+    lab.apply(once("outside", registry.push("outside", outside), nodeName="node-1"))
+    assert "'etc/.wh...': a whiteout of '..'" in eventually(waiting(lab, "outside", "ErrImagePull"))
+    half = packed(BUSYBOX, Env=["A=\ud800"])
+    lab.apply(once("half", registry.push("half", half), nodeName="node-1"))
+    assert "config.Env[0] is not Unicode text" in eventually(waiting(lab, "half", "ErrImagePull"))
+    refused = lab.run("image", "load", str(archives.docker(tmp_path / "a.tar", BUSYBOX, layer((".wh..", "")), tag="t/evil:1")))
+    assert "'.wh..': a whiteout of '.'" in refused.stderr.decode()
+    assert resident(lab, "node-1") < before + (24 << 10)
+    assert says(lab, "after", registry.push("after", motd("well"))) == "well"
+
+
+def test_an_image_is_saved_shown_and_loaded_again(lab: LabUnderTest, registry: LabRegistry, tmp_path: Path) -> None:
+    """Pulled on one node, saved from there, and loaded under the same id on the other."""
+    name = registry.push("saved", motd("saved"))
+    lab.kctl("image", "pull", name, "--node", "node-1")
+    [shown] = json.loads(lab.kctl("image", "inspect", name))
+    assert shown["RepoTags"] == [name]
+    assert shown["Config"]["Cmd"] == ["cat", "/etc/motd"]
+    assert "no history" in lab.kctl("image", "history", name)
+    lab.kctl("image", "save", name, "-o", str(tmp_path / "saved.tar"))
+    lab.kctl("image", "load", str(tmp_path / "saved.tar"), "--name", "t/saved:1", "--node", "node-2")
+    assert json.loads(lab.kctl("image", "inspect", "t/saved:1", "--node", "node-2"))[0]["Id"] == shown["Id"]
+    assert says(lab, "saved", "t/saved:1", nodeName="node-2") == "saved"
+    assert "is on no node" in lab.run("image", "save", "none:1", "-o", str(tmp_path / "none")).stderr.decode()
+    assert not list(tmp_path.glob("*none*"))
+
+
+def test_an_image_that_is_built_here_is_pushed_and_pulled_by_digest(
+    lab: LabUnderTest, registry: LabRegistry, private: LabRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built on one node, pushed under two tags and to a private registry, forgotten, and run by digest on the other node."""
+    registry.push("base", motd("base"))
+    (tmp_path / "Dockerfile").write_text(f"FROM {OPEN}/base:1\nRUN echo built > /etc/motd\n")
+    lab.kctl("image", "build", "--node", "node-1", "-t", "t/mine:1", str(tmp_path))
+    lab.kctl("image", "tag", "t/mine:1", f"{OPEN}/team/mine:1")
+    said = lab.kctl("image", "push", f"{OPEN}/team/mine:1", f"{OPEN}/team/mine:1", f"{OPEN}/other/mine:2")
+    assert f"image {OPEN}/other/mine:2 pushed from node-1, digest sha256:" in said
+    digest = said.split("digest ")[1].split()[0]
+    assert lab.run("image", "push", "t/mine:1", f"{PRIVATE}/mine:1").returncode == 1
+    lab.kctl("create", "secret", "docker-registry", "push", f"--docker-server={PRIVATE}", "--docker-username=user",
+             "--docker-password=secret")  # fmt: skip
+    assert digest in lab.kctl("image", "push", "t/mine:1", f"{PRIVATE}/mine:1", "--secret", "push")
+    # Without a secret of the cluster, the credentials of this machine's user.
+    auths = {PRIVATE: {"auth": base64.b64encode(b"user:secret").decode()}}
+    (tmp_path / "auth.json").write_text(json.dumps({"auths": auths}))
+    monkeypatch.setitem(lab.environment, "REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    assert digest in lab.kctl("image", "push", "t/mine:1", f"{PRIVATE}/mine:2")
+    lab.kctl("image", "prune", "--all")
+    assert says(lab, "pushed", f"{OPEN}/team/mine@{digest}", nodeName="node-2") == "built\n"
+    assert "is on no node" in lab.run("image", "push", "none:1").stderr.decode()
+
+
+def resident(lab: LabUnderTest, node: str) -> int:
+    """KiB of memory of a node's agent, at the most."""
+    return int(Path(f"/proc/{lab.pid(node)}/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 @pytest.mark.shows("spec.containers[].imagePullPolicy", "spec.initContainers[].imagePullPolicy")
@@ -402,3 +486,14 @@ def test_a_build_pulls_its_base_and_takes_it_to_the_other_nodes(
     said = lab.kctl("image", "build", "--node", "node-1", "-t", "t/pulled", "--secret", "pull", str(tmp_path))
     assert "and now on node-1, node-2" in said
     assert says(lab, "pulled", "t/pulled", nodeSelector={"kubernetes.io/hostname": "node-2"}) == "basetools"
+
+
+def test_a_build_takes_the_base_of_the_registry_when_asked_to(lab: LabUnderTest, registry: LabRegistry, tmp_path: Path) -> None:
+    """Without --pull, an image of that name on the node serves."""
+    base = registry.push("build/moving", motd("old"))
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo from-$(cat /etc/motd)\n")
+    build = ("image", "build", "--node", "node-1", "-t", "t/moving", str(tmp_path))
+    assert "\nfrom-old\n" in lab.kctl(*build)
+    registry.push("build/moving", motd("new"))
+    assert "CACHED" in lab.kctl(*build)
+    assert "\nfrom-new\n" in lab.kctl(*build, "--pull")

@@ -50,6 +50,23 @@ def test_apply_conflict_names_the_other_manager_and_force_takes_over(lab: LabUnd
     assert lab.get("cm", "shared")["data"] == {"k": "theirs"}
 
 
+def test_apply_follows_create_and_patch_without_a_conflict(lab: LabUnderTest) -> None:
+    """What kctl's own commands wrote is apply's to change; what no file stated stays; another manager still conflicts."""
+    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "own"}, "data": {"a": "1", "b": "1"}}
+    lab.kctl("create", "-f", "-", stdin=json.dumps(item))
+    lab.kctl("patch", "cm", "own", "--type=merge", "-p", '{"data": {"a": "2", "c": "2"}}')
+    assert lab.apply({**item, "data": {"a": "3"}}) == "configmap/own configured\n"
+    assert lab.get("cm", "own")["data"] == {"a": "3", "b": "1", "c": "2"}
+    lab.kctl("patch", "cm", "own", "--type=merge", "-p", '{"data": {"a": "4"}}', "--field-manager=other")
+    result = lab.run("apply", "-f", "-", stdin=json.dumps({**item, "data": {"a": "3"}}))
+    assert result.returncode == 1
+    assert b'Apply failed with 1 conflict: conflict with "other" using v1: .data.a\n' in result.stderr
+    assert b"--force-conflicts" in result.stderr
+    refused = lab.run("apply", "-f", "-", "--force", stdin=json.dumps(item))
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"use kctl delete, then kctl apply" in refused.stderr
+
+
 def test_get_prints_tables_names_and_templates(lab: LabUnderTest) -> None:
     """NAME first, AGE last, -o in all its forms."""
     lab.apply(pod("table"))
@@ -164,7 +181,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ../../etc\n",
         "stdin:4: metadata.name: Invalid value",
     ),
-    "no such kind": (b"apiVersion: v1\nkind: Pot\nmetadata: {name: a}\n", 'stdin:2: no kind "Pot"'),
+    "no such kind": (
+        b"apiVersion: v1\nkind: Pot\nmetadata: {name: a}\n",
+        'no matches for kind "Pot" in version "v1"\nensure CRDs are installed first (stdin:2; ',
+    ),
     "a list": (b"- 1\n- 2\n", "stdin:1: expected an object, got a list"),
     "broken yaml": (b"apiVersion: v1\nkind: {Pod\n", "stdin:"),
     "nothing": (b"", "no objects passed"),
@@ -240,7 +260,7 @@ def test_metrics_health_and_grpc_standard_services(lab: LabUnderTest) -> None:
         "import ssl,socket,sys\nc=ssl.create_default_context(cafile=sys.argv[1]+'/ca.crt'); c.load_cert_chain(sys.argv[1]+'/admin.crt', sys.argv[1]+'/admin.key')\n"
         "for path in ('/metrics','/healthz'):\n"
         "    with c.wrap_socket(socket.create_connection(('198.51.100.1', 6444), 5), server_hostname='pinnace-controlplane') as s:\n"
-        "        s.sendall(f'GET {path} HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'.encode()); data=b''\n"
+        "        s.sendall(f'GET {path} HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n\\r\\n'.encode()); data=b''\n"
         "        while chunk := s.recv(65536): data += chunk\n"
         "        print(data.decode())\n"
     )

@@ -243,13 +243,14 @@ def test_a_sidecar_starts_first_and_stays_and_stops_last(lab: LabUnderTest, tmp_
         **MOUNTED,
     )
     setup = shell("setup", "echo setup >> /work/log", **MOUNTED)
-    main = "echo main-start >> /work/log; sleep 1; echo main-end >> /work/log"
+    main = "echo main-start >> /work/log; until [ -e /work/go ]; do sleep 0.1; done; echo main-end >> /work/log"
     # The volumes of a pod that has ended are given back; a hostPath is not the pod's.
     kept = {"volumes": [{"name": "work", "hostPath": {"path": str(tmp_path)}}]}
     lab.apply(
         pod("served", "sh", "-c", main, container=MOUNTED, initContainers=[sidecar, setup], restartPolicy="Never", **kept)
     )
     eventually(lambda: "2/2" in lab.kctl("get", "pod", "served"))
+    (tmp_path / "go").touch()
     eventually(lambda: lab.get("pod", "served")["status"]["phase"] == "Succeeded")
     assert (tmp_path / "log").read_text().split() == ["side-start", "setup", "main-start", "main-end", "side-end"]
 
@@ -269,6 +270,28 @@ def test_a_sidecar_that_crashes_restarts_alone(lab: LabUnderTest) -> None:
 @pytest.mark.shows(
     "spec.ephemeralContainers[].{name,image,imagePullPolicy,command,args,env,envFrom,workingDir,targetContainerName,terminationMessagePath,terminationMessagePolicy,securityContext,volumeMounts}"
 )
+def test_a_restart_rule_restarts_all_containers_in_their_sandbox(lab: LabUnderTest) -> None:
+    """Init containers first; address, network namespace and volumes stay; what does not end by itself is not waited for."""
+    count = "echo x >> /work/setups; "
+    ruled = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}
+    watch = "echo 1 > /work/here; if [ ! -e /work/asked ]; then touch /work/asked; sleep 1; exit 88; fi; " + SLEEP
+    main = "trap '' TERM; ip -o -4 addr show eth0 | awk '{print $4}'; cat /work/setups; while :; do sleep 0.1; done"
+    lab.apply(pod(
+        "anew", "sh", "-c", main, container=MOUNTED, restartPolicy="Never", terminationGracePeriodSeconds=120,
+        initContainers=[
+            shell("setup", count + "true", **MOUNTED),
+            shell("watch", watch, restartPolicy="Always", restartPolicyRules=[ruled], **MOUNTED),
+        ], **WORK,
+    ))  # fmt: skip
+    eventually(lambda: status(lab, "anew")["restartCount"] == 1 and "running" in status(lab, "anew")["state"], within=30)
+    assert [status(lab, "anew", name)["restartCount"] for name in ("setup", "watch")] == [1, 1]
+    assert status(lab, "anew")["lastState"]["terminated"]["exitCode"] == 137
+    first, second = (lab.kctl("logs", "anew", "-c", "main", *flags).split() for flags in (["-p"], []))
+    assert (first[0], first[1:], second[1:]) == (second[0], ["x"], ["x", "x"])
+    assert condition(lab, "anew", "AllContainersRestarting")["status"] == "False"
+    assert has_event(lab, "anew", "RestartAllContainers")
+
+
 def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest) -> None:
     """It sees the target's processes, and its end changes nothing of the pod."""
     lab.apply(pod("subject", **WORK))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,7 +156,7 @@ def test_selected_pods_at_once(lab: LabUnderTest) -> None:
     assert lab.kctl("logs", "p1", "--since-time", stamp[:26] + "Z").split()[-3:] == ["18", "19", "20"]
     assert lab.kctl("logs", "p1", "--since-time", "2100-01-01T00:00:00Z") == ""
     for words, text in (
-        (("-l", "app=seq", "p1"), b"name a pod, or select some"),
+        (("-l", "app=seq", "p1"), b"specify a pod NAME, or -l SELECTOR"),
         (("p1", "--since=1s", "--since-time=2026-01-01T00:00:00Z"), b"only one of --since and --since-time"),
         (("p1", "--since-time=yesterday"), b"is not a time with its zone"),
         (("p1", "-c", "main", "--all-containers"), b"cannot be used together"),
@@ -178,3 +179,44 @@ def test_too_many_to_follow_is_said(lab: LabUnderTest) -> None:
         assert call.stdout is not None
         assert call.stdout.readline() == b"hello\n"
         call.kill()
+
+
+def test_following_ends_with_the_output(lab: LabUnderTest) -> None:
+    """A full disk is an error, and a reader that has gone ends kctl by SIGPIPE, in whatever thread the log is read."""
+    manifest = pod("ends", "sh", "-c", "while :; do echo line; sleep 0.2; done")
+    manifest["metadata"]["labels"] = {"app": "ends"}
+    up(lab, manifest)
+    # As a shell starts a background command.
+    ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    selected = ["logs", "-f", "-l", "app=ends"]
+    for before, words in (([], ["logs", "-f", "ends"]), ([], selected), (ignoring, selected)):
+        command = [*before, sys.executable, "-P", "-m", "cli.main", *words]
+        with open("/dev/full", "wb") as full:
+            said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=lab.environment, timeout=60, check=False)
+        assert (said.returncode, said.stderr) == (1, b"error: No space left on device\n"), words
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lab.environment) as call:
+            assert call.stdout is not None
+            assert call.stderr is not None
+            assert call.stdout.readline() == b"line\n"
+            call.stdout.close()
+            assert (call.wait(60), call.stderr.read()) == (-signal.SIGPIPE, b""), words
+
+
+def test_the_container_that_was_taken_is_noted(lab: LabUnderTest) -> None:
+    """On stderr, as kubectl does: of logs, of one pod or selected, exec and cp; not for a named container, or with -q."""
+    manifest = pod("two", "sh", "-c", f"echo main; {SLEEP}")
+    manifest["metadata"]["labels"] = {"app": "two"}
+    manifest["spec"]["containers"].append({**manifest["spec"]["containers"][0], "name": "side"})
+    up(lab, manifest)
+    note = b'Defaulted container "main" out of: main, side\n'
+    commands = (
+        ["logs", "two"],
+        ["logs", "-l", "app=two"],
+        ["exec", "two", "--", "echo", "main"],
+        ["cp", "two:/etc/hostname", "-"],
+    )
+    for words in commands:
+        done = lab.run(*words)
+        assert (done.returncode, done.stderr) == (0, note), words
+    for words in (["logs", "two", "-c", "main"], ["exec", "-q", "two", "--", "echo", "main"]):
+        assert (lab.run(*words).stdout, lab.run(*words).stderr) == (b"main\n", b""), words

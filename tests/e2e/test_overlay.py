@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support import frames
 from tests.support.labs import LabUnderTest, eventually, pod
 
 pytestmark = pytest.mark.root
@@ -137,3 +142,68 @@ def test_a_host_port_leads_to_its_pod(lab: LabUnderTest) -> None:
     assert page(18080) == ["page\n"] * 4
     lab.kctl("delete", "pod", "served", "--now")
     assert "18080" not in on(lab, "node-1", "nft", "list", "table", "ip", "pinnace")
+
+
+def test_a_host_port_answers_on_localhost(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """To the node's own processes; from elsewhere 127.0.0.1 is somebody else's."""
+    serve = "mkdir -p /www; echo itself > /www/index.html; exec httpd -f -p 8080 -h /www"
+    ports = {
+        "ports": [{"containerPort": 8080, "hostPort": 18090}, {"containerPort": 8080, "hostPort": 18091, "hostIP": "127.0.0.1"}]
+    }
+    lab.apply(pod("local", "sh", "-c", serve, nodeName="node-1", container=ports))
+    lab.kctl("wait", "pod/local", "--for=condition=Ready")
+    try:
+        for port in (18090, 18091):
+            found = eventually(lambda port=port: on(lab, "node-1", "timeout", "5", "wget", "-qO-", f"http://127.0.0.1:{port}/"))
+            assert found == "itself\n"
+        inside = f"/proc/{lab.state(lab.pods()['local'])['pid']}/ns/net"
+        refused = ["nsenter", f"--net={inside}", "timeout", "3", "wget", "-qO-", "http://127.0.0.1:18090/"]
+        assert subprocess.run(refused, capture_output=True, check=False).returncode != 0
+    finally:
+        lab.kctl("delete", "pod", "local", "--now")
+
+
+def echo(namespace: Path, address: str, text: bytes) -> socket.socket:
+    """A UDP server in a namespace that answers `text`, until it is closed."""
+
+    def bind() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((address, 5353))
+        return sock
+
+    def answer(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendto(text, sock.recvfrom(64)[1])
+
+    sock = frames.within(namespace, bind)
+    threading.Thread(target=answer, args=(sock,), daemon=True).start()
+    return sock
+
+
+def test_a_udp_client_reaches_the_pod_that_has_the_host_port_now(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """It never stops sending from one port, so the kernel would remember where its packets went before."""
+    port = {"ports": [{"containerPort": 5353, "hostPort": 15353, "protocol": "UDP"}]}
+    client = frames.within(
+        Path(f"/run/pinnace/labs/{lab.name}/ns/node-2.net"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    )
+    client.settimeout(0.2)
+    target = (next(a["address"] for a in lab.get("node", "node-1")["status"]["addresses"] if a["type"] == "InternalIP"), 15353)
+
+    def heard() -> bytes:
+        with contextlib.suppress(TimeoutError, OSError):
+            client.sendto(b"x", target)
+            return client.recv(64)
+        return b""
+
+    with client:
+        heard()
+        for text in (b"first", b"second"):
+            lab.apply(pod("udp", nodeName="node-1", container=port))
+            item = eventually(lambda: lab.all_running(["udp"]))["udp"]
+            namespace = Path(f"/proc/{lab.state(item)['pid']}/ns/net")
+            with echo(namespace, item["status"]["podIP"], text):
+                eventually(lambda text=text: heard() == text, within=10)
+            lab.kctl("delete", "pod", "udp", "--now", "--wait=true")
+            for _ in range(5):
+                heard()

@@ -147,7 +147,8 @@ def test_classes_have_their_places_weights_and_limits(lab: LabUnderTest, cgroups
     items = eventually(lambda: lab.all_running(["guaranteed", "burstable", "best"]))
     uids = {name: item["metadata"]["uid"] for name, item in items.items()}
     assert cgroups.list() == {f"pod{uids['guaranteed']}", f"burstable/pod{uids['burstable']}", f"besteffort/pod{uids['best']}"}
-    assert memory(cgroups, "") == 300 << 20
+    # 400Mi less what is reserved, and less a twentieth for the monitors.
+    assert memory(cgroups, "") == 280 << 20
     assert memory(cgroups, f"pod{uids['guaranteed']}") == memory(cgroups, f"pod{uids['guaranteed']}/main-0") == 32 << 20
     quota = value(cgroups, f"pod{uids['guaranteed']}", "cpu", "cpu.cfs_quota_us", "cpu.max")
     assert quota.split()[0] == "50000"
@@ -185,19 +186,19 @@ def test_an_agent_that_starts_again_knows_its_cgroups(lab: LabUnderTest, cgroups
 
 
 def test_a_node_tells_what_it_has_and_what_is_taken(lab: LabUnderTest) -> None:
-    """Allocatable is less than the capacity by what is reserved and what eviction keeps free."""
+    """Allocatable is less than the capacity by what is reserved, for monitors too, and what eviction keeps free."""
     lab.apply(limited("a", SLEEP, requests={"cpu": "450m", "memory": "30Mi"}, limits={"memory": "60Mi"}))
     eventually(lambda: lab.all_running(["a"]))
     status = lab.get("node", NODE)["status"]
     assert (status["capacity"]["cpu"], status["capacity"]["memory"]) == ("2", f"{400 << 10}Ki")
-    assert (status["allocatable"]["cpu"], status["allocatable"]["memory"]) == ("1800m", f"{280 << 10}Ki")
+    assert (status["allocatable"]["cpu"], status["allocatable"]["memory"]) == ("1800m", f"{260 << 10}Ki")
     assert status["allocatable"]["pods"] == "12"
     conditions = {item["type"]: item["status"] for item in status["conditions"]}
     assert conditions == {"MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False", "Ready": "True"}
     said = lab.kctl("describe", "node", NODE)
     words = [line.split() for line in said.partition("Allocated resources:")[2].splitlines()]
     assert ["cpu", "450m", "(25%)", "0", "(0%)"] in words, said
-    assert ["memory", "30Mi", "(10%)", "60Mi", "(21%)"] in words, said
+    assert ["memory", "30Mi", "(11%)", "60Mi", "(23%)"] in words, said
 
 
 def test_what_does_not_fit_is_refused_at_the_node(lab: LabUnderTest) -> None:

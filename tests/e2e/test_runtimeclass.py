@@ -50,7 +50,7 @@ def of_class(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def known_to(lab: LabUnderTest, node: str, handler: str) -> list[dict[str, Any]]:
     """What an OCI runtime's own `list` says on a node."""
-    root = lab.node_dir(node) / "oci" / handler
+    root = lab.memory_dir(node) / "oci" / handler
     command = [handler, "--root", str(root), "list", "--format", "json"]
     result = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=True)
     return list(json.loads(result.stdout or b"[]") or [])

@@ -107,7 +107,9 @@ def test_page_makes_a_cluster_of_two_machines(machines: dict[str, Machine], tmp_
         said = machines[name].run(lines)
         if label.endswith("join"):
             joining = said.strip()
-            assert joining.startswith("pinnace-nodeagent join 192.0.2.1:6444 --token ")
+            assert re.fullmatch(
+                r"echo \w{6}\.\w{16} \| pinnace-nodeagent join 192\.0\.2\.1:6444 --token-file - --ca-hash \S+", joining
+            )
     # The page starts agents in the background of this shell, and they may log something into what it prints.
     said = first.run("kctl get nodes -o name").splitlines()
     assert sorted(line for line in said if line.startswith("node/")) == ["node/first", "node/second"]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.lab import hosts, layout, lifecycle, processes
+from cli.lab import hosts, layout, processes, waiting
 from cli.lab.layout import Process
-from nodeagent.session import MAX_STREAMS
+from nodeagent.control.session import MAX_STREAMS
 from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 from tests.support.breaking import COUNT, IDLE, goes_on, nothing_left, pids, restarts, script, settle_in
 from tests.support.labs import DEADLINE, LabUnderTest, eventually, running
@@ -219,7 +219,7 @@ def test_callers_that_hang_up_hold_no_place(lab: LabUnderTest, before: Traces) -
     last = f"{4 * MEBIBYTE // 64 - 1:063d}"
     lab.apply(script("source", f"{NUMBERED % (4 * MEBIBYTE // 64)}; {IDLE}"))
     eventually(lambda: lab.run("logs", "source", "--tail", "1").stdout.decode().strip() == last)
-    client = lifecycle.client(layout.load(lab.name), lab.config)
+    client = waiting.client(layout.load(lab.name), lab.config)
     opening = streams_pb2.OpenStream(namespace="default", pod="source", logs=streams_pb2.LogOptions())
     try:
         stub = streams_pb2_grpc.StreamsStub(client.channel)

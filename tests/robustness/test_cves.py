@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from nodeagent.runtime.native.capabilities import DEFAULT
-from nodeagent.runtime.native.sandbox import whole
-from nodeagent.runtime.seam import IdRange, Mount, SandboxConfig, StartError
+from nodeagent.launcher.sandbox import whole
+from nodeagent.linux.capabilities import DEFAULT
+from nodeagent.runtime.interface import IdRange, Mount, SandboxConfig, StartError
 from tests.support.boxes import ROOT, Boxes, boxes
 
 pytestmark = pytest.mark.root

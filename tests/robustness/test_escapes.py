@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from nodeagent.runtime.native.capabilities import DEFAULT
-from nodeagent.runtime.seam import IdRange
-from tests.support.boxes import boxes, tries_layer
+from nodeagent.linux.capabilities import DEFAULT
+from nodeagent.runtime.interface import IdRange
+from tests.support.boxes import boxes, compiled, tries_layer
 
 pytestmark = pytest.mark.root
 IDS = IdRange(900 * 65536, 65536)
@@ -30,16 +30,19 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 # With SYS_ADMIN in a user namespace a container may arrange its own mounts and namespaces, and load BPF of its own kind;
 # without a filter, its own keys, namespaces of its own making and user space page faults: none of it is the host's.
+SOCKETS = {
+    f"{way}{name}" for way in ("", "compat_", "wide_", "x32_") for name in ("kernel_crypto", "hypervisor_socket")
+} | {"compat_multiplexed_crypto", "compat_multiplexed_hypervisor"}  # fmt: skip
 OWN = {
     "mount_tmpfs", "new_mount", "copy_mount", "unshare_user", "unshare_mounts", "unshare_network", "clone_user",
-    "clone_mounts", "clone3_user", "join_mounts", "host_name", "mount_cgroup2", "pidfd_host",
+    "clone_mounts", "clone3_user", "join_mounts", "host_name", "compat_host_name", "compat_unshare_user", "mount_cgroup2", "pidfd_host",
 }  # fmt: skip
 ALLOWED = {
     "default": GRANTED,
     "own users": GRANTED,
     "no new privileges": set[str](),
     "root, bare": {
-        "kernel_crypto",
+        *SOCKETS,
         "keyring",
         "make_key",
         "ask_key",
@@ -47,7 +50,7 @@ ALLOWED = {
         "clone_user",
         "clone3_user",
         "uring",
-        "hypervisor_socket",
+        *(f"compat_{name}" for name in ("unshare_user", "keyring", "uring")),
     },
     "own users, admin": GRANTED | OWN,
 }
@@ -79,7 +82,17 @@ async def test_no_try_to_escape_succeeds(profile: str, capsys: pytest.CaptureFix
     with capsys.disabled():
         print(f"\n{profile}:")
         for name, outcome in table.items():
-            print(f"  {name:24}{'granted' if outcome == 'SUCCEEDED' and name in ALLOWED[profile] else outcome}")
+            print(f"  {name:32}{'granted' if outcome == 'SUCCEEDED' and name in ALLOWED[profile] else outcome}")
     assert len(table) > 70
     assert {name for name, outcome in table.items() if outcome == "SUCCEEDED"} - ALLOWED[profile] == set()
     assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+
+
+async def test_ordinary_sockets_work_in_both_abis() -> None:
+    """What the filter denies of sockets costs no program its network."""
+    async with boxes("t-sockets") as box:
+        layer = box.add_layer()
+        (layer / "sockets").write_bytes(compiled("sockets"))
+        (layer / "sockets").chmod(0o755)
+        ran = await box.run(await box.sandbox(), "/sockets", layers=(str(layer), str(box.image)))
+    assert ran.out == "all\n"

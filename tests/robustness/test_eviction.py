@@ -103,7 +103,8 @@ def test_who_asked_for_memory_keeps_it(lab: LabUnderTest) -> None:
 
 def test_the_lower_priority_goes_first(lab: LabUnderTest) -> None:
     """Even when the other one uses more."""
-    lab.apply(holder("important", 110, MEMORY, priority=1000))
+    lab.apply({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1000})
+    lab.apply(holder("important", 110, MEMORY, priorityClassName="high"))
     eventually(lambda: lab.all_running(["important"]))
     stays = pid(lab, "important")
     lab.apply(holder("minor", 105, MEMORY))
@@ -114,7 +115,7 @@ def test_the_lower_priority_goes_first(lab: LabUnderTest) -> None:
 
 def test_no_best_effort_pod_comes_to_a_node_under_pressure(lab: LabUnderTest) -> None:
     """Past the scheduler it is refused by the node; with the scheduler it waits, and comes when the pressure is over."""
-    lab.apply(holder("system", 230, MEMORY, priority=2_000_000_000))
+    lab.apply(holder("system", 230, MEMORY, priorityClassName="system-cluster-critical"))
     eventually(lambda: lab.all_running(["system"]))
     eventually(lambda: taints(lab) == {"node.kubernetes.io/memory-pressure:NoSchedule"})
     lab.apply(script("waits", SLEEP), script("forced", SLEEP, nodeName=NODE))

@@ -290,13 +290,17 @@ def test_a_pod_whose_sandbox_was_half_made_gets_its_network(lab: LabUnderTest, b
     assert {name: restarts(item) for name, item in items.items()} == dict.fromkeys(names, 0)
     for name, item in items.items():
         address = item["status"]["podIP"]
+        # The agent that was killed last may not be connected again yet.
+        eventually(lambda name=name: lab.run("exec", name, "--", "true").returncode == 0)
         assert f"{address}/24" in lab.kctl("exec", name, "--", "ip", "-o", "addr", "show", "eth0")
         assert address in lab.kctl("exec", name, "--", "cat", "/etc/hosts")
 
 
 def launching(node: str, found: layout.Lab) -> list[int]:
     """Processes of the node that are launchers or will be; their forks are not."""
-    pids = [pid for pid in processes.of_host(found, node) if b"/runtime/native\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    pids = [
+        pid for pid in processes.of_host(found, node) if b"/nodeagent/launcher\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     return [pid for pid in pids if _parent(pid) not in pids]
 
 
@@ -346,7 +350,7 @@ def restarted_once(lab: LabUnderTest, name: str) -> dict[str, Any]:
 def test_an_agent_killed_before_it_is_answered_finds_the_container_running(lab: LabUnderTest, before: Traces) -> None:
     """The monitor that cannot tell the agent of the start goes on all the same."""
     item, launcher = held_restart(lab, "unheard")
-    with open(lab.bundle(item, number=1) / "config.json") as file:
+    with open(lab.container_config(item, number=1)) as file:
         # A monitor waits for this lock before it starts the container.
         fcntl.flock(file, fcntl.LOCK_EX)
         known = forks(launcher)

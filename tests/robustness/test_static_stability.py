@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,9 +177,10 @@ def reboot(lab: LabUnderTest, node: str) -> None:
     for path in reversed(mounts):
         subprocess.run([*enter, "umount", "--lazy", path], check=True)
     links = subprocess.run([*enter, "ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    for name in re.findall(r"^\d+: (pn[^@:]*)", links, re.MULTILINE):
+    for name in re.findall(r"^\d+: ((?:pnc|pinnace)[^@:]*)", links, re.MULTILINE):
         subprocess.run([*enter, "ip", "link", "delete", name], check=False, capture_output=True)
     subprocess.run([*enter, "nft", "delete", "table", "ip", "pinnace"], check=True)
+    subprocess.run([*enter, "sysctl", "--quiet", "--write", "net.ipv4.ip_forward=0"], check=True)
     for root in Path("/sys/fs/cgroup").iterdir():
         for base, _, _ in os.walk(root / record.cgroup(node), topdown=False):
             os.rmdir(base)
@@ -200,3 +202,83 @@ def test_a_machine_that_reboots_without_a_control_plane_takes_up_its_pods(lab: L
     for name, item in found.items():
         assert item["status"]["podIP"] == items[name]["status"]["podIP"]
         eventually(lambda name=name: lab.kctl("exec", name, "--", "cat", "/gate/runs") == "run\nrun\n")
+
+
+def rebooted(name: str, policy: str = "Always", **spec: Any) -> dict[str, Any]:
+    """A pod whose main container needs what its init container and its sidecar made in memory, as each says on disk."""
+    volumes = [{"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}]
+    mounts = {"volumeMounts": [{"name": "memory", "mountPath": "/m"}, {"name": "disk", "mountPath": "/d"}]}
+    note = "echo {0} >> /d/order; touch /m/{0}"
+    sleep = "trap 'exit 0' TERM; sleep 100000 & wait"
+
+    def container(title: str, text: str, **more: Any) -> dict[str, Any]:
+        return {"name": title, "image": "busybox", "command": ["sh", "-c", text], **mounts, **more}
+
+    item = script(name, "", nodeName=NODES[0], restartPolicy=policy, volumes=volumes, **spec)
+    item["spec"]["initContainers"] = [
+        container(
+            "setup", f"{note.format('setup')}; ip route add blackhole 203.0.113.0/24", securityContext={"privileged": True}
+        ),
+        container("watch", f"{note.format('watch')}; {sleep}", restartPolicy="Always"),
+        container("last", f"until [ -e /m/watch ]; do usleep 10000; done; {note.format('last')}"),
+    ]
+    item["spec"]["containers"] = [
+        container("main", f"[ -e /m/last ] && ip route | grep blackhole && {note.format('main')}; {sleep}"),
+        container("once", f"{note.format('once')}"),
+    ]
+    return item
+
+
+def order(lab: LabUnderTest, item: dict[str, Any]) -> list[str]:
+    """Which containers have begun, in their order, but for the one that ends at once."""
+    path = lab.node_dir(NODES[0]) / "pods" / item["metadata"]["uid"] / "volumes/disk/order"
+    return [word for word in path.read_text().split() if word != "once"] if path.exists() else []
+
+
+ORDER = ["setup", "watch", "last", "main"]
+
+
+def test_init_containers_run_again_after_a_reboot_and_not_after_the_agents_end(lab: LabUnderTest, before: Traces) -> None:
+    """What they made in memory, of routes and mounts, is gone with the machine's memory; sidecars start in their place."""
+    lab.apply(rebooted("anew", "OnFailure"), rebooted("never", "Never"))
+    found = eventually(lambda: {name: lab.pods()[name] for name in ("anew", "never")})
+    for item in found.values():
+        eventually(lambda item=item: order(lab, item) == ORDER)
+    lab.kill(NODES[0])
+    lab.start_agent(NODES[0])
+    lab.apply(script("marker", IDLE, nodeName=NODES[0]))
+    eventually(lambda: lab.all_running(["marker"]))
+    assert [order(lab, item) for item in found.values()] == [ORDER, ORDER]
+    reboot(lab, NODES[0])
+    lab.start_agent(NODES[0])
+    eventually(lambda: order(lab, found["anew"]) == ORDER * 2)
+    eventually(lambda: main_is_ready(lab.get("pod", "anew")))
+    counts = {item["name"]: item["restartCount"] for item in statuses(lab.get("pod", "anew"))}
+    assert counts == {"setup": 1, "watch": 1, "last": 1, "main": 1, "once": 0}
+    assert "Pod sandbox changed" in lab.kctl("describe", "pod", "anew")
+    eventually(lambda: lab.get("pod", "never")["status"]["phase"] == "Failed")
+    assert {item["restartCount"] for item in statuses(lab.get("pod", "never"))} == {0}
+
+
+def statuses(item: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*item["status"]["initContainerStatuses"], *item["status"]["containerStatuses"]]
+
+
+def main_is_ready(item: dict[str, Any]) -> bool:
+    return item["status"]["phase"] == "Running" and next(s for s in statuses(item) if s["name"] == "main")["ready"] is True
+
+
+def test_a_pod_that_loses_a_namespace_begins_anew(lab: LabUnderTest, before: Traces) -> None:
+    """What still runs in it is stopped first: it could not be reached, and would run twice."""
+    lab.apply(rebooted("holed", terminationGracePeriodSeconds=5))
+    item = eventually(lambda: lab.pods()["holed"])
+    eventually(lambda: order(lab, item) == ORDER)
+    old = lab.state(item, "main")["pid"]
+    lab.kill(NODES[0])
+    record = layout.load(lab.name)
+    net = lab.node_dir(NODES[0]) / "pods" / item["metadata"]["uid"] / "sandbox/ns/net"
+    subprocess.run(["nsenter", f"--mount={record.namespace(NODES[0], 'mnt')}", "umount", "--lazy", str(net)], check=True)
+    lab.start_agent(NODES[0])
+    eventually(lambda: order(lab, item) == ORDER * 2)
+    assert not Path(f"/proc/{old}").exists()
+    eventually(lambda: main_is_ready(lab.get("pod", "holed")))

@@ -10,6 +10,7 @@ from typing import Any
 
 from pinnace import errors, kinds, wire
 from pinnace.api.v1 import objects_pb2
+from pinnace.apiextensions.v1.customresource_pb2 import CustomResource
 from pinnace.kinds import Kind
 from tests.support.cluster import Cluster
 
@@ -100,7 +101,11 @@ def sealed(kind: Kind, value: Any) -> objects_pb2.Object:
 
 
 def opened(item: objects_pb2.Object) -> Any:
-    return kinds.find(item.apiVersion, item.kind).cls.FromString(item.protobuf)
+    try:
+        cls = kinds.find(item.apiVersion, item.kind).cls
+    except errors.NotFound:
+        cls = CustomResource
+    return cls.FromString(item.protobuf)
 
 
 def _result(item: objects_pb2.ApplyResult) -> tuple[str, errors.ApiError | Any]:

@@ -16,11 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nodeagent.linux.capabilities import DEFAULT
 from nodeagent.runtime import seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
-from nodeagent.runtime.native.capabilities import DEFAULT
-from nodeagent.runtime.native.runtime import NativeRuntime
-from nodeagent.runtime.seam import ContainerConfig, ExecConfig, Handle, SandboxConfig
+from nodeagent.runtime.interface import ContainerConfig, ExecConfig, Handle, SandboxConfig
+from nodeagent.runtime.nativeruntime import NativeRuntime
 from pinnace.clock import SystemClock
 from tests.support.labs import PATIENCE
 

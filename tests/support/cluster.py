@@ -6,21 +6,30 @@ Tests create objects through the verbs of the API, act as agents through the dis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from controlplane import bootstrap
-from controlplane.api import verbs
-from controlplane.api.objects import Objects
+from controlplane import bootstrap, resources
+from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
+from controlplane.controllers.customresources import CustomResources
+from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.podgc import PodGC
-from controlplane.controllers.runner import Runner
+from controlplane.controllers.resourcequota import ResourceQuotas
+from controlplane.controllers.runner import ControllerManager
+from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.tainteviction import TaintEviction
 from controlplane.dispatcher import reports
+from controlplane.dispatcher.podcidrs import PodCIDRs
+from controlplane.dispatcher.router import Router
+from controlplane.election import Elector
+from controlplane.requests import verbs
+from controlplane.resources import Registry
+from controlplane.rpc.objects import Objects
 from controlplane.scheduler.service import Scheduler
 from controlplane.store import Backend, Store, Tx
 from controlplane.store.memory import MemoryBackend
@@ -33,6 +42,7 @@ from tests.support import objects
 
 # Seconds without a heartbeat until a node is NotReady.
 GRACE = 15.0
+HEARTBEAT = 4.0
 # Turns of the event loop in which a chain of reconciliations comes to rest.
 TURNS = 100
 _KINDS = {kind.kind: kind for kind in kinds.ALL}
@@ -43,8 +53,13 @@ class Cluster:
         self.store = store
         self.clock = clock
         self.ids = RandomIds(seed=1)
-        self.scheduler = Scheduler(store, clock)
+        self.elector = Elector(store, clock, "this")
+        self.scheduler = Scheduler(self.elector.store, clock)
+        self.cidrs = PodCIDRs("10.244.0.0/16", 24)
+        self.router = Router(store, self.cidrs)
         self.api = Objects(store, clock, self.ids)
+        # Nodes whose agents beat by themselves.
+        self.alive: set[str] = set()
 
     def call(self, manager: str = "test") -> verbs.Call:
         return verbs.Call(self.clock.now(), self.ids, manager)
@@ -91,7 +106,8 @@ class Cluster:
         hello = nodes_pb2.Hello(node=objects.node(name, **node), vtepMac="0a:00:00:00:00:01")
 
         def fn(tx: Tx) -> Any:
-            made = reports.register(tx, name, hello, cluster="10.244.0.0/16", bits=24, ids=self.ids, now=self.clock.now())
+            reports.ensure(tx, name, cidrs=self.cidrs, ids=self.ids, now=self.clock.now())
+            made = reports.register(tx, name, hello, now=self.clock.now())
             reports.renew(tx, [name], now=self.clock.now(), seconds=GRACE)
             return made
 
@@ -99,7 +115,19 @@ class Cluster:
 
     async def beat(self, *names: str) -> None:
         """A heartbeat of these nodes."""
-        await self._done(lambda tx: reports.renew(tx, names, now=self.clock.now(), seconds=GRACE))
+        await self._done(lambda tx: self._heard(tx, names))
+
+    async def keep_beating(self) -> None:
+        """The agents of `alive`, as the dispatcher hears them."""
+        while True:
+            await self.clock.sleep(HEARTBEAT)
+            if self.alive:
+                await self.store.update(lambda tx: self._heard(tx, sorted(self.alive)))
+
+    def _heard(self, tx: Tx, names: Iterable[str]) -> None:
+        reports.renew(tx, names, now=self.clock.now(), seconds=GRACE)
+        for name in names:
+            reports.recover(tx, name, now=self.clock.now())
 
     async def report(self, node: str, pod: Any, *, phase: str = "Running", removed: bool = False, **status: Any) -> None:
         """What the agent of `node` says of a pod."""
@@ -133,21 +161,50 @@ def _copy(message: Any) -> Any:
 
 
 @asynccontextmanager
-async def running(*, backend: Backend | None = None, clock: VirtualClock | None = None) -> AsyncIterator[Cluster]:
+async def running(
+    *,
+    backend: Backend | None = None,
+    clock: VirtualClock | None = None,
+    registry: Registry | None = None,
+    rates: EvictionRates | None = None,
+    podgc: PodGC | None = None,
+) -> AsyncIterator[Cluster]:
     """A control plane with every controller. An error in any part of it fails the test."""
     clock = clock or VirtualClock()
-    store = await Store.open(backend or MemoryBackend(), clock)
+    store = await Store.open(backend or MemoryBackend(), clock, registry or resources.built_in())
     cluster = Cluster(store, clock)
-    controllers = (NodeLifecycle(GRACE), TaintEviction(), Namespaces(), Garbage(), PodGC(), EventTTL())
-    parts = [store.serve(), cluster.scheduler.run(), *(Runner(store, clock, item).run() for item in controllers)]
-    tasks = [asyncio.ensure_future(part) for part in parts]
-    await store.update(lambda tx: bootstrap.namespaces(tx, cluster.call("bootstrap")))
+
+    async def work() -> None:
+        controllers = (
+            NodeLifecycle(GRACE, rates),
+            TaintEviction(),
+            Namespaces(),
+            Garbage(),
+            podgc or PodGC(),
+            EventTTL(),
+            ResourceQuotas(),
+            CustomResources(),
+            ClusterRoleAggregation(),
+            ServiceAccounts(),
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())
+            group.create_task(cluster.scheduler.run())
+
+    routing = asyncio.ensure_future(cluster.router.run(store, clock))
+    serving = asyncio.ensure_future(store.serve())
+    await store.update(lambda tx: bootstrap.objects(tx, cluster.call("bootstrap")))
+    leading = asyncio.ensure_future(cluster.elector.lead(work))
+    beating = asyncio.ensure_future(cluster.keep_beating())
+    ends = []
+    await settle(TURNS)
     try:
         yield cluster
     finally:
-        for task in tasks:
+        # In this order: the lease is released through the store.
+        for task in (beating, leading, routing, serving):
             task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
+            ends += await asyncio.gather(task, return_exceptions=True)
         await store.close()
     for end in ends:
         if not isinstance(end, asyncio.CancelledError):

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nodeagent.linux.capabilities import DEFAULT
 from nodeagent.runtime.cgroups import Cgroups, Limits
-from nodeagent.runtime.native.capabilities import DEFAULT
-from nodeagent.runtime.native.runtime import NativeRuntime
-from nodeagent.runtime.seam import ContainerConfig, Handle, SandboxConfig
+from nodeagent.runtime.interface import ContainerConfig, Handle, SandboxConfig
+from nodeagent.runtime.nativeruntime import NativeRuntime
 from pinnace.clock import SystemClock
 from tests.support.labs import ROOT
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nodeagent.network.ipam import Ipam
-from nodeagent.network.seam import HostPort, NetworkError, Node, Peer
+from nodeagent.images.store import Image
+from nodeagent.network.addresses import Ipam
+from nodeagent.network.interface import HostPort, NetworkError, Node, Peer
+from nodeagent.node.pools import Pools
+from nodeagent.pods.dependencies import WorkerDependencies
 from nodeagent.pods.model import Policy
-from nodeagent.pods.resolver import ClusterDns
-from nodeagent.pods.services import Services
+from nodeagent.pods.spec.resolver import ClusterDns
+from nodeagent.probes.execslots import ExecSlots
 from nodeagent.runtime.cgroups import Cgroups
 from nodeagent.runtime.fake import FakeRuntime
-from nodeagent.runtime.seam import Handle, LogRotation, Runtime
-from nodeagent.runtime.select import NATIVE, Runtimes
+from nodeagent.runtime.handlers import NATIVE, Runtimes
+from nodeagent.runtime.interface import Handle, LogRotation, Runtime
+from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import VirtualClock
 
 
 @dataclass(slots=True)
 class FakeNetwork:
-    """Remembers who is attached; `fault` is what every call then fails with, `faults` how many have."""
+    """Records what it was asked for; `fault` is what every call then fails with, `faults` how many have."""
 
+    nodes: list[Node] = field(default_factory=list)
+    synced: list[tuple[Peer, ...]] = field(default_factory=list)
     attached: dict[str, str] = field(default_factory=dict)
     fault: str = ""
     faults: int = 0
 
-    async def setup(self, node: Node) -> None: ...
+    async def setup(self, node: Node) -> None:
+        self._check()
+        self.nodes.append(node)
 
     async def attach(self, pod: str, netns: Path, address: str, ports: Sequence[HostPort] = ()) -> None:
         self._check()
@@ -40,6 +49,8 @@ class FakeNetwork:
         self.attached.pop(pod, None)
 
     async def sync(self, peers: Sequence[Peer]) -> int:
+        self._check()
+        self.synced.append(tuple(peers))
         return 0
 
     def _check(self) -> None:
@@ -48,9 +59,22 @@ class FakeNetwork:
             raise NetworkError(self.fault)
 
 
+class EveryImage:
+    """Image store and puller of a node that has every image."""
+
+    def local(self, reference: str, policy: str) -> Image:
+        return Image("sha256:1", (reference,), {"Cmd": ["true"]}, ("sha256:2",))
+
+    def lower_dirs(self, image: Image) -> tuple[str, ...]:
+        return ("/layer",)
+
+    def read_file(self, image: Image, name: str) -> bytes:
+        return b""
+
+
 @dataclass(slots=True)
 class Host:
-    """What a node's services were told, and the services."""
+    """A node's services, and what they were asked for."""
 
     folder: Path
     runtime: Runtime | None = None
@@ -59,20 +83,39 @@ class Host:
     ipam: Ipam = field(default_factory=lambda: Ipam("10.244.1.0/24"))
     events: list[tuple[str, str]] = field(default_factory=list)
     reports: list[tuple[Any, bool]] = field(default_factory=list)
+    # Commands that probes and hooks ran, and exit code and output by a command's first word.
+    executed: list[list[str]] = field(default_factory=list)
+    token_requests: list[TokenRequest] = field(default_factory=list)
+    token_failure: Exception | None = None
+    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    # A command ends once the event under its first word is set, if there is one.
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
 
-    def services(self, *, images: Any = None, puller: Any = None) -> Services:
+    def deps(self, *, images: Any = None, puller: Any = None) -> WorkerDependencies:
         async def execute(handle: Handle, command: list[str], within: float) -> tuple[int, str]:
-            return 0, ""
+            self.executed.append(command)
+            if command[0] in self.gates:
+                await self.gates[command[0]].wait()
+            return self.answers.get(command[0], (0, ""))
+
+        async def create_token(request: TokenRequest) -> TokenRequest:
+            self.token_requests.append(request)
+            if self.token_failure is not None:
+                raise self.token_failure
+            answer = TokenRequest()
+            answer.CopyFrom(request)
+            answer.status.token = f"token-{len(self.token_requests)}"
+            return answer
 
         cgroups = self.folder / "cgroups"
         cgroups.mkdir(exist_ok=True)
         runtimes = Runtimes({NATIVE: self.runtime or FakeRuntime(self.clock)})
-        return Services(
+        return WorkerDependencies(
             runtimes=runtimes, execute=execute, network=self.network, images=images, puller=puller,
-            cgroups=Cgroups("pinnace", cgroups), clock=self.clock, policy=Policy(), state=self.folder,
+            cgroups=Cgroups("pinnace", cgroups), clock=self.clock, pools=Pools(), exec_slots=ExecSlots(), policy=Policy(), state=self.folder, memory=self.folder / "memory",
             logs=self.folder / "logs", host_ip="192.0.2.1", node_facts={"hostname": "n1", "capacity.memory": str(1 << 30)},
             dns=ClusterDns(), rotation=LogRotation(), pod_max_pids=0, ipam=lambda: self.ipam,
-            lookup=lambda kind, namespace, name: None,
+            lookup=lambda kind, namespace, name: None, create_token=create_token,
             event=lambda pod, reason, message, warning: self.events.append((reason, message)),
             report=lambda pod, status, removed: self.reports.append((status, removed)),
         )  # fmt: skip

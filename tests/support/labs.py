@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # How many times as long as usual everything may take, on a machine that is emulated (tests/vm).
 PATIENCE = float(os.environ.get("PINNACE_TEST_PATIENCE", "1"))
 DEADLINE = 120.0 * PATIENCE
+# Of agents and control planes: the strictest, as in deploy/systemd.
+UMASK = 0o077
 
 
 class KctlError(AssertionError):
@@ -28,29 +30,44 @@ class KctlError(AssertionError):
 
 
 class LabUnderTest:
-    """`kctl(...)` runs the real command against this lab and returns its standard output."""
+    """`kctl(...)` runs the real command against this lab and returns its standard output; `words` run it elsewhere."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, *, words: tuple[str, ...] = ()) -> None:
         self.name = name
+        self.words = words
         self.config = folder / "config"
-        self.environment = {**os.environ, "PINNACE_CONFIG": str(self.config)}
+        # No lab of a test reaches the outside, unless it says so and has an outside of its own (tests/support/outside.py).
+        self.kubeconfig = folder / "kubeconfig"
+        own = {"PINNACE_CONFIG": str(self.config), "KUBECONFIG": str(self.kubeconfig), "PINNACE_LAB_ISOLATED": "1"}
+        self.environment = {**os.environ, **own}
 
-    def run(self, *arguments: str, stdin: str | bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        """Any exit code."""
+    def run(self, *arguments: str, stdin: str | bytes | None = None, umask: int = -1) -> subprocess.CompletedProcess[bytes]:
+        """Any exit code. `umask` is that of kctl and of what it starts; -1 for the tests' own."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        command = [sys.executable, "-P", "-m", "cli.main", *arguments]
-        return subprocess.run(command, input=data, capture_output=True, env=self.environment, timeout=DEADLINE, check=False)
+        return subprocess.run(
+            self.command(*arguments),
+            input=data,
+            capture_output=True,
+            env=self.environment,
+            timeout=DEADLINE,
+            check=False,
+            umask=umask,
+        )
 
-    def kctl(self, *arguments: str, stdin: str | bytes | None = None) -> str:
+    def command(self, *arguments: str) -> list[str]:
+        """The words that run kctl; `environment` is for them."""
+        return [*self.words, sys.executable, "-P", "-m", "cli.main", *arguments]
+
+    def kctl(self, *arguments: str, stdin: str | bytes | None = None, umask: int = -1) -> str:
         """Raises KctlError, with what kctl said, unless it succeeds."""
-        result = self.run(*arguments, stdin=stdin)
+        result = self.run(*arguments, stdin=stdin, umask=umask)
         if result.returncode:
             said = (result.stdout + result.stderr).decode(errors="replace")
             raise KctlError(f"kctl {' '.join(arguments)} -> {result.returncode}\n{said}")
         return result.stdout.decode(errors="replace")
 
     def lab(self, *arguments: str) -> str:
-        return self.kctl("lab", *arguments, "--name", self.name)
+        return self.kctl("lab", *arguments, "--name", self.name, umask=UMASK)
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kctl("get", *arguments, "-o", "json"))
@@ -66,6 +83,10 @@ class LabUnderTest:
     def node_dir(self, node: str) -> Path:
         return Path(f"/var/lib/pinnace/labs/{self.name}/nodes/{node}")
 
+    def memory_dir(self, node: str) -> Path:
+        """The agent's tmpfs, which is mounted in the node's mount namespace alone."""
+        return Path(f"/proc/{self.pid(node)}/root{self.node_dir(node)}/memory")
+
     def pid(self, host: str) -> int:
         return int(self.record["processes"][host]["pid"])
 
@@ -79,7 +100,7 @@ class LabUnderTest:
 
     def start_agent(self, node: str) -> None:
         """The agent again, with the identity it has; its containers may be running."""
-        self._start(f"processes.start_agent(lab, {node!r}, [])")
+        self._start(f"processes.start_agent(lab, {node!r})")
 
     def start_control(self) -> None:
         """The control plane again; returns once it answers."""
@@ -89,7 +110,8 @@ class LabUnderTest:
     def _start(self, statement: str) -> None:
         """From a process that ends at once, as kctl does: what it starts is not a child of the tests."""
         program = f"from cli.lab import layout, processes\nlab = layout.load({self.name!r})\n{statement}\nlab.save()\n"
-        subprocess.run([sys.executable, "-P", "-c", program], cwd=ROOT, timeout=DEADLINE, check=True)
+        command = [*self.words, sys.executable, "-P", "-c", program]
+        subprocess.run(command, cwd=ROOT, env=self.environment, timeout=DEADLINE, check=True, umask=UMASK)
 
     def launcher(self, node: str) -> int:
         """The process that listens on the launcher's socket (unix(7), SO_PEERCRED); 0 for none."""
@@ -105,6 +127,11 @@ class LabUnderTest:
         """Where the agent of the pod's node keeps this run of a container."""
         folder = self.node_dir(pod["spec"]["nodeName"]) / "pods" / str(pod["metadata"]["uid"])
         return folder / "containers" / container / str(number)
+
+    def container_config(self, pod: dict[str, Any], container: str = "main", number: int = 0) -> Path:
+        """The configuration of a bundle, which is on a tmpfs in the node's mount namespace."""
+        link = self.bundle(pod, container, number) / "config.json"
+        return Path(f"/proc/{self.pid(pod['spec']['nodeName'])}/root{os.readlink(link)}")
 
     def state(self, pod: dict[str, Any], container: str = "main", number: int = 0) -> dict[str, Any]:
         """What the monitor of this run wrote once it ran: pid, monitor and their start times. Raises KeyError."""
@@ -152,17 +179,17 @@ def running(
     image: bool = True,
     arguments: tuple[str, ...] = (),
     agent: tuple[str, ...] = (),
+    up: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Iterator[LabUnderTest]:
-    """A lab with busybox on every node, taken away at the end; leftovers fail the test."""
+    """A lab with busybox on every node, removed at the end; leftovers fail the test. `up`: further flags of `lab up`."""
     # A name of this run's own, so that two runs on one machine do not take each other's labs down.
     name = f"{name}-{os.getpid() % 1000:03}"
-    lab = LabUnderTest(name, folder)
-    subprocess.run(
-        [sys.executable, "-P", "-m", "cli.main", "lab", "down", "--name", name],
-        env=lab.environment, capture_output=True, timeout=DEADLINE, check=False,
-    )  # fmt: skip
+    lab = LabUnderTest(name, folder, words=words)
+    lab.run("lab", "down", "--name", name)
     lab.lab(
         "up",
+        *up,
         "--nodes",
         str(nodes),
         *(f"--control-arg={argument}" for argument in arguments),

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from nodeagent.runtime.native import syscalls
+from nodeagent.linux import syscalls
 from tests.support import archives
 from tests.support.archives import digest
 
@@ -231,12 +231,14 @@ def rogue(
             status, headers, body = found.answer(self)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
+                # Lines of one value are headers of one name.
+                for line in value.split("\n"):
+                    self.send_header(name, line)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET
+        do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -1,4 +1,4 @@
-"""kctl on a terminal, as a person has it."""
+"""kctl, or another program, on a terminal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from tests.support.labs import LabUnderTest
 
 WITHIN = 30.0
+KCTL = (sys.executable, "-P", "-m", "cli.main")
 
 
 class Screen:
@@ -55,10 +56,11 @@ class Screen:
 
 
 @contextlib.contextmanager
-def on_terminal(lab: LabUnderTest, *arguments: str) -> Iterator[Screen]:
+def on_terminal(lab: LabUnderTest, *arguments: str, program: tuple[str, ...] = KCTL) -> Iterator[Screen]:
+    """`program` are the first words of the command line."""
     pid, master = pty.fork()
     if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-P", "-m", "cli.main", *arguments], lab.environment)
+        os.execve(program[0], [*program, *arguments], lab.environment)
     screen = Screen(pid, master)
     try:
         yield screen

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from cli.lab import hosts, layout, processes
-from tests.support.labs import LabUnderTest
+from tests.support.labs import LabUnderTest, eventually
 
 Traces = dict[str, list[str]]
 CGROUPS = Path("/sys/fs/cgroup")
@@ -83,15 +83,21 @@ def _files(folder: Path) -> list[str]:
 
 
 def _processes(lab: layout.Lab, node: str) -> list[str]:
-    """What runs in the node's namespaces and in its cgroups, by what it is."""
-    pids = set(processes.of_host(lab, node))
-    pids |= {int(pid) for path in _cgroups(lab, node) for pid in _read(Path(path) / "cgroup.procs").split()}
-    return sorted(_what(pid) for pid in pids)
+    """What runs in the node's namespaces and in its cgroups, by what it is; once a process that unpacks images has ended, as it
+    does by itself when there is nothing to unpack."""
+
+    def found() -> list[str]:
+        pids = set(processes.of_host(lab, node))
+        pids |= {int(pid) for path in _cgroups(lab, node) for pid in _read(Path(path) / "cgroup.procs").split()}
+        return sorted(_what(pid) for pid in pids)
+
+    eventually(lambda: not any("/nodeagent/unpacker" in what for what in found()))
+    return found()
 
 
 def _what(pid: int) -> str:
     words = _read(Path(f"/proc/{pid}/cmdline")).split("\0")
-    if any(word.endswith("/nodeagent/runtime/native") for word in words):
+    if any(word.endswith("/nodeagent/launcher") for word in words):
         return "launcher"
     return "nodeagent" if "nodeagent" in words else " ".join(words)
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
@@ -139,6 +140,53 @@ static int host_loopback(void) {
 }
 
 static int keyring(void) { return syscall(SYS_keyctl, 0, -3, 0) < 0 ? -1 : 0; }
+/* The 32-bit system calls of a 64-bit process: other numbers, other rules, the same kernel (x86-64, int 0x80). */
+#ifdef __x86_64__
+static int compat(long number, long a, long b, long c, long d) {
+    int result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d)
+                     : "memory", "r8", "r9", "r10", "r11");
+    if (result < 0) errno = -result;
+    return result < 0 ? -1 : 0;
+}
+static int compat_socketcall(unsigned family, unsigned type) {
+    uint32_t *words = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    words[0] = family, words[1] = type, words[2] = 0;
+    return compat(102, 1, (long)words, 0, 0);
+}
+static int compat_text(long number, const char *text, long b, long c) {
+    char *low = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    strcpy(low, text);
+    return compat(number, (long)low, b, c, 0);
+}
+static int wide_socket(unsigned family, unsigned type) { return syscall(SYS_socket, 1L << 32 | family, type, 0) < 0 ? -1 : 0; }
+static int x32_socket(unsigned family, unsigned type) {
+    return syscall(0x40000000 | SYS_socket, family, type, 0) < 0 ? -1 : 0;
+}
+#else
+static int compat(long number, long a, long b, long c, long d) { errno = ENOSYS; return -1; }
+static int compat_socketcall(unsigned family, unsigned type) { errno = ENOSYS; return -1; }
+static int compat_text(long number, const char *text, long b, long c) { errno = ENOSYS; return -1; }
+static int wide_socket(unsigned family, unsigned type) { return syscall(SYS_socket, 1L << 32 | family, type, 0) < 0 ? -1 : 0; }
+static int x32_socket(unsigned family, unsigned type) { errno = ENOSYS; return -1; }
+#endif
+static int compat_multiplexed_crypto(void) { return compat_socketcall(38, SOCK_SEQPACKET); }
+static int compat_multiplexed_hypervisor(void) { return compat_socketcall(40, SOCK_STREAM); }
+static int compat_kernel_crypto(void) { return compat(359, 38, SOCK_SEQPACKET, 0, 0); }
+static int compat_hypervisor_socket(void) { return compat(359, 40, SOCK_STREAM, 0, 0); }
+static int wide_kernel_crypto(void) { return wide_socket(38, SOCK_SEQPACKET); }
+static int wide_hypervisor_socket(void) { return wide_socket(40, SOCK_STREAM); }
+static int x32_kernel_crypto(void) { return x32_socket(38, SOCK_SEQPACKET); }
+static int x32_hypervisor_socket(void) { return x32_socket(40, SOCK_STREAM); }
+static int compat_unshare_user(void) { return compat(310, CLONE_NEWUSER, 0, 0, 0); }
+static int compat_keyring(void) { return compat(288, 1, 0, 0, 0); }
+static int compat_page_faults(void) { return compat(374, 0, 0, 0, 0); }
+static int compat_uring(void) { return compat(425, 0, 0, 0, 0) < 0 && errno == EPERM ? -1 : 0; }
+static int compat_swap(void) { return compat_text(115, "/tmp/none", 0, 0); }
+static int compat_chroot(void) { return compat_text(61, "/tmp", 0, 0) < 0 ? -1 : access(host_path, F_OK); }
+static int compat_host_name(void) { return compat_text(74, "taken", 5, 0); }
+static int compat_module(void) { return compat_text(129, "none", 0, 0); }
+
 static int make_key(void) { return syscall(SYS_add_key, "user", "x", "x", 1, -3) < 0 ? -1 : 0; }
 static int ask_key(void) { return syscall(SYS_request_key, "user", "x", "", -3) < 0 ? -1 : 0; }
 
@@ -264,6 +312,10 @@ static const struct { const char *name; int (*attempt)(void); } TRIES[] = {
     TRY(file_handle), TRY(load_module), TRY(load_module_file), TRY(kexec), TRY(ports), TRY(restart), TRY(swap),
     TRY(clock_change), TRY(accounting), TRY(kernel_log), TRY(host_name), TRY(lower_oom), TRY(leaked_descriptor),
     TRY(leaked_folder), TRY(break_chroot), TRY(host_file), TRY(root_of_first), TRY(inherited_capability), TRY(host_shell),
+    TRY(compat_multiplexed_crypto), TRY(compat_multiplexed_hypervisor), TRY(compat_kernel_crypto),
+    TRY(compat_hypervisor_socket), TRY(wide_kernel_crypto), TRY(wide_hypervisor_socket), TRY(x32_kernel_crypto),
+    TRY(x32_hypervisor_socket), TRY(compat_unshare_user), TRY(compat_keyring), TRY(compat_page_faults), TRY(compat_uring),
+    TRY(compat_swap), TRY(compat_chroot), TRY(compat_host_name), TRY(compat_module),
 };
 
 int main(int count, char **arguments) {

@@ -1,13 +1,13 @@
-"""Tables: custom columns, sorting, label columns, and kubectl's count of restarts."""
+"""Tables that the command line describes: custom columns, templates, sorting."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli import customcolumns, tables
-from pinnace import kinds
+from cli import customcolumns, output, sorting
 from pinnace.errors import BadRequest
 
 PODS: list[dict[str, Any]] = [
@@ -23,51 +23,82 @@ def test_custom_columns_show_what_their_paths_find() -> None:
     assert customcolumns.table("custom-columns=N:.metadata.name", PODS, header=False) == "a\nb"
 
 
-@pytest.mark.parametrize(
-    "format_", ["custom-columns=", "custom-columns=NAME", "custom-columns=NAME:", "custom-columns=A:.a,:.b"]
-)
+@pytest.mark.parametrize("format_", ["custom-columns=NAME", "custom-columns=NAME:", "custom-columns=A:.a,:.b"])
 def test_a_column_without_title_or_path_is_refused(format_: str) -> None:
     """The error shows the part and an example."""
     with pytest.raises(BadRequest, match=r"is not TITLE:PATH, such as NAME:\.metadata\.name"):
         customcolumns.parse(format_)
 
 
-def test_sorting_puts_absent_first_and_numbers_by_value() -> None:
-    """9 comes before 10; an object without the field before any that has it."""
-
-    def by(path: str) -> list[str]:
-        return [pod["metadata"]["name"] for pod in sorted(PODS, key=lambda pod: customcolumns.sort_key(path, pod))]
-
-    assert by(".status.n") == ["b", "a"]
-    assert by("{.spec.nodeName}") == ["a", "b"]
+def test_a_column_prints_values_as_go_does() -> None:
+    """Objects, lists and null by fmt's rules; a comma in brackets or quotes divides no columns."""
+    document = {"m": {"b": 1, "a": "x"}, "l": [True, None], "z": None, "f": 5e10}
+    text = customcolumns.table("custom-columns=M:.m,L:.l,Z:.z,F:f,U:.m['a','b'],I:.l[0,1]", [document], header=False)
+    assert text.split("   ") == ["map[a:x b:1]", "[true <nil>]", "<nil>", "5e+10", "x,1", "true,<nil>"]
 
 
-def _pod(*, initialized: bool) -> Any:
-    pod = kinds.POD.cls()
-    pod.metadata.name = "p"
-    pod.metadata.labels["app.kubernetes.io/name"] = "web"
-    pod.metadata.labels["a"] = "1"
-    pod.spec.initContainers.add(name="wait")
-    pod.spec.containers.add(name="c")
-    pod.status.initContainerStatuses.add(name="wait", restartCount=3)
-    pod.status.containerStatuses.add(name="c", restartCount=1)
-    pod.status.conditions.add(type="Initialized", status="True" if initialized else "False")
-    return pod
+def test_columns_from_a_file(tmp_path: Path) -> None:
+    """A line of titles and a line of paths; they have to be as many."""
+    file = tmp_path / "columns"
+    file.write_text("NAME      N\nmetadata.name  {.status.n}\n")
+    assert customcolumns.table(f"custom-columns-file={file}", PODS) == "NAME   N\na      10\nb      9"
+    file.write_text("NAME N\nmetadata.name\n")
+    with pytest.raises(BadRequest, match=r"number of headers \(2\) and field specifications \(1\) don't match"):
+        customcolumns.parse(f"custom-columns-file={file}")
+    with pytest.raises(BadRequest, match="does not exist"):
+        customcolumns.parse(f"custom-columns-file={tmp_path}/none")
 
 
-def _cell(title: str, pod: Any) -> str:
-    return next(column for column in tables.COLUMNS["Pod"] if column.title == title).cell(pod, 0.0)
+def _sorted(values: list[Any], path: str = ".v") -> list[Any]:
+    documents = [{} if value is ABSENT else {"v": value} for value in values]
+    return [document.get("v", ABSENT) for document in sorting.by_path(documents, path, lambda item: item)]
 
 
-def test_restarts_are_of_init_containers_until_they_are_done() -> None:
-    """A pod in Init:CrashLoopBackOff shows how often it tried; a pod that runs, how often its containers did."""
-    assert _cell("RESTARTS", _pod(initialized=False)) == "3"
-    assert _cell("RESTARTS", _pod(initialized=True)) == "1"
+ABSENT = object()
 
 
-def test_labels_as_columns() -> None:
-    """-L's title is the label's name without its prefix; --show-labels lists all, sorted."""
-    columns = tables.label_columns(["app.kubernetes.io/name", "gone"], everything=True)
-    assert [(column.title, column.cell(_pod(initialized=True), 0.0)) for column in columns] == [
-        ("NAME", "web"), ("GONE", ""), ("LABELS", "a=1,app.kubernetes.io/name=web"),
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        [ABSENT, None, 9, 10, "a"], ["pod-9", "pod-10", "pod-100"], ["a", "a1", "a01x", "b"], ["500m", "1", "2", "1Ki", "1M"],
+        ["2024-01-02T00:00:00Z", "2024-01-10T00:00:00Z"], [1, 1.5, 2], ["v1", "v1.2", "v1.10"], [False, True],
+    ],
+)  # fmt: skip
+def test_sorting_orders_as_kubectl_does(ordered: list[Any]) -> None:
+    """Absent first, numbers and quantities by value, text in natural order; whatever the order before."""
+    assert _sorted(list(reversed(ordered))) == ordered
+    assert _sorted(ordered) == ordered
+
+
+def test_sorting_by_a_field_that_no_object_has_is_an_error() -> None:
+    """As is one that leads to an object. One object needs no order."""
+    with pytest.raises(BadRequest, match=r'couldn\'t find any field with path "\{\.nope\}"'):
+        _sorted([1, 2], ".nope")
+    with pytest.raises(BadRequest, match="leads to an object or a list"):
+        _sorted([{}, {"a": 1}])
+    assert _sorted([1], ".nope") == [1]
+
+
+@pytest.mark.parametrize(
+    ("format_", "said"),
+    [
+        ("go-template={{.kind}}", "kctl has no Go templates; use -o jsonpath"), ("go-template-file=x", "no Go templates"),
+        ("jsonpath", "no template given"), ("jsonpath=", "no template given"), ("custom-columns", "no template given"),
+        ("jsonpath-file=/nowhere", 'the path "/nowhere" does not exist'), ("jsonpath={.a", "unclosed action"), ("jsonpath-as-json={end}", "nothing to end"),
+        ("xml", 'unable to match a printer suitable for the output format "xml", allowed formats are: json, yaml'), ("json=x", "unable to match"),
+    ],
+)  # fmt: skip
+def test_an_output_format_is_refused_before_anything_is_done(format_: str, said: str) -> None:
+    """The error says what there is."""
+    with pytest.raises(BadRequest) as caught:
+        output.check(format_)
+    assert said in caught.value.message
+
+
+def test_a_template_from_a_file(tmp_path: Path) -> None:
+    """-o jsonpath-file; a template without braces is a path."""
+    file = tmp_path / "template"
+    file.write_text("{range .items[*]}{.metadata.name}{end}\n")
+    assert output.structured(f"jsonpath-file={file}", PODS, single=False) == "ab\n"
+    assert output.structured("jsonpath=items[0].metadata.name", PODS, single=False) == "a"
+    assert output.structured("jsonpath-as-json={.status.n}", PODS[:1], single=True) == "[\n    10\n]\n"

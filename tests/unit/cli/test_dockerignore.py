@@ -11,6 +11,7 @@ import pytest
 
 from cli import buildcontext, dockerignore
 from pinnace.errors import BadRequest
+from pinnace.pathfilters import PathFilter
 
 FILES = (
     "README.md",
@@ -58,7 +59,7 @@ def context(tmp_path: Path) -> Path:
     return tmp_path / "context"
 
 
-def packed(context: Path, ignore: dockerignore.Ignore) -> tarfile.TarFile:
+def packed(context: Path, ignore: PathFilter) -> tarfile.TarFile:
     return tarfile.open(fileobj=io.BytesIO(b"".join(buildcontext.pack(context, ignore))))
 
 

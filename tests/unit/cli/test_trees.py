@@ -105,7 +105,7 @@ def test_a_file_takes_the_name_that_was_asked_for(place: Path) -> None:
     """Where there is no folder of that name."""
     trees.unpack(stream(("hosts", b"x")), place / "renamed", warn=print)
     assert (place / "renamed").read_text() == "x"
-    with pytest.raises(BadRequest, match="no such folder"):
+    with pytest.raises(BadRequest, match="no such directory"):
         trees.unpack(stream(("hosts", b"x")), place / "none/renamed", warn=print)
 
 

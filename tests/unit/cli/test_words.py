@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from pinnace.errors import ApiError, BadRequest, Invalid, NotFound, Unavailable
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("cordon", 'unknown command "cordon" for "kctl" (use kctl node cordon)'),
+        ("set", 'unknown command "set" for "kctl" (use kctl edit, or kctl patch)'),
         ("nonsense", 'unknown command "nonsense" for "kctl" (kctl --help lists them)'),
         ("-x", 'unknown flag "-x" before the command: -n, --namespace, --context, --config may stand there, others follow it'),
     ],
@@ -80,8 +81,8 @@ def test_describe_gives_no_beginning_to_what_never_began() -> None:
 
 
 def test_a_full_disk_is_an_error_of_one_line() -> None:
-    """Output that cannot be written ends with exit code 1, and a reader that has gone with 0, both without a traceback."""
-    command = [sys.executable, "-P", "-m", "cli.main", "api-resources"]
+    """Output that cannot be written ends with exit code 1; a reader that has gone ends kctl by SIGPIPE, as kubectl."""
+    command = [sys.executable, "-P", "-m", "cli.main", "explain", "pod.spec"]
     with open("/dev/full", "w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
@@ -89,7 +90,7 @@ def test_a_full_disk_is_an_error_of_one_line() -> None:
     os.close(reader)
     gone = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
     os.close(writer)
-    assert (gone.returncode, gone.stderr) == (0, "")
+    assert (gone.returncode, gone.stderr) == (-signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize(

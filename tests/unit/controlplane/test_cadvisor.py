@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane import cadvisor
+from controlplane.rest import statistics
 from pinnace.api.v1 import streams_pb2
 from pinnace.errors import Unavailable
 
@@ -35,7 +36,7 @@ class Board:
 
 async def test_nodes_that_do_not_answer_are_missing_and_noted() -> None:
     """The others' metrics come within the deadline."""
-    found = await cadvisor.ask(Board(), ["n1", "away", "slow"], within=0.2)
+    found = await statistics.ask(Board(), ["n1", "away", "slow"], within=0.2)
     assert {node for node, item in found.items() if item is not None} == {"n1"}
     text = cadvisor.render(found).decode()
     assert 'pinnace_node_stats_up{node="n1"} 1.0' in text

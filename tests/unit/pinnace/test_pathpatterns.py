@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pinnace import pathpatterns
 from pinnace.pathpatterns import BadPattern, has_magic, translate
 
 MATCHES = [
@@ -42,3 +47,21 @@ def test_only_patterns_have_magic() -> None:
     """A plain name is looked up, not searched for."""
     assert not has_magic("a/b.c-d")
     assert all(map(has_magic, ("a*", "?", "[a]", "a\\b")))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("pattern", "path"), [("a*" * 40 + "b", "a" * 200), ("**/a*" * 20 + "/b", "a/" * 400), ("*?" * 60, "/" * 300)]
+)
+def test_a_pattern_of_many_stars_takes_no_exponential_time(pattern: str, path: str) -> None:
+    """Backtracking would run for years; the pattern may come from a hostile Dockerfile."""
+    assert translate(pattern, doublestar=True).fullmatch(path) is None
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text("ab*?/.", max_size=10), st.text("ab/.", max_size=10))
+def test_the_automaton_agrees_with_backtracking(pattern: str, path: str) -> None:
+    """Both ways to match a pattern are one function of pattern and path."""
+    tokens = pathpatterns._tokens(pattern, True)
+    automaton = pathpatterns._Automaton(tuple(token if token in pathpatterns._LOOPS else re.compile(token) for token in tokens))
+    assert (automaton.fullmatch(path) is None) == (re.fullmatch("".join(tokens), path) is None)

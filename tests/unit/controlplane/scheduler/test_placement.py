@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.scheduler import podinfo, table
+from controlplane.scheduler import explain, podinfo, table
 from controlplane.scheduler.placement import Decision, place, summary
+from controlplane.scheduler.plugins import default_profile
 from tests.support.objects import container, node, owned_by, pod
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
@@ -69,7 +70,7 @@ def test_a_refusal_is_in_kubernetes_words(subject: Any, where: Any, reason: str)
     assert refusal(subject, where) == f"0/1 nodes are available: {reason}."
 
 
-def test_a_node_is_refused_by_the_first_filter_that_minds() -> None:
+def test_filtering_stops_at_the_first_filter_that_rejects_a_node() -> None:
     """A cordoned and full node counts once."""
     message = refusal(asking(cpu="9"), node("a", unschedulable=True, taints=[TAINT]), node("b"))
     assert message == "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable."
@@ -182,18 +183,40 @@ def test_equal_nodes_go_by_name() -> None:
     assert chosen(pod(), node("b"), node("a"), node("c")) == "a"
 
 
-def test_every_attempt_can_be_read_back() -> None:
-    """Reasons of the refused and scores of the feasible nodes."""
+def test_a_decision_counts_the_rejected_nodes() -> None:
+    """By reason, with the filters that rejected them; details are computed when asked for."""
+    [decision] = decide([asking(cpu="9")], [node("a", unschedulable=True), node("b"), node("c")])
+    assert decision.rejected == {"node(s) were unschedulable": 1, "Insufficient cpu": 2}
+    assert decision.plugins == {"NodeUnschedulable", "NodeResourcesFit"}
     [decision] = decide([pod()], [node("a", unschedulable=True), node("b")])
-    assert decision.refusals == {"a": ("node(s) were unschedulable",)}
-    assert set(decision.scores) == {"b"}
-    assert set(decision.scores["b"]) == {"NodeResourcesFit", "PodTopologySpread", "TaintToleration"}
-    assert all(0 <= score <= 300 for score in decision.scores["b"].values())
+    assert (decision.nodes, decision.feasible) == (2, 1)
+
+
+def test_each_node_is_explained_on_demand() -> None:
+    """Reasons of the rejected and scores of the feasible nodes, as if the pod were not placed."""
+    nodes = table.build([node("b", cpu="1"), node("a", unschedulable=True)], [])
+    subject = podinfo.read(asking(cpu="1"))
+    assert place([subject], nodes)[0].node == "b"
+    rejected, feasible = explain.verdicts(subject, nodes, default_profile())
+    assert (rejected.node, rejected.reasons, rejected.scores) == ("a", ("node(s) were unschedulable",), None)
+    assert (feasible.node, feasible.reasons) == ("b", ())
+    assert feasible.scores is not None
+    assert set(feasible.scores) == {"NodeResourcesFit", "PodTopologySpread", "TaintToleration"}
+    assert all(0 <= score <= 300 for score in feasible.scores.values())
+    assert nodes.pod(subject.key) == subject.on("b")
+
+
+def test_many_different_taints_are_summed() -> None:
+    """A message names some of them; the rest is one number."""
+    nodes = [node(f"n{i}", taints=[{"key": f"k{i}", "effect": "NoSchedule"}]) for i in range(30)]
+    message = refusal(pod(), *nodes)
+    assert "10 node(s) had other untolerated taints" in message
+    assert message.count("1 node(s) had untolerated taint") == 20
 
 
 def test_a_summary_counts_every_reason() -> None:
     """More reasons than nodes are possible."""
-    told = summary({"a": ("Insufficient cpu", "Too many pods"), "b": ("Insufficient cpu",)}, 5)
+    told = summary({"Insufficient cpu": 2, "Too many pods": 1}, 5)
     assert told == "0/5 nodes are available: 1 Too many pods, 2 Insufficient cpu."
 
 

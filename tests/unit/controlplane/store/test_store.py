@@ -1,4 +1,4 @@
-"""The mirror: transactions, watches, and what it does when its backend fails it. Over the backend in memory."""
+"""The watch cache: transactions, watches, and what it does when its backend fails it. Over the backend in memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from controlplane.store import Batch, Event, Row, Snapshot, Store, Tx, Txn, Write, mirror
-from controlplane.store.backend import Compacted
+from controlplane.store import Batch, Event, Snapshot, Store, StoredObject, Tx, Txn, Write, committer, history
+from controlplane.store.backend import Committed, Compacted, Result
+from controlplane.store.history import MAX_EVENTS
 from controlplane.store.memory import MemoryBackend
 from controlplane.store.store import MAX_ATTEMPTS
-from controlplane.store.subscription import MAX_BEHIND
+from controlplane.store.watcher import BATCH_SIZE
 from pinnace import kinds
 from pinnace.clock import VirtualClock
-from pinnace.errors import AlreadyExists, Conflict, Expired, NotFound, Unavailable
-from pinnace.kinds import CONFIG_MAP, NODE, POD, Kind
+from pinnace.errors import AlreadyExists, Conflict, Expired, Internal, NotFound, TooLarge, Unavailable
+from pinnace.kinds import CONFIG_MAP, LEASE, NODE, POD, Kind
 
 # A test that waits longer than this has failed, in seconds.
 DEADLINE = 20.0
@@ -67,7 +68,7 @@ def blind(kind: Kind, name: str) -> Txn:
     return Txn((Write(kind.key(message.metadata.namespace, name), message.SerializeToString()),))
 
 
-def names(rows: Sequence[Row]) -> list[str]:
+def names(rows: Sequence[StoredObject]) -> list[str]:
     return sorted(row.parse().metadata.name for row in rows)
 
 
@@ -76,7 +77,7 @@ def told(events: Sequence[Event]) -> list[tuple[str | None, str | None]]:
     return [(name(event.old), name(event.new)) for event in events]
 
 
-def replay(rows: Sequence[Row], events: Sequence[Event]) -> dict[str, Row]:
+def replay(rows: Sequence[StoredObject], events: Sequence[Event]) -> dict[str, StoredObject]:
     """The rows after the events, each of which must follow from the ones before it."""
     state = {row.key: row for row in rows}
     for event in events:
@@ -116,7 +117,7 @@ class Rival(MemoryBackend):
         self.times = times
         self.groups: list[int] = []
 
-    async def commit(self, txns: Sequence[Txn]) -> list[int | None]:
+    async def commit(self, txns: Sequence[Txn]) -> list[Result]:
         self.groups.append(len(txns))
         if self.times > 0:
             self.times -= 1
@@ -145,7 +146,7 @@ class Failing(MemoryBackend):
         self._fail("load")
         return await super().load(prefix)
 
-    async def commit(self, txns: Sequence[Txn]) -> list[int | None]:
+    async def commit(self, txns: Sequence[Txn]) -> list[Result]:
         self._fail("commit")
         return await super().commit(txns)
 
@@ -163,7 +164,7 @@ class Failing(MemoryBackend):
 
 
 async def test_an_update_is_seen_when_it_returns() -> None:
-    """The mirror has it, under the revision that the message was stamped with."""
+    """The watch cache has it, under the revision that the message was stamped with."""
     async with opened() as store:
         pod = named(POD, "web")
         await store.update(lambda tx: tx.create(POD, pod))
@@ -188,6 +189,24 @@ async def test_an_update_runs_again_when_what_it_read_changed() -> None:
         assert count_of(store) == 41
 
 
+async def test_an_unreadable_object_can_be_deleted() -> None:
+    """Alone, and by a transaction that deletes others with it."""
+    backend = MemoryBackend()
+    bad = POD.key("default", "bad")
+    await backend.commit([Txn((Write(bad, b"\xff\xff"),))])
+    async with opened(backend) as store:
+        await store.update(creating(POD, "good"))
+        assert list(store.cache.unreadable) == [bad]
+
+        def both(tx: Tx) -> None:
+            tx.delete(POD, "default", "good")
+            tx.delete(POD, "default", "bad")
+
+        await store.update(both)
+        assert (store.rows(POD), list(store.cache.unreadable)) == ([], [])
+        assert (await backend.load(bad)).items == ()
+
+
 async def test_an_update_that_never_gets_through_is_a_conflict() -> None:
     """After so many attempts; nothing of it is written."""
     backend = Rival(Txn((Write(CONFIG_MAP.key("default", "counter"), counter(7).SerializeToString()),)), 0)
@@ -208,7 +227,7 @@ async def test_concurrent_increments_of_one_counter_are_all_counted() -> None:
 
 
 async def test_two_control_planes_lose_no_increment() -> None:
-    """Each mirror learns of the other's writes from the backend."""
+    """Each watch cache learns of the other's writes from the backend."""
     backend = Shared()
     async with opened(backend) as one, opened(backend) as two:
         await one.update(lambda tx: tx.create(CONFIG_MAP, counter(0)))
@@ -274,8 +293,8 @@ async def test_a_transaction_reads_its_own_writes() -> None:
         assert names(store.rows(POD)) == ["kept", "new"]
 
 
-async def test_what_was_deleted_can_be_created_in_the_same_transaction() -> None:
-    """It is one modification to those who watch."""
+async def test_what_is_deleted_and_created_in_one_transaction_is_another_object() -> None:
+    """A deletion and a creation to those who watch, each with its own revision."""
 
     def fn(tx: Tx) -> None:
         tx.delete(POD, "default", "web")
@@ -285,7 +304,78 @@ async def test_what_was_deleted_can_be_created_in_the_same_transaction() -> None
         await store.update(creating(POD, "web"))
         _, subscription = store.view_and_watch(POD)
         await store.update(fn)
-        assert told(await subscription.next()) == [("web", "web")]
+        events = await subscription.next()
+        assert told(events) == [("web", None), (None, "web")]
+        assert events[0].revision < events[1].revision
+        assert store.get(POD, "default", "web").metadata.resourceVersion == str(events[1].revision)
+
+
+async def test_a_watch_resumes_in_the_middle_of_a_transaction() -> None:
+    """After any of its events it tells those that follow, no more and no fewer."""
+    async with opened() as store:
+        _, subscription = store.view_and_watch(POD)
+        await store.update(creating(POD, "c", "a", "b"))
+        events = await subscription.next()
+        assert len({event.revision for event in events}) == 3
+        for number, event in enumerate(events):
+            resumed = await store.watch_from(POD, event.revision)
+            await store.update(creating(POD, f"later{number}"))
+            rest = [name for _, name in told(await resumed.next()) if name and "later" not in name]
+            assert rest == ["c", "a", "b"][number + 1 :]
+
+
+async def test_each_object_of_a_transaction_is_stamped_with_its_own_revision() -> None:
+    """As the cache has it."""
+    pods = [named(POD, name) for name in "abc"]
+    async with opened() as store:
+        await store.update(lambda tx: [tx.create(POD, pod) for pod in pods])
+        assert len({pod.metadata.resourceVersion for pod in pods}) == 3
+        assert [store.get(POD, "default", pod.metadata.name) for pod in pods] == pods
+
+
+async def test_a_transaction_that_is_too_large_fails_alone() -> None:
+    """Those that wait at the same time are committed, and its caller is told not to try again."""
+    async with opened() as store:
+        many = [f"p{n}" for n in range(store.backend.limits.operations + 1)]
+        results = await asyncio.gather(
+            store.update(creating(POD, "a")), store.update(creating(POD, *many)), store.update(creating(POD, "b")),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert [type(result) for result in results] == [type(None), TooLarge, type(None)]
+        assert names(store.rows(POD)) == ["a", "b"]
+
+
+async def test_what_may_be_split_is_split() -> None:
+    """A transaction for each item: any number of them is committed, and one that fails fails alone."""
+    async with opened() as store:
+        await store.update(creating(POD, "p7"))
+        items = [f"p{n}" for n in range(store.backend.limits.operations + 5)]
+        results = await store.update_each(items, lambda tx, name: tx.create(POD, named(POD, name)))
+        assert [type(result) for result in results if result is not None] == [AlreadyExists]
+        assert len(store.rows(POD)) == len(items)
+
+
+async def test_a_transaction_says_when_it_is_full() -> None:
+    """Before the limits, so that the object in hand still fits."""
+    filled: list[bool] = []
+
+    def fn(tx: Tx) -> None:
+        while not tx.full:
+            tx.put(POD, named(POD, f"p{len(filled)}"))
+            filled.append(tx.full)
+
+    async with opened() as store:
+        await store.update(fn)
+        assert len(store.rows(POD)) == store.backend.limits.operations // 2
+
+
+async def test_an_error_that_the_backend_does_not_foresee_fails_its_group_only() -> None:
+    """The store goes on serving."""
+    async with opened(Failing(commit=[ValueError("odd")])) as store:
+        with pytest.raises(Internal):
+            await store.update(creating(POD, "a"))
+        await store.update(creating(POD, "b"))
+        assert names(store.rows(POD)) == ["b"]
 
 
 async def test_what_is_put_and_deleted_in_one_transaction_never_was() -> None:
@@ -303,7 +393,7 @@ async def test_what_is_put_and_deleted_in_one_transaction_never_was() -> None:
 
 
 async def test_deleting_what_is_absent_reaches_no_backend() -> None:
-    """etcd would make a revision of it that no mirror ever sees."""
+    """etcd would make a revision of it that no watch cache ever sees."""
     backend = Rival(blind(POD, "rival"), 0)
     async with opened(backend) as store:
         await store.update(deleting(POD, "web"))
@@ -357,7 +447,7 @@ async def test_a_list_of_one_namespace_holds_that_namespace_only() -> None:
 
 
 async def test_sync_shows_what_another_control_plane_wrote() -> None:
-    """However far this mirror was behind."""
+    """However far this watch cache was behind."""
     backend = Shared()
     async with opened(backend) as store:
         await backend.commit([blind(POD, "web")])
@@ -375,8 +465,8 @@ async def test_sealed_bytes_parse_to_what_parse_gives(kind: Kind) -> None:
     full.metadata.labels["a"] = "b"
     for message in (kind.cls(), full):
         for revision in (1, 123_456_789_012):
-            row = Row(kind, "key", message.SerializeToString(), revision)
-            assert kind.cls.FromString(row.sealed()) == row.parse()
+            row = StoredObject(kind, "key", message.SerializeToString(), revision)
+            assert kind.cls.FromString(row.encoded()) == row.parse()
             assert row.parse().metadata.resourceVersion == str(revision)
 
 
@@ -422,7 +512,7 @@ async def test_a_watch_of_every_kind_tells_each() -> None:
     """In the order of their revisions."""
     async with opened() as store:
         await store.update(creating(CONFIG_MAP, "c"))
-        rows, subscription = store.view_and_watch(None)
+        rows, subscription = store.view_and_watch()
         await store.update(creating(POD, "web"))
         await store.update(creating(NODE, "n1"))
         events = await subscription.next()
@@ -437,7 +527,7 @@ async def test_a_watch_from_a_revision_tells_what_came_after_it() -> None:
         await store.update(creating(POD, "a"))
         after = store.revision
         await store.update(creating(POD, "b"))
-        subscription = store.watch_from(POD, after)
+        subscription = await store.watch_from(POD, after)
         await store.update(creating(POD, "c"))
         assert told(await subscription.next()) == [(None, "b"), (None, "c")]
 
@@ -447,46 +537,127 @@ async def test_a_watch_from_a_revision_that_only_another_control_plane_has_seen_
     backend = Shared()
     async with opened(backend) as store:
         await store.update(creating(POD, "a"))
-        [after] = await backend.commit([blind(POD, "b")])
-        assert after is not None
-        subscription = store.watch_from(POD, after)
+        [result] = await backend.commit([blind(POD, "b")])
+        assert isinstance(result, Committed)
+        subscription = await store.watch_from(POD, result.revision)
         await store.update(creating(POD, "c"))
         assert told(await subscription.next()) == [(None, "c")]
 
 
-async def test_a_watch_from_before_the_mirror_was_loaded_is_expired() -> None:
+async def test_a_watch_from_before_the_watch_cache_was_loaded_is_expired() -> None:
     """It has no history from then; from its own revision on it does."""
     backend = MemoryBackend()
-    [revision] = await backend.commit([blind(POD, "a")])
-    assert revision is not None
+    [result] = await backend.commit([blind(POD, "a")])
+    assert isinstance(result, Committed)
+    revision = result.revision
     async with opened(backend) as store:
         with pytest.raises(Expired):
-            store.watch_from(POD, revision - 1)
-        subscription = store.watch_from(POD, revision)
+            await store.watch_from(POD, revision - 1)
+        subscription = await store.watch_from(POD, revision)
         await store.update(creating(POD, "b"))
         assert told(await subscription.next()) == [(None, "b")]
 
 
 async def test_a_reader_that_falls_behind_is_expired() -> None:
-    """It gets what was kept for it, in order, and nothing from after the gap."""
+    """By more events than the history holds; it is told nothing from after the gap, and others are not affected."""
     async with opened() as store:
-        _, subscription = store.view_and_watch(POD)
-        for start in range(0, MAX_BEHIND, 500):
+        _, slow = store.view_and_watch(POD)
+        _, quick = store.view_and_watch(POD)
+        for start in range(0, MAX_EVENTS + 500, 500):
             await store.update(creating(POD, *(f"p{n:05}" for n in range(start, start + 500))))
-        await store.update(creating(POD, "missed"))
-        await store.update(deleting(POD, "missed"))
-        kept = await subscription.next()
-        assert len(kept) == MAX_BEHIND
+            assert len(await quick.next()) == 500
+        with pytest.raises(Expired):
+            await slow.next()
         await store.update(creating(POD, "later"))
         with pytest.raises(Expired):
-            await subscription.next()
+            await slow.next()
+        assert told(await quick.next()) == [(None, "later")]
+
+
+async def test_events_of_several_kinds_come_in_order_however_large_they_are() -> None:
+    """A batch has few bytes, or one event; where one kind's events are cut, another's later ones wait."""
+    async with opened() as store:
+        _, watcher = store.view_and_watch(CONFIG_MAP, POD)
+        for n in range(12):
+            large = named(CONFIG_MAP, f"c{n:02}")
+            large.data["x"] = "x" * (BATCH_SIZE // 3 if n < 9 else 2 * BATCH_SIZE)
+            await store.update(lambda tx, large=large: tx.create(CONFIG_MAP, large))
+            await store.update(creating(POD, f"p{n:02}"))
+        batches = list[list[Event]]()
+        while sum(map(len, batches)) < 24:
+            batches.append(await watcher.next())
+        names = [event.row.key.rpartition("/")[2] for batch in batches for event in batch]
+        assert names == [name for n in range(12) for name in (f"c{n:02}", f"p{n:02}")]
+        for batch in batches:
+            sizes = [len(event.row.value) for event in batch if event.row.kind is CONFIG_MAP]
+            assert len(sizes) <= 1 or sum(sizes) <= BATCH_SIZE
+
+
+async def test_a_reader_that_falls_behind_by_bytes_is_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few large objects count as much as many small ones, and history holds no more than its bound."""
+    monkeypatch.setattr(history, "MAX_SIZE", 100_000)
+    async with opened() as store:
+        _, slow = store.view_and_watch(CONFIG_MAP)
+        for n in range(12):
+            large = named(CONFIG_MAP, f"c{n}")
+            large.data["x"] = "x" * 10_000
+            await store.update(lambda tx, large=large: tx.create(CONFIG_MAP, large))
+            assert store.cache.of(CONFIG_MAP).history.size <= 100_000
+        with pytest.raises(Expired):
+            await slow.next()
+
+
+async def test_a_busy_resource_evicts_no_history_of_another() -> None:
+    """A pod's event is still there after any number of leases and events."""
+    async with opened() as store:
+        before = store.revision
+        await store.update(creating(POD, "web"))
+        for n in range(MAX_EVENTS // 500 + 1):
+            await store.update(lambda tx, n=n: [tx.put(LEASE, named(LEASE, f"l{n}.{m}")) for m in range(500)])
+        with pytest.raises(Expired):
+            await store.watch_from(LEASE, before)
+        assert told(await (await store.watch_from(POD, before)).next()) == [(None, "web")]
+
+
+async def test_one_watcher_of_several_kinds_sees_one_order() -> None:
+    """Also when one kind has more events than are returned at once."""
+    async with opened() as store:
+        _, both = store.view_and_watch(POD, NODE)
+        await store.update(creating(CONFIG_MAP, "other"))
+        for n in range(6):
+            await store.update(creating(POD, *(f"p{n}.{m:03}" for m in range(300))))
+            await store.update(creating(NODE, f"n{n}"))
+        events: list[Event] = []
+        while len(events) < 6 * 301:
+            events += await both.next()
+        assert [event.revision for event in events] == sorted(event.revision for event in events)
+        assert [event.row.key.rpartition("/")[2] for event in events if event.row.kind is NODE] == [f"n{n}" for n in range(6)]
+        assert [event.row.kind is NODE for event in events].index(True) == 300
+
+
+async def test_watchers_share_events() -> None:
+    """The same objects, not a copy each."""
+    async with opened() as store:
+        watchers = [store.view_and_watch(POD)[1] for _ in range(3)]
+        await store.update(creating(POD, "web"))
+        first, second, third = [(await watcher.next())[0] for watcher in watchers]
+        assert first is second is third
+        assert first.row.message is store.rows(POD)[0].message
+
+
+async def test_a_watch_from_the_future_is_expired() -> None:
+    """No control plane has reached that revision: the state is another one, such as a backup."""
+    async with opened() as store:
+        await store.update(creating(POD, "a"))
+        with pytest.raises(Expired, match="future"):
+            await store.watch_from(POD, store.revision + 1)
 
 
 async def test_a_closed_watch_is_told_nothing_more() -> None:
     """And the others still are."""
     async with opened() as store:
-        _, closed = store.view_and_watch(None)
-        _, subscription = store.view_and_watch(None)
+        _, closed = store.view_and_watch()
+        _, subscription = store.view_and_watch()
         closed.close()
         await store.update(creating(POD, "a"))
         assert told(await subscription.next()) == [(None, "a")]
@@ -501,23 +672,35 @@ async def test_a_closed_watch_is_told_nothing_more() -> None:
 
 async def filled(store: Store, backend: MemoryBackend) -> None:
     """Write more than the history holds, as others would."""
-    for _ in range(mirror.HISTORY // 1000 + 2):
+    for _ in range((history.MAX_EVENTS + committer.HISTORY) // 1000 + 2):
         await backend.commit([blind(CONFIG_MAP, "busy")] * 1000)
         await caught_up(store)
 
 
 async def test_history_is_bounded_and_what_fell_out_is_expired() -> None:
-    """In the mirror and in the backend."""
+    """In the watch cache and in the backend."""
     backend = MemoryBackend()
     async with opened(backend) as store:
         await filled(store, backend)
         with pytest.raises(Expired):
-            store.watch_from(POD, 1)
+            await store.watch_from(CONFIG_MAP, 1)
         await store.update(creating(POD, "web"))
         with pytest.raises(Compacted):
             await anext(backend.watch("/", after=1))
-        subscription = store.watch_from(POD, store.revision - mirror.HISTORY // 2)
+        subscription = await store.watch_from(POD, store.revision - 1)
         assert told(await subscription.next()) == [(None, "web")]
+
+
+async def test_the_history_of_the_backend_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large objects are not kept a thousand times on disk."""
+    monkeypatch.setattr(committer, "HISTORY_SIZE", 100_000)
+    monkeypatch.setattr(committer, "COMPACT_SIZE", 50_000)
+    backend, large = MemoryBackend(), named(CONFIG_MAP, "large")
+    large.data["x"] = "x" * 10_000
+    async with opened(backend) as store:
+        for _ in range(60):
+            await store.update(lambda tx: tx.put(CONFIG_MAP, large))
+        assert sum(len(change.value or b"") for batch in backend._log for change in batch.changes) < 200_000
 
 
 # Failures of the backend
@@ -545,7 +728,7 @@ async def test_a_compaction_that_fails_stops_no_write_and_is_tried_again() -> No
 
 
 async def recovered(store: Store, clock: VirtualClock, write: Awaitable[Any]) -> None:
-    """Finish a write that needs the mirror to come back first."""
+    """Finish a write that needs the watch cache to come back first."""
     writing = asyncio.ensure_future(write)
     while not writing.done():
         await clock.advance(1.0)
@@ -553,7 +736,7 @@ async def recovered(store: Store, clock: VirtualClock, write: Awaitable[Any]) ->
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), Compacted("gone")], ids=["unavailable", "compacted"])
-async def test_the_mirror_comes_back_after_its_watch_broke(error: Exception) -> None:
+async def test_the_watch_cache_comes_back_after_its_watch_broke(error: Exception) -> None:
     """With everything that was written meanwhile."""
     backend, clock = Failing(watch=[error]), VirtualClock()
     async with opened(backend, clock) as store:
@@ -562,8 +745,8 @@ async def test_the_mirror_comes_back_after_its_watch_broke(error: Exception) -> 
         assert names(store.rows(POD)) == ["a", "b"]
 
 
-async def test_the_mirror_comes_back_when_loading_again_fails_too() -> None:
-    """As when etcd restarts while the mirror is behind; the control plane must live through it."""
+async def test_the_watch_cache_comes_back_when_loading_again_fails_too() -> None:
+    """As when etcd restarts while the watch cache is behind; the control plane must live through it."""
     backend, clock = Failing(watch=[Compacted("gone")]), VirtualClock()
     async with opened(backend, clock) as store:
         backend.failures["load"] = [Unavailable("down"), Unavailable("down")]
@@ -572,7 +755,7 @@ async def test_the_mirror_comes_back_when_loading_again_fails_too() -> None:
         assert backend.failures == {"watch": [], "load": []}
 
 
-async def test_watchers_are_expired_when_the_mirror_was_loaded_again() -> None:
+async def test_watchers_are_expired_when_the_watch_cache_was_loaded_again() -> None:
     """What happened in between is unknown; so is it to those who ask for history."""
     backend, clock = Failing(watch=[Compacted("gone")]), VirtualClock()
     async with opened(backend, clock) as store:
@@ -582,4 +765,4 @@ async def test_watchers_are_expired_when_the_mirror_was_loaded_again() -> None:
         with pytest.raises(Expired):
             await subscription.next()
         with pytest.raises(Expired):
-            store.watch_from(POD, before)
+            await store.watch_from(POD, before)

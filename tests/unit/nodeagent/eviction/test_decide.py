@@ -47,6 +47,20 @@ def test_memory_is_more_urgent_than_processes() -> None:
     assert decision.conditions == {"MemoryPressure", "PIDPressure"}
 
 
+def test_disk_is_more_urgent_than_inodes_and_images() -> None:
+    """Kubelet's order, not that of the flag or the alphabet."""
+    names = [
+        "memory.available",
+        "nodefs.available",
+        "nodefs.inodesFree",
+        "imagefs.available",
+        "imagefs.inodesFree",
+        "pid.available",
+    ]
+    config = Config(parse(",".join(f"{name}<10" for name in sorted(names))), transition=60.0)
+    assert signals(decide(config, State(), dict.fromkeys(names, Observation(1, 1000)), 0)) == names
+
+
 def test_a_condition_outlasts_its_threshold_by_the_transition_period() -> None:
     """Counted from the last time that it was met."""
     assert after(HARD, (0, 99), (50, 99), (109, 500)).conditions == {"MemoryPressure"}

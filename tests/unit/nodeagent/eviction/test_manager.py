@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from nodeagent.eviction.manager import EvictionManager, Surroundings
 from nodeagent.eviction.thresholds import Config, parse
 from nodeagent.eviction.usage import Place
+from nodeagent.node.pools import InlinePool
 from nodeagent.runtime.cgroups import Usage
 from pinnace.clock import VirtualClock
 from pinnace.podresources import CRITICAL_PRIORITY
@@ -52,9 +53,13 @@ class FakePod:
 class FakeCgroups:
     def __init__(self, pods: list[FakePod]) -> None:
         self._pods = pods
+        # Called before the node's own cgroup is read.
+        self.on_node: Callable[[], None] = lambda: None
 
     def usage(self, path: str) -> Usage:
         name = path.partition("/")[0]
+        if not name:
+            self.on_node()
         return Usage(sum(item.memory for item in self._pods if not item.ended and name in ("", item.uid)), 1)
 
 
@@ -67,10 +72,11 @@ class Node:
         self.changes = 0
         self.asked: list[int] = []
         self.images = 0
+        self.cgroups = FakeCgroups(self.pods)
         self.manager = EvictionManager(config, Surroundings(
-            pods=lambda: list(self.pods), cgroups=FakeCgroups(self.pods),  # type: ignore[arg-type]
+            pods=lambda: list(self.pods), cgroups=self.cgroups,  # type: ignore[arg-type]
             clock=self.clock, state=folder, images=folder, capacity=capacity, event=self._event, changed=self._changed,
-            reclaim=self._reclaim, image_bytes=lambda: self.images,
+            reclaim=self._reclaim, image_bytes=lambda: self.images, walks=InlinePool(),
         ))  # fmt: skip
 
     def _event(self, reason: str, message: str, warning: bool) -> None:
@@ -135,6 +141,18 @@ async def test_one_pod_at_a_time_until_enough_is_left(node: Node) -> None:
     assert message.startswith(
         "The node was low on resource: memory. Threshold quantity: 100Mi, available: 70Mi. Container main"
     )
+
+
+async def test_a_pod_that_starts_between_two_measurements_is_a_candidate(node: Node) -> None:
+    """It is what fills the node: an older pod that uses little does not go in its place."""
+    node.run("calm", 1)
+
+    def start_greedy() -> None:
+        if len(node.pods) == 1:
+            node.run("greedy", 230)
+
+    node.cgroups.on_node = start_greedy
+    assert [found.uid for found in await node.manager.look()] == ["greedy"]
 
 
 async def test_a_pod_that_does_not_go_is_waited_for(node: Node) -> None:

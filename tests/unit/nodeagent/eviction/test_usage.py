@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from nodeagent import trees
 from nodeagent.eviction import usage
-from nodeagent.eviction.usage import Disk, Place, measure, storage_of
+from nodeagent.eviction.usage import Disk, Meter, Place, measure, storage_of
+from nodeagent.linux import rmtree
 from tests.support.objects import pod
 
 MIB = 1 << 20
@@ -61,12 +63,37 @@ def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
     assert measure(tmp_path / "none") == Disk()
 
 
-def test_a_tree_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was counted until then is the answer."""
-    monkeypatch.setattr(usage, "MAX_ENTRIES", 10)
-    for number in range(50):
-        (tmp_path / str(number)).touch()
-    assert measure(tmp_path).inodes == 11
+def test_files_without_number_hide_nothing_and_cost_each_look_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look counts some of a tree; the next goes on there, until all is counted; and what is deleted is so in time."""
+    monkeypatch.setattr(usage, "ENTRIES_AT_ONCE", 10)
+    for directory in ("a", "a/b", "z"):
+        (tmp_path / "tree" / directory).mkdir(parents=True, exist_ok=True)
+        for number in range(25):
+            (tmp_path / "tree" / directory / str(number)).touch()
+    written(tmp_path / "tree/a/b/big", 2)
+    meter = Meter()
+    found = [meter.tree(tmp_path / "tree") for _ in range(9)]
+    assert all(later.inodes - earlier.inodes <= 10 for earlier, later in itertools.pairwise(found))
+    assert found[0].inodes <= 11
+    assert found[-1] == measure(tmp_path / "tree")
+    (tmp_path / "tree/a/b/big").unlink()
+    found = [meter.tree(tmp_path / "tree") for _ in range(18)]
+    assert found[0].used >= 2 * MIB, "as the last whole walk had it"
+    assert found[-1] == measure(tmp_path / "tree")
+
+
+def test_a_meter_leaves_no_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "ENTRIES_AT_ONCE", 1)
+    (tmp_path / "tree/a").mkdir(parents=True)
+    (tmp_path / "tree/a/b").touch()
+    # Of earlier tests.
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    meter = Meter()
+    meter.tree(tmp_path / "tree")
+    del meter
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_depth_hides_anything(tmp_path: Path) -> None:
@@ -88,17 +115,23 @@ def test_no_depth_hides_anything(tmp_path: Path) -> None:
     assert found.inodes == 3002
     assert found.used >= MIB
     assert len(os.listdir("/proc/self/fd")) == before
-    trees.remove(root)
+    rmtree.remove(root)
 
 
-def test_what_moves_while_it_is_measured_ends_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coming back by `..` to another place, it counts nothing there."""
+@pytest.mark.parametrize("kept_open", [1, 64])
+def test_what_moves_while_it_is_measured_leads_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_open: int
+) -> None:
+    """Coming back by `..` to another place, it counts nothing there; by a descriptor it comes back to the right one."""
+    monkeypatch.setattr(usage, "KEPT_OPEN", kept_open)
     written(tmp_path / "elsewhere/big", 4)
     written(tmp_path / "pod/a/b/file", 1)
     (tmp_path / "pod/z").mkdir()
     walk = usage._Walk(os.open(tmp_path / "pod", usage._OPEN))
-    while walk.found.inodes < 5:
-        assert walk.step()
+    walk.allow(5)
+    while walk.step():
+        pass
+    walk.allow(1000)
     (tmp_path / "pod/a/b").rename(tmp_path / "elsewhere/b")
     while walk.step():
         pass
@@ -114,7 +147,25 @@ def test_a_pods_layers_logs_and_volumes(tmp_path: Path) -> None:
     written(place.logs / "main/1.log", 3)
     written(place.folder / "volumes/data/file", 4)
     written(place.folder / "volumes/settings/file", 5)
+    # Files of the pod's that containers may write.
+    written(place.folder / "etc-hosts", 7)
+    written(place.folder / "containers/main/1/termination-log", 8)
     subject = pod("web", volumes=[{"name": "data", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "x"}}])
-    layers, volumes = storage_of(subject, place)
-    assert {name: disk.used // MIB for name, disk in layers.items()} == {"main": 6}
+    layers, volumes = storage_of(subject, place, Meter())
+    assert {name: disk.used // MIB for name, disk in layers.items()} == {"main": 6 + 7 + 8}
     assert {name: disk.used // MIB for name, disk in volumes.items()} == {"data": 4}
+
+
+def test_renames_deep_in_a_tree_hide_nothing_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk that cannot come back by `..` continues further up."""
+    monkeypatch.setattr(usage, "KEPT_OPEN", 2)
+    written(tmp_path / "tree/a/b/c/d/file", 1)
+    for number in range(20):
+        written(tmp_path / f"tree/z{number}/big", 1)
+    walk = usage._Walk(os.open(tmp_path / "tree", usage._OPEN))
+    walk.allow(1000)
+    while walk.step():
+        if len(walk._path) >= 4 and (tmp_path / "tree/a/b/c/d").exists():
+            (tmp_path / "tree/a/b/c/d").rename(tmp_path / "elsewhere")
+    walk.close()
+    assert walk.found.used >= 20 * MIB

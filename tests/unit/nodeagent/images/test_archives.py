@@ -107,9 +107,6 @@ async def test_a_program_keeps_its_capabilities_and_no_layer_marks_itself(store:
 ESCAPES = {
     "parent": ([("../../evil", "x")], "'../../evil'"),
     "parent inside": ([("a/../../evil", "x")], "'a/../../evil'"),
-    "through a link to the root": ([member("out", tarfile.SYMTYPE, "/"), ("out/evil", "x")], "'out/evil'"),
-    "through a link upward": ([member("out", tarfile.SYMTYPE, "../.."), ("out/evil", "x")], "'out/evil'"),
-    "through a link inside": ([member("d", tarfile.DIRTYPE), member("out", tarfile.SYMTYPE, "d"), ("out/x", "x")], "'out/x'"),
     "hard link out": ([member("passwd", tarfile.LNKTYPE, "../../../../../etc/passwd")], "'passwd'"),
     "hard link through a link": (
         [member("e", tarfile.SYMTYPE, "/etc"), member("passwd", tarfile.LNKTYPE, "e/passwd")],

@@ -196,3 +196,12 @@ async def test_a_name_goes_and_the_image_with_its_last(place: Place, tmp_path: P
     assert place.store.find("b:1").references == ("docker.io/library/b:1",)
     assert place.store.untag("b:1") is True
     assert place.store.all() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff torn"])
+def test_a_damaged_record_costs_its_image_alone(tmp_path: Path, content: bytes) -> None:
+    """After a power failure: the agent starts, and the image is pulled or loaded again."""
+    store = ImageStore(tmp_path / "images")
+    (tmp_path / "images/images").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "images/images/abc.json").write_bytes(content)
+    assert ImageStore(tmp_path / "images").all() == store.all() == []

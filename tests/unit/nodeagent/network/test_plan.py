@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodeagent.network import nlsocket
+from nodeagent.network.interface import Node, Peer
 from nodeagent.network.plan import Fdb, Neighbour, Route, Table, difference, wanted
-from nodeagent.network.seam import Node, Peer
 from nodeagent.network.vxlan import device, mac_of, vtep_of
 
 OURS = Node("10.244.0.0/24", ("10.244.0.0/16",), "192.0.2.1", mac_of("n0"), 42, 4789)
@@ -110,7 +111,10 @@ def test_a_vtep_mac_is_stable_local_and_unicast(name: str) -> None:
 
 def test_the_device_neither_learns_nor_floods() -> None:
     """The VTEP is the range's first address; what is not programmed goes nowhere."""
-    made = device(42, 4789, "192.0.2.1", mac_of("n0"))
+    node = Node("10.244.3.0/24", ("10.244.0.0/14",), "192.0.2.1", mac_of("n0"), 42, 4789)
+    made = nlsocket.attributes(device(node, link=7))
     assert vtep_of("10.244.3.0/24") == "10.244.3.0"
-    assert made["vxlan_learning"] is False
-    assert "vxlan_group" not in made
+    # linux/if_link.h, IFLA_VXLAN_*.
+    group, learning, group6 = 2, 7, 16
+    assert made[learning] == b"\0"
+    assert not {group, group6} & made.keys()

@@ -6,13 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from nodeagent.images.store import Image
 from nodeagent.pods.containers import Containers
-from nodeagent.pods.hosted import HostedPod
-from nodeagent.pods.model import Attempt, Life, Stopping
+from nodeagent.pods.context import PodContext
+from nodeagent.pods.model import Attempt, ContainerTermination, LifecycleState
 from nodeagent.pods.steps import Start, next_step
-from nodeagent.runtime.seam import Exit, Handle, RuntimeLost, SandboxConfig, StartError
-from tests.support.hosting import Host
+from nodeagent.runtime.interface import Exit, Handle, RuntimeLost, SandboxConfig, StartError
+from tests.support.hosting import EveryImage, Host
 from tests.support.objects import pod
 
 
@@ -38,30 +37,17 @@ class Failing:
         return None
 
 
-class Images:
-    """A node that has every image."""
-
-    def local(self, reference: str, policy: str) -> Image:
-        return Image("sha256:1", (reference,), {"Cmd": ["true"]}, ("sha256:2",))
-
-    def lower_dirs(self, image: Image) -> tuple[str, ...]:
-        return ("/layer",)
-
-    def read_file(self, image: Image, name: str) -> bytes:
-        return b""
-
-
 class Starting:
     def __init__(self, folder: Path, runtime: Any, *, whole: bool, **spec: Any) -> None:
         self.host = Host(folder, runtime)
-        images = Images()
-        self.hosted = HostedPod(self.host.services(images=images, puller=images), pod(meta={"uid": "u1"}, **spec))
-        self.hosted.seen.volumes = self.hosted.seen.sandbox = True
-        self.containers = Containers(self.hosted, whole=lambda: whole)
+        images = EveryImage()
+        self.pod_ctx = PodContext(self.host.deps(images=images, puller=images), pod(meta={"uid": "u1"}, **spec))
+        self.pod_ctx.observed.volumes = self.pod_ctx.observed.sandbox = True
+        self.containers = Containers(self.pod_ctx, whole=lambda: whole)
 
     def step(self) -> Any:
-        hosted, now = self.hosted, self.host.clock.now()
-        return next_step(hosted.pod, gone=False, seen=hosted.seen, now=now, policy=hosted.s.policy)
+        pod_ctx, now = self.pod_ctx, self.host.clock.now()
+        return next_step(pod_ctx.pod, gone=False, observed=pod_ctx.observed, now=now, policy=pod_ctx.deps.policy)
 
     async def live(self, seconds: float) -> None:
         """As the worker does, with a sandbox that can always be made."""
@@ -70,9 +56,9 @@ class Starting:
             step = self.step()
             if isinstance(step, Start):
                 await self.containers.start(step)
-            elif not self.hosted.seen.sandbox and type(step).__name__ == "CreateSandbox":
-                self.hosted.seen.sandbox = True
-                self.hosted.seen.problems.pop("", None)
+            elif not self.pod_ctx.observed.sandbox and type(step).__name__ == "CreateSandbox":
+                self.pod_ctx.observed.sandbox = True
+                self.pod_ctx.observed.step_failures.pop("", None)
             elif step.until is None or step.until > end:
                 return
             else:
@@ -104,15 +90,17 @@ async def test_a_disk_that_is_full_is_no_fault_of_the_container(tmp_path: Path) 
     starting = Starting(tmp_path, runtime, whole=True, restartPolicy="Never")
     await starting.live(60)
     assert 3 < runtime.starts < 10
-    assert starting.hosted.seen.last("main") is None
+    assert starting.pod_ctx.observed.last("main") is None
 
 
 async def test_a_failed_start_is_a_run_of_its_own(tmp_path: Path) -> None:
     """What was said to the run before it (to stop, for a new image) is over."""
     starting = Starting(tmp_path, Failing(StartError("executable file not found")), whole=True, restartPolicy="Never")
-    starting.hosted.seen.lives["main"] = Life(started=True, stopping=Stopping(0.0, 0.0, killed=True))
+    starting.pod_ctx.observed.lifecycles["main"] = LifecycleState(
+        started=True, stopping=ContainerTermination(0.0, 0.0, killed=True)
+    )
     await starting.containers.start(Start("main", 1, 0))
-    assert starting.hosted.seen.life("main") == Life()
+    assert starting.pod_ctx.observed.lifecycle("main") == LifecycleState()
 
 
 class Ended(Failing):
@@ -125,17 +113,17 @@ class Ended(Failing):
 async def test_what_a_container_wrote_is_deleted_beside_the_loop(tmp_path: Path) -> None:
     """It may be a million files, and every other pod of the node would wait."""
     starting = Starting(tmp_path, Ended(StartError("")), whole=True, restartPolicy="Never")
-    bundle = starting.hosted.journal.bundle("main", 0)
+    bundle = starting.pod_ctx.state.checkpoint.bundle("main", 0)
     (bundle / "upper").mkdir(parents=True)
     for number in range(5000):
         (bundle / f"upper/{number}").touch()
-    starting.hosted.seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
+    starting.pod_ctx.observed.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
     starting.containers._follow(Handle(bundle, 1, 1, 1, 1, 1.0), "main")
     went_on = 0
     async with asyncio.timeout(10):
         while (bundle / "upper").exists():
             await asyncio.sleep(0)
-            last = starting.hosted.seen.last("main")
+            last = starting.pod_ctx.observed.last("main")
             went_on += last is not None and not last.running and (bundle / "upper").exists()
     assert went_on
 
@@ -157,13 +145,16 @@ async def test_a_container_that_is_restarted_often_leaves_no_more_than_two_runs(
     before = len(asyncio.all_tasks())
     for number in range(30):
         await starting.containers.start(Start("main", number, 0))
-        (starting.hosted.logs / "main" / f"{number}.log").touch()
-        await starting.hosted.changed.wait()
-        starting.hosted.changed.clear()
+        (starting.pod_ctx.logs / "main" / f"{number}.log").touch()
+        await starting.pod_ctx.state.changed.wait()
+        starting.pod_ctx.state.changed.clear()
         await asyncio.sleep(0.01)
-    assert sorted(path.name for path in starting.hosted.folder.glob("containers/main/*")) == ["28", "29"]
-    assert sorted(path.name for path in starting.hosted.logs.glob("main/*")) == ["28.log", "29.log"]
-    assert not list(starting.hosted.folder.glob("containers/main/*/upper"))
-    assert len(starting.hosted.seen.attempts["main"]) == 2
-    assert not starting.containers.lives._tasks
-    assert len(asyncio.all_tasks()) == before
+    assert sorted(path.name for path in starting.pod_ctx.folder.glob("containers/main/*")) == ["28", "29"]
+    assert sorted(path.name for path in starting.pod_ctx.logs.glob("main/*")) == ["28.log", "29.log"]
+    assert len(starting.pod_ctx.observed.attempts["main"]) == 2
+    assert not starting.containers.lifecycles._tasks
+    async with asyncio.timeout(10):
+        # The last one still deletes the container's files, in a thread.
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.01)
+    assert not list(starting.pod_ctx.folder.glob("containers/main/*/upper"))

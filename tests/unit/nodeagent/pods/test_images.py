@@ -15,7 +15,7 @@ from nodeagent.images.puller import Puller
 from nodeagent.images.registry.config import Registries
 from nodeagent.images.store import Image, ImageStore
 from nodeagent.pods.images import PodImages
-from nodeagent.pods.model import Policy, Problem
+from nodeagent.pods.model import Policy, StepFailure
 from pinnace.clock import VirtualClock
 from pinnace.core.v1 import config_pb2, pod_pb2
 from tests.support import archives
@@ -44,19 +44,19 @@ class Pod:
             event=lambda reason, message, warning: self.events.append((reason, message)),
         )  # fmt: skip
 
-    def get(self, reference: str, *, policy: str = "IfNotPresent", name: str = "main") -> Image | Problem:
+    def get(self, reference: str, *, policy: str = "IfNotPresent", name: str = "main") -> Image | StepFailure:
         return self.images.get(name, reference, policy=policy, pod=self.pod, lookup=lambda kind, name: self.secrets.get(name))
 
-    async def settled(self, reference: str, **more: str) -> Image | Problem:
+    async def settled(self, reference: str, **more: str) -> Image | StepFailure:
         """What `get` answers once the pull that it began has ended."""
         first = self.get(reference, **more)
         for pull in list(self.images._pulls.values()):
             await asyncio.wait([pull.task])
-        return self.get(reference, **more) if isinstance(first, Problem) else first
+        return self.get(reference, **more) if isinstance(first, StepFailure) else first
 
 
-def problem(found: Image | Problem) -> Problem:
-    assert isinstance(found, Problem), found
+def failure(found: Image | StepFailure) -> StepFailure:
+    assert isinstance(found, StepFailure), found
     return found
 
 
@@ -73,20 +73,20 @@ async def test_a_failing_pull_backs_off_as_kubelet_does(tmp_path: Path) -> None:
     pod = Pod(tmp_path)
     with rogue(lambda request: (404, {}, b"")) as server:
         name = f"{server.address}/app:1"
-        assert problem(pod.get(name)).reason == "ContainerCreating"
-        first = problem(await pod.settled(name))
+        assert failure(pod.get(name)).reason == "ContainerCreating"
+        first = failure(await pod.settled(name))
         assert first.reason == "ErrImagePull"
         assert pod.woken == ["main"]
         start = pod.clock.now()
-        waiting = problem(pod.get(name))
+        waiting = failure(pod.get(name))
         assert (waiting.reason, waiting.retry_at) == ("ImagePullBackOff", start + 10.0)
         assert waiting.message.startswith(f'Back-off pulling image "{name}": ErrImagePull: ')
         await pod.clock.advance(10.0)
         asked = len(server.requests)
-        assert problem(pod.get(name)).reason == "ErrImagePull"
+        assert failure(pod.get(name)).reason == "ErrImagePull"
         await pod.settled(name)
         assert len(server.requests) > asked
-        assert problem(pod.get(name)).retry_at == pod.clock.now() + 20.0
+        assert failure(pod.get(name)).retry_at == pod.clock.now() + 20.0
     reasons = [reason for reason, _ in pod.events]
     assert reasons[:4] == ["Pulling", "Failed", "Failed", "BackOff"]
     assert pod.events[1][1].startswith(f'Failed to pull image "{name}": ')
@@ -105,7 +105,7 @@ async def test_a_mended_secret_is_tried_at_once(tmp_path: Path) -> None:
 
     with rogue(answer) as server:
         name = f"{server.address}/app:1"
-        assert problem(await pod.settled(name)).reason == "ErrImagePull"
+        assert failure(await pod.settled(name)).reason == "ErrImagePull"
         assert any(reason == "FailedToRetrieveImagePullSecret" and '"pull" not found' in text for reason, text in pod.events)
         for password in ("wrong", "right"):
             auths = {"auths": {server.address: {"username": "user", "password": password}}}
@@ -134,7 +134,7 @@ def stuck() -> Iterator[Rogue]:
 async def test_an_image_that_is_loaded_meanwhile_ends_the_pull(tmp_path: Path, stuck: Rogue) -> None:
     """Whoever loads it need not wait for a registry that does not answer."""
     pod, name = Pod(tmp_path), f"{stuck.address}/app:1"
-    assert problem(pod.get(name)).reason == "ContainerCreating"
+    assert failure(pod.get(name)).reason == "ContainerCreating"
     [pull] = pod.images._pulls.values()
     [image] = await pod.store.load(archives.docker(tmp_path / "a.tar", layer(("a", "b"))), name)
     assert pod.get(name) == image
@@ -145,9 +145,9 @@ async def test_an_image_that_is_loaded_meanwhile_ends_the_pull(tmp_path: Path, s
 async def test_another_image_for_a_container_ends_the_pull_of_the_first(tmp_path: Path, stuck: Rogue) -> None:
     """As when the pod's image is changed while it is pulled."""
     pod = Pod(tmp_path)
-    problem(pod.get(f"{stuck.address}/first:1"))
+    failure(pod.get(f"{stuck.address}/first:1"))
     [first] = pod.images._pulls.values()
-    problem(pod.get(f"{stuck.address}/second:1"))
+    failure(pod.get(f"{stuck.address}/second:1"))
     assert first.task.cancelling()
     pod.images.close()
 
@@ -158,5 +158,5 @@ async def test_another_image_for_a_container_ends_the_pull_of_the_first(tmp_path
 async def test_what_no_pull_can_help_keeps_its_reason(tmp_path: Path, name: str, policy: str, reason: str) -> None:
     """It is not called a back-off."""
     pod = Pod(tmp_path)
-    assert problem(await pod.settled(name, policy=policy)).reason == reason
-    assert problem(pod.get(name, policy=policy)).reason == reason
+    assert failure(await pod.settled(name, policy=policy)).reason == reason
+    assert failure(pod.get(name, policy=policy)).reason == reason

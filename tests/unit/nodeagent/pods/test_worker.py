@@ -12,29 +12,31 @@ from typing import Any
 
 import pytest
 
-from nodeagent.network.ipam import Ipam
-from nodeagent.network.seam import NetworkError
-from nodeagent.pods.endings import ending
-from nodeagent.pods.journal import Journal
-from nodeagent.pods.model import Attempt, Seen
+from nodeagent.network.addresses import Ipam
+from nodeagent.network.interface import NetworkError
+from nodeagent.pods.checkpoint import PodCheckpoint
+from nodeagent.pods.model import Attempt, ObservedState
+from nodeagent.pods.steps import RestartAll
+from nodeagent.pods.termination import ending
 from nodeagent.pods.worker import Worker
-from nodeagent.runtime.native.runtime import NativeRuntime
+from nodeagent.runtime.nativeruntime import NativeRuntime
 from pinnace.clock import VirtualClock, settle
+from tests.support.awaiting import eventually
 from tests.support.cancelling import heeded
 from tests.support.hosting import Host
 from tests.support.objects import pod
 
 
-class Ending:
+class PodTermination:
     """A pod whose only container has ended; it has an address."""
 
     def __init__(self, folder: Path, **meta: Any) -> None:
         self.host = Host(folder)
-        self.worker = Worker(self.host.services(), pod(meta={"uid": "u1", **meta}, restartPolicy="Never"))
-        seen = self.worker.seen
-        seen.volumes = seen.sandbox = True
-        seen.address = self.host.ipam.allocate("u1")
-        seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0),)
+        self.worker = Worker(self.host.deps(), pod(meta={"uid": "u1", **meta}, restartPolicy="Never"))
+        observed = self.worker.observed
+        observed.volumes = observed.sandbox = True
+        observed.address = self.host.ipam.allocate("u1")
+        observed.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0),)
         self.worker.folder.mkdir(parents=True, exist_ok=True)
 
     @asynccontextmanager
@@ -64,41 +66,41 @@ def free(ipam: Ipam, address: str) -> bool:
 
 async def test_a_pod_is_not_gone_while_its_network_is_there(tmp_path: Path) -> None:
     """Nor is its address another's."""
-    ending = Ending(tmp_path, deletionTimestamp="2001-01-01T00:00:00Z")
+    ending = PodTermination(tmp_path, deletionTimestamp="2001-01-01T00:00:00Z")
     ending.host.network.fault = "netlink does not answer"
     async with ending.working():
         await ending.after(10)
         assert not [removed for _, removed in ending.host.reports if removed]
-        assert not free(ending.host.ipam, ending.worker.seen.address)
+        assert not free(ending.host.ipam, ending.worker.observed.address)
         ending.host.network.fault = ""
         await ending.after(10)
     assert [removed for _, removed in ending.host.reports if removed]
-    assert free(ending.host.ipam, ending.worker.seen.address)
+    assert free(ending.host.ipam, ending.worker.observed.address)
 
 
 async def test_an_ended_pod_keeps_its_address_while_it_keeps_its_network(tmp_path: Path) -> None:
     """It is tried again, and not without a pause."""
-    ending = Ending(tmp_path)
+    ending = PodTermination(tmp_path)
     ending.host.network.fault = "netlink does not answer"
     async with ending.working():
         await ending.after(10)
         assert not ending.worker.over()
         assert ending.host.reports[-1][0].phase == "Succeeded"
-        assert not free(ending.host.ipam, ending.worker.seen.address)
+        assert not free(ending.host.ipam, ending.worker.observed.address)
         assert ending.host.network.faults < 5
         ending.host.network.fault = ""
         ending.worker.nudge()
         await ending.after(1)
     assert ending.worker.over()
-    assert free(ending.host.ipam, ending.worker.seen.address)
+    assert free(ending.host.ipam, ending.worker.observed.address)
 
 
 @pytest.mark.parametrize("grace", [0.0, 30.0])
 async def test_a_pod_is_evicted_though_that_cannot_be_booked(tmp_path: Path, grace: float) -> None:
     """A full disk is what it is evicted for."""
-    ending = Ending(tmp_path)
-    ending.worker.seen.attempts.clear()
-    ending.worker.seen.sandbox = False
+    ending = PodTermination(tmp_path)
+    ending.worker.observed.attempts.clear()
+    ending.worker.observed.sandbox = False
     (tmp_path / "pods/u1/eviction.json").mkdir(parents=True)
     ending.worker.evict(reason="Evicted", message="the node is low on disk", grace=grace)
     async with ending.working():
@@ -110,11 +112,11 @@ async def test_conditions_keep_their_times_when_the_agent_starts_again(tmp_path:
     """A Deployment's minReadySeconds are counted from there; and the pod began when it began."""
     host = Host(tmp_path)
     item = pod(meta={"uid": "u1"})
-    for _ in range(2):
-        worker = Worker(host.services(), item)
+    for count in (1, 2):
+        worker = Worker(host.deps(), item)
         worker.reject(reason="OutOfcpu", message="no cpu")
         task = asyncio.ensure_future(worker.run())
-        await asyncio.sleep(0.1)
+        await eventually(lambda: len(host.reports) == count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await host.clock.advance(100)
@@ -127,13 +129,13 @@ async def test_conditions_keep_their_times_when_the_agent_starts_again(tmp_path:
 async def test_a_deleted_pod_has_its_grace_whatever_the_control_planes_clock_says(tmp_path: Path, skew: int) -> None:
     """As with kubelet, it counts from when the node is told; a shorter one from when that is told."""
     host = Host(tmp_path)
-    worker = Worker(host.services(), pod(meta={"uid": "u1"}))
-    worker.seen.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
+    worker = Worker(host.deps(), pod(meta={"uid": "u1"}))
+    worker.observed.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0),)
     for grace in (30, 30, 10):
         item = pod(meta={"uid": "u1", "deletionGracePeriodSeconds": grace})
         item.metadata.deletionTimestamp.seconds = int(host.clock.now()) + skew + grace
         worker.update(item)
-        found = ending(worker.pod, gone=False, seen=worker.seen, now=host.clock.now())
+        found = ending(worker.pod, gone=False, observed=worker.observed, now=host.clock.now())
         assert found is not None
         assert found.deadline == host.clock.now() + grace
 
@@ -144,19 +146,19 @@ async def test_a_new_agent_gives_a_deleted_pod_no_more_than_its_grace(tmp_path: 
     item = pod(meta={"uid": "u1", "deletionGracePeriodSeconds": 30})
     for left, expected in ((10, 10), (3600, 30)):
         item.metadata.deletionTimestamp.seconds = int(host.clock.now()) + left
-        found = ending(item, gone=False, seen=Worker(host.services(), item).seen, now=host.clock.now())
+        found = ending(item, gone=False, observed=Worker(host.deps(), item).observed, now=host.clock.now())
         assert found is not None
         assert found.deadline == host.clock.now() + expected
 
 
 async def test_a_worker_that_is_told_to_stop_while_it_wakes_stops(tmp_path: Path) -> None:
     """An agent that ends waits for its workers."""
-    worker = Worker(Host(tmp_path).services(), pod(meta={"uid": "u1"}))
+    worker = Worker(Host(tmp_path).deps(), pod(meta={"uid": "u1"}))
 
     async def woken() -> None:
-        worker._hosted.changed.clear()
+        worker._pod_ctx.state.changed.clear()
         asyncio.get_running_loop().call_soon(worker.nudge)
-        await worker._wait(worker._s.clock.now() + 60)
+        await worker._wait(worker._deps.clock.now() + 60)
 
     assert await heeded(woken)
 
@@ -181,8 +183,8 @@ class Pulling:
 async def test_an_evicted_pod_pulls_no_longer(tmp_path: Path) -> None:
     """Its image may be what fills the disk."""
     host, puller = Host(tmp_path), Pulling()
-    worker = Worker(host.services(puller=puller), pod(meta={"uid": "u1"}))
-    worker.seen.volumes = worker.seen.sandbox = True
+    worker = Worker(host.deps(puller=puller), pod(meta={"uid": "u1"}))
+    worker.observed.volumes = worker.observed.sandbox = True
     task = asyncio.ensure_future(worker.run())
     await settle()
     assert puller.pulls == 1
@@ -200,16 +202,16 @@ async def test_a_start_that_is_under_way_holds_up_nobody_else(tmp_path: Path) ->
     """An agent that starts again waits for its monitor (an OCI runtime may take most of a minute), but beside the loop."""
     native = NativeRuntime(tmp_path / "native", VirtualClock())
     host = Host(tmp_path, native)
-    journal = Journal(tmp_path / "pods/u1")
-    bundle = journal.bundle("main", 0)
+    checkpoint = PodCheckpoint(tmp_path / "pods/u1")
+    bundle = checkpoint.bundle("main", 0)
     bundle.mkdir(parents=True)
-    journal.save_attempt(Attempt("main", 0, "busybox"))
-    journal.save_sandbox(Seen(started_at=1.0), "native")
+    checkpoint.save_attempt(Attempt("main", 0, "busybox"))
+    checkpoint.save_sandbox(ObservedState(started_at=1.0), "native")
     with open(bundle / "config.json", "w") as monitor:
         fcntl.flock(monitor, fcntl.LOCK_EX)
         started = threading.Timer(1.0, fcntl.flock, (monitor, fcntl.LOCK_UN))
         started.start()
-        worker = Worker(host.services(puller=Pulling()), pod(meta={"uid": "u1"}))
+        worker = Worker(host.deps(puller=Pulling()), pod(meta={"uid": "u1"}))
         task = asyncio.ensure_future(worker.run())
         await asyncio.sleep(0.1)
         assert started.is_alive()
@@ -219,3 +221,20 @@ async def test_a_start_that_is_under_way_holds_up_nobody_else(tmp_path: Path) ->
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_new_agent_knows_that_all_containers_were_restarted(tmp_path: Path) -> None:
+    """The attempts before count no more, whether that was saved or shows by an attempt since then."""
+    host = Host(tmp_path)
+    item = pod(meta={"uid": "u1"})
+    worker = Worker(host.deps(), item)
+    worker.folder.mkdir(parents=True)
+    await worker._do(RestartAll(Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0, code=88)))
+    assert "restarting all containers" in str(host.events)
+    again = Worker(host.deps(), item)
+    assert again.observed.epoch == 1
+    again._state.started(Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0))
+    assert again.observed.current("main") is None
+    again._state.started(Attempt("main", 1, "busybox", epoch=2))
+    assert again.observed.epoch == 2
+    assert again.observed.current("main") is not None

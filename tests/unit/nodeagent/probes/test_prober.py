@@ -11,8 +11,9 @@ import pytest
 
 from nodeagent.pods.model import Fault
 from nodeagent.probes.checks import Target
+from nodeagent.probes.execslots import ExecSlots
 from nodeagent.probes.prober import Prober
-from nodeagent.probes.tally import Tally
+from nodeagent.probes.resultcounter import ResultCounter
 from pinnace import codec, rules
 from pinnace.clock import VirtualClock, settle
 from pinnace.core.v1 import container_pb2
@@ -27,15 +28,18 @@ class Subject:
     def __init__(self, **probes: Any) -> None:
         self.clock = VirtualClock()
         self.well = True
+        # Of the period.
+        self.jitter = 0.0
         self.asked: list[float] = []
         self.told: dict[str, Any] = {}
         self.events: list[str] = []
         message = codec.decode(container_pb2.Container, container(**probes))
         rules.apply_defaults(message)
         self.began = self.clock.now()
+        self.slots = ExecSlots(1)
         self.prober = Prober(
             Target("127.0.0.1", message, self._run), self.clock,
-            changed=lambda **fields: self.told.update(fields), unhealthy=self.events.append,
+            changed=lambda **fields: self.told.update(fields), unhealthy=self.events.append, slots=self.slots, jitter=lambda period: self.jitter * period,
         )  # fmt: skip
 
     async def _run(self, command: list[str], within: float) -> tuple[int, str]:
@@ -135,7 +139,28 @@ async def test_what_has_started_before_is_not_asked_for_startup_again() -> None:
 def test_a_verdict_needs_results_in_a_row(results: str, verdict: bool | None) -> None:
     """Two successes, three failures."""
     probe = codec.decode(container_pb2.Probe, {"successThreshold": 2, "failureThreshold": 3})
-    tally = Tally()
+    counter = ResultCounter()
     for letter in results:
-        tally = tally.count(letter == "s", probe)
-    assert tally.verdict is verdict
+        counter = counter.count(letter == "s", probe)
+    assert counter.verdict is verdict
+
+
+async def test_an_agent_that_starts_again_spreads_its_probes() -> None:
+    """Over their first period; from then on they keep theirs."""
+    subject = Subject(livenessProbe={**EXEC, "periodSeconds": 10})
+    subject.jitter = 0.4
+    async with subject.probing(started=True):
+        await subject.after(25)
+    assert subject.asked == [4, 14, 24]
+
+
+async def test_a_command_waits_for_a_slot_of_the_node() -> None:
+    """Many pods' exec probes do not run at once; the wait is no failure."""
+    subject = Subject(livenessProbe=EXEC)
+    async with subject.slots.one(), subject.probing():
+        await subject.after(0)
+        assert subject.asked == []
+    async with subject.probing():
+        await subject.after(0)
+        assert subject.asked == [0.0]
+    assert subject.events == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.runtime.idranges import SIZE, allocate, lowest_free
-from nodeagent.runtime.seam import StartError
+from nodeagent.runtime.interface import StartError
 
 
 def pods(folder: Path, *names: str) -> Path:

@@ -114,3 +114,14 @@ def test_profiles_are_files_below_their_folder(tmp_path: Path) -> None:
     for name in ("none.json", "../outside.json", str(outside), "link.json", "team", "big.json", "broken.json"):
         with pytest.raises(BadProfile, match=r"cannot load seccomp profile"):
             seccomp.localhost(tmp_path, name, ())
+
+
+@pytest.mark.parametrize("left", [0, 8, 100, -8])
+def test_a_filter_that_lost_its_content_is_made_again(tmp_path: Path, left: int) -> None:
+    """After a power failure or on a full disk; an empty one would mean no filter at all."""
+    path = seccomp.compiled(tmp_path, ())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    assert seccomp.compiled(tmp_path, ()).read_bytes() == whole
+    path.with_suffix(".sha256").unlink()
+    assert seccomp.compiled(tmp_path, ()).read_bytes() == whole

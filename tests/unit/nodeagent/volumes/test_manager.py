@@ -87,6 +87,21 @@ def test_everything_is_made_and_goes_without_a_trace(folder: Path, known: Known,
     manager.remove(folder)
 
 
+def test_mounts_of_volumes_have_neither_setuid_nor_devices(
+    folder: Path, known: Known, layers: dict[str, tuple[str, ...]]
+) -> None:
+    """On the host's side too; an image's content cannot be changed, nor id-mapped as a whole."""
+    made = PodVolumes(folder, known, FACTS).prepare(pod("web", volumes=EVERY), layers)
+    assert {name: volume.idmap for name, volume in made.items() if not volume.idmap} == {"image": False}
+    found = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[4].startswith(str(folder)):
+            found[Path(fields[4]).name] = {"ro", "rw", "nosuid", "nodev"} & set(fields[5].split(","))
+    writable = {"rw", "nosuid", "nodev"}
+    assert found == {"both": writable, "memory": writable, "secret": writable, "image": {"ro", "nosuid", "nodev"}}
+
+
 def test_a_volume_that_was_half_made_is_completed(folder: Path, known: Known) -> None:
     """An agent may be killed between the folder and its mode."""
     (folder / "disk").mkdir(parents=True, mode=0o700)

@@ -50,6 +50,11 @@ def test_or_create_makes_what_is_missing(tmp_path: Path) -> None:
     assert ((tmp_path / "a/b").is_dir(), (tmp_path / "c").is_dir(), (tmp_path / "f").is_file()) == (True, True, True)
 
 
+def test_a_relative_host_path_begins_at_the_root() -> None:
+    """Wherever the agent was started."""
+    assert [hostpath.on_node(path) for path in ("var/log", "/var/log", ".")] == ["/var/log", "/var/log", "/."]
+
+
 @pytest.mark.shows("spec.volumes[].hostPath.type")
 @pytest.mark.parametrize(
     ("name", "type_", "message"),

@@ -1,0 +1,227 @@
+"""kubectl against a lab: what people type, and what they see. Each row is a command, its exit code and what it prints."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support import downloads
+from tests.support.labs import DEADLINE, LabUnderTest
+
+pytestmark = pytest.mark.root
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    path: str
+    lab: LabUnderTest
+
+    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        """Both outputs together; fails unless it exits with `code`."""
+        done = subprocess.run(
+            [self.path, *arguments], input=stdin, text=True, capture_output=True, timeout=DEADLINE, check=False,
+            env=self.lab.environment,
+        )  # fmt: skip
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def kubectl(lab: LabUnderTest) -> Kubectl:
+    return Kubectl(downloads.kubectl(), lab)
+
+
+def check(kubectl: Kubectl, rows: list[tuple[str, str]], *, code: int = 0) -> None:
+    """Each command prints what the pattern says, in order."""
+    for command, pattern in rows:
+        found = kubectl(*command.split(), code=code)
+        assert re.search(pattern, found, re.MULTILINE), (command, pattern, found)
+
+
+PAGE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: page}
+data: {index: hello}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  containers:
+  - name: web
+    image: busybox
+    imagePullPolicy: Never
+    command: [sh, -c, 'echo started; sleep 1000000']
+    env: [{name: A, value: "1"}]
+"""
+
+
+def test_pods_from_apply_to_delete(kubectl: Kubectl) -> None:
+    """apply, get in every form, describe, wait, logs, label, annotate, patch, explain, diff, delete."""
+    assert kubectl("apply", "-f", "-", stdin=PAGE) == "configmap/page created\npod/web created\n"
+    check(kubectl, [
+        ("wait --for=condition=Ready pod/web --timeout=60s", "pod/web condition met"),
+        ("get pods", r"^NAME +READY +STATUS +RESTARTS +AGE\nweb +1/1 +Running +0 +\d+s"),
+        ("get pods -o wide", r"IP +NODE +NOMINATED NODE +READINESS GATES\nweb .*10\.244\.\d+\.\d+ +node-[12] +<none>"),
+        ("get pods -o name", "^pod/web$"),
+        ("get po/web cm/page", r"pod/web +1/1[\s\S]*configmap/page +1"),
+        ("get pods -A --show-labels", r"default +web .*app=web"),
+        ("get pods -L app", r"APP\nweb .* web$"),
+        ("get pods -l app=web,app!=x --no-headers", r"^web +1/1"),
+        ("get pods --field-selector=status.phase=Running -o name", "pod/web"),
+        ("get pod web -o jsonpath={.spec.containers[*].image}", "^busybox$"),
+        ("get pod web -o custom-columns=N:.metadata.name,P:.status.phase", r"^N +P\nweb +Running"),
+        ("get pods --sort-by=.metadata.name", r"^web"),
+        ("get pod web -o yaml", r"^kind: Pod$"),
+        ("get all", r"^web +1/1"),
+        ("get cm page -o go-template={{.data.index}}", "^hello$"),
+        ("describe pod web", r"Name: +web[\s\S]*Events:[\s\S]*Started"),
+        ("logs web", "^started$"),
+        ("logs -l app=web --prefix --tail=1", r"^\[pod/web/web\] started"),
+        ("label pod web tier=front", "pod/web labeled"),
+        ("label pod web tier-", "pod/web unlabeled"),
+        ("annotate pod web note=x", "pod/web annotated"),
+        ("patch cm page --type=merge -p {\"data\":{\"a\":\"b\"}}", "configmap/page patched"),
+        ("patch cm page --type=json -p [{\"op\":\"remove\",\"path\":\"/data/a\"}]", "configmap/page patched"),
+        ("explain pod.spec.containers.image", r"KIND: +Pod[\s\S]*image <string>"),
+        ("exec web -- sh -c exit", "^$"),
+        ("events", r"Normal +Started +Pod/web"),
+        ("get events --field-selector=involvedObject.name=web", "Started"),
+        ("auth can-i delete pods", "^yes$"),
+        ("auth whoami -o jsonpath={.status.userInfo.username}", "^kubernetes-admin$"),
+        ("api-resources --api-group=", r"^pods +po +v1 +true +Pod$"),
+        ("api-versions", "^rbac.authorization.k8s.io/v1$"),
+        ("version", r"Server Version: v1\.37\.0\+pinnace"),
+        ("get --raw /readyz", "^ok"),
+    ])  # fmt: skip
+    changed = PAGE.replace("hello", "changed")
+    assert re.search(r"^-  index: hello\n\+  index: changed$", kubectl("diff", "-f", "-", stdin=changed, code=1), re.MULTILINE)
+    assert kubectl("apply", "-f", "-", stdin=changed) == "configmap/page configured\npod/web unchanged\n"
+    assert kubectl("apply", "--server-side", "-f", "-", stdin=changed).count("serverside-applied") == 2
+    assert "deleted" in kubectl("delete", "-f", "-", "--now", stdin=PAGE)
+    check(kubectl, [("get pods", "No resources found"), ("wait --for=delete pod/web --timeout=5s", "")])
+
+
+def test_top(kubectl: Kubectl) -> None:
+    """Nodes and pods, their containers, selectors, sorting; and the metrics as objects. The numbers are of a pod that is busy."""
+    busy = PAGE.replace("echo started; sleep 1000000", "while :; do :; done").replace("web", "busy")
+    kubectl("apply", "-f", "-", stdin=busy)
+    try:
+        check(kubectl, [
+            ("wait --for=condition=Ready pod/busy --timeout=60s", "met"),
+            ("top nodes", r"^NAME +CPU\(cores\) +CPU\(%\) +MEMORY\(bytes\) +MEMORY\(%\) *\nnode-1 +\d+m +\d+% +\d+Mi +\d+%"),
+            ("top node node-1 --no-headers", r"^node-1 +\d+m +\d+% +\d+Mi +\d+%"),
+            ("top pods", r"^NAME +CPU\(cores\) +MEMORY\(bytes\) *\nbusy +[1-9]\d+m +\d+Mi"),
+            ("top pod busy --containers", r"^POD +NAME +CPU\(cores\) +MEMORY\(bytes\) *\nbusy +busy +[1-9]\d+m +\d+Mi"),
+            ("top pods -A -l app=busy --sort-by=cpu", r"^default +busy +[1-9]\d+m"),
+            ("top pods -l app=none", "No resources found"),
+            ("get podmetrics busy", r"^NAME +CPU +MEMORY +WINDOW\nbusy +\d+[nu] +\d+[KM]i +\d+"),
+            ("get nodes.metrics.k8s.io -o name", r"^nodemetrics.metrics.k8s.io/node-1$"),
+            ("get --raw /apis/metrics.k8s.io/v1beta1/namespaces/default/pods", '"kind":"PodMetricsList"'),
+            ("explain podmetrics.window", r"FIELD: window"),
+            ("api-resources --api-group=metrics.k8s.io", r"^pods +metrics.k8s.io/v1beta1 +true +PodMetrics$"),
+            ("get pods busy", r"^NAME +READY"),
+        ])  # fmt: skip
+        check(kubectl, [("top pod nope", 'podmetrics.metrics.k8s.io "nope" not found')], code=1)
+    finally:
+        kubectl("delete", "-f", "-", "--now", stdin=busy)
+
+
+def test_kubectl_is_told_what_is_wrong(kubectl: Kubectl) -> None:
+    """Each error in one line, and exit code 1."""
+    check(kubectl, [
+        ("get pods nope", 'Error from server \\(NotFound\\): pods "nope" not found'),
+        ("get nonsense", 'the server doesn\'t have a resource type "nonsense"'),
+        ("create cm Not_Valid", "a lowercase RFC 1123 subdomain"),
+        ("create ns default", 'namespaces "default" already exists'),
+        ("delete ns default", "this namespace may not be deleted"),
+        ("logs nope", 'pods "nope" not found'),
+        ("--as=bob get pods", 'User "bob" cannot list resource "pods" in API group "" in the namespace "default"'),
+    ], code=1)  # fmt: skip
+    wrong = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, imagee: x}]}\n"
+    assert "unknown field" in kubectl("apply", "-f", "-", stdin=wrong, code=1)
+    invalid = wrong.replace("imagee", "image").replace("name: c", "name: C_C")
+    assert re.search(r'The Pod "p" is invalid: spec.containers\[0\].name', kubectl("create", "-f", "-", stdin=invalid, code=1))
+
+
+def test_generators_and_small_kinds(kubectl: Kubectl) -> None:
+    """create of each kind that kubectl can make without a file, in protobuf where it sends that."""
+    check(kubectl, [
+        ("create ns gen", "namespace/gen created"),
+        ("-n gen create cm c --from-literal=a=b", "configmap/c created"),
+        ("-n gen create secret generic s --from-literal=a=b", "secret/s created"),
+        ("-n gen create sa robot", "serviceaccount/robot created"),
+        ("-n gen create token robot", r"^[\w-]+\.[\w-]+\.[\w-]+$"),
+        ("-n gen create role r --verb=get,list --resource=pods,pods/log", "role.rbac.authorization.k8s.io/r created"),
+        ("-n gen create rolebinding b --role=r --serviceaccount=gen:robot", "created"),
+        ("-n gen auth can-i list pods --as=system:serviceaccount:gen:robot", "^yes$"),
+        ("-n gen create quota q --hard=pods=2", "resourcequota/q created"),
+        ("create priorityclass high --value=10", "priorityclass.scheduling.k8s.io/high created"),
+        ("create clusterrole cr --verb=get --resource=nodes", "created"),
+        ("-n gen get sa,roles,rolebindings,quota,secrets,cm", r"serviceaccount/robot[\s\S]*configmap/c"),
+        ("-n gen run one --image=busybox --image-pull-policy=Never --dry-run=client -o yaml", r"^kind: Pod$"),
+        ("-n gen run one --image=busybox --image-pull-policy=Never --dry-run=server", r"pod/one created \(server dry run\)"),
+        ("-n gen get pods", "No resources found"),
+        ("delete priorityclass high", "deleted"),
+        ("delete clusterrole cr", "deleted"),
+        ("delete ns gen", 'namespace "gen" deleted'),
+    ])  # fmt: skip
+    denied = kubectl("-n", "gen", "auth", "can-i", "delete", "pods", "--as=system:serviceaccount:gen:robot", code=1)
+    assert denied.startswith("no")
+
+
+def test_nodes_are_cordoned_and_drained(kubectl: Kubectl) -> None:
+    """Evictions, not deletions: a pod without a controller takes --force."""
+    kubectl("apply", "-f", "-", stdin=PAGE)
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    node = kubectl("get", "pod", "web", "-o", "jsonpath={.spec.nodeName}")
+    check(kubectl, [
+        ("get nodes", r"node-1 +Ready"),
+        (f"describe node {node}", r"Non-terminated Pods[\s\S]*web"),
+        (f"cordon {node}", "cordoned"),
+        ("get nodes", "Ready,SchedulingDisabled"),
+        (f"uncordon {node}", "uncordoned"),
+        (f"taint node {node} a=b:NoSchedule", "tainted"),
+        (f"taint node {node} a-", "untainted"),
+        (f"drain {node} --force --timeout=60s --grace-period=1", r"pod/web evicted"),
+        (f"uncordon {node}", "uncordoned"),
+    ])  # fmt: skip
+    kubectl("delete", "cm", "page")
+
+
+def test_custom_kinds(kubectl: Kubectl) -> None:
+    """From their definition on: create, columns, explain, patch, watch until deleted."""
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "boats.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "boats", "kind": "Boat", "shortNames": ["bo"]},
+            "versions": [{
+                "name": "v1", "served": True, "storage": True,
+                "additionalPrinterColumns": [{"name": "Oars", "type": "integer", "jsonPath": ".spec.oars"}],
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {
+                    "type": "object", "required": ["oars"],
+                    "properties": {"oars": {"type": "integer", "minimum": 1, "description": "Pairs of them."}},
+                }}}},
+            }],
+        },
+    }  # fmt: skip
+    boat = {"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "pinnace"}, "spec": {"oars": 8}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(crd))
+    kubectl("wait", "--for=condition=Established", "crd/boats.example.com", "--timeout=10s")
+    assert kubectl("apply", "-f", "-", stdin=json.dumps(boat)) == "boat.example.com/pinnace created\n"
+    check(kubectl, [
+        ("get bo", r"^NAME +OARS\npinnace +8$"),
+        ("explain boat.spec.oars", "Pairs of them"),
+        ("patch boat pinnace --type=merge -p {\"spec\":{\"oars\":9}}", "patched"),
+        ("get boat pinnace -o jsonpath={.spec.oars}", "^9$"),
+    ])  # fmt: skip
+    boat["spec"] = {"oars": 0}
+    assert "spec.oars" in kubectl("apply", "-f", "-", stdin=json.dumps(boat), code=1)
+    check(kubectl, [("delete crd boats.example.com", "deleted")])
+    assert re.search("doesn't have a resource type|could not find the requested resource", kubectl("get", "boats", code=1))

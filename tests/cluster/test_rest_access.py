@@ -1,0 +1,174 @@
+"""Who may do what over REST: credentials, RBAC, impersonation, reviews and tokens of service accounts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.access import bootstraproles
+from controlplane.access.auditlog import Log
+from controlplane.access.auditpolicy import Level, Policy, Rule
+from controlplane.rest.auditing import Audited
+from pinnace.authentication.v1 import authentication_pb2
+from pinnace.clock import settle
+from pinnace.meta.v1 import rest_pb2
+from tests.support.cluster import TURNS, Cluster
+from tests.support.rest import Rest
+
+MAPS, SECRETS = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+REVIEWS = "/apis/authorization.k8s.io/v1"
+ALICE = "Bearer token-of-alice"
+
+
+@pytest.fixture
+async def rest(cluster: Cluster) -> Rest:
+    await cluster.store.update(lambda tx: bootstraproles.reconcile(tx, cluster.call()))
+    # Roles that aggregate others get their rules from a controller.
+    await settle(TURNS)
+    return Rest(cluster)
+
+
+async def grant(rest: Rest, subject: dict[str, Any], role: str, namespace: str = "default") -> None:
+    """A RoleBinding to a cluster role."""
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    body = {"metadata": {"name": f"b-{role}"}, "subjects": [subject], "roleRef": reference}
+    status, found = await rest.ask("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", body)
+    assert status == 201, found
+
+
+def user(name: str) -> dict[str, Any]:
+    return {"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}
+
+
+@pytest.mark.parametrize("header", ["", "Basic YTpi", "Bearer ", "Bearer nonsense", "Bearer a.b.c", "Bearer " + "x" * 5000])
+async def test_what_is_no_credential_is_401(rest: Rest, header: str) -> None:
+    """With a Status that clients recognize; nothing is told of what exists."""
+    rest.anonymous()
+    headers = {"authorization": header} if header else {}
+    for path in (MAPS, "/api/v1/nonsense", "/apis", "/nonsense"):
+        status, found = await rest.ask("GET", path, **headers)
+        assert (status, found["reason"], found["code"]) == (401, "Unauthorized", 401)
+
+
+async def test_strangers_may_read_the_version(rest: Rest) -> None:
+    """And no more."""
+    rest.anonymous()
+    assert (await rest.get("/version"))["minor"] == "37"
+
+
+async def test_a_user_may_do_what_roles_allow(rest: Rest) -> None:
+    """A view role reads configmaps and no secrets, and writes nothing; in its namespace alone."""
+    await grant(rest, user("alice"), "view")
+    rest.anonymous()
+    assert (await rest.ask("GET", MAPS, authorization=ALICE))[0] == 200
+    status, found = await rest.ask("GET", SECRETS, authorization=ALICE)
+    assert (status, found["reason"]) == (403, "Forbidden")
+    assert found["message"] == (
+        'secrets is forbidden: User "alice" cannot list resource "secrets" in API group "" in the namespace "default"'
+    )
+    for method, path in (("POST", MAPS), ("DELETE", MAPS), ("DELETE", f"{MAPS}/a"), ("GET", "/api/v1/configmaps"),
+                         ("GET", "/api/v1/nodes"), ("GET", "/api/v1/namespaces/kube-system/configmaps")):  # fmt: skip
+        assert (await rest.ask(method, path, {"metadata": {"name": "a"}}, authorization=ALICE))[0] == 403, (method, path)
+
+
+async def test_a_user_cannot_grant_more_than_they_have(rest: Rest) -> None:
+    """Neither by a role nor by a binding."""
+    await grant(rest, user("alice"), "admin")
+    rest.anonymous()
+    rule = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    roles = f"{RBAC}/namespaces/default/roles"
+    assert (await rest.ask("POST", roles, {"metadata": {"name": "all"}, "rules": [rule]}, authorization=ALICE))[0] == 403
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    body = {"metadata": {"name": "up"}, "subjects": [user("alice")], "roleRef": reference}
+    assert (await rest.ask("POST", f"{RBAC}/namespaces/default/rolebindings", body, authorization=ALICE))[0] == 403
+    mild = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
+    assert (await rest.ask("POST", roles, {"metadata": {"name": "mild"}, "rules": [mild]}, authorization=ALICE))[0] == 201
+
+
+async def test_impersonation_takes_permission(rest: Rest) -> None:
+    """An administrator may; alice may not."""
+    assert (await rest.ask("GET", MAPS, impersonate_user="bob"))[0] == 403
+    await grant(rest, user("bob"), "view")
+    assert (await rest.ask("GET", MAPS, impersonate_user="bob"))[0] == 200
+    assert (await rest.ask("GET", MAPS, impersonate_group="system:masters"))[0] == 400
+    rest.anonymous()
+    status, found = await rest.ask("GET", MAPS, authorization=ALICE, impersonate_user="admin")
+    assert (status, 'cannot impersonate resource "users"' in found["message"]) == (403, True)
+    assert (await rest.ask("GET", MAPS, impersonate_user="admin"))[0] == 401
+
+
+async def test_reviews(rest: Rest) -> None:
+    """They are in discovery, answered with 201, and not stored."""
+    await grant(rest, user("alice"), "view")
+    rest.anonymous()
+    question = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "default"}}}
+    status, found = await rest.ask("POST", f"{REVIEWS}/selfsubjectaccessreviews", question, authorization=ALICE)
+    assert (status, found["status"]["allowed"]) == (201, True)
+    question["spec"]["resourceAttributes"]["verb"] = "delete"
+    status, found = await rest.ask("POST", f"{REVIEWS}/selfsubjectaccessreviews", question, authorization=ALICE)
+    assert (status, found["status"].get("allowed", False)) == (201, False)
+    _, found = await rest.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, authorization=ALICE)
+    assert found["status"]["userInfo"]["username"] == "alice"
+    assert (await rest.ask("GET", f"{REVIEWS}/selfsubjectaccessreviews", authorization=ALICE))[0] == 403
+    listed = await rest.get(REVIEWS, authorization=ALICE)
+    assert {"selfsubjectaccessreviews", "subjectaccessreviews"} <= {item["name"] for item in listed["resources"]}
+    rest.anonymous(False)
+    assert (await rest.ask("GET", f"{REVIEWS}/selfsubjectaccessreviews"))[0] == 405
+
+
+async def test_a_token_request_in_protobuf(rest: Rest) -> None:
+    """As kubectl sends it: the account is in the URL alone."""
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    await rest.ask("POST", accounts, {"metadata": {"name": "robot"}})
+    inner = rest_pb2.Unknown(
+        typeMeta=rest_pb2.TypeMeta(apiVersion="authentication.k8s.io/v1", kind="TokenRequest"),
+        raw=authentication_pb2.TokenRequest().SerializeToString(),
+    )
+    status, made = await rest.ask(
+        "POST", f"{accounts}/robot/token", b"k8s\0" + inner.SerializeToString(),
+        content_type="application/vnd.kubernetes.protobuf",
+    )  # fmt: skip
+    assert (status, made["metadata"]["name"], bool(made["status"]["token"])) == (201, "robot", True)
+
+
+async def test_a_service_account_has_a_token_until_it_is_gone(rest: Rest) -> None:
+    """TokenRequest, and what the token may do."""
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    await rest.ask("POST", accounts, {"metadata": {"name": "robot"}})
+    status, made = await rest.ask("POST", f"{accounts}/robot/token", {"spec": {"expirationSeconds": 600}})
+    assert status == 201, made
+    bearer = f"Bearer {made['status']['token']}"
+    assert made["status"]["expirationTimestamp"]
+    await grant(rest, {"kind": "ServiceAccount", "name": "robot", "namespace": "default"}, "view")
+    rest.anonymous()
+    assert (await rest.ask("GET", MAPS, authorization=bearer))[0] == 200
+    assert (await rest.ask("POST", MAPS, {"metadata": {"name": "a"}}, authorization=bearer))[0] == 403
+    rest.anonymous(False)
+    other = await rest.ask("POST", f"{accounts}/robot/token", {"spec": {"audiences": ["elsewhere"]}})
+    await rest.ask("DELETE", f"{accounts}/robot")
+    rest.anonymous()
+    assert (await rest.ask("GET", MAPS, authorization=bearer))[0] == 401
+    assert (await rest.ask("GET", MAPS, authorization=f"Bearer {other[1]['status']['token']}"))[0] == 401
+
+
+async def test_requests_are_recorded(rest: Rest, cluster: Cluster, tmp_path: Path) -> None:
+    """Those that are refused for their credentials, too; a secret only with its name."""
+    log = Log(tmp_path / "audit.log", Policy((Rule(Level.REQUEST_RESPONSE),)))
+    log.open()
+    rest.site = Audited(rest.site, log, cluster.clock, cluster.ids)
+    await rest.ask("POST", SECRETS, {"metadata": {"name": "s"}, "stringData": {"k": "hidden"}})
+    await rest.ask("POST", MAPS, {"metadata": {"name": "m"}, "data": {"k": "shown"}})
+    rest.anonymous()
+    await rest.ask("GET", MAPS, authorization="Bearer nonsense")
+    log.close()
+    text = (tmp_path / "audit.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["verb"], line["objectRef"]["resource"], line["responseStatus"]["code"]) for line in lines] == [
+        ("create", "secrets", 201), ("create", "configmaps", 201), ("list", "configmaps", 401),
+    ]  # fmt: skip
+    assert [line["user"]["username"] for line in lines] == ["admin", "admin", "system:anonymous"]
+    assert ("hidden" in text, "shown" in text, "nonsense" in text) == (False, True, False)

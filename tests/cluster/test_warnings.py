@@ -1,0 +1,99 @@
+"""Warnings: what the client is told of objects that are accepted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pinnace import kinds, wire
+from pinnace.api.v1 import objects_pb2
+from tests.support.api import Api, pod_manifest, sealed
+from tests.support.cluster import Cluster
+
+HIDDEN = 'spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply'
+
+
+class Context:
+    """The part of a gRPC context that answers use."""
+
+    def __init__(self) -> None:
+        self.metadata: tuple[Any, ...] = ()
+
+    def set_trailing_metadata(self, metadata: tuple[Any, ...]) -> None:
+        self.metadata = metadata
+
+    @property
+    def warnings(self) -> list[str]:
+        return wire.warnings_of(self.metadata)
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return pod_manifest(containers=[{"name": "main", "image": "busybox", **fields}])
+
+
+TWICE = container(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        (pod_manifest(), []),
+        (TWICE, [HIDDEN]),
+        (
+            container(ports=[{"containerPort": 80}, {"containerPort": 80, "name": "web"}]),
+            ["spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"],
+        ),
+        (container(ports=[{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}]), []),
+        (
+            container(resources={"limits": {"memory": "100m"}, "requests": {"memory": "10m"}}),
+            [
+                'spec.containers[0].resources.limits[memory]: fractional byte value "100m" is invalid, must be an integer',
+                'spec.containers[0].resources.requests[memory]: fractional byte value "10m" is invalid, must be an integer',
+            ],
+        ),
+        (
+            pod_manifest(nodeSelector={"beta.kubernetes.io/os": "linux"}),
+            ['spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead'],
+        ),
+        (pod_manifest(imagePullSecrets=[{}]), ['spec.imagePullSecrets[0].name: invalid empty name ""']),
+    ],
+)
+async def test_a_creation_warns(cluster: Cluster, manifest: dict[str, Any], expected: list[str]) -> None:
+    """In Kubernetes' words, and of nothing else."""
+    context = Context()
+    await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kinds.POD, manifest)), context)
+    assert context.warnings == expected
+
+
+async def test_each_verb_warns_of_what_it_changes(cluster: Cluster, api: Api) -> None:
+    """Apply and update too; a change that leaves the spec alone says nothing."""
+    item = objects_pb2.Object(apiVersion="v1", kind="Pod", json=json.dumps(TWICE).encode())
+    context = Context()
+    await cluster.api.Apply(objects_pb2.ApplyRequest(objects=[item, item], fieldManager="a"), context)
+    assert context.warnings == [HIDDEN]
+    stored = await api.get(kinds.POD, "web")
+    for image, expected in (("busybox", []), ("busybox:2", [HIDDEN])):
+        context = Context()
+        stored.metadata.labels["image"] = "new"
+        stored.spec.containers[0].image = image
+        stored.metadata.resourceVersion = ""
+        await cluster.api.Update(objects_pb2.WriteRequest(object=sealed(kinds.POD, stored)), context)
+        assert context.warnings == expected
+
+
+async def test_a_template_warns_of_its_pods(cluster: Cluster) -> None:
+    """By their place in the template."""
+    context = Context()
+    value = {"metadata": {"name": "web"}, "template": {"spec": TWICE["spec"]}}
+    await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kinds.POD_TEMPLATE, value)), context)
+    assert context.warnings == [f"template.{HIDDEN}"]
+
+
+async def test_many_warnings_are_cut(cluster: Cluster) -> None:
+    """So that they fit into the metadata of an answer."""
+    context = Context()
+    many = container(env=[{"name": "A", "value": str(number)} for number in range(500)])
+    await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kinds.POD, many)), context)
+    assert 10 < len(context.warnings) < 50

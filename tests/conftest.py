@@ -1,0 +1,51 @@
+"""What holds for a whole run: Ctrl-C reaches what it starts, and no process that it started is left when it ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+# In the environment of every process that this run starts; containers do not inherit it, their monitors do.
+MARK = "PINNACE_TEST_RUN"
+# Seconds that the last processes have to end.
+GRACE = 10.0
+
+
+def pytest_configure() -> None:
+    os.environ[MARK] = str(os.getpid())
+    # A shell makes its background commands ignore SIGINT, and all that they start with them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run, naming the processes that are left."""
+    # What a test left in a cycle, or has frozen, may hold the connection that keeps a process.
+    gc.unfreeze()
+    gc.collect()
+    deadline = time.monotonic() + GRACE
+    while (left := started_here()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if left:
+        listed = "\n".join(f"  {pid}: {command}" for pid, command in sorted(left.items()))
+        print(f"\nprocesses that this run started and left:\n{listed}", flush=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def started_here() -> dict[int, str]:
+    """Command lines by pid. Zombies have none and are not counted."""
+    mark, found = f"{MARK}={os.getpid()}".encode(), {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            # It has ended, or is a kernel thread.
+            continue
+    return found

@@ -1,0 +1,95 @@
+"""kctl auth and kctl create token, in a lab."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import jwt
+import pytest
+
+from tests.support.labs import LabUnderTest, eventually, pod, running
+
+pytestmark = pytest.mark.root
+BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "view"},
+    "roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": [{"kind": "User", "name": "jane"}],
+}  # fmt: skip
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "builder"}}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    with running("auth", tmp_path_factory.mktemp("auth"), nodes=1) as lab:
+        lab.apply(BINDING, ACCOUNT)
+        yield lab
+
+
+def test_whoami_shows_the_user(lab: LabUnderTest) -> None:
+    """The administrator, or the user that is impersonated."""
+    assert "kubernetes-admin" in lab.kctl("auth", "whoami")
+    found = json.loads(lab.kctl("auth", "whoami", "--as", "jane", "--as-group", "staff", "-o", "json"))
+    assert found["status"]["userInfo"] == {"username": "jane", "groups": ["staff", "system:authenticated"]}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (["list", "pods"], "yes"),
+        (["get", "po/web"], "yes"),
+        (["get", "pods", "--subresource", "log"], "yes"),
+        (["create", "pods"], "no"),
+        (["get", "secrets"], "no"),
+        (["list", "pods", "-A"], "no"),
+        (["get", "/version"], "yes"),
+        (["get", "/metrics"], "no"),
+    ],
+)
+def test_can_i_asks_for_another_user(lab: LabUnderTest, question: list[str], answer: str) -> None:
+    """By a role that a default ClusterRole aggregates; the exit code says it too."""
+    done = lab.run("auth", "can-i", *question, "--as", "jane")
+    assert done.stdout.decode().split()[0] == answer, done.stderr
+    assert done.returncode == (0 if answer == "yes" else 1)
+    assert lab.kctl("auth", "can-i", *question).strip() == "yes"
+
+
+def test_all_rights_are_listed(lab: LabUnderTest) -> None:
+    listed = lab.kctl("auth", "can-i", "--list", "--as", "jane")
+    assert "pods " in listed
+    assert "secrets " not in listed
+    assert "selfsubjectaccessreviews.authorization.k8s.io" in listed
+
+
+def test_a_token_is_printed(lab: LabUnderTest) -> None:
+    """For the time and audience that were asked for."""
+    token = lab.kctl("create", "token", "builder", "--duration", "15m", "--audience", "vault").strip()
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (claims["sub"], claims["aud"]) == ("system:serviceaccount:default:builder", ["vault"])
+    assert claims["exp"] - claims["iat"] == 900
+    assert b'serviceaccounts "absent" not found' in lab.run("create", "token", "absent").stderr
+
+
+@pytest.mark.shows("spec.volumes[].projected.sources[].serviceAccountToken.{path,audience,expirationSeconds}")
+def test_a_pod_reads_its_token(lab: LabUnderTest) -> None:
+    """Bound to the pod and its node; a token for another audience lies next to it, and no static pod may have one."""
+    sources = [
+        {"serviceAccountToken": {"path": "token"}},
+        {"serviceAccountToken": {"path": "vault", "audience": "vault", "expirationSeconds": 600}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]
+    subject = pod("reader", "sh", "-c", "cat /run/t/token; echo; cat /run/t/vault; echo; cat /run/t/ca.crt; sleep 1000")
+    subject["spec"] |= {"serviceAccountName": "builder", "volumes": [{"name": "t", "projected": {"sources": sources}}]}
+    subject["spec"]["containers"][0]["volumeMounts"] = [{"name": "t", "mountPath": "/run/t", "readOnly": True}]
+    lab.apply(subject)
+    lab.all_running(["reader"])
+    shown = eventually(lambda: lines if "END CERTIFICATE" in (lines := lab.kctl("logs", "reader")) else "")
+    token, vault, *ca = shown.splitlines()
+    found = json.loads(lab.kctl("get", "pod", "reader", "-o", "json"))
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["sub"] == "system:serviceaccount:default:builder"
+    assert claims["kubernetes.io"]["pod"] == {"name": "reader", "uid": found["metadata"]["uid"]}
+    assert claims["kubernetes.io"]["node"]["name"] == found["spec"]["nodeName"]
+    assert claims["exp"] - claims["iat"] == 3600
+    other = jwt.decode(vault, options={"verify_signature": False})
+    assert (other["aud"], other["exp"] - other["iat"]) == (["vault"], 600)
+    assert ca[0] == "-----BEGIN CERTIFICATE-----"

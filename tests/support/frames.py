@@ -1,0 +1,117 @@
+"""Packets made by hand, sent and received in network namespaces: what a pod or a host could send that means harm."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+_CLONE_NEWNET = 0x40000000
+ETH_IP, ETH_IPV6 = 0x0800, 0x86DD
+# Where tests listen, in pods and on nodes.
+PORT = 7777
+
+
+def within(namespace: Path, work: Callable[[], T]) -> T:
+    """Run `work` in a network namespace, on a thread of its own."""
+
+    def enter() -> T:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open(namespace) as file:
+            assert libc.setns(file.fileno(), _CLONE_NEWNET) == 0, ctypes.get_errno()
+        return work()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(enter).result(30)
+
+
+@contextlib.contextmanager
+def listening(namespace: Path, address: str) -> Iterator[Callable[[], list[bytes]]]:
+    """A UDP socket in a namespace; what it yields returns the datagrams that have come."""
+
+    def bind() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((address, PORT))
+        sock.settimeout(1)
+        return sock
+
+    with within(namespace, bind) as sock:
+
+        def received() -> list[bytes]:
+            found = []
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    found.append(sock.recv(2048))
+            return found
+
+        yield received
+
+
+def mac(text: str) -> bytes:
+    return bytes(int(part, 16) for part in text.split(":"))
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data + b"\0" * (len(data) % 2)))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def ipv4_udp(source: str, target: str, payload: bytes, *, port: int = PORT) -> bytes:
+    """An IPv4 packet with a UDP datagram from PORT to `port`."""
+    udp = struct.pack("!4H", PORT, port, 8 + len(payload), 0) + payload
+    addresses = socket.inet_aton(source) + socket.inet_aton(target)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 7, 0, 64, socket.IPPROTO_UDP, 0) + addresses
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + udp
+
+
+def ethernet(source: str, target: str, packet: bytes, kind: int = ETH_IP) -> bytes:
+    return mac(target) + mac(source) + struct.pack("!H", kind) + packet
+
+
+def vxlan(vni: int, frame: bytes) -> bytes:
+    """RFC 7348: flags, reserved, VNI, reserved."""
+    return struct.pack("!II", 0x08 << 24, vni << 8) + frame
+
+
+def send_udp(namespace: Path, target: tuple[str, int], payload: bytes) -> None:
+    """As any process can, without privileges."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            # PermissionError: the node's own filter drops it.
+            for _ in range(3):
+                sock.sendto(payload, target)
+
+    within(namespace, send)
+
+
+def send_frame(namespace: Path, device: str, frame: bytes) -> None:
+    """As a container with NET_RAW can."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind((device, 0))
+            for _ in range(3):
+                sock.send(frame)
+
+    within(namespace, send)
+
+
+def router_advertisement(source: str, target: str = "33:33:00:00:00:01") -> bytes:
+    """ICMPv6 type 134 with a default route and an autonomous prefix, to all nodes (RFC 4861)."""
+    link_local, all_nodes = socket.inet_pton(socket.AF_INET6, "fe80::bad"), socket.inet_pton(socket.AF_INET6, "ff02::1")
+    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + socket.inet_pton(socket.AF_INET6, "2001:db8:bad::")
+    body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix
+    pseudo = link_local + all_nodes + struct.pack("!II", len(body), socket.IPPROTO_ICMPV6)
+    body = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
+    header = struct.pack("!IHBB", 6 << 28, len(body), socket.IPPROTO_ICMPV6, 255) + link_local + all_nodes
+    return ethernet(source, target, header + body, ETH_IPV6)

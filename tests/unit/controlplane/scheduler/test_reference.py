@@ -1,0 +1,159 @@
+"""Placement agrees with a simple one that looks at one node after the other, and never raises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.scheduler import explain, nodeinfo, podinfo
+from controlplane.scheduler.nodeinfo import NodeInfo
+from controlplane.scheduler.placement import TIE, feasible, place, place_one
+from controlplane.scheduler.plugins import default_profile
+from controlplane.scheduler.podinfo import RESOURCES, PodInfo
+from controlplane.scheduler.table import MINIMUM, NodeTable
+from controlplane.scheduler.taintsets import UNSCHEDULABLE
+from pinnace import hostports, kinds
+from pinnace.taints import tolerates
+from tests.support.objects import container, make, node, pod
+from tests.unit.controlplane.scheduler import clusters
+
+PROFILE = default_profile()
+
+
+def reasons(pod: PodInfo, info: NodeInfo, there: list[PodInfo]) -> list[str]:
+    """The reasons of the first filter that rejects a node, in Kubernetes' words."""
+
+    def untolerated(taint: Any) -> bool:
+        return not any(tolerates(item, taint) for item in pod.tolerations)
+
+    if info.unschedulable and untolerated(UNSCHEDULABLE):
+        return ["node(s) were unschedulable"]
+    for taint in info.taints:
+        if taint.effect != "PreferNoSchedule" and untolerated(taint):
+            return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
+    if not set(pod.node_selector) <= info.labels:
+        return ["node(s) didn't match Pod's node affinity/selector"]
+    if hostports.conflict(pod.host_ports, [port for other in there for port in other.host_ports]):
+        return ["node(s) didn't have free ports for the requested pod ports"]
+    free = [info.allocatable[i] - sum(other.requests[i] for other in there) for i in range(len(RESOURCES))]
+    short = [name for i, name in enumerate(RESOURCES) if pod.requests[i] > 0 and free[i] < pod.requests[i]]
+    return ["Too many pods" if name == "pods" else f"Insufficient {name}" for name in short]
+
+
+def score(pod: PodInfo, info: NodeInfo, placed: dict[str, list[PodInfo]], nodes: list[NodeInfo]) -> Fraction:
+    """The exact sum of weighted scores."""
+    there = placed[info.name]
+    idle = []
+    for i in range(2):
+        used = max(sum(other.requests[i] for other in there), len(there) * MINIMUM[i]) + max(pod.requests[i], MINIMUM[i])
+        idle.append(max(0, 1 - Fraction(used, info.allocatable[i])) if info.allocatable[i] else 0)
+    same = {item.name: sum(other.group == pod.group for other in placed[item.name]) for item in nodes}
+
+    def avoided(item: NodeInfo) -> int:
+        soft = [taint for taint in item.taints if taint.effect == "PreferNoSchedule"]
+        return sum(not any(tolerates(toleration, taint) for toleration in pod.tolerations) for taint in soft)
+
+    most, shyest = max(same.values()), max(avoided(item) for item in nodes)
+    spread = 1 - Fraction(same[info.name], most) if most else 1
+    welcome = 1 - Fraction(avoided(info), shyest) if shyest else 1
+    return 50 * (Fraction(idle[0]) + Fraction(idle[1])) + 200 * spread + 300 * welcome
+
+
+@given(
+    st.lists(clusters.nodes, max_size=5, unique_by=lambda info: info.name),
+    st.lists(clusters.pods(clusters.NODES), max_size=4, unique_by=lambda info: info.key),
+    st.lists(clusters.pods(("",)), max_size=4, unique_by=lambda info: info.key),
+)
+def test_placement_agrees_with_a_simple_one(nodes: list[NodeInfo], there: list[PodInfo], waiting: list[PodInfo]) -> None:
+    """The same nodes are rejected for the same reasons, and no feasible node would have been better."""
+    table = NodeTable()
+    for info in nodes:
+        table.set_node(info)
+    placed: dict[str, list[PodInfo]] = {name: [] for name in clusters.NODES}
+    for item in there:
+        table.add_pod(item)
+        placed[item.node].append(item)
+    fresh = [item for item in waiting if table.pod(item.key) is None]
+    decided = iter(place(fresh, table))
+    for subject in sorted(fresh, key=lambda item: (-item.priority, item.created, item.key)):
+        decision = next(decided)
+        assert decision.pod == subject.on(decision.node)
+        why = {info.name: reasons(subject, info, placed[info.name]) for info in nodes}
+        fitting = [info for info in nodes if not why[info.name]]
+        if not decision.node:
+            assert not fitting
+            assert decision.rejected == Counter(reason for texts in why.values() for reason in texts)
+            continue
+        scores = {info.name: score(subject, info, placed, nodes) for info in fitting}
+        assert decision.feasible == len(fitting)
+        assert decision.node == min(name for name, value in scores.items() if float(max(scores.values()) - value) < TIE)
+        placed[decision.node].append(subject)
+
+
+QUANTITIES = st.sampled_from((
+    "0", "-1", "1m", "16Ei", "1e17", "1e300", "1e999", "-1e999", "1e-999", "9223372036854775807", "9223372036854775808",
+    "999999999999999999999Ei", "NaN", "inf", "", "garbage", "1Gi1", "٣", "0x10", "1e", "+", "." * 70,
+))  # fmt: skip
+LISTS = st.dictionaries(st.sampled_from((*RESOURCES, "hugepages-2Mi", "")), QUANTITIES, max_size=4)
+
+
+def set_amounts(field: Any, amounts: dict[str, str]) -> None:
+    """Past all validation, as a store may hold it."""
+    for name, text in amounts.items():
+        field[name].string = text
+
+
+@given(
+    st.lists(LISTS, min_size=1, max_size=3), st.lists(LISTS, min_size=1, max_size=5),
+    st.integers(-(1 << 31), (1 << 31) - 1), st.integers(-(1 << 63), (1 << 63) - 1),
+)  # fmt: skip
+def test_numbers_at_every_limit_never_raise(
+    allocatable: list[dict[str, str]], requests: list[dict[str, str]], priority: int, created: int
+) -> None:
+    """Nodes and pods with any amounts are read, placed, counted in and out, and explained."""
+    table = NodeTable()
+    for number, amounts in enumerate(allocatable):
+        message = node(f"n{number}")
+        message.status.ClearField("allocatable")
+        set_amounts(message.status.allocatable, amounts)
+        table.set_node(nodeinfo.read(message))
+    for number, amounts in enumerate(requests):
+        message = pod(f"p{number}", "a", "b", init=("i",), priority=priority)
+        message.metadata.creationTimestamp.seconds = created
+        for item in (*message.spec.containers, *message.spec.initContainers):
+            set_amounts(item.resources.requests, amounts)
+        set_amounts(message.spec.overhead, amounts)
+        info = podinfo.read(message)
+        fits = feasible(info, table, PROFILE, table.rows)
+        decision = place_one(info, table, PROFILE)
+        assert bool(decision.node) == bool(fits.any())
+        explain.verdicts(info, table, PROFILE)
+        table.add_pod(info.on("n0"))
+        table.add_pod(info.on("n1"))
+    assert (table.free <= podinfo.LIMIT).all()
+    assert (table.free >= -podinfo.LIMIT).all()
+
+
+def test_a_pod_that_cannot_be_read_says_why() -> None:
+    """It still counts as a pod where it runs."""
+    message = pod("web", container())
+    message.spec.nodeName = "n1"
+    message.spec.containers[0].resources.requests["memory"].string = "lots"
+    info = podinfo.read(message)
+    assert (info.key, info.node, info.requests) == ("default/web", "n1", (0, 0, 0, 1))
+    assert "lots" in info.invalid
+
+
+def test_a_node_with_a_garbage_amount_is_used_without_it() -> None:
+    """The amount counts as zero, and the node keeps its others."""
+    message = node("n1")
+    message.status.allocatable["ephemeral-storage"].string = "much"
+    info = nodeinfo.read(message)
+    assert info.allocatable == (4000, 8 << 30, 0, 110)
+    assert "status.allocatable[ephemeral-storage]" in info.invalid
+    assert "much" in info.invalid
+    assert not nodeinfo.read(make(kinds.NODE, "n2")).invalid

@@ -1,0 +1,131 @@
+"""The assignment: what is stored where, what is published, and what an agent that starts again finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodeagent.control.assignment import PEER, Assignment, Change
+from pinnace.api.v1 import nodes_pb2
+from pinnace.core.v1 import config_pb2
+from tests.support.objects import pod
+
+SECRET = b"opensesame-4711"
+
+
+class Node:
+    """A node's disk and memory, with an assignment over them that `restart` makes again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk, self.memory = folder / "assignment", folder / "memory/secrets"
+        self.published: list[list[Change]] = []
+        self.assignment = self.restart()
+
+    def restart(self) -> Assignment:
+        self.assignment = Assignment(self.disk, self.memory)
+        self.assignment.restore()
+        self.assignment.subscribe(("Pod", "Secret", "ConfigMap", PEER), self.published.append)
+        return self.assignment
+
+    def apply(self, *changes: nodes_pb2.Change, complete: bool = False) -> None:
+        self.assignment.apply(nodes_pb2.Assignment(complete=complete, changes=changes))
+
+    def keys(self) -> list[str]:
+        return [change.key for changes in self.published for change in changes]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def change(key: str, item: Any | None = None) -> nodes_pb2.Change:
+    found = nodes_pb2.Change(key=key)
+    if item is not None:
+        found.object.protobuf = item.SerializeToString()
+    return found
+
+
+def secret(version: str = "1") -> config_pb2.Secret:
+    found = config_pb2.Secret(data={"password": SECRET})
+    found.metadata.resourceVersion = version
+    return found
+
+
+def peer(address: str = "192.0.2.2") -> nodes_pb2.Change:
+    return nodes_pb2.Change(key="Peer//n2", peer=nodes_pb2.Peer(node="n2", podCIDR="10.244.2.0/24", address=address))
+
+
+def test_a_secret_is_stored_in_memory_and_nowhere_on_the_disk(node: Node) -> None:
+    node.apply(change("Secret/default/s", secret()), change("Pod/default/web", pod(meta={"uid": "u1"})))
+    node.assignment.close()
+    assert not [path for path in node.disk.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
+    assert node.restart().lookup("Secret", "default", "s") == secret()
+
+
+def test_a_secret_on_the_disk_of_an_earlier_version_moves_to_memory(node: Node) -> None:
+    old = node.disk / "objects/Secret%default%s"
+    old.write_bytes(secret().SerializeToString())
+    assert node.restart().lookup("Secret", "default", "s") == secret()
+    assert not old.exists()
+    assert node.restart().lookup("Secret", "default", "s") == secret()
+
+
+def test_a_complete_assignment_removes_what_it_lacks(node: Node) -> None:
+    node.apply(change("Secret/default/s", secret()), change("Pod/default/web", pod(meta={"uid": "u1"})), peer())
+    node.published.clear()
+    node.apply(change("Secret/default/s", secret()), complete=True)
+    assert sorted(node.keys()) == ["Peer//n2", "Pod/default/web"]
+    found = node.restart()
+    assert (found.pods(), found.peers()) == ([], [])
+    assert found.lookup("Secret", "default", "s") is not None
+
+
+def test_a_complete_assignment_in_several_messages_removes_nothing_that_follows(node: Node) -> None:
+    """A pod would end, only to start again with the next message."""
+    node.apply(change("Secret/default/s", secret()), change("Pod/default/web", pod(meta={"uid": "u1"})))
+    node.published.clear()
+    node.assignment.apply(
+        nodes_pb2.Assignment(complete=True, changes=[change("Secret/default/s", secret())], following=["Pod/default/web"])
+    )
+    assert node.keys() == []
+    assert [key for key, _ in node.assignment.pods()] == ["Pod/default/web"]
+
+
+def test_only_what_differs_is_published_and_all_is_stored_before(node: Node) -> None:
+    seen: list[Any] = []
+    node.assignment.subscribe(("Pod",), lambda changes: seen.append(node.assignment.lookup("Secret", "default", "s")))
+    node.apply(change("Pod/default/web", pod(meta={"uid": "u1"})), change("Secret/default/s", secret()), peer())
+    assert seen == [secret()], "a pod's Secrets are there when its subscriber runs"
+    node.published.clear()
+    node.apply(change("Secret/default/s", secret()), peer())
+    assert node.published == []
+    node.apply(change("Secret/default/s", secret("2")), peer("192.0.2.9"))
+    assert node.keys() == ["Secret/default/s", "Peer//n2"]
+
+
+def test_a_torn_file_counts_as_absent(node: Node) -> None:
+    """After a power failure; the control plane sends the object again."""
+    node.apply(change("Pod/default/web", pod(meta={"uid": "u1"})), peer())
+    node.assignment.close()
+    (node.disk / "objects/Pod%default%web").write_bytes(b"\xff\xff torn")
+    (node.disk / "peers/n2").write_bytes(b"\xff\xff torn")
+    (node.disk / "objects/.Pod%default%web.123").write_bytes(b"half")
+    found = node.restart()
+    assert (found.pods(), found.peers()) == ([], [])
+    assert not (node.disk / "objects/.Pod%default%web.123").exists()
+
+
+def test_a_status_alone_is_not_written(node: Node) -> None:
+    """The agent wrote it itself; a write for each would double the disk's work."""
+    item = pod(meta={"uid": "u1", "resourceVersion": "1"})
+    node.apply(change("Pod/default/web", item))
+    stored = (node.disk / "objects/Pod%default%web").stat().st_mtime_ns
+    item.metadata.resourceVersion, item.status.phase = "2", "Running"
+    node.apply(change("Pod/default/web", item))
+    assert (node.disk / "objects/Pod%default%web").stat().st_mtime_ns == stored
+    item.metadata.resourceVersion, item.metadata.labels["a"] = "3", "b"
+    node.apply(change("Pod/default/web", item))
+    assert node.restart().pods()[0][1].metadata.labels["a"] == "b"
