@@ -51,16 +51,16 @@ class Bench:
     def __init__(self, folder: Path, rootfs: Path) -> None:
         from nodeagent.network.overlay import OverlayNetwork
         from nodeagent.runtime.cgroups import Cgroups
-        from nodeagent.runtime.native.runtime import NativeRuntime
+        from nodeagent.runtime.nativeruntime import NativeRuntime
         from pinnace.clock import SystemClock
 
         self.folder, self.rootfs = folder, rootfs
         self.runtime = NativeRuntime(folder, SystemClock())
-        self.network = OverlayNetwork()
+        self.network = OverlayNetwork(folder / "forwarding")
         self.cgroups = Cgroups(CGROUP, node=WEIGHT)
 
     async def set_up(self) -> None:
-        from nodeagent.network.seam import Node
+        from nodeagent.network.interface import Node
 
         # An underlay for the overlay's devices: nothing else is in this network namespace.
         for command in ("add under0 type bridge", "set under0 up", "set lo up"):
@@ -81,9 +81,9 @@ class Bench:
 
     def config(self, sandbox: Path, bundle: Path, cgroups: tuple[str, ...]) -> Any:
         """What a pod that says nothing about its isolation gets."""
+        from nodeagent.linux.capabilities import DEFAULT
         from nodeagent.runtime import seccomp
-        from nodeagent.runtime.native.capabilities import DEFAULT
-        from nodeagent.runtime.seam import ContainerConfig
+        from nodeagent.runtime.interface import ContainerConfig
 
         return ContainerConfig(
             args=("/bin/true",), env=("PATH=/bin",), cwd="/", layers=(str(self.rootfs),), sandbox=str(sandbox),
@@ -93,7 +93,7 @@ class Bench:
 
     async def native(self, number: int, *, network: bool) -> float:
         """Milliseconds of one pod, from nothing until nothing of it runs or is mounted."""
-        from nodeagent.runtime.seam import SandboxConfig
+        from nodeagent.runtime.interface import SandboxConfig
 
         name = f"pod{number}{'n' if network else ''}"
         pod = self.folder / name
@@ -118,7 +118,7 @@ class Bench:
 
     def make_runc_bundle(self) -> Path:
         """The same container for runc, which makes the namespaces too that a sandbox has."""
-        from nodeagent.runtime.native import init
+        from nodeagent.launcher import init
         from nodeagent.runtime.oci import filters
         from nodeagent.runtime.oci.spec import Layout, spec
 
@@ -202,7 +202,7 @@ def pods_per_s() -> float:
 
 def measured_apart(folder: str) -> dict[str, list[float]]:
     """`starts` in a child with mount and network namespaces of its own; the lab is made outside of them."""
-    from nodeagent.runtime.native import syscalls as sc
+    from nodeagent.linux import syscalls as sc
 
     read, write = os.pipe()
     pid = os.fork()

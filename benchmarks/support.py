@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,8 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 def kctl(config: Path, *arguments: str) -> str:
     command = [sys.executable, "-P", "-m", "cli.main", *arguments, "--config", str(config)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
+    environment = {"PINNACE_LAB_ISOLATED": "1", **os.environ}
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE, env=environment).stdout
 
 
 @contextlib.contextmanager

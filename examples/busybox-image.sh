@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes a root filesystem out of Debian's busybox-static, for `kctl image load DIR --name busybox`.
 set -eu
+umask 022
 out=${1:?usage: busybox-image.sh FOLDER}
 busybox=$(command -v busybox) || { echo "busybox is missing: apt-get install busybox-static" >&2; exit 1; }
 mkdir -p "$out/bin" "$out/etc" "$out/tmp" "$out/root" "$out/www"
