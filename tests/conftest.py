@@ -37,14 +37,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def started_here() -> dict[int, str]:
-    """Command lines by pid. Zombies have none and are not counted."""
+    """Command lines by pid, with the test that was running. Zombies have none and are not counted."""
     mark, found = f"{MARK}={os.getpid()}".encode(), {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry / "environ").read_bytes().split(b"\0")
+            if mark in environment:
+                test = next((line for line in environment if line.startswith(b"PYTEST_CURRENT_TEST=")), b"")
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(entry.name)] = (command + test).decode(errors="replace")
         except OSError:
             # It has ended, or is a kernel thread.
             continue

@@ -22,7 +22,6 @@ from nodeagent.building.leftovers import Node
 from nodeagent.building.origins import Find
 from nodeagent.building.progress import Say
 from nodeagent.images.store import Image, ImageStore
-from nodeagent.linux import rmtree
 from pinnace import memory, pki
 from pinnace.clock import Ids
 
@@ -68,10 +67,10 @@ class Builds:
         try:
             await leftovers.remove(self._node, directory)
             await asyncio.to_thread(leftovers.unmount, directory)
-            await asyncio.to_thread(rmtree.remove, directory)
         except OSError as error:
-            # Retried at the next start; pods and other builds are not affected.
-            log.error("build_not_removed build=%s error=%s", directory.name, error)
+            log.error("build_not_unmounted build=%s error=%s", directory.name, error)
+        else:
+            await leftovers.discard(directory)
 
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[Path]:
@@ -88,7 +87,7 @@ class Builds:
             yield path
         finally:
             self._directories.discard(path)
-            await asyncio.to_thread(rmtree.remove, path)
+            await leftovers.discard(path)
             memory.trim()
 
     async def build(self, request: Request, directory: Path, say: Say) -> Image:

@@ -7,7 +7,6 @@ is there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from nodeagent.building.cachemounts import CacheMounts
 from nodeagent.building.downloads import Downloads
 from nodeagent.building.limits import RunLimits
-from nodeagent.linux import syscalls
+from nodeagent.linux import rmtree, syscalls
 from nodeagent.network import sandboxaddress
 from nodeagent.network.addresses import Ipam
 from nodeagent.network.interface import Network, NetworkError
@@ -78,6 +77,15 @@ async def kill(node: Node, name: str) -> None:
     node.cgroups.prune()
 
 
+async def ended(node: Node, handle: Handle) -> None:
+    """Wait for the monitor of a container that was killed: nothing writes in its bundle afterwards."""
+    try:
+        async with asyncio.timeout(GONE_WITHIN):
+            await node.runtime.wait(handle)
+    except TimeoutError:
+        log.warning("build_monitor_left bundle=%s", handle.bundle)
+
+
 async def remove(node: Node, directory: Path) -> None:
     """All of a build that there is: processes, address, namespaces. Its files are the caller's."""
     name = name_of(directory)
@@ -92,6 +100,15 @@ async def remove(node: Node, directory: Path) -> None:
             log.warning("build_release_failed build=%s error=%s", name, error)
             await node.clock.sleep(1.0)
     await asyncio.to_thread(bundles.forget_configs, configs_of(node, directory))
+
+
+async def discard(directory: Path) -> None:
+    """Delete a directory of a build. A failure is logged and does not hide why the build failed: the agent's next start
+    deletes what is left."""
+    try:
+        await asyncio.to_thread(rmtree.remove, directory)
+    except OSError as error:
+        log.error("build_directory_not_deleted directory=%s error=%s", directory, error)
 
 
 def unmount(directory: Path) -> None:
@@ -109,6 +126,4 @@ async def _monitors_ended(node: Node, directory: Path) -> None:
         found = await asyncio.to_thread(node.runtime.recover, path.parent)
         if isinstance(found, Handle):
             await kill(node, name_of(directory))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GONE_WITHIN):
-                    await node.runtime.wait(found)
+            await ended(node, found)

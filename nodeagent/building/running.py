@@ -78,6 +78,8 @@ class Runner:
             return await self._follow(handle, bundle / "log", process.limits.deadline, say)
         finally:
             await self._kill()
+            # Until its monitor has ended, it writes in the bundle, which the caller removes.
+            await leftovers.ended(self._node, handle)
 
     async def _sandbox(self) -> Path:
         node, sandbox = self._node, self._directory / leftovers.SANDBOX

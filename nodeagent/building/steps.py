@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nodeagent.building import configuring, filesteps, keys, layertar, resolving
+from nodeagent.building import configuring, filesteps, keys, layertar, leftovers, resolving
 from nodeagent.building.cache import BuildCache, Record
 from nodeagent.building.configuring import Arguments
 from nodeagent.building.copies import Copies
@@ -17,7 +17,6 @@ from nodeagent.building.progress import Progress
 from nodeagent.building.runsteps import RunSteps
 from nodeagent.building.stages import Stage
 from nodeagent.building.state import State
-from nodeagent.linux import rmtree
 from pinnace.clock import Clock
 
 # Writes a layer: the directories below it from the top down, and the directory whose `upper` it becomes.
@@ -92,7 +91,7 @@ class Steps:
                 self._origins.hold(layer)
                 await asyncio.to_thread(images.adopt, layer, scratch / "upper")
         finally:
-            await asyncio.to_thread(rmtree.remove, scratch)
+            await leftovers.discard(scratch)
         created = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Record(layer, created)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -169,6 +170,20 @@ def test_a_run_that_takes_too_long_is_ended(lab: LabUnderTest, tmp_path: Path) -
     assert not processes("sleep 4321")
 
 
+def test_a_run_is_over_when_its_monitor_is(lab: LabUnderTest, tmp_path: Path) -> None:
+    """The monitor writes in the directory of the step, so the directory is deleted after its end."""
+    with start_slow_build(lab, tmp_path / "c", arguments=("--run-timeout", "2s")) as client:
+        monitor = monitor_of_run(lab)
+        os.kill(monitor, signal.SIGSTOP)
+        try:
+            eventually(lambda: not processes("sleep 4333") and not processes("sleep 4334"))
+            with pytest.raises(subprocess.TimeoutExpired):
+                client.wait(1)
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+        assert b"did not end within 2 s" in client.communicate(timeout=60)[1]
+
+
 def test_what_no_layer_can_hold_is_refused(lab: LabUnderTest, tmp_path: Path) -> None:
     """Names of whiteouts, and trees deeper than any path; all of it is removed."""
     deep = "i=0; while [ $i -lt 812 ]; do mkdir dddd && cd dddd || exit 1; i=$((i+1)); done"
@@ -270,10 +285,19 @@ def test_the_cache_outlives_other_images_and_goes_when_images_are_pruned(lab: La
     assert cached(build(lab, folder, tag="t/pruned")) == [False, False]
 
 
-def start_slow_build(lab: LabUnderTest, folder: Path, *, wait: bool = True) -> subprocess.Popen[bytes]:
+def monitor_of_run(lab: LabUnderTest) -> int:
+    """The monitor's pid of the only RUN that is under way."""
+    [state] = (lab.node_dir(BUILDER) / "builds").glob("*/*/state.json")
+    return int(json.loads(state.read_text())["monitor"])
+
+
+def start_slow_build(
+    lab: LabUnderTest, folder: Path, *, wait: bool = True, arguments: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
     """A build whose RUN is under way: kctl's process."""
     context(folder, "FROM busybox\nRUN sleep 4333 & sleep 4334")
-    command = [sys.executable, "-P", "-m", "cli.main", "image", "build", "--node", BUILDER, "-t", "t/slow", str(folder)]
+    build_it = ["image", "build", "--node", BUILDER, "-t", "t/slow", *arguments, str(folder)]
+    command = [sys.executable, "-P", "-m", "cli.main", *build_it]
     client = subprocess.Popen(command, env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if wait:
         eventually(lambda: processes("sleep 4333") and processes("sleep 4334"))
