@@ -12,8 +12,8 @@ import pytest
 
 # In the environment of every process that this run starts; containers do not inherit it, their monitors do.
 MARK = "PINNACE_TEST_RUN"
-# Seconds that the last processes have to end.
-GRACE = 10.0
+# Seconds that the last processes have to end; an unpacker ends 10 s after its last layer.
+GRACE = 20.0
 
 
 def pytest_configure() -> None:

@@ -44,14 +44,15 @@ class Unpacked:
 
 
 class Unpacker:
-    def __init__(self) -> None:
+    """Starts the process when it is needed; it ends by itself after `idle` seconds without a request."""
+
+    def __init__(self, idle: float = IDLE) -> None:
+        self._idle = idle
         # The socket of the process, closed with this object too. A descriptor, for a socket would have to be closed by hand.
         self._control: weakref.finalize[[int], Unpacker] | None = None
-        # Of the process, 0 for none.
+        # Of the process that was started last, 0 for none.
         self.pid = 0
         self._sending = asyncio.Lock()
-        self._busy = 0
-        self._retiring: asyncio.TimerHandle | None = None
 
     async def unpack(
         self, stream: IO[bytes], directory: Path, *, name: str, recipe: Path | None = None, digest: str = "",
@@ -62,8 +63,6 @@ class Unpacker:
         `digest` is what the tar must have. Raises BadImage, whose text begins with `name`; then something of it may be in the
         directory, and nothing is written there any more.
         """
-        self._busy += 1
-        self._stay()
         try:
             with contextlib.ExitStack() as opened:
                 descriptor, offset, size = await _extent(stream, opened)
@@ -75,9 +74,6 @@ class Unpacker:
                 answer = await self._ask(json.dumps(fields).encode(), files)
         except OSError as error:
             raise BadImage(f"{name}: {error.strerror or error}") from None
-        finally:
-            self._busy -= 1
-            self._retire_later()
         if "error" in answer:
             raise BadImage(answer["error"])
         if "lost" in answer:
@@ -116,9 +112,9 @@ class Unpacker:
                 with contextlib.suppress(OSError):
                     terminals.send(control, request, *files)
                     return
-                # It was killed.
+                # It has ended: nothing was asked of it for a while, or it was killed.
                 self.close()
-            control, self.pid = await asyncio.to_thread(_start)
+            control, self.pid = await asyncio.to_thread(_start, self._idle)
             self._control = weakref.finalize(self, os.close, control)
             terminals.send(control, request, *files)
 
@@ -126,29 +122,19 @@ class Unpacker:
         found = self._control.peek() if self._control is not None else None
         return found[2][0] if found is not None else -1
 
-    def _retire_later(self) -> None:
-        if not self._busy and self._descriptor() >= 0:
-            self._retiring = asyncio.get_running_loop().call_later(IDLE, self.close)
-
-    def _stay(self) -> None:
-        if self._retiring is not None:
-            self._retiring.cancel()
-            self._retiring = None
-
     def close(self) -> None:
         """Let go of the process, which ends. What it works on fails."""
-        self._stay()
         if self._control is not None:
             self._control()
             self._control, self.pid = None, 0
 
 
-def _start() -> tuple[int, int]:
+def _start(idle: float) -> tuple[int, int]:
     """A new process: its socket, as a descriptor, and its pid. Raises OSError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     found = importlib.util.find_spec("zstandard")
     packages = str(Path(found.origin).parent.parent) if found is not None and found.origin else ""
-    command = [sys.executable, "-I", "-S", str(PROGRAM), str(theirs.fileno()), packages]
+    command = [sys.executable, "-I", "-S", str(PROGRAM), str(theirs.fileno()), packages, str(idle)]
     with theirs:
         process = subprocess.Popen(
             command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",

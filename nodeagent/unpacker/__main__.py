@@ -1,6 +1,7 @@
-"""`python -I -S .../nodeagent/unpacker DESCRIPTOR PACKAGES`: the unpacker, in an interpreter without site and environment.
+"""`python -I -S .../nodeagent/unpacker DESCRIPTOR PACKAGES IDLE`: the unpacker, in an interpreter without site and environment.
 
-DESCRIPTOR is the socket on which requests come, PACKAGES the directory in which zstandard is installed.
+DESCRIPTOR is the socket on which requests come, PACKAGES the directory in which zstandard is installed, IDLE
+the seconds without a request after which it ends.
 """
 
 from __future__ import annotations
@@ -14,4 +15,4 @@ sys.path.append(sys.argv[2])
 if __name__ == "__main__":
     from nodeagent.unpacker import server
 
-    server.main(int(sys.argv[1]))
+    server.main(int(sys.argv[1]), float(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""Forks a process for each request of the agent, and ends with the agent.
+"""Forks a process for each request of the agent; ends with the agent, or when it has not been used for a while.
 
 A request is one message on a Unix socket (SEQPACKET): JSON, with the descriptors of the packed file, the directory, the
 recipe and a channel of its own. The fork sends one answer on the channel. When the agent lets go of the channel, nobody waits
@@ -23,10 +23,13 @@ _GONE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Server:
-    """`_forks` has the pid of each fork by our copy of its channel."""
+    """`idle` is in seconds. `_forks` has the pid of each fork by our copy of its channel."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, idle: float) -> None:
         self._control = control
+        self._idle = round(idle * 1000)
+        self._receives = True
+        self._retired = False
         self._forks: dict[int, tuple[int, socket.socket]] = {}
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -36,10 +39,11 @@ class Server:
             self._poll.register(fd, select.POLLIN)
 
     def serve(self) -> None:
-        """Until the agent has gone."""
-        served = True
-        while served:
-            ready = {fd for fd, _ in self._poll.poll()}
+        """Until the agent has gone, or nothing has been asked for `idle` seconds."""
+        while self._receives or self._forks:
+            ready = {fd for fd, _ in self._poll.poll(None if self._forks else self._idle)}
+            if not ready:
+                self._retire()
             # Channels before anything that closes one: their numbers are used again.
             for channel in ready & self._forks.keys():
                 # What the agent sends on a channel is nothing but its end.
@@ -47,10 +51,21 @@ class Server:
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
                 self._reap()
-            if self._control.fileno() in ready:
-                served = self._receive()
-        for channel in self._forks:
-            self._kill(channel)
+            if self._control.fileno() in ready and not self._receive():
+                self._stop_receiving()
+
+    def _retire(self) -> None:
+        """Requests that were sent before are still done; the next one fails at once, and the agent starts another process."""
+        self._retired = True
+        self._control.shutdown(socket.SHUT_RD)
+
+    def _stop_receiving(self) -> None:
+        self._receives = False
+        self._poll.unregister(self._control.fileno())
+        if not self._retired:
+            # The agent has gone.
+            for channel in self._forks:
+                self._kill(channel)
 
     def _receive(self) -> bool:
         data, descriptors = terminals.receive(self._control, work.MAX_REQUEST)
@@ -104,7 +119,7 @@ class Server:
         channel.close()
 
 
-def main(control: int) -> None:
+def main(control: int, idle: float) -> None:
     sc.set_name(b"unpacker")
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -114,4 +129,4 @@ def main(control: int) -> None:
     # Forks share memory until they write.
     gc.collect()
     gc.freeze()
-    Server(socket.socket(fileno=control)).serve()
+    Server(socket.socket(fileno=control), idle).serve()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.images import layertree, unpacking
+from nodeagent.images import layertree
 from nodeagent.images import unpack as unpack_module
 from nodeagent.images.store import ImageStore
 from nodeagent.images.unpacking import Unpacker
@@ -201,12 +201,9 @@ async def test_a_layer_that_nobody_waits_for_is_not_unpacked_on(unpacker: Unpack
     assert not running(fork)
 
 
-async def test_the_process_ends_when_nothing_is_unpacked_and_with_the_agent(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a while, or at once when the agent closes its store or has gone."""
-    monkeypatch.setattr(unpacking, "IDLE", 0.05)
-    unpacker = Unpacker()
+async def test_the_process_ends_when_nothing_is_unpacked_and_with_the_agent(directory: Path) -> None:
+    """After a while, whether or not the agent still holds its socket, or at once when the agent has gone."""
+    unpacker = Unpacker(idle=0.05)
     await unpacker.unpack(io.BytesIO(layer(("a", "a"))), directory, name="layer")
     await gone(unpacker.pid)
     program = (
@@ -218,6 +215,21 @@ async def test_the_process_ends_when_nothing_is_unpacked_and_with_the_agent(
     (directory / "a").unlink()
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     await gone(int(found.stdout))
+
+
+async def test_no_request_is_lost_to_a_process_that_ends(tmp_path: Path) -> None:
+    """Requests that come just when it has been idle for long enough: it does them, or another process does."""
+    unpacker, pids = Unpacker(idle=0.01), set()
+    try:
+        for number in range(40):
+            place = tmp_path / str(number)
+            place.mkdir()
+            assert (await unpacker.unpack(io.BytesIO(layer(("a", "good"))), place, name="layer")).size == 4
+            pids.add(unpacker.pid)
+            await asyncio.sleep(0.009 + number / 20_000)
+    finally:
+        unpacker.close()
+    assert len(pids) > 1
 
 
 def test_memory_is_bounded_by_the_kernel(directory: Path) -> None:
