@@ -12,14 +12,24 @@ import pytest
 
 # In the environment of every process that this run starts; containers do not inherit it, their monitors do.
 MARK = "PINNACE_TEST_RUN"
+# In the environment: the file to list failed tests in, a line each; not written when processes are left.
+FAILED = "PINNACE_TEST_FAILED"
 # Seconds that the last processes have to end; an unpacker ends 10 s after its last layer.
 GRACE = 20.0
+
+
+_failed: dict[str, None] = {}
 
 
 def pytest_configure() -> None:
     os.environ[MARK] = str(os.getpid())
     # A shell makes its background commands ignore SIGINT, and all that they start with them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed:
+        _failed[report.nodeid] = None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -34,6 +44,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         listed = "\n".join(f"  {pid}: {command}" for pid, command in sorted(left.items()))
         print(f"\nprocesses that this run started and left:\n{listed}", flush=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif FAILED in os.environ:
+        Path(os.environ[FAILED]).write_text("".join(f"{name}\n" for name in _failed))
 
 
 def started_here() -> dict[int, str]:

@@ -2,6 +2,9 @@
 
 Most tests of labs wait, so two cores carry five groups. Labs have a process's number in their names, and tests compare what
 belongs to their own lab, so groups do not meet. Usage: `python -m tests.parallel [pytest arguments]`.
+
+Tests here start hundreds of processes on a loaded machine. What failed runs again when all groups have ended, alone: a test that
+then passes is reported by name as flaky, and a run has few of them or it has failed.
 """
 
 from __future__ import annotations
@@ -12,14 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from nodeagent.linux import rmtree
+from tests.conftest import FAILED
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 # Seconds for all of it.
 DEADLINE = 80 * 60
+# Seconds for tests that run again, and how many may.
+AGAIN_WITHIN = 15 * 60
+MAX_FLAKY = 3
 
 
 def groups() -> dict[str, list[str]]:
@@ -37,45 +45,70 @@ def groups() -> dict[str, list[str]]:
     }
 
 
-def start(paths: list[str], arguments: list[str], scratch: Path, log: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(scratch)}
+@dataclass(frozen=True)
+class Group:
+    """A pytest that runs. `failed` is the file in which it lists tests that failed."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    failed: Path
+
+
+def start(paths: list[str], arguments: list[str], scratch: Path) -> Group:
+    """`scratch` is for its temporary directories; its output and its failures are written beside."""
+    scratch.mkdir()
+    group_files = scratch.with_suffix(".log"), scratch.with_suffix(".failed")
+    environment = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(scratch), FAILED: str(group_files[1])}
     # Groups share the machine: what waits for something may take longer than alone.
     environment.setdefault("PINNACE_TEST_PATIENCE", "2")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *paths]
-    with open(log, "wb") as output:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    with open(group_files[0], "wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    return Group(process, *group_files)
 
 
 def main(arguments: list[str]) -> int:
     """Run all groups, print the output of each when it has ended; 1 when one of them failed."""
     place = Path(tempfile.mkdtemp(prefix="pinnace-tests-"))
-    running = {}
-    for number, (name, paths) in enumerate(groups().items()):
-        scratch = place / str(number)
-        scratch.mkdir()
-        log = scratch.with_suffix(".log")
-        running[name] = (start(paths, arguments, scratch, log), log)
     try:
-        return 0 if wait(running) else 1
+        running = {name: start(paths, arguments, place / str(number)) for number, (name, paths) in enumerate(groups().items())}
+        failed = wait(running, DEADLINE)
+        return 0 if failed is not None and passes_alone(failed, arguments, place / "again") else 1
     finally:
         with contextlib.suppress(OSError):
             # Some tests nest directories deeper than the standard library removes.
             rmtree.remove(place)
 
 
-def wait(running: dict[str, tuple[subprocess.Popen[bytes], Path]]) -> bool:
-    """Until every group has ended; False when one failed or they took too long."""
-    began, passed = time.monotonic(), True
-    while running and time.monotonic() - began < DEADLINE:
-        for name in [name for name, (process, _) in running.items() if process.poll() is not None]:
-            process, log = running.pop(name)
-            passed = passed and process.returncode == 0
-            report(f"{name}: exit code {process.returncode} after {time.monotonic() - began:.0f} s", log.read_bytes())
+def wait(running: dict[str, Group], deadline: float) -> list[str] | None:
+    """Until every group has ended: the tests that failed; None when a group failed otherwise or took too long."""
+    began, failed, broken = time.monotonic(), list[str](), False
+    while running and time.monotonic() - began < deadline:
+        for name in [name for name, group in running.items() if group.process.poll() is not None]:
+            group = running.pop(name)
+            code = group.process.returncode
+            found = group.failed.read_text().splitlines() if code == 1 and group.failed.exists() else []
+            failed += found
+            broken = broken or (code != 0 and not found)
+            report(f"{name}: exit code {code} after {time.monotonic() - began:.0f} s", group.log.read_bytes())
         time.sleep(0.5)
-    for name, (process, log) in running.items():
-        process.terminate()
-        report(f"{name}: not ended within {DEADLINE} s", log.read_bytes()[-4000:])
-    return passed and not running
+    for name, group in running.items():
+        group.process.terminate()
+        report(f"{name}: not ended within {deadline} s", group.log.read_bytes()[-4000:])
+    return None if broken or running else failed
+
+
+def passes_alone(failed: list[str], arguments: list[str], scratch: Path) -> bool:
+    """Whether a few failures do not repeat without other groups beside them."""
+    if not failed:
+        return True
+    if len(failed) > MAX_FLAKY:
+        print(f"=== {len(failed)} tests failed; they do not run again", flush=True)
+        return False
+    again = wait({"again, alone": start(failed, arguments, scratch)}, AGAIN_WITHIN)
+    for name in failed:
+        print(f"=== {'flaky, passed alone' if again == [] else 'failed'}: {name}", flush=True)
+    return again == []
 
 
 def report(title: str, output: bytes) -> None:
