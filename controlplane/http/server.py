@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl
 import h11
 
 from controlplane.http import heads
+from controlplane.http.connection import Connection
 from controlplane.http.heads import MAX_HEAD
-from controlplane.http.listener import Connection
 from controlplane.http.messages import Chunks, Request, Response, Upgrade, UpgradedConnection
 from pinnace.errors import ApiError, BadRequest, Timeout, TooLarge, TooManyRequests
 

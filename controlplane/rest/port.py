@@ -9,7 +9,8 @@ from controlplane.access.authenticator import Authenticator
 from controlplane.access.certificates import Certificates
 from controlplane.access.control import AccessControl
 from controlplane.access.joining import Joining
-from controlplane.http.listener import Limits, Listener
+from controlplane.http.limits import Limits
+from controlplane.http.listener import Listener
 from controlplane.http.server import Application, Web
 from controlplane.requests.execution import Executor
 from controlplane.resources.registry import Registry

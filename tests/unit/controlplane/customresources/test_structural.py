@@ -108,4 +108,4 @@ def test_ten_thousand_properties_are_fine() -> None:
     schema = in_spec({"type": "object", "properties": {f"p{at}": {"type": "string", "maxLength": 5} for at in range(10_000)}})
     started = time.process_time()
     assert errors_of(schema) == []
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10

