@@ -10,10 +10,10 @@ def field(number: int, data: bytes) -> bytes:
 
 def opened(number: int, size: int) -> bytes:
     """What comes before the `size` bytes of a field."""
-    return bytes([number << 3 | 2]) + _varint(size)
+    return bytes([number << 3 | 2]) + varint(size)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """Seven bits in each byte, the lowest first; all but the last have the eighth. Source: protobuf's encoding."""
     found = bytearray()
     while number > 0x7F:

@@ -23,11 +23,19 @@ _LATEST = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class ServedSubresource:
-    """`kind` is that of the objects that it is read and written as."""
+    """`kind` is that of the objects that it is read and written as; a stream's `options` is the kind that is listed instead."""
 
     name: str
     kind: Kind
     verbs: tuple[str, ...]
+    streams: bool = False
+    options: str = ""
+    # Whether what is created is answered with a Status.
+    answers_status: bool = False
+
+    @property
+    def listed_kind(self) -> str:
+        return self.options or self.kind.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +99,13 @@ def _version(resources: Iterable[ServedResource]) -> ServedVersion:
 
 def _served(resource: Resource) -> ServedResource:
     names = {*resource.subresources, *(("status",) if resource.has_status else ())}
-    streams = (ServedSubresource(name, resource.kind, verbs) for name, verbs in resource.streams.items())
-    actions = (ServedSubresource(name, item.form.kind, ("create",)) for name, item in resource.actions.items())
-    found = sorted((*(_part(resource, name) for name in names), *streams, *actions), key=lambda item: item.name)
+    found = [
+        *(_part(resource, name) for name in names),
+        *(ServedSubresource(name, resource.kind, item.verbs, True, item.options) for name, item in resource.streams.items()),
+        *(ServedSubresource(name, item.form.kind, ("create",), answers_status=True) for name, item in resource.actions.items()),
+        *(ServedSubresource(name, kind, ("create",)) for name, kind in resource.answered.items()),
+    ]
+    found.sort(key=lambda item: item.name)
     return ServedResource(resource.kind, resource.verbs, resource.categories, tuple(found))
 
 
@@ -135,7 +147,11 @@ def _aggregated_resource(item: ServedResource) -> dict[str, Any]:
 
 
 def _aggregated_subresource(part: ServedSubresource) -> dict[str, Any]:
-    return {"subresource": part.name, "responseKind": _gvk(part.kind), "verbs": list(part.verbs)}
+    return {
+        "subresource": part.name,
+        "responseKind": {**_gvk(part.kind), "kind": part.listed_kind},
+        "verbs": list(part.verbs),
+    }
 
 
 def _gvk(kind: Kind) -> dict[str, str]:
@@ -179,6 +195,6 @@ def _resource_documents(item: ServedResource) -> Iterable[dict[str, Any]]:
         # The group and version of another kind than the resource's.
         other = {"group": part.kind.group, "version": part.kind.version} if part.kind is not kind else {}
         yield {
-            "name": f"{kind.plural}/{part.name}", "singularName": "", "namespaced": kind.namespaced, "kind": part.kind.kind,
+            "name": f"{kind.plural}/{part.name}", "singularName": "", "namespaced": kind.namespaced, "kind": part.listed_kind,
             "verbs": list(part.verbs), **other,
         }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
 from controlplane.resources.indexes import NODE
 from controlplane.resources.podactions import Bind, Evict
-from controlplane.resources.resource import QuotaScope, Resource, Strategy, Subresource, Usage
+from controlplane.resources.resource import QuotaScope, Resource, Strategy, Stream, Subresource, Usage
 from pinnace import humantime, kinds, podresources, podstatus, selectors
 from pinnace.admission import pods, podwarnings
 from pinnace.admission.resourcequotas import BEST_EFFORT, COMPUTE, NOT_BEST_EFFORT, NOT_TERMINATING, PRIORITY_CLASS, TERMINATING
@@ -155,7 +155,10 @@ POD = Resource(
     returns_deleted=True,
     subresources={"ephemeralcontainers": EphemeralContainers()},
     actions={"binding": Bind(), "eviction": Evict()},
-    streams={"attach": CONNECT, "exec": CONNECT, "log": ("get",), "portforward": CONNECT},
+    streams={
+        "attach": Stream(CONNECT, "PodAttachOptions"), "exec": Stream(CONNECT, "PodExecOptions"), "log": Stream(("get",)),
+        "portforward": Stream(CONNECT, "PodPortForwardOptions"),
+    },
     selectable={
         NODE: lambda item: item.spec.nodeName,
         "spec.restartPolicy": lambda item: item.spec.restartPolicy,
@@ -168,4 +171,4 @@ POD = Resource(
     indexed=(NODE,),
     own_indexes={NAMED_ON_NODE: _by_name_on_node},
     columns=Columns(_COLUMNS, _cells),
-)
+)  # fmt: skip

@@ -131,6 +131,14 @@ class Subresource(Generic[T]):
         """What depends on other objects. Raises Conflict, Forbidden."""
 
 
+class Stream(NamedTuple):
+    """A subresource that carries bytes instead of objects: what clients may do with it in discovery's words, and the kind that
+    discovery lists, which holds the options of the request (empty: the resource's own)."""
+
+    verbs: tuple[str, ...]
+    options: str = ""
+
+
 class Action(Generic[R, T]):
     """What is done to an object by creating a request of another kind below it, which is not stored."""
 
@@ -156,8 +164,9 @@ class Resource(Generic[T]):
     subresources: Mapping[str, Subresource[T]] = field(default_factory=dict)
     # Subresources that are only created.
     actions: Mapping[str, Action[Any, T]] = field(default_factory=dict)
-    # Subresources that carry streams of bytes instead of objects, and what clients may do with them in discovery's words.
-    streams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Subresources that are created and answered by a source of virtual resources, by the kind of what is created.
+    answered: Mapping[str, Kind] = field(default_factory=dict)
+    streams: Mapping[str, Stream] = field(default_factory=dict)
     # Field selectors: the text of a field, by its path.
     selectable: Mapping[str, Callable[[T], str]] = field(default_factory=dict)
     # Those of them that have an index, and so are found without a look at the other objects.

@@ -18,7 +18,7 @@ from pinnace.errors import Forbidden
 from pinnace.podresources import MIRROR
 
 DEFAULT = "default"
-SERVICE_ACCOUNT = Resource(kinds.SERVICE_ACCOUNT, returns_deleted=True)
+SERVICE_ACCOUNT = Resource(kinds.SERVICE_ACCOUNT, answered={"token": kinds.TOKEN_REQUEST}, returns_deleted=True)
 
 
 class ServiceAccountPlugin(BasePlugin):

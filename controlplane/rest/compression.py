@@ -19,6 +19,23 @@ _GZIP = 31
 _HEADERS = (("content-encoding", "gzip"), ("vary", "accept-encoding"))
 
 
+class Packed:
+    """A document that is kept in gzip, and sent as it is kept to clients that accept that."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content = _whole(content)
+
+    def content(self) -> bytes:
+        return zlib.decompress(self._content, _GZIP)
+
+    def response(self, request: Request, media: str, headers: tuple[tuple[str, str], ...]) -> Response:
+        if _accepted(request.header("accept-encoding")):
+            return Response(self._content, media, 200, (*headers, *_HEADERS))
+        return Response(self.content(), media, 200, headers)
+
+
 async def compressed(request: Request, response: Response) -> Response:
     """The response as it is, or in gzip where that is allowed, accepted and worth it."""
     if not response.compressible or not _accepted(request.header("accept-encoding")):

@@ -12,11 +12,9 @@ from importlib.metadata import version
 from controlplane.http.messages import Request, Response
 from controlplane.rest import negotiation
 from controlplane.rest.bodies import dumps
-from pinnace.protowire import field
 
 # The version of Kubernetes' API that clients may expect here.
 MAJOR, MINOR = "1", "37"
-_OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
 def respond(request: Request) -> Response | None:
@@ -24,8 +22,6 @@ def respond(request: Request) -> Response | None:
     path = request.path.rstrip("/")
     if path == "/version":
         return Response(dumps(version_info()), negotiation.JSON)
-    if path == "/openapi/v2":
-        return Response(_empty_openapi_v2(), _OPENAPI_V2)
     return None
 
 
@@ -40,11 +36,3 @@ def version_info() -> dict[str, str]:
 
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-def _empty_openapi_v2() -> bytes:
-    """A Document with a version and a title alone: older clients need one, and check nothing against it.
-
-    Source: openapi.v2.Document of gnostic: swagger = 1, info = 2 {title = 1, version = 2}."""
-    info = field(1, b"Pinnace") + field(2, MINOR.encode())
-    return field(1, b"2.0") + field(2, info)

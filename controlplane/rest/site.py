@@ -32,6 +32,7 @@ from pinnace.errors import ApiError, BadRequest, Internal, MethodNotAllowed, Not
 
 if TYPE_CHECKING:
     from controlplane.rest.openapi.documents import OpenAPI
+    from controlplane.rest.openapi.swaggerdocument import SwaggerDocument
 
 log = logging.getLogger("pinnace.rest")
 # Seconds that a request has to be answered, unless it is a watch.
@@ -56,7 +57,7 @@ class Site:
     ) -> None:
         self._store = store
         self._registry = Registry.of(store)
-        self._described: OpenAPI | None = None
+        self._described: tuple[OpenAPI, SwaggerDocument] | None = None
         self._reads, self._writes = Flow(READS), Flow(WRITES)
         self._objects = objects
         self._streams = streams
@@ -101,7 +102,7 @@ class Site:
         target = paths.parse(request.path)
         if target is None:
             self._callers.require_path(request.identity, request)
-            return self._document(request) or _TEXT_404
+            return await self._document(request) or _TEXT_404
         verb = target.verb(request.method, watch=options.flag(request, "watch"))
         # Before it is looked up: who may not see a resource does not learn whether there is one.
         self._callers.require(request.identity, verb, target)
@@ -114,11 +115,11 @@ class Site:
         if kind.namespaced and not target.namespace and (target.name or verb not in ("list", "watch")):
             raise NotFound("the server could not find the requested resource", kind=target.qualified)
         if target.subresource in resource.streams:
-            if verb not in resource.streams[target.subresource]:
+            if verb not in resource.streams[target.subresource].verbs:
                 raise MethodNotAllowed(
                     f"the server does not allow this method on the requested resource ({request.method[:20]})"
                 )
-            if "create" in resource.streams[target.subresource] and verb != "create":
+            if "create" in resource.streams[target.subresource].verbs and verb != "create":
                 # A WebSocket begins with GET, and a right to read is none to run a command (KEP-4006, since 1.35).
                 self._callers.require(request.identity, "create", target)
             return await self._streams.respond(request, target)
@@ -149,17 +150,20 @@ class Site:
             self._callers.require_path(request.identity, request)
         return await route.respond(request)
 
-    def _openapi(self, request: Request) -> Response | None:
+    async def _openapi(self, request: Request) -> Response | None:
         """Loads what makes the documents when one is first asked for."""
-        if not request.path.startswith("/openapi/v3"):
+        if not request.path.startswith("/openapi/"):
             return None
         if self._described is None:
             from controlplane.rest.openapi.documents import OpenAPI
+            from controlplane.rest.openapi.swaggerdocument import SwaggerDocument
 
-            self._described = OpenAPI(self._store)
-        return self._described.respond(request)
+            described = OpenAPI(self._store)
+            self._described = described, SwaggerDocument(described)
+        described, merged = self._described
+        return await described.respond(request) or await merged.respond(request)
 
-    def _document(self, request: Request) -> Response | None:
+    async def _document(self, request: Request) -> Response | None:
         if request.method not in ("GET", "HEAD"):
             return None
-        return documents.respond(request) or self._openapi(request) or self._discovery.respond(request)
+        return documents.respond(request) or await self._openapi(request) or self._discovery.respond(request)

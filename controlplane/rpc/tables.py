@@ -92,5 +92,5 @@ def _served(item: discovery.ServedResource) -> objects_pb2.ServedResource:
 
 def _part(item: discovery.ServedSubresource) -> objects_pb2.ServedSubresource:
     return objects_pb2.ServedSubresource(
-        name=item.name, apiVersion=item.kind.api_version, kind=item.kind.kind, verbs=item.verbs
+        name=item.name, apiVersion=item.kind.api_version, kind=item.listed_kind, verbs=item.verbs
     )

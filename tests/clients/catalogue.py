@@ -60,8 +60,8 @@ KOPF = Client(
 GO = Client(
     "client-go", re.findall(r"k8s.io/client-go v(\S+)", SOURCE.read_text())[0],
     "typed clients in protobuf, pods with logs, informers by WatchList, discovery, the dynamic client with a kind of its own, "
-    "leader election by Lease, server-side apply",
-    checks=("typed", "informer", "custom", "election", "apply"),
+    "leader election by Lease, server-side apply, OpenAPI v2 in protobuf",
+    checks=("typed", "informer", "custom", "election", "apply", "openapi"),
 )  # fmt: skip
 KUBECTL = Client("kubectl", "1.37", "apply to delete, logs, exec, diff, drain, create of each kind, custom kinds, errors")
 

@@ -1,10 +1,11 @@
 """OpenAPI v3 by path: the index of group versions, and the document of each, with a hash that changes with its content.
 
-Documents of built-in kinds are made once, when they are first asked for; those of custom kinds again when a definition changed.
+A document is made when it is first asked for, that of custom kinds again when a definition changed, and kept compressed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +19,9 @@ from controlplane.requests import discovery
 from controlplane.requests.discovery import ServedResource, ServedVersion
 from controlplane.resources.registry import Registry
 from controlplane.rest.bodies import dumps
-from controlplane.rest.openapi.components import REF, TYPE_META, Components, JsonSchema, name_of
+from controlplane.rest.compression import Packed
+from controlplane.rest.openapi import customschemas
+from controlplane.rest.openapi.components import REF, Components, JsonSchema, name_of
 from controlplane.rest.openapi.operations import Operations
 from controlplane.store import Store
 from pinnace import kinds, schema
@@ -29,8 +32,10 @@ ROOT = "/openapi/v3"
 
 
 @dataclass(frozen=True, slots=True)
-class _Document:
-    content: bytes
+class Document:
+    """`hash` is that of the content."""
+
+    content: Packed
     hash: str
 
 
@@ -39,35 +44,40 @@ class OpenAPI:
         self._store = store
         self._registry = Registry.of(store)
         # By path, with what it was made from.
-        self._made: dict[str, tuple[object, _Document]] = {}
+        self._made: dict[str, tuple[object, Document]] = {}
 
-    def respond(self, request: Request) -> Response | None:
+    async def respond(self, request: Request) -> Response | None:
         """None for a path that is no document of OpenAPI v3."""
         path = request.path.rstrip("/")
-        if not path.startswith(ROOT):
-            return None
-        versions = {_path(version): version for group in discovery.groups(self._registry) for version in group.versions}
         if path == ROOT:
             found = {
-                name: {"serverRelativeURL": f"{ROOT}/{name}?hash={self._of(name, versions[name]).hash}"} for name in versions
+                name: {"serverRelativeURL": f"{ROOT}/{name}?hash={document.hash}"}
+                for name, document in (await self.documents()).items()
             }
             return Response(dumps({"paths": found}), JSON)
-        version = versions.get(path.removeprefix(f"{ROOT}/"))
-        if version is None:
-            return None
-        document = self._of(_path(version), version)
-        etag = f'"{document.hash}"'
-        if etag in request.header("if-none-match"):
-            return Response(b"", JSON, 304, (("etag", etag),))
-        return Response(document.content, JSON, 200, (("etag", etag),), compressible=True)
+        version = self._versions().get(path.removeprefix(f"{ROOT}/"))
+        return None if version is None else answer(request, self._of(_path(version), version), JSON)
 
-    def _of(self, path: str, version: ServedVersion) -> _Document:
+    async def documents(self) -> dict[str, Document]:
+        """All, by the path of their group version; those that are gone are forgotten."""
+        versions, found = self._versions(), dict[str, Document]()
+        for path, version in versions.items():
+            found[path] = self._of(path, version)
+            # Each takes some ten milliseconds when it is made.
+            await asyncio.sleep(0)
+        self._made = {path: kept for path, kept in self._made.items() if path in versions}
+        return found
+
+    def _versions(self) -> dict[str, ServedVersion]:
+        return {_path(version): version for group in discovery.groups(self._registry) for version in group.versions}
+
+    def _of(self, path: str, version: ServedVersion) -> Document:
         made_from = tuple((item.kind.kind, id(item.kind.schema), self._definition(item.kind)[0]) for item in version.resources)
         kept = self._made.get(path)
         if kept is not None and kept[0] == made_from:
             return kept[1]
         content = dumps(self._build(version))
-        document = _Document(content, hashlib.sha256(content).hexdigest()[:32].upper())
+        document = Document(Packed(content), hashlib.sha256(content).hexdigest()[:32].upper())
         self._made[path] = made_from, document
         return document
 
@@ -80,12 +90,18 @@ class OpenAPI:
 
     def _build(self, version: ServedVersion) -> JsonSchema:
         components, paths = Components(_texts()), JsonSchema()
-        status = components.reference(schema.of(Status))
+        status = components.kind(schema.of(Status), "", "v1", "Status")
         for served in version.resources:
             item, name = self._item(components, served)
             kind = served.kind
-            items = components.list_of(f"{name}List", item, kind.group, kind.version, kind.kind)
-            paths |= Operations(served, item, items, status).paths()
+            listed = "list" in served.verbs
+            items = components.list_of(f"{name}List", item, kind.group, kind.version, kind.kind) if listed else item
+            parts = {
+                part.name: _of_kind(components, part.kind)
+                for part in served.subresources
+                if part.kind is not kind and not part.streams
+            }
+            paths |= Operations(served, item, items, status=status, parts=parts).paths()
         return {
             "openapi": "3.0.0", "info": {"title": "Pinnace", "version": "v1.37"}, "paths": paths,
             "components": {"schemas": components.schemas},
@@ -95,22 +111,31 @@ class OpenAPI:
         """The schema of a kind's objects, and its name."""
         kind = served.kind
         if kind.schema is None:
-            spec = schema.of(kind.cls)
-            return components.kind(spec, kind.group, kind.version, kind.kind), name_of(spec.full_name)
+            return _of_kind(components, kind), name_of(schema.of(kind.cls).full_name)
         name = ".".join([*reversed(kind.group.split(".")), kind.version, kind.kind])
-        components.schemas[name] = self._custom(components, kind)
+        components.schemas[name] = customschemas.published(
+            kind, self._schema(kind), components.reference(schema.of(ObjectMeta))
+        )
         return {"$ref": REF + name}, name
 
-    def _custom(self, components: Components, kind: Kind) -> JsonSchema:
+    def _schema(self, kind: Kind) -> JsonSchema:
+        """As the definition has it."""
         _, definition = self._definition(kind)
         version = next((item for item in definition.spec.versions if item.name == kind.version), None) if definition else None
         found: JsonSchema = json.loads(version.schema.openAPIV3Schema.raw or b"{}") if version is not None else {}
-        meta = {"metadata": {"allOf": [components.reference(schema.of(ObjectMeta))]}}
-        gvk = {"group": kind.group, "version": kind.version, "kind": kind.kind}
-        return {
-            **found, "type": "object", "properties": {**TYPE_META, **found.get("properties", {}), **meta},
-            "x-kubernetes-group-version-kind": [gvk],
-        }  # fmt: skip
+        return found
+
+
+def answer(request: Request, document: Document, media: str) -> Response:
+    """A document, unless the client has it."""
+    etag = ("etag", f'"{document.hash}"'), ("vary", "accept")
+    if f'"{document.hash}"' in request.header("if-none-match"):
+        return Response(b"", media, 304, etag)
+    return document.content.response(request, media, etag)
+
+
+def _of_kind(components: Components, kind: Kind) -> JsonSchema:
+    return components.kind(schema.of(kind.cls), kind.group, kind.version, kind.kind)
 
 
 def _path(version: ServedVersion) -> str:

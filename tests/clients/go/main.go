@@ -32,11 +32,12 @@ var checks = map[string]func(context.Context, *cluster) error{
 	"custom":   custom,
 	"election": election,
 	"apply":    apply,
+	"openapi":  openapi,
 }
 
 func main() {
 	if len(os.Args) != 2 || checks[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: clients typed|informer|custom|election|apply")
+		fmt.Fprintln(os.Stderr, "usage: clients typed|informer|custom|election|apply|openapi")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1]); err != nil {

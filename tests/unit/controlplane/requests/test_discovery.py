@@ -131,6 +131,24 @@ def test_legacy_documents_name_subresources_with_a_slash() -> None:
     }  # fmt: skip
 
 
+def test_subresources_have_the_kinds_that_kubernetes_lists() -> None:
+    """A stream's is that of the options of its request; one of another group has its group and version."""
+    found = served()
+    listed = {item["name"]: item for item in discovery.resource_list(found[0].versions[0])["resources"]}
+    assert {name: item["kind"] for name, item in listed.items() if name.startswith("pods/")} == {
+        "pods/attach": "PodAttachOptions", "pods/binding": "Binding", "pods/ephemeralcontainers": "Pod", "pods/eviction": "Eviction",
+        "pods/exec": "PodExecOptions", "pods/log": "Pod", "pods/portforward": "PodPortForwardOptions", "pods/status": "Pod",
+    }  # fmt: skip
+    assert "group" not in listed["pods/exec"]
+    assert listed["pods/eviction"]["group"] == "policy"
+    assert listed["serviceaccounts/token"] == {
+        "name": "serviceaccounts/token", "singularName": "", "namespaced": True, "group": "authentication.k8s.io",
+        "version": "v1", "kind": "TokenRequest", "verbs": ["create"],
+    }  # fmt: skip
+    parts = {part["subresource"]: part["responseKind"] for part in resource(found, "", "v1", "pods")["subresources"]}
+    assert parts["attach"] == {"group": "", "version": "v1", "kind": "PodAttachOptions"}
+
+
 @pytest.mark.parametrize(
     "ordered",
     [
