@@ -78,6 +78,7 @@ class Config:
     # File of static bearer tokens, issuer of service accounts' tokens, and audiences of the API (empty: the issuer).
     token_auth_file: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_account_jwks_uri: str = ""
     api_audiences: tuple[str, ...] = ()
     # Lifetimes of certificates, and how long after its end a node may still renew the last one that it was given.
     node_certificate: float = pki.NODE_LIFETIME

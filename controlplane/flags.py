@@ -72,6 +72,10 @@ def _add_tokens(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--token-auth-file", metavar="FILE", help='users with static tokens, CSV: token,user,uid,"group1,group2"')
     add("--service-account-issuer", metavar="URL", help="issuer of service accounts' tokens (default %(default)s)")
+    add(
+        "--service-account-jwks-uri", metavar="URL",
+        help="where the keys of these tokens are, for the discovery document (default: on the HTTPS port)",
+    )  # fmt: skip
     add("--api-audiences", type=flagtypes.names, metavar="NAME,...", help="audiences of the API (default: the issuer)")
 
 

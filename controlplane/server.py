@@ -181,7 +181,9 @@ class ControlPlane:
 
     def _token_settings(self) -> TokenSettings:
         c = self._config
-        return TokenSettings(c.service_account_issuer, c.api_audiences, c.token_auth_file)
+        return TokenSettings(
+            c.service_account_issuer, c.api_audiences, c.token_auth_file, jwks_uri=c.service_account_jwks_uri
+        )  # fmt: skip
 
     async def _lead(self, elector: Elector, scheduler: Scheduler, ca: bytes) -> None:
         async def work() -> None:

@@ -21,11 +21,13 @@ from pinnace.errors import BadRequest, Invalid
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """`issuer` of the tokens of service accounts, `audiences` of the API (empty: the issuer), and a `file` of static tokens."""
+    """`issuer` of the tokens of service accounts, `audiences` of the API (empty: the issuer), and a `file` of static tokens.
+    `jwks_uri`: where the issuer's keys are (empty: on the HTTPS port)."""
 
     issuer: str = ISSUER
     audiences: Sequence[str] = ()
     file: str = ""
+    jwks_uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class AccessControl:
     # What the documents of `discoverydocument` are made of.
     issuer: str
     key: SigningKey
+    jwks_uri: str = ""
 
 
 def build(store: Store, ids: Ids, authorizers: Authorizers, keys: Path, settings: TokenSettings) -> AccessControl:
@@ -44,7 +47,7 @@ def build(store: Store, ids: Ids, authorizers: Authorizers, keys: Path, settings
     accounts = AccountTokens(store, key, issuer=settings.issuer, audiences=settings.audiences)
     tokens = BearerTokens(store.view, accounts, _file(settings.file))
     reviews = Reviews(authorizers, tokens, TokenRequests(store, accounts, ids))
-    return AccessControl(authorizers, tokens, reviews, settings.issuer, key)
+    return AccessControl(authorizers, tokens, reviews, settings.issuer, key, settings.jwks_uri)
 
 
 def _file(path: str) -> TokenFile:

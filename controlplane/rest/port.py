@@ -14,7 +14,7 @@ from controlplane.http.listener import Listener
 from controlplane.http.server import Application, Web
 from controlplane.requests.execution import Executor
 from controlplane.resources.registry import Registry
-from controlplane.rest import pages
+from controlplane.rest import issuer, pages
 from controlplane.rest.auditing import Audited
 from controlplane.rest.callers import Callers
 from controlplane.rest.discovery import Discovery
@@ -41,7 +41,11 @@ async def open_port(
         Objects(store, clock, ids, executor),
         PodStreams(store, switchboard, clock),
         Discovery(registry, advertise),
-        {**pages.routes(store, switchboard, certificates.ca.certificate), **joining.routes()},
+        {
+            **pages.routes(store, switchboard, certificates.ca.certificate),
+            **issuer.routes(access, advertise),
+            **joining.routes(),
+        },
         callers=Callers(authenticator.of_certificate, access.tokens, access.authorizers, clock),
         virtual=(Reviews(access.reviews, clock), ResourceMetrics(store, Statistics(switchboard, clock), clock)),
     )

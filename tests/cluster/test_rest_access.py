@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from controlplane.access import bootstraproles
@@ -172,3 +173,42 @@ async def test_requests_are_recorded(rest: Rest, cluster: Cluster, tmp_path: Pat
     ]  # fmt: skip
     assert [line["user"]["username"] for line in lines] == ["admin", "admin", "system:anonymous"]
     assert ("hidden" in text, "shown" in text, "nonsense" in text) == (False, True, False)
+
+
+async def test_service_accounts_may_read_how_their_tokens_are_verified(rest: Rest) -> None:
+    """The issuer's documents, by the role that Kubernetes has for them; other users may not, and strangers have to say who they are."""
+    rest.anonymous()
+    _, made = await _as_administrator(rest, "POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {"spec": {}})
+    token = made["status"]["token"]
+    headers = {"authorization": f"Bearer {token}"}
+    answer = await rest.respond("GET", "/.well-known/openid-configuration", **headers)
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    assert ("cache-control", "public, max-age=3600") in answer.headers
+    assert isinstance(answer.body, bytes)
+    document = json.loads(answer.body)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert document["issuer"] == claims["iss"]
+    assert document["jwks_uri"] == "https://192.0.2.1:6444/openid/v1/jwks"
+    answer = await rest.respond("GET", "/openid/v1/jwks", **headers)
+    assert (answer.status, answer.content_type) == (200, "application/jwk-set+json")
+    assert isinstance(answer.body, bytes)
+    key = jwt.PyJWKSet.from_json(answer.body.decode())[jwt.get_unverified_header(token)["kid"]]
+    options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+    assert jwt.decode(token, key, audience=claims["aud"], algorithms=["ES256"], options=options)["sub"] == claims["sub"]
+    for path in (
+        "/.well-known/openid-configuration",
+        "/.well-known/openid-configuration/",
+        "/openid/v1/jwks",
+        "/openid/v1/jwks/",
+    ):
+        assert (await rest.respond("GET", path, **headers)).status == 200, path
+        assert (await rest.respond("GET", path, authorization=ALICE)).status == 403, path
+        assert (await rest.respond("GET", path)).status == 401, path
+
+
+async def _as_administrator(rest: Rest, method: str, path: str, body: Any) -> tuple[int, Any]:
+    rest.anonymous(False)
+    try:
+        return await rest.ask(method, path, body)
+    finally:
+        rest.anonymous()

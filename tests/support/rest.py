@@ -17,6 +17,7 @@ from controlplane.http.messages import Request, Response, Upgrade
 from controlplane.http.server import Application
 from controlplane.requests.execution import Executor
 from controlplane.resources.registry import Registry
+from controlplane.rest import issuer
 from controlplane.rest.callers import Callers
 from controlplane.rest.discovery import Discovery
 from controlplane.rest.objects import Objects
@@ -54,7 +55,8 @@ class Rest:
             settings = control.TokenSettings(file=_tokens(keys))
             access = control.build(cluster.store, cluster.ids, authorizers, Path(keys), settings)
         self.site: Application = Site(
-            cluster.store, objects, streams, Discovery(registry, "192.0.2.1:6444"), {},
+            cluster.store, objects, streams, Discovery(registry, "192.0.2.1:6444"),
+            issuer.routes(access, "192.0.2.1:6444"),
             callers=Callers(lambda _: identity, access.tokens, authorizers, cluster.clock),
             virtual=(
                 Reviews(access.reviews, cluster.clock),
