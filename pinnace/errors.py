@@ -71,7 +71,10 @@ class Invalid(ApiError):
 
     @classmethod
     def of(cls, kind: str, name: str, causes: tuple[Cause, ...]) -> Invalid:
-        listed = "; ".join(str(cause) for cause in causes)
+        """`kind` with its group, as `Kind.group_kind`."""
+        listed = ", ".join(str(cause) for cause in causes)
+        # As kube-apiserver words it: one error, or a list of several.
+        listed = listed if len(causes) == 1 else f"[{listed}]"
         return cls(f'{kind} "{name}" is invalid: {listed}', kind=kind, name=name, causes=causes)
 
 

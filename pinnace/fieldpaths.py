@@ -52,8 +52,9 @@ class FieldError(Exception):
         return (*(Cause(path, message) for path, message in self.found), *more)
 
     def invalid(self, kind: str = "", name: str = "") -> Invalid:
+        """`kind` with its group, as `Kind.group_kind`; without one, the errors alone are the message."""
         causes = self.causes()
-        return Invalid("; ".join(map(str, causes)), kind=kind, name=name, causes=causes)
+        return Invalid.of(kind, name, causes) if kind else Invalid("; ".join(map(str, causes)), name=name, causes=causes)
 
 
 def segment(key: str | int) -> str:

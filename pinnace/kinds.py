@@ -90,6 +90,11 @@ class Kind(Generic[T]):
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
+    def group_kind(self) -> str:
+        """`Pod`, or `Lease.coordination.k8s.io`: as errors about an object's fields name it."""
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+    @property
     def words(self) -> tuple[str, ...]:
         """What users may call it, in lower case."""
         return (self.plural, self.singular, self.resource, *self.short_names)

@@ -22,7 +22,7 @@ def check(kind: Kind, message: Any) -> None:
     found: list[Cause] = []
     _message(schema.of(message), message, "", found, 0)
     if found:
-        raise Invalid.of(kind.kind, message.metadata.name[:253], tuple(found))
+        raise Invalid.of(kind.group_kind, message.metadata.name[:253], tuple(found))
 
 
 def _message(spec: Schema, message: Any, path: str, found: list[Cause], depth: int) -> None:
@@ -87,10 +87,15 @@ def _int_or_string(value: Any) -> tuple[int, str] | None:
 
 
 def _raw(value: Any) -> tuple[str, str] | None:
+    return None if is_object(value.Raw) else ("", "must be a JSON object")
+
+
+def is_object(raw: bytes) -> bool:
+    """Whether the text of a field set is a JSON object; empty, it means an empty one."""
     try:
-        return None if isinstance(json.loads(value.Raw or b"{}"), dict) else ("", "must be a JSON object")
-    except (ValueError, RecursionError):
-        return "", "must be JSON"
+        return isinstance(codec.load_json(raw or b"{}"), dict)
+    except ValueError:
+        return False
 
 
 _CHECKS: dict[str, Callable[[Any], tuple[Any, str] | None]] = {

@@ -164,7 +164,7 @@ def _raise(kind: str, errors: Iterable[Cause]) -> None:
     """Raises Invalid unless there are none."""
     found = tuple(errors)
     if found:
-        raise Invalid.of(kind, "", found)
+        raise Invalid.of(f"{kind}.authorization.k8s.io", "", found)
 
 
 def _attributes(spec: Any, user: Identity) -> Attributes:

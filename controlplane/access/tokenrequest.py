@@ -109,4 +109,4 @@ def _validate(request: TokenRequest) -> None:
     if len(spec.audiences) > MAX_AUDIENCES:
         errors.append(fielderrors.too_many("spec.audiences", len(spec.audiences), MAX_AUDIENCES))
     if errors:
-        raise Invalid.of("TokenRequest", request.metadata.name[:253], tuple(errors))
+        raise Invalid.of("TokenRequest.authentication.k8s.io", request.metadata.name[:253], tuple(errors))

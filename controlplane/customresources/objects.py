@@ -78,6 +78,7 @@ class Rules:
         `stored`: the rules of the storage version, where that has another schema."""
         self._api_version = api_version
         self._kind = kind
+        self._group_kind = f"{kind}.{api_version.partition('/')[0]}"
         self._raw = raw_schema
         self._scale = scale
         self._stored = stored
@@ -104,12 +105,12 @@ class Rules:
         try:
             made, dropped = self._prepared(self._bare(item))
         except codec.FieldError as error:
-            raise error.invalid(self._kind) from None
+            raise error.invalid(self._group_kind) from None
         if dropped:
             known = set(pruning.prune(tree_of(old), self.schema)) if old is not None else set()
             causes = tuple(Cause(path, "unknown field") for path in dropped[: structural.MAX_ERRORS] if path not in known)
             if causes:
-                raise Invalid.of(self._kind, item.metadata.name[:253], causes)
+                raise Invalid.of(self._group_kind, item.metadata.name[:253], causes)
         for name in (*_PARTS, "rest"):
             item.ClearField(name)
         item.MergeFrom(made)

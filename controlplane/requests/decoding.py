@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from controlplane.requests import sizes
+from controlplane.requests import managers, sizes
 from controlplane.resources.resource import Resource
 from pinnace import codec, wellformed
 from pinnace.admission import explain
@@ -38,10 +38,14 @@ def from_protobuf(resource: Resource, body: bytes, namespace: str) -> Any:
         message: Any = kind.cls.FromString(body)
     except DecodeError:
         raise BadRequest(f"the body is not a {kind.kind} in protobuf") from None
-    # The server writes them anew; a client's may not even be JSON.
+    managers.check_count(kind, message.metadata.managedFields)
+    entries = list(message.metadata.managedFields)
     message.metadata.ClearField("managedFields")
     # Before anything that takes time for each value.
     sizes.check_message(kind, message, size=len(body))
+    # What of theirs is not even JSON is no reason to refuse the object.
+    if all(wellformed.is_object(entry.fieldsV1.Raw) for entry in entries):
+        message.metadata.managedFields.extend(entries)
     message.DiscardUnknownFields()
     wellformed.check(kind, message)
     if kind.namespaced and not message.metadata.namespace:
@@ -56,7 +60,7 @@ def manifest(resource: Resource, body: bytes, namespace: str, *, status: bool = 
     except ValueError as error:
         raise BadRequest(f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(value, dict):
-        raise codec.FieldError(f"expected an object, got {codec.describe(value)}").invalid(resource.kind.kind)
+        raise codec.FieldError(f"expected an object, got {codec.describe(value)}").invalid(resource.kind.group_kind)
     return cleaned(resource, value, namespace, status=status)
 
 

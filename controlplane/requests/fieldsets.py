@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from pinnace.codec import join, segment
+from pinnace.jsontext import depth_exceeds, load_json
 
 FieldSet = dict[str, Any]
 Path = tuple[str, ...]
@@ -143,6 +144,32 @@ def _tidy(node: Any) -> FieldSet:
     return LEAF if not out or (len(out) == 1 and SELF in out) else out
 
 
+def from_client(raw: bytes) -> FieldSet:
+    """A set that the server has not written, with nothing in it that this module could not take. Raises ValueError."""
+    value = load_json(raw or b"{}")
+    if depth_exceeds(value):
+        raise ValueError("a field set is nested too deep")
+    found = _tidy(value)
+    _check(found)
+    return found
+
+
+def _check(node: FieldSet) -> None:
+    """Raises ValueError for a path element that fieldpath (serialize-pe.go) does not have."""
+    for element, below in node.items():
+        kind, _, body = element.partition(":")
+        if element == SELF:
+            good = not below
+        elif kind == "f":
+            good = True
+        else:
+            value = load_json(body.encode(errors="replace"))
+            good = kind == "v" or (kind == "k" and isinstance(value, dict)) or (kind == "i" and type(value) is int)
+        if not good:
+            raise ValueError("an element of a field set is f:, k:, v:, i: or a dot")
+        _check(below)
+
+
 def readable(path: Path) -> str:
     """`spec.containers[name="web"].image`, as conflicts are shown."""
     text = ""
@@ -154,4 +181,6 @@ def readable(path: Path) -> str:
             text += "[" + ",".join(f"{key}={json.dumps(value)}" for key, value in json.loads(body).items()) + "]"
         elif kind == "v":
             text += f"[={body}]"
+        elif kind == "i":
+            text += f"[{body}]"
     return text

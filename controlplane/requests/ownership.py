@@ -98,9 +98,13 @@ def first_apply(kind: Kind, created: Any, applied: dict[str, Any], *, manager: s
     record(created, {me: Entry(fields, kind.api_version, int(now))}, latest=me)
 
 
-def record_update(kind: Kind, old: Any | None, new: Any, *, manager: str, now: float, subresource: str = "") -> None:
-    """Give `manager` what a create or an update changed, and take what it changed or removed from everyone else."""
-    # The caller's entries do not count; in a protobuf body they may not even be JSON.
+def record_update(
+    kind: Kind, old: Any | None, new: Any, *, manager: str, now: float, subresource: str = "", owners: Owners | None = None
+) -> None:
+    """Give `manager` what a create or an update changed, and take what it changed or removed from everyone else.
+
+    `owners`: those that the caller states in place of the ones of `old`."""
+    # Those of a new object do not count: its creator owns all of it.
     del new.metadata.managedFields[:]
     me = Owner(manager, UPDATE, kind.api_version, subresource)
     if old is None:
@@ -109,7 +113,7 @@ def record_update(kind: Kind, old: Any | None, new: Any, *, manager: str, now: f
             store(new, me, Entry(LEAF, kind.api_version, int(now), fields))
         return
     change = _changes(kind, old, new, subresource)
-    owners = owners_of(old)
+    owners = owners_of(old) if owners is None else owners
     if change:
         _dispossess(owners, change)
     if change.changed:
@@ -149,7 +153,7 @@ def _check_form(kind: Kind, name: str, applied: dict[str, Any]) -> None:
     misfits: list[Misfit] = []
     schematree.fitting(schematree.of_kind(kind), applied, "", misfits)
     if misfits:
-        raise Invalid.of(kind.kind, name, tuple(Cause(path, text) for path, text in misfits[:MAX_MISFITS]))
+        raise Invalid.of(kind.group_kind, name, tuple(Cause(path, text) for path, text in misfits[:MAX_MISFITS]))
 
 
 def _apart(kind: Kind) -> tuple[str, ...]:

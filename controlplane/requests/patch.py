@@ -71,7 +71,7 @@ def _decoded(kind: Kind, old: Any, result: Any, fit: Callable[[dict[str, Any]], 
     try:
         message: Any = codec.decode(kind.cls, result)
     except codec.FieldError as error:
-        raise error.invalid(kind.kind, old.metadata.name) from None
+        raise error.invalid(kind.group_kind, old.metadata.name) from None
     if (message.metadata.name, message.metadata.namespace) != (old.metadata.name, old.metadata.namespace):
         raise Invalid("a patch may not change the name or the namespace")
     return message

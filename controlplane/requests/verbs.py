@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from controlplane.requests import deletion, ownership, serverfields, statusfields
+from controlplane.requests import deletion, managers, ownership, serverfields, statusfields
 from controlplane.requests.admission import admit
 from controlplane.requests.deletion import FOREGROUND, ORPHAN, DeleteOptions, settle
 from controlplane.resources.plugin import Caller
@@ -100,13 +100,16 @@ def update(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
 def _replace(tx: Tx, resource: Resource, old: Any, new: Any, call: Call, *, subresource: str = "") -> Any:
     admit(tx, resource, new, old=old, now=call.now, caller=call.caller)
     _warn(resource, new, old, call)
-    # The caller's entries do not count; who changes nothing owns nothing.
+    owners = None if subresource else managers.stated(resource.kind, old, new, now=call.now)
     del new.metadata.managedFields[:]
     new.metadata.managedFields.extend(old.metadata.managedFields)
-    if same(new, old):
+    if owners is None and same(new, old):
+        # Who changes nothing owns nothing.
         new = old
     else:
-        ownership.record_update(resource.kind, old, new, manager=call.manager, now=call.now, subresource=subresource)
+        ownership.record_update(
+            resource.kind, old, new, manager=call.manager, now=call.now, subresource=subresource, owners=owners
+        )
     return _store(tx, resource, old, new)
 
 
@@ -197,7 +200,7 @@ def _named(kind: Kind, manifest: dict[str, Any]) -> tuple[str, str]:
     meta = manifest.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
     if not isinstance(name, str) or not name:
-        raise codec.FieldError("Required value: apply needs a name", "metadata.name").invalid(kind.kind)
+        raise codec.FieldError("Required value: apply needs a name", "metadata.name").invalid(kind.group_kind)
     return (str(meta.get("namespace") or "") if kind.namespaced and isinstance(meta, dict) else ""), name
 
 

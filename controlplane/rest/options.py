@@ -117,7 +117,7 @@ class ListOptions:
 
 
 def _forbidden(name: str, text: str) -> Invalid:
-    return Invalid.of("ListOptions", "", (Cause(name, f"Forbidden: {text}", "FieldValueForbidden"),))
+    return Invalid.of("ListOptions.meta.k8s.io", "", (Cause(name, f"Forbidden: {text}", "FieldValueForbidden"),))
 
 
 def _unsupported(name: str, value: str, *known: str) -> Invalid:

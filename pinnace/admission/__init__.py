@@ -72,7 +72,7 @@ def explain(kind: Kind, error: FieldError, *, whole: bool = True, own: KindRules
         paths = [path for path, _ in error.found]
         more = [cause for cause in _errors(kind, message, own) if not any(overlap(cause.field, path) for path in paths)]
         found += tuple(cause for cause in more if whole or cause.reason == "FieldValueNotSupported")
-    return Invalid("; ".join(map(str, found)), kind=kind.kind, name=name, causes=found)
+    return Invalid.of(kind.group_kind, name, found)
 
 
 def _errors(kind: Kind, message: Any, own: KindRules | None) -> tuple[Cause, ...]:
@@ -86,4 +86,4 @@ def _errors(kind: Kind, message: Any, own: KindRules | None) -> tuple[Cause, ...
 def raise_errors(kind: Kind, name: str, errors: list[Cause]) -> None:
     """Raise Invalid with each error once, unless there is none."""
     if errors:
-        raise Invalid.of(kind.kind, name[:253], tuple(dict.fromkeys(errors)))
+        raise Invalid.of(kind.group_kind, name[:253], tuple(dict.fromkeys(errors)))

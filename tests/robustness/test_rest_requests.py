@@ -115,7 +115,7 @@ BODIES = {
                  content_type="application/apply-patch+yaml"), 400, "more than 20000 values"),
     "a million containers":
         (text(enveloped(field(2, field(2, b"") * MEBIBYTE)), PROTOBUF, PODS), 413, "more than 10000 values"),
-    "a million managed fields": (text(enveloped(field(1, field(17, b"") * 900_000)), PROTOBUF, PODS), 422, "metadata.name"),
+    "a million managed fields": (text(enveloped(field(1, field(17, b"") * 900_000)), PROTOBUF, PODS), 413, "more than 1000 entries"),
     "a million unknown fields": (text(enveloped(field(900, b"") * 700_000), PROTOBUF, PODS), 422, "metadata.name"),
     "messages in messages": (text(enveloped(nested(2000)), PROTOBUF, PODS), 400, "not a Pod in protobuf"),
     "an envelope that lies": (text(b"k8s\0\x12\xff\xff\xff\x7f", PROTOBUF, PODS), 400, "envelope"),
