@@ -28,7 +28,7 @@ _OTHER_CREDENTIALS = ("token", "tokenFile", "username", "password", "exec", "aut
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where to dial and as whom; certificates in PEM."""
+    """Address and identity of a client; certificates in PEM."""
 
     name: str
     server: str

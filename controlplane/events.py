@@ -43,7 +43,7 @@ def put(tx: Tx, event: Any, *, now: float) -> None:
         return
     if tx.get(kinds.NAMESPACE, "", namespace) is None:
         return
-    # Whoever reports an event has no say in finalizers, owners or labels.
+    # The reporter of an event does not set finalizers, owners or labels.
     event.ClearField("metadata")
     event.metadata.name, event.metadata.namespace = name, namespace
     # An event's identity is its content, so its uid can be too.

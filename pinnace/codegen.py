@@ -27,7 +27,7 @@ def generate(out: Path) -> None:
     for arguments in ([*common, *outputs, *sources], [*common, f"--grpc_python_out={out}", *services]):
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc failed")
-    # Messages of peers that are not ours stand beside the code that speaks to them.
+    # Messages of peers that are not ours stand with the code that speaks to them.
     peers = sorted(str(path) for path in (ROOT / "controlplane").rglob("*.proto"))
     if peers and protoc.main(["protoc", f"-I{ROOT}", f"--python_out={out}", f"--pyi_out={out}", *peers]) != 0:
         raise SystemExit("protoc failed")

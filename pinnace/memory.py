@@ -22,7 +22,7 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 ARENAS = 2
 
 
-# Seconds between looks for memory to give back. One takes some milliseconds.
+# Interval in seconds at which memory is returned to the kernel. One takes some milliseconds.
 PERIOD = 60.0
 
 
@@ -44,7 +44,7 @@ def limit(*, large: int = 0) -> None:
 
 
 def trim() -> None:
-    """Give back what a large piece of work has used."""
+    """Return to the kernel what a large piece of work has used."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

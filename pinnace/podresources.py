@@ -32,7 +32,7 @@ def amounts(items: Mapping[str, Any]) -> Amounts:
 
 
 def requests(spec: Any) -> Amounts:
-    """What the pod needs at its peak: containers and sidecars together, or an init container beside the sidecars that
+    """What the pod needs at its peak: containers and sidecars together, or an init container together with the sidecars that
     were started before it when that is more; and its runtime's overhead."""
     total = _peak(spec, lambda container: amounts(container.resources.requests))
     _add(total, amounts(spec.overhead))

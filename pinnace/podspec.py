@@ -51,7 +51,7 @@ def as_container(common: Any) -> Any:
 
 
 def is_sidecar(container: Any) -> bool:
-    """Of an init container: whether it goes on running beside the others (restartPolicy Always)."""
+    """Of an init container: whether it keeps running with the others (restartPolicy Always)."""
     return bool(container.restartPolicy == "Always")
 
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from pinnace import errors
 from pinnace.meta.v1 import meta_pb2
 
-# Channel and server options: what one stream may have sent that nobody has read yet, in bytes. gRPC would let it grow to
+# Channel and server options: bytes that one stream may have sent and the peer not read. gRPC would let it grow to
 # megabytes for each; this much fills 80 Mbit/s over 50 ms and any local network.
 WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 512 << 10))
 STATUS_KEY = "pinnace-status-bin"

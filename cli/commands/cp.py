@@ -134,7 +134,7 @@ def _verdict(exit_: Any, said: bytes) -> int:
 
 
 class _Receiver:
-    """The stream of a container as a file to read; what it says beside that is kept."""
+    """The stream of a container as a file to read; its other output is kept."""
 
     def __init__(self, frames: Iterator[Any]) -> None:
         self._frames = frames

@@ -1,4 +1,4 @@
-"""`kctl debug`: a container of another image beside those of a running pod, to look around in it."""
+"""`kctl debug`: an ephemeral container of another image in a running pod."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cgroups of a lab's nodes: whatever runs in them is a container's, also when nobody watches it any more."""
+"""The cgroups of a lab's nodes: every process in them belongs to a container, also one whose monitor has ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pids(lab: Lab, node: str) -> list[int]:
         for base, _, _ in os.walk(folder):
             with contextlib.suppress(OSError):
                 found |= {int(pid) for pid in Path(base, "cgroup.procs").read_text().split()}
-    # 0 is whoever cannot be named from here, and to kill(2) it is this process's own group.
+    # 0 stands for a process outside of this pid namespace, and to kill(2) it is this process's own group.
     return sorted(found - {0})
 
 

@@ -86,7 +86,7 @@ def _begin(lab: Lab, agents: Agents, say: Say) -> None:
     say("making hosts and the network between them")
     hosts.prepare(lab)
     hosts.create(lab, [CONTROL, *lab.nodes])
-    # The CA and the tokens are made here, so that agents start beside the control plane instead of after it.
+    # The CA and the tokens are made here, so that agents start together with the control plane.
     ca = pki.new_ca(time.time())
     pki.write_private(lab.control_dir / "pki/ca.key", ca.key)
     pki.write_private(lab.control_dir / "pki/ca.crt", ca.certificate)

@@ -20,7 +20,7 @@ from pinnace.errors import ApiError, NotFound
 from pinnace.kinds import Kind
 from pinnace.wellknown import FINALIZER_KUBERNETES
 
-# Seconds until content that waits for somebody is looked at again; its deletion wakes the controller earlier.
+# Seconds until content with finalizers is checked again; its deletion wakes the controller earlier.
 WAIT = 5.0
 # Names in a condition's message.
 _LISTED = 10

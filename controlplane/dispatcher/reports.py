@@ -178,7 +178,7 @@ def _is(pod: Any, uid: str) -> bool:
 
 
 def _evicted(condition: Any) -> bool:
-    """DisruptionTarget belongs to whoever disrupts the pod; of an eviction by its node, to the agent."""
+    """DisruptionTarget belongs to the component that disrupts the pod: for an eviction by its node, the agent."""
     return bool(condition.type == "DisruptionTarget" and condition.reason == "TerminationByKubelet")
 
 

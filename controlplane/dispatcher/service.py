@@ -179,7 +179,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         if len(pods) > mirrors.MAX_MIRRORS:
             raise BadRequest(f"a node shows at most {mirrors.MAX_MIRRORS} static pods")
         call = verbs.Call(self._clock.now(), self._ids, "nodeagent")
-        # A transaction for each, so that one that is refused holds up no other.
+        # A transaction for each, so that a refused one delays no other.
         for mirror in self._store.view(lambda tx: mirrors.stale(tx, name, pods)):
             await self._store.update(functools.partial(mirrors.drop, node=name, mirror=mirror, call=call))
         refusals = [await self._store.update(functools.partial(mirrors.show, node=name, pod=pod, call=call)) for pod in pods]

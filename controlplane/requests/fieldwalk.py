@@ -39,7 +39,7 @@ def _fields(node: Node, value: JsonObject) -> FieldSet | None:
 
 
 def _below(node: Node, value: Any) -> FieldSet | None:
-    """The set below the element of a value that is there. None: an empty list, which nobody owns."""
+    """The set below the element of a value that is there. None: an empty list, which has no owner."""
     if node.leaf:
         return LEAF
     if node.form == STRUCT:

@@ -33,7 +33,7 @@ _UNOWNED_BUT_NAME = UNOWNED_META - {"name"}
 _UNOWNED = frozenset(("apiVersion", "kind"))
 # Of an object of a built-in kind, whose status has an address of its own.
 _UNOWNED_FIELDS = _UNOWNED | {STATUS}
-# An object keeps its metadata, whoever owns nothing in it.
+# An object keeps its metadata, also when no manager owns a part of it.
 _KEPT: FieldSet = {"f:metadata": {SELF: LEAF}}
 
 
@@ -189,7 +189,7 @@ def _supersede(owners: Owners, superseded: frozenset[str], subresource: str, wan
 
 
 def _dispossess(owners: Owners, change: Comparison) -> None:
-    """Nobody owns what a change wrote or removed; its manager gets it afterwards."""
+    """No manager owns what a change wrote or removed; its manager gets it afterwards."""
     for owner, entry in owners.items():
         fields = fieldsets.difference(entry.fields, change.changed) if change.changed else entry.fields
         owners[owner] = _less(entry, fieldsets.difference(fields, change.removed) if change.removed else fields)

@@ -50,7 +50,7 @@ class Finalize(Subresource[Namespace]):
         admission.validate(kind, new, rules, old=old)
 
     def check(self, tx: Tx, new: Namespace) -> None:
-        """Whoever asks, the content is gone before the finalizer that stands for it. Raises Conflict."""
+        """The content is gone before the finalizer that stands for it, for every caller. Raises Conflict."""
         name = new.metadata.name
         if new.metadata.deletionTimestamp.seconds and FINALIZER_KUBERNETES not in new.spec.finalizers:
             left = next((kind for kind in tx.kinds if kind.namespaced and tx.list(kind, name)), None)

@@ -1,4 +1,4 @@
-"""Splits work into parts that are bounded by number and by size, so that no part holds up the event loop or a backend."""
+"""Splits work into parts that are bounded by number and by size, so that no part blocks the event loop or a backend."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class WatchCache:
         self._resources: dict[str, ResourceCache] = {}
         # Items of no kind that is served: of one that may be added later.
         self._unclaimed: dict[str, Item] = {}
-        # Objects that cannot be read, and their revisions: absent to readers, and replaced by whoever creates them anew.
+        # Objects that cannot be read, and their revisions: absent to readers, and replaced when they are created anew.
         self.unreadable: dict[str, int] = {}
         self._watchers: set[Watcher] = set()
         # Those of every kind, also of kinds to come.

@@ -31,7 +31,7 @@ def _key(resource: str, item: Candidate) -> tuple[bool, bool, int, int]:
     if used is None:
         return False, False, item.priority, 0
     if resource == "pids":
-        # Nobody requests processes.
+        # Processes cannot be requested.
         return True, False, item.priority, -used
     asked = item.requested.get(resource, 0)
     return True, used <= asked, item.priority, asked - used

@@ -126,7 +126,7 @@ class Blobs:
         self.path(digest).unlink(missing_ok=True)
 
     def expire(self, age: float = KEEP_PARTIAL) -> int:
-        """Remove parts that have not grown for `age` seconds and that nobody is at; returns the bytes freed."""
+        """Remove parts that have not grown for `age` seconds and that are not in use; returns the bytes freed."""
         freed = 0
         for entry in os.scandir(self._folder):
             digest, status = f"sha256:{entry.name}", entry.stat(follow_symlinks=False)

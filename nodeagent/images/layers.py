@@ -97,7 +97,7 @@ class Layers:
 
     def tar(self, diff_id: str) -> tuple[int, Iterator[bytes]]:
         """The layer's tar again: its size, and its bytes in chunks. Those of a layer that was neither built here nor
-        recorded when it came may differ, which whoever takes them sees by the digest. Raises OSError."""
+        recorded when it came may differ, which the receiver detects by the digest. Raises OSError."""
         recipe, folder = self._recipe(diff_id), self.path(diff_id)
         if recipe.exists():
             return tarsplit.size(recipe), tarsplit.stream(recipe, folder)
@@ -124,7 +124,7 @@ class Layers:
         """Take every layer that is neither wanted nor held out of its place; `erase` then frees the space.
 
         In two steps, because a layer that is half removed would be taken for whole after a crash, and because this one
-        is quick enough to let nobody in between.
+        is too quick for another task to come between.
         """
         kept = {self.path(diff_id).name for diff_id in (*wanted, *self._held)}
         displaced = []

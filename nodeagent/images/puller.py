@@ -126,7 +126,7 @@ class Puller:
             async with asyncio.timeout(PULL_WITHIN):
                 return await work
         except Unreachable as error:
-            hint = f'image "{familiar(reference)}" is not on this node: load it with `kctl image load`, or mend its registry'
+            hint = f'image "{familiar(reference)}" is not on this node: load it with `kctl image load`, or fix its registry'
             raise PullError("RegistryUnavailable", f"{error}; {hint}") from None
         except (RegistryError, BadImage) as error:
             raise PullError("ErrImagePull", str(error)) from None

@@ -48,7 +48,7 @@ def run(bundle: str, request: Copy, descriptors: list[int], reply: Callable[[Sta
         else:
             code = tarpack.pack(root, path, open(1, "wb", buffering=0, closefd=False))
     except BrokenPipeError:
-        # Whom it was for has gone.
+        # The reader has gone.
         pass
     except OSError as error:
         os.write(2, f"{error.strerror or error}\n".encode(errors="replace"))

@@ -1,6 +1,6 @@
-"""A cgroup for one exec, below its container's: what the command forks is found again, whoever has adopted it.
+"""A cgroup for one exec, below its container's: what the command forks is found again, whatever process has adopted it.
 
-Orphans in a container go to its process 1, so neither a parent nor a session names them all. One hierarchy is enough to
+Orphans in a container go to its PID 1, so neither a parent nor a session names them all. One hierarchy is enough to
 find them; the limits of the others count for the container as a whole.
 """
 
@@ -46,7 +46,7 @@ class ExecGroup:
         try:
             door = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError:
-            # cgroup v1: until a look finds nobody.
+            # cgroup v1: until no process is found.
             for _ in range(TRIES):
                 pids = self._pids()
                 if not pids:

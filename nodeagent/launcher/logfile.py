@@ -1,6 +1,6 @@
 """A container's log: lines in the CRI format, rotated by size. Written by its monitor alone.
 
-`<RFC 3339 time with nanoseconds> <stdout|stderr> <F|P> <text>`; P marks a part of a line that goes on.
+`<RFC 3339 time with nanoseconds> <stdout|stderr> <F|P> <text>`; P marks a line that continues.
 Source: the CRI log format of Kubernetes.
 """
 

@@ -38,7 +38,7 @@ def namespace(config: Config) -> int:
     match config["pid_namespace"]:
         case "pod":
             if not reaper.alive(config["sandbox"]):
-                raise OSError("process 1 of the pod's pid namespace has gone")
+                raise OSError("PID 1 of the pod's PID namespace has exited")
             return os.open(bundles.namespace(config["sandbox"], "pid"), os.O_RDONLY | os.O_CLOEXEC)
         case "container":
             pid, started = config["pid_target"]
@@ -50,7 +50,7 @@ def namespace(config: Config) -> int:
 
 
 def proc(config: Config, namespace: int) -> int:
-    """A detached mount of procfs as it is in that namespace: the pod's, which its process 1 has opened, or a copy of what
+    """A detached mount of procfs as it is in that namespace: the pod's, which its PID 1 has opened, or a copy of what
     the other container has as its own /proc. Raises OSError."""
     if config["pid_namespace"] == "pod":
         return sc.open_tree(sc.AT_FDCWD, bundles.proc(config["sandbox"]))
@@ -68,7 +68,7 @@ def proc(config: Config, namespace: int) -> int:
 
 
 def _copy(target: int, channel: socket.socket) -> None:
-    """In a helper, which enters the mount namespace alone and is seen by nobody in there."""
+    """In a helper, which enters the mount namespace alone and is invisible in there."""
     try:
         sc.setns(target, sc.CLONE_NEWNS)
         root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -217,7 +217,7 @@ def _on_v1(folders: list[str]) -> list[str]:
 def _hide_hierarchies(folders: list[str]) -> None:
     """Leave only those v1 hierarchies below /sys/fs/cgroup in which the container has a cgroup of ours.
 
-    A runtime would make a cgroup in each hierarchy that it sees, with parents that nobody removes; and crun refuses
+    A runtime would make a cgroup in each hierarchy that it sees, with parents that are never removed; and crun refuses
     hybrid machines altogether. There its process was born in the container's v2 cgroup, which the container inherits."""
     points = sorted({_mount_point(folder) for folder in _on_v1(folders)})
     if not points:

@@ -1,4 +1,4 @@
-"""Whether a container's end was the kernel's doing for want of memory, or somebody else's SIGKILL.
+"""Whether a container's end was an OOM kill by the kernel, or another SIGKILL.
 
 The kernel counts the processes of a cgroup that it killed so, whichever cgroup ran short: the container's, its pod's or the
 node's. On v2 it takes the container as a whole (memory.oom.group), so a count is an end. On v1 it may take one process and

@@ -1,4 +1,4 @@
-"""Process 1 of a pid namespace that the containers of a pod share. It reaps orphans, and its end is theirs.
+"""PID 1 of a PID namespace that the containers of a pod share. It reaps orphans, and its end is theirs.
 
 No parent's death ends it, for its parent is the launcher, which may be restarted. The containers see it, some of them as
 root, so it has nothing that they could take: an empty root, no capabilities, a user that is not theirs.
@@ -37,7 +37,7 @@ def start() -> tuple[int, int]:
     with ours:
         descriptors = terminals.receive(ours)[1]
     if not descriptors:
-        raise OSError("process 1 of the pod's pid namespace did not start")
+        raise OSError("PID 1 of the pod's PID namespace did not start")
     return pid, descriptors[0]
 
 
@@ -80,7 +80,7 @@ def _rename() -> None:
 
 
 def _reap() -> None:
-    """For good. Signals that it has no handler for do not reach a process 1 from its own namespace."""
+    """For good. Signals that it has no handler for do not reach PID 1 from its own namespace."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     while True:
@@ -112,7 +112,7 @@ def open_process(folder: str) -> int | None:
         pidfd = os.pidfd_open(pid)
     except (OSError, ValueError):
         return None
-    # A zombie is not a process 1.
+    # A zombie is no PID 1.
     if procfs.runs(pid, started):
         return pidfd
     os.close(pidfd)

@@ -180,7 +180,7 @@ class Server:
                     self._lose(lost, ended[1])
 
     def _lose(self, requests: list[tuple[socket.socket, int]], status: int) -> None:
-        """Answer for a fork that was killed. Whoever had an answer before takes no notice."""
+        """Answer for a fork that was killed. A client that has its answer already ignores it."""
         text = f"the process that worked on it was killed (wait status {status})"
         for client, number in requests:
             if client in self._clients.values():
@@ -214,7 +214,7 @@ def _listen(path: str) -> socket.socket:
 
 
 def main() -> None:
-    # Whoever started us may ignore signals (a shell does, for what runs in the background), and containers would inherit it.
+    # The parent process may ignore signals (a shell does, for what runs in the background), and containers would inherit it.
     for number in set(range(1, 65)) - _KEPT_SIGNALS:
         sc.default_action(number)
     # The agent's death does not end the launcher, and its own end takes no container with it.
@@ -223,7 +223,7 @@ def main() -> None:
     sc.prctl(sc.PR_SET_PDEATHSIG, 0)
     # Of every fork: an OCI runtime makes mount points with it.
     os.umask(0o022)
-    # Executed through a descriptor: its number is no name, and nobody needs it any more.
+    # Executed through a descriptor: its number is no name, and it is no longer needed.
     sc.set_name(b"launcher")
     os.closerange(3, 256)
     Server(sys.argv[1], sys.argv[2]).serve()

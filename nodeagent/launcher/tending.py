@@ -1,4 +1,4 @@
-"""What a monitor does while its container runs: output to the log and to whoever is attached, their input to the program.
+"""What a monitor does while its container runs: output to the log and to attached clients, and their input back.
 
 The log comes first. A client that reads too slowly misses output and is told how much; only for a container that is made
 to be spoken to (stdin) is output held back, as long as the client takes some of it every `PATIENCE` seconds.
@@ -28,7 +28,7 @@ MAX_CLIENTS = 16
 # Seconds to go on reading output after the end: processes outside the pid namespace may hold the pipes open. They may
 # even go on writing; that is listened to no longer than LAST.
 DRAIN, LAST = 0.5, 5.0
-# Seconds that a client may take nothing before the container's output goes on without it.
+# Seconds that a client may read nothing before the container's output continues without it.
 PATIENCE = 2.0
 _KINDS = {b"stdout": b"o", b"stderr": b"e"}
 # Ctrl-D: a terminal has no half-close.
@@ -129,7 +129,7 @@ class Tender:
         except BlockingIOError:
             return
         except OSError:
-            # A terminal that nobody has open any more.
+            # A terminal that no process has open any more.
             data = b""
         if not data:
             del self._outputs[fd]

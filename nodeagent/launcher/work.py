@@ -52,14 +52,14 @@ def keep(channel: socket.socket) -> None:
             try:
                 perform(socket.socket(fileno=descriptors[0]), json.loads(data), [], close=True)
             finally:
-                # A namespace lives as long as somebody is in it.
+                # A namespace lives as long as a process is in it.
                 home.go_back()
     finally:
         os._exit(0)
 
 
 def _rehearse() -> None:
-    """What every start does first, once: the pages that it writes to are copied now, and not while somebody waits."""
+    """What every start does first, once: the pages that it writes to are copied now, and not during a start."""
     json.loads(json.dumps({"id": 0, "op": "start", "mounts": [{"read_only": False}], "ids": None, "cgroups": ["/"]}))
     log = LogFile(os.devnull, 1 << 20, 2)
     procfs.start_time(os.getpid())
@@ -69,7 +69,7 @@ def _rehearse() -> None:
         os.close(descriptor)
     oom.Watch(["/"]).killed()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as listener:
-        # Without a name of ours the kernel gives it one that nobody knows.
+        # Without a name of ours the kernel gives it an unknown one.
         listener.bind("")
         listener.listen(monitor.BACKLOG)
     init.rlimits()
@@ -93,7 +93,7 @@ def perform(client: socket.socket, request: Request, descriptors: list[int], *, 
     def answer(value: Answer) -> None:
         nonlocal answered
         answered = True
-        # The agent may be gone. What has begun goes on: the next agent finds it.
+        # The agent may be gone. A start that has begun continues: the next agent finds it.
         with contextlib.suppress(OSError):
             client.send(json.dumps({"id": request["id"], **value}).encode())
         if close:

@@ -31,7 +31,7 @@ def prepare(route: NetlinkSocket, *, bridge: int, name: str, gateway: str) -> No
     # For host ports on 127.0.0.1; `guard` keeps pods from reaching the node's own.
     Path(f"/proc/sys/net/ipv4/conf/{name}/route_localnet").write_text("1")
     # Its own, by the address as CNI's bridge does: else it takes that of a port, changes with them, and at each change
-    # the kernel forgets the neighbours of the bridge, permanent ones too.
+    # the kernel deletes the neighbours of the bridge, permanent ones too.
     mac = "0a:58:" + ":".join(f"{int(part):02x}" for part in gateway.split("."))
     [link] = route.run(links.get(index=bridge))
     if links.read(link).mac != mac:

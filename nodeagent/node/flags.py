@@ -87,7 +87,7 @@ def _add_pods(parser: argparse.ArgumentParser) -> None:
 def _add_names(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("names")
     group.add_argument("--cluster-dns", type=_checked(_addresses), default=(), metavar="IP,...",
-                       help="name servers of the cluster (default: none, and pods ask whom the node asks)")  # fmt: skip
+                       help="name servers of the cluster (default: none, pods use the node's resolvers)")  # fmt: skip
     group.add_argument("--cluster-domain", default="cluster.local", help="domain of the cluster (default: %(default)s)")
     group.add_argument("--resolv-conf", type=Path, default=Path("/etc/resolv.conf"), metavar="FILE",
                        help="where the node's own name servers are (default: %(default)s)")  # fmt: skip

@@ -7,8 +7,8 @@
     eviction.json                     the node ends the pod, and why
     containers/NAME/NUMBER/           a bundle; of ours in it: attempt.json, life.json
 
-Every file appears whole or not at all, whoever is killed. After a power failure some may be torn, and count as absent:
-nothing of the pod runs then, and to wait for the disk would hold up every start.
+Every file appears whole or not at all, whatever process is killed. After a power failure some may be torn, and count as absent:
+nothing of the pod runs then, and to wait for the disk would delay every start.
 
 Records that must be there before a container starts raise OSError when they cannot be written; the others are logged.
 """

@@ -48,7 +48,7 @@ def _containers_ready(phase: str, unready: list[str]) -> tuple[bool, str, str]:
 
 
 def _ready(pod: Any, containers: tuple[bool, str, str]) -> tuple[bool, str, str]:
-    """ContainersReady, and every readiness gate: a condition that somebody else keeps."""
+    """ContainersReady, and every readiness gate: a condition that another component sets."""
     if not containers[0]:
         return containers
     kept = {condition.type: condition.status for condition in pod.status.conditions}

@@ -111,7 +111,7 @@ class PodContext:
 
     @property
     def volume_pool(self) -> Pool:
-        """The threads in which its volumes are made: a hostPath may hang, and holds up no pod without one."""
+        """The threads in which its volumes are made: a hostPath may hang, and delays no pod without one."""
         pools = self.deps.pools
         anywhere = any(volume.volumeSource.HasField("hostPath") for volume in self.pod.spec.volumes)
         return pools.host_paths if anywhere else pools.volumes

@@ -1,7 +1,7 @@
-"""The images of one pod's containers: each pulled beside the worker's loop, so that no pull holds up another container.
+"""The images of one pod's containers: each pulled outside of the worker's loop, so that no pull delays another container.
 
 The worker asks again and again; what it gets is the image, or the problem to show meanwhile. Reasons, messages and the
-back-off are kubelet's: 10 s, doubling to five minutes, for each image and set of credentials: with a mended secret the
+back-off are kubelet's: 10 s, doubling to five minutes, for each image and set of credentials: with a corrected secret the
 next try is at once.
 """
 

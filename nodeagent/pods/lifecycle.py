@@ -45,7 +45,7 @@ class LifecycleManager:
         if told is not None and told.hook == "running":
             lifecycle = replace(lifecycle, stopping=replace(told, hook=""))
         if lifecycle.stopping is not None:
-            # It is booked before it is done, so nobody knows whether it was.
+            # It is recorded before it is done, so whether it was done is unknown.
             lifecycle = replace(lifecycle, stopping=replace(lifecycle.stopping, killed=False))
         if lifecycle.post_start == "running":
             lifecycle = replace(lifecycle, post_start="")

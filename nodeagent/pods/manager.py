@@ -55,7 +55,7 @@ class PodManager:
 
     def _start_statics(self) -> None:
         for uid, pod in self.statics.wanted.items():
-            # What has its name ends first: an earlier version of the file, or somebody else's pod.
+            # What has its name ends first: an earlier version of the file, or another pod.
             if uid not in self.workers and self._named(pod) is None:
                 self._apply_pod(pod, static=True)
 

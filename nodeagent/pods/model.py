@@ -74,7 +74,7 @@ class Fault:
 @dataclass(frozen=True, slots=True)
 class LifecycleState:
     """What became of the present run of a container beyond its processes. Kept on disk, so that an agent that starts
-    again neither repeats a hook nor forgets that a container was ready."""
+    again neither repeats a hook nor loses that a container was ready."""
 
     post_start: Hook = ""
     # Its startup probe has passed, or it has none.

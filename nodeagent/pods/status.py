@@ -49,7 +49,7 @@ def overridden(stored: Any, own: Any) -> bool:
 
 
 def _phase(pod: Any, observed: ObservedState, status: pod_pb2.PodStatus, end: PodTermination | None) -> None:
-    """Failed and Succeeded come once nothing runs any more: whoever counts the pod's resources may rely on it."""
+    """Failed and Succeeded come once nothing runs any more: components that count the pod's resources rely on it."""
     result = outcome(pod, observed)
     if end is not None and end.reason:
         status.reason, status.message = end.reason, end.message

@@ -75,7 +75,7 @@ class RestartAll:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The pod has ended: give back its network, keep its logs and status."""
+    """The pod has ended: release its network, keep its logs and status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def next_step(pod: Any, *, gone: bool, observed: ObservedState, now: float, poli
     if end is not None:
         return _end(pod, end, observed, now)
     if outcome(pod, observed) is not None:
-        # What still runs are sidecars (or a container beside a failed one): they end as in a deletion.
+        # What still runs are sidecars (or a container of a pod in which another failed): they end as in a deletion.
         return _end(pod, PodTermination(now + pod.spec.terminationGracePeriodSeconds, remove=False), observed, now)
     cause = restart_of_all(pod, observed)
     step = _forward(pod, observed, now, policy) if cause is None else _restart_all(pod, cause, observed, now, policy)

@@ -24,7 +24,7 @@ class PodTermination:
     remove: bool
     reason: str = ""
     message: str = ""
-    # False: nobody waits, everything is killed at once.
+    # False: everything is killed at once.
     graceful: bool = True
 
 
@@ -32,7 +32,7 @@ def ending(pod: Any, *, gone: bool, observed: ObservedState, now: float) -> PodT
     """Whether the pod is on its way out: deleted, no longer assigned, evicted, or past its activeDeadlineSeconds."""
     meta = pod.metadata
     if gone:
-        # No longer assigned means deleted by force: nobody waits for it.
+        # No longer assigned means deleted by force: without a grace period.
         return PodTermination(now, remove=True, graceful=False)
     if meta.deletionTimestamp.seconds:
         deadline = float(meta.deletionTimestamp.seconds) if observed.leaves_at is None else observed.leaves_at

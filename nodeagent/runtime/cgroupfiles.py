@@ -56,7 +56,7 @@ def write_v2(folder: str, limits: Limits, *, leaf: bool = True) -> None:
         put(folder, "memory.max", str(limits.memory_limit))
     if leaf:
         put(folder, "memory.swap.max", "0")
-        # A container that lost one of its processes is in a state nobody planned for: the kernel ends it as a whole.
+        # A container that lost one of its processes is in an undefined state: the kernel ends it as a whole.
         put(folder, "memory.oom.group", "1")
     if limits.pids:
         put(folder, "pids.max", str(limits.pids))

@@ -209,7 +209,7 @@ def _remove(folder: str) -> bool:
 
 def _pids(folder: Path) -> list[int]:
     try:
-        # 0 is whoever cannot be named from here, and to kill(2) it is this process's own group.
+        # 0 stands for a process outside of this pid namespace, and to kill(2) it is this process's own group.
         return [pid for line in (folder / "cgroup.procs").read_text().split() if (pid := int(line))]
     except OSError:
         return []

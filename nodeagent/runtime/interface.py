@@ -29,7 +29,7 @@ class IdRange:
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """`folder` gets `ns/net`, `ns/ipc`, `ns/uts` and `shm`. Host networking leaves out `ns/net` and `ns/uts`, host IPC
-    `ns/ipc`; `ids` adds `ns/user`, which owns the others, and `shared_pid` adds `ns/pid` with a reaper as its process 1.
+    `ns/ipc`; `ids` adds `ns/user`, which owns the others, and `shared_pid` adds `ns/pid` with a reaper as its PID 1.
     """
 
     folder: Path
@@ -145,7 +145,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class ExecConfig:
-    """A command beside the container's own, as its user and with its environment; `env` comes on top."""
+    """A command in addition to the container's own, as its user and with its environment; `env` comes on top."""
 
     args: tuple[str, ...]
     tty: bool = False

@@ -14,7 +14,7 @@ from pinnace.api.v1 import streams_pb2
 log = logging.getLogger("pinnace.streams")
 Frame = streams_pb2.Frame
 CHUNK = 32 << 10
-# Frames in flight in each direction. A full queue stops whoever fills it.
+# Frames in flight in each direction. A full queue blocks its writer.
 DEPTH = 16
 
 
@@ -32,7 +32,7 @@ class Ended(Exception):
 async def drain(queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
     while (frame := await queue.get()) is not None:
         yield frame
-    # Whoever drains it next sees the end too.
+    # The next reader sees the end too.
     queue.put_nowait(None)
 
 

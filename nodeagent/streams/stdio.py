@@ -33,7 +33,7 @@ async def readable(descriptor: int) -> None:
 
 
 async def write_all(descriptor: int, data: bytes) -> None:
-    """Raises OSError when nobody will read it."""
+    """Raises OSError without a reader."""
     loop = asyncio.get_running_loop()
     while data:
         try:

@@ -30,7 +30,7 @@ def write(folder: Path, files: dict[str, File], group: int | None = None, hidden
     for name, file in files.items():
         _write(fresh / name, file)
     if group is not None:
-        # Before the swap: nobody sees a file that is not yet the group's.
+        # Before the swap: no reader sees a file before its group is set.
         ownership.give(fresh, group, read_only=True)
     old = _swap(folder, fresh.name)
     _show(folder, {name.split("/")[0] for name in files} - hidden)

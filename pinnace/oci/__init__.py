@@ -1,4 +1,4 @@
-"""Images as documents and bytes, for whoever reads them: the agent from a registry, kctl from an archive.
+"""Images as documents and bytes, for their readers: the agent from a registry, kctl from an archive.
 
 reference    names them
 manifest     indexes, manifests and configs, with their bounds

@@ -1,6 +1,6 @@
 """The formats that an image comes in on a disk: OCI layout, docker archive, or a bare root filesystem; tar or folder.
 
-Reads only. Documents are checked against their digests here; a layer is checked by whoever unpacks it, against its
+Reads only. Documents are checked against their digests here; a layer is checked when it is unpacked, against its
 diff id. Source: the OCI image-spec (image-layout) and the `docker save` format.
 """
 

@@ -73,7 +73,7 @@ def test_host_aliases_resolve(lab: LabUnderTest) -> None:
 
 @pytest.mark.shows("spec.dnsConfig.{nameservers,searches}", "spec.dnsConfig.options[].{name,value}")
 @pytest.mark.shows(
-    "spec.dnsPolicy", partly="the cluster has no DNS of its own yet: ClusterFirst asks whom `--cluster-dns` names"
+    "spec.dnsPolicy", partly="the cluster has no DNS of its own yet: ClusterFirst uses the servers of `--cluster-dns`"
 )
 def test_dns_settings(lab: LabUnderTest) -> None:
     """None takes only the pod's own; otherwise they come after the node's, and what does not fit is said."""

@@ -22,4 +22,4 @@ class Missing(RegistryError):
 
 
 class Aborted(Exception):
-    """Whoever wanted the answer has gone."""
+    """The requester has gone."""

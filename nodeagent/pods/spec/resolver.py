@@ -19,7 +19,7 @@ MAX_SEARCH = 253
 
 @dataclass(frozen=True, slots=True)
 class ClusterDns:
-    """What the node is told of DNS. Without `servers` there is none in the cluster: pods ask whom the node asks."""
+    """DNS settings of the node. Without `servers` the cluster has no DNS, and pods use the node's resolvers."""
 
     servers: tuple[str, ...] = ()
     domain: str = "cluster.local"
