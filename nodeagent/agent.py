@@ -41,6 +41,7 @@ from nodeagent.streams.attach import AttachStreams
 from nodeagent.streams.builds import BuildStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
+from nodeagent.streams.nodestreams import NodeStreams
 from nodeagent.streams.ports import PortStreams
 from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
@@ -147,6 +148,7 @@ class Agent:
             | PortStreams(pods).handlers()
             | LogStreams(pods, self._clock).handlers()
             | StatStreams(collector).handlers()
+            | NodeStreams(pods).handlers()
         )
 
     async def _find_address(self) -> str:

@@ -106,6 +106,11 @@ _RULES: dict[str, Sequence[PolicyRule]] = {
             "/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"
         ),
     ),
+    "system:kubelet-api-admin": (
+        _rule(_READ, "", "nodes"),
+        _rule(("proxy",), "", "nodes"),
+        _rule(_ALL, "", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+    ),
     "system:node": NODE_RULES,
     "system:kube-scheduler": _SCHEDULER_RULES,
 }

@@ -14,6 +14,10 @@ TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 
 
+# Pieces of a body as it arises. They are closed when the other end has gone.
+Chunks = AsyncGenerator[bytes, None]
+
+
 class Access(enum.Enum):
     """Who may ask for a page."""
 
@@ -23,8 +27,9 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` is still percent-encoded; `query` and `headers` hold every value, headers by lower-case name. `identity`: of the
-    client certificate or token, None of a stranger. `peer`: the address, for logs."""
+    """`path` is still percent-encoded; `query` and `headers` hold every value, headers by lower-case name, `query_string` the
+    query as it came. `identity`: of the client certificate or token, None of a stranger. `peer`: the address, for logs.
+    `incoming`: instead of `body`, where the application takes it as it comes."""
 
     method: str
     path: str
@@ -33,6 +38,8 @@ class Request:
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, list[str]] = field(default_factory=dict)
     peer: str = ""
+    query_string: str = ""
+    incoming: Chunks | None = None
 
     def header(self, name: str, default: str = "") -> str:
         """The only or first value."""
@@ -43,14 +50,10 @@ class Request:
         return self.query.get(name, [default])[0]
 
 
-# Pieces of a body that is sent as it arises. It is closed when the client has gone.
-Chunks = AsyncGenerator[bytes, None]
-
-
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`body`: bytes, or chunks of a response that has no known length. `patience`: seconds that a client has to take a piece,
-    instead of the server's own."""
+    """`body`: bytes, or chunks of a response whose length is unknown or in `headers`. `content_type` empty: `headers` has it.
+    `patience`: seconds that a client has to take a piece, instead of the server's own."""
 
     body: bytes | Chunks
     content_type: str = TEXT

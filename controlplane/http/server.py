@@ -1,7 +1,8 @@
 """HTTP/1.1 on one TLS connection: requests one after the other, each with limits on its size and its time.
 
 The application sees whole requests and returns responses. It is asked twice: who the client is, once the head is there, which
-decides how large a body may be; then for the response. `listener` decides which connections there are.
+decides how large a body may be; then for the response. A body that the application takes as it comes (`streams`) has no limit
+on its size: it is read as fast as it is taken. `listener` decides which connections there are.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ MAX_PARAMETERS = 1000
 READ = 64 << 10
 # Seconds: between requests (longer than Go's clients keep idle connections), and for one piece of a response to leave.
 KEEP_ALIVE, PIECE = 120.0, 30.0
+# Seconds in which more of a body has to come that is taken as it comes.
+SILENCE = 60.0
 # Chunks of a body, and bytes for each further one: a chunk costs as much as a small request.
 MAX_CHUNKS, CHUNK = 2000, 128
 
@@ -34,6 +37,9 @@ MAX_CHUNKS, CHUNK = 2000, 128
 class Application(Protocol):
     async def identify(self, request: Request, certificate: bytes) -> Request:
         """The request with its identity, before the body is read. `certificate`: DER, empty without one. Raises ApiError."""
+
+    def streams(self, request: Request) -> bool:
+        """Whether the request's body is taken as it comes. The end of the client then ends the request too."""
 
     async def respond(self, request: Request) -> Response | Upgrade:
         """Raises nothing but cancellation."""
@@ -72,6 +78,8 @@ class _Exchange:
         self._http = http
         self._application = application
         self._idle = False
+        # Whether the application takes the body of the present request as it comes.
+        self._streamed = False
 
     async def run(self) -> bool:
         """One request and its response; False at the end of the connection."""
@@ -80,7 +88,7 @@ class _Exchange:
             if not isinstance(head, h11.Request):
                 return False
             request = await self._identify(_request(head, self._connection.peer))
-            request = replace(request, body=await self._body(request))
+            request = await self._with_body(request)
             if not self._connection.begin():
                 raise TooManyRequests("too many requests are being served: try again")
         except ApiError as error:
@@ -95,8 +103,17 @@ class _Exchange:
             raise TooManyRequests(f'user "{request.identity.user}" has too many connections: try again')
         return request
 
+    async def _with_body(self, request: Request) -> Request:
+        """Raises what `_body` raises."""
+        self._streamed = request.identity is not None and self._application.streams(request)
+        if self._streamed and _has_body(request):
+            return replace(request, incoming=self._pieces())
+        return replace(request, body=await self._body(request))
+
     async def _answer(self, request: Request) -> bool:
+        self._connection.end_with_peer(wanted=self._streamed)
         answer = await self._application.respond(request)
+        self._connection.end_with_peer(wanted=False)
         if isinstance(answer, Response):
             # A stranger's connection is for one request, so that it can be closed to make room at any other time.
             await self._send(answer, close=not self._connection.user, head_only=request.method == "HEAD")
@@ -133,13 +150,34 @@ class _Exchange:
         except TimeoutError:
             raise Timeout("the body of the request did not arrive in time") from None
 
+    async def _pieces(self) -> Chunks:
+        """Raises Timeout when the client is silent, and ConnectionAbortedError for a body that ends early."""
+        self._continue()
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    event = await self._next()
+            except TimeoutError:
+                raise Timeout("the body of the request did not arrive in time") from None
+            except h11.RemoteProtocolError:
+                raise ConnectionAbortedError("the body of the request ended early, or is not HTTP/1.1") from None
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+                return
+            else:
+                raise ConnectionAbortedError("the body of the request ended early")
+
+    def _continue(self) -> None:
+        if self._http.they_are_waiting_for_100_continue:
+            self._writer.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+
     async def _whole_body(self, request: Request) -> bytes:
         most = STRANGERS_BODY if request.identity is None else MAX_BODY
         length = request.header("content-length", "0")
         if len(length) > 12 or int(length) > most:
             raise TooLarge(f"the body is larger than {most} bytes")
-        if self._http.they_are_waiting_for_100_continue:
-            self._writer.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        self._continue()
         pieces, size, chunks = list[bytes](), 0, 0
         while True:
             event = await self._next()
@@ -158,12 +196,15 @@ class _Exchange:
 
     async def _send(self, response: Response, *, close: bool = False, head_only: bool = False) -> None:
         body = response.body
-        headers = [("content-type", response.content_type), *response.headers]
+        headers = [*response.headers]
+        if response.content_type:
+            headers.insert(0, ("content-type", response.content_type))
         if isinstance(body, bytes):
             headers.append(("content-length", str(len(body))))
         if close:
             headers.append(("connection", "close"))
-        head = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        head = self._http.send(h11.Response(status_code=response.status, headers=encoded)) or b""
         if isinstance(body, bytes):
             content = b"" if head_only else self._http.send(h11.Data(data=body)) or b""
             await self._write(head + content + (self._http.send(h11.EndOfMessage()) or b""))
@@ -171,16 +212,16 @@ class _Exchange:
             await body.aclose()
             await self._write(head + (self._http.send(h11.EndOfMessage()) or b""))
         else:
-            await self._stream(head, body, response.patience or PIECE)
+            async with aclosing(body):
+                await self._stream(head, body, response.patience or PIECE)
         self._idle = True
 
     async def _stream(self, head: bytes, chunks: Chunks, patience: float) -> None:
         """A body in chunks, until its end or the client's."""
         await self._write(head)
         self._connection.end_with_peer(wanted=True)
-        async with aclosing(chunks) as pieces:
-            async for piece in pieces:
-                await self._write(self._http.send(h11.Data(data=piece)) or b"", patience)
+        async for piece in chunks:
+            await self._write(self._http.send(h11.Data(data=piece)) or b"", patience)
         self._connection.end_with_peer(wanted=False)
         await self._write(self._http.send(h11.EndOfMessage()) or b"")
 
@@ -208,7 +249,11 @@ def _request(head: h11.Request, peer: str) -> Request:
     query: dict[str, list[str]] = {}
     for key, item in _parameters(text):
         query.setdefault(key, []).append(item)
-    return Request(head.method.decode("ascii"), path, query=query, headers=headers, peer=peer)
+    return Request(head.method.decode("ascii"), path, query=query, headers=headers, peer=peer, query_string=text)
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.header("content-length", "0").strip("0") != ""
 
 
 def _parameters(text: str) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
-from controlplane.resources.resource import Resource
+from controlplane.resources.resource import PROXIED, Resource, Stream
 from pinnace import humantime, kinds
 from pinnace.admission import nodes
 from pinnace.core.v1.node_pb2 import Node
@@ -53,6 +53,7 @@ def _address(item: Node, type_: str) -> str:
 NODE = Resource(
     kinds.NODE,
     rules=nodes.RULES,
+    streams={"proxy": Stream(PROXIED, "NodeProxyOptions")},
     selectable={"spec.unschedulable": lambda item: "true" if item.spec.unschedulable else "false"},
     columns=Columns(_COLUMNS, _cells),
 )

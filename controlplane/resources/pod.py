@@ -11,7 +11,7 @@ from typing import Any
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
 from controlplane.resources.indexes import NODE
 from controlplane.resources.podactions import Bind, Evict
-from controlplane.resources.resource import QuotaScope, Resource, Strategy, Stream, Subresource, Usage
+from controlplane.resources.resource import PROXIED, QuotaScope, Resource, Strategy, Stream, Subresource, Usage
 from pinnace import humantime, kinds, podresources, podstatus, selectors
 from pinnace.admission import pods, podwarnings
 from pinnace.admission.resourcequotas import BEST_EFFORT, COMPUTE, NOT_BEST_EFFORT, NOT_TERMINATING, PRIORITY_CLASS, TERMINATING
@@ -157,7 +157,7 @@ POD = Resource(
     actions={"binding": Bind(), "eviction": Evict()},
     streams={
         "attach": Stream(CONNECT, "PodAttachOptions"), "exec": Stream(CONNECT, "PodExecOptions"), "log": Stream(("get",)),
-        "portforward": Stream(CONNECT, "PodPortForwardOptions"),
+        "portforward": Stream(CONNECT, "PodPortForwardOptions"), "proxy": Stream(PROXIED, "PodProxyOptions"),
     },
     selectable={
         NODE: lambda item: item.spec.nodeName,

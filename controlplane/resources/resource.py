@@ -42,6 +42,8 @@ class QuotaScope(NamedTuple):
 
 # The verbs of a resource without restrictions.
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+# The verbs of a stream that passes HTTP requests on.
+PROXIED = ("create", "delete", "get", "patch", "update")
 # Field selectors that every kind has.
 _FIELDS: dict[str, Callable[[Any], str]] = {
     "metadata.name": lambda item: str(item.metadata.name),

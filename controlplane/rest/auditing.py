@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from controlplane.access.auditlog import Log
@@ -15,6 +16,8 @@ from pinnace.clock import Clock, Ids
 from pinnace.errors import ApiError
 
 _NONE = Target("", "", "")
+# No status was sent to a client that has gone: nginx' code for it.
+CLIENT_GONE = 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,17 @@ class Audited:
             self._put(request, received, error.http, b"")
             raise
 
+    def streams(self, request: Request) -> bool:
+        return self.site.streams(request)
+
     async def respond(self, request: Request) -> Response | Upgrade:
         received = self.clock.now()
-        answer = await self.site.respond(request)
+        try:
+            answer = await self.site.respond(request)
+        except asyncio.CancelledError:
+            # What was asked for may have been done all the same.
+            self._put(request, received, CLIENT_GONE, b"")
+            raise
         if isinstance(answer, Response):
             self._put(request, received, answer.status, answer.body if isinstance(answer.body, bytes) else b"")
         else:

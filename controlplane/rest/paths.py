@@ -5,9 +5,11 @@ Source: RequestInfo of k8s.io/apiserver (pkg/endpoints/request), and the paths o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
+# The subresource that has paths of its own behind it.
+PROXY = "proxy"
 # Second parts after a namespace's name that are its subresources, not resources in it.
 _OF_NAMESPACES = ("status", "finalize")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
@@ -15,7 +17,8 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`group` is empty for core kinds; `resource` is the plural; `rest` is the path behind a proxy subresource."""
+    """`group` is empty for core kinds; `resource` is the plural; `rest` is the path behind a proxy subresource as
+    it came, percent-encoded, with its first slash."""
 
     group: str
     version: str
@@ -36,7 +39,7 @@ class Target:
 
     def verb(self, method: str, *, watch: bool) -> str:
         """The verb that is authorized, empty for a method that the API does not have."""
-        verb = _VERBS.get(method, "")
+        verb = _VERBS.get(method, "get" if method == "OPTIONS" and self.subresource == PROXY else "")
         if self.name or self.subresource:
             return verb
         return {"get": "watch" if watch else "list", "delete": "deletecollection"}.get(verb, verb)
@@ -44,6 +47,22 @@ class Target:
 
 def parse(path: str) -> Target | None:
     """None for what is not the path of a resource. `path` is percent-encoded."""
+    path, rest = _split_proxied(path)
+    found = _parse(path)
+    return replace(found, rest=rest) if found is not None and rest else found
+
+
+def _split_proxied(path: str) -> tuple[str, str]:
+    """The path of a proxy subresource, and what is behind it; any other path as it is."""
+    parts = path.lstrip("/").split("/")
+    first = 3 if parts[0] == "apis" else 2
+    at = first + (4 if parts[first : first + 1] == ["namespaces"] else 2)
+    if len(parts) <= at or unquote(parts[at]) != PROXY:
+        return path, ""
+    return "/".join(parts[: at + 1]), "".join(f"/{part}" for part in parts[at + 1 :])
+
+
+def _parse(path: str) -> Target | None:
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]
@@ -51,7 +70,7 @@ def parse(path: str) -> Target | None:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return None
-    if not all(rest[:4]) or any("/" in part for part in rest[:4]):
+    if not all(rest) or any("/" in part for part in rest):
         return None
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
@@ -62,9 +81,7 @@ def parse(path: str) -> Target | None:
 
 
 def _target(group: str, version: str, namespace: str, parts: list[str]) -> Target | None:
-    resource, name, subresource, *rest = (*parts, *[""] * (3 - len(parts))) if len(parts) < 3 else parts
-    if rest and subresource != "proxy":
+    if len(parts) > 3:
         return None
-    if subresource == "proxy":
-        return Target(group, version, resource, namespace, name, subresource, "/".join(rest))
+    resource, name, subresource = (*parts, *[""] * (3 - len(parts)))
     return Target(group, version, resource, namespace, name, subresource)

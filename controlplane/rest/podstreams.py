@@ -1,4 +1,4 @@
-"""exec, attach, port-forward and logs of pods, as the REST API answers them.
+"""exec, attach, port-forward and logs of pods, and the proxies of pods and nodes, as the REST API answers them.
 
 The modules that carry streams are imported with the first of them: an idle control plane does without.
 """
@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from controlplane.http.messages import TEXT, Request, Response, Upgrade
-from controlplane.rest.paths import Target
+from controlplane.rest.paths import PROXY, Target
 from controlplane.rest.streams.interface import StreamRequest, StreamRouter
 from controlplane.store import Store
 from pinnace.clock import Clock
 
 if TYPE_CHECKING:
+    from controlplane.rest.proxy.proxies import Proxies
     from controlplane.rest.streams.endpoint import StreamEndpoint
 
 # Seconds that one piece of a log may take to leave: a pager reads when its user does.
@@ -33,8 +34,16 @@ class PodStreams:
 
         return StreamEndpoint(self._store, self._router, self._clock)
 
+    @cached_property
+    def _proxies(self) -> Proxies:
+        from controlplane.rest.proxy.proxies import Proxies
+
+        return Proxies(self._store, self._router, self._endpoint)
+
     async def respond(self, request: Request, target: Target) -> Response | Upgrade:
         """Raises ApiError."""
+        if target.subresource == PROXY:
+            return await self._proxies.respond(request, target)
         asked = StreamRequest(request.method, target.namespace, target.name, target.subresource, request.query, request.headers)
         if target.subresource != "log":
             return self._endpoint.upgrade(asked)

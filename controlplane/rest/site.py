@@ -16,7 +16,7 @@ from controlplane import metrics
 from controlplane.access.identity import MASTERS
 from controlplane.http.messages import Access, Request, Response, Route, Upgrade
 from controlplane.resources.registry import Registry
-from controlplane.resources.resource import Resource
+from controlplane.resources.resource import PROXIED, Resource
 from controlplane.rest import documents, options, paths, status
 from controlplane.rest.callers import Callers
 from controlplane.rest.compression import compressed
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from controlplane.rest.openapi.swaggerdocument import SwaggerDocument
 
 log = logging.getLogger("pinnace.rest")
-# Seconds that a request has to be answered, unless it is a watch.
+# Seconds that a request has to be answered, unless it is a watch or for a proxy, which has deadlines of its own.
 DEADLINE = 60.0
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _TEXT_404 = Response(b"404 page not found\n", status=404)
 
 
@@ -73,13 +73,18 @@ class Site:
             return request
         return replace(request, identity=self._callers.identify(request, certificate))
 
+    def streams(self, request: Request) -> bool:
+        """Bodies for a proxy have no end that this server decides on."""
+        target = paths.parse(request.path) if paths.PROXY in request.path else None
+        return target is not None and target.subresource == paths.PROXY
+
     def refuse(self, error: ApiError) -> Response:
         return status.refusal(error)
 
     async def respond(self, request: Request) -> Response | Upgrade:
         started = perf()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(None if self.streams(request) else DEADLINE):
                 response = await self._respond(request)
                 if isinstance(response, Response):
                     response = await compressed(request, response)
@@ -115,16 +120,18 @@ class Site:
         if kind.namespaced and not target.namespace and (target.name or verb not in ("list", "watch")):
             raise NotFound("the server could not find the requested resource", kind=target.qualified)
         if target.subresource in resource.streams:
-            if verb not in resource.streams[target.subresource].verbs:
-                raise MethodNotAllowed(
-                    f"the server does not allow this method on the requested resource ({request.method[:20]})"
-                )
-            if "create" in resource.streams[target.subresource].verbs and verb != "create":
-                # A WebSocket begins with GET, and a right to read is none to run a command (KEP-4006, since 1.35).
-                self._callers.require(request.identity, "create", target)
+            self._check_stream(request, target, resource.streams[target.subresource].verbs, verb)
             return await self._streams.respond(request, target)
         async with self._turn(request, verb):
             return await source.respond(request, target, resource, verb)
+
+    def _check_stream(self, request: Request, target: Target, verbs: tuple[str, ...], verb: str) -> None:
+        """Raises MethodNotAllowed, Forbidden."""
+        if verb not in verbs:
+            raise MethodNotAllowed(f"the server does not allow this method on the requested resource ({request.method[:20]})")
+        if verbs != PROXIED and "create" in verbs and verb != "create":
+            # A WebSocket begins with GET, and a right to read is none to run a command (KEP-4006, since 1.35).
+            self._callers.require(request.identity, "create", target)
 
     def _source(self, target: Target) -> tuple[Source | Objects, Resource | None]:
         """The source of a resource, and the resource; None for one that is not served."""

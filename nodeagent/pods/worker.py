@@ -25,6 +25,7 @@ from nodeagent.runtime import bundles
 from nodeagent.runtime.interface import Handle, StartError
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.content import VolumeError
+from pinnace.core.v1.pod_pb2 import Pod
 
 # Seconds for the volumes of a pod to be there.
 MOUNT_WITHIN = 30.0
@@ -57,6 +58,19 @@ class Worker:
     def handles(self) -> dict[str, Handle]:
         """The running containers by name."""
         return self._containers.lifecycles.handles
+
+    @property
+    def address(self) -> str:
+        """The pod's own address; the node's of one in the host's network; empty before it has one."""
+        return self._pod_ctx.address
+
+    def current(self) -> Pod:
+        """The pod with the status that was last reported."""
+        found = Pod()
+        found.CopyFrom(self.pod)
+        if self._reported is not None:
+            found.status.CopyFrom(self._reported)
+        return found
 
     def log_of(self, container: str, number: int) -> Path:
         return self._pod_ctx.log_of(container, number)

@@ -1,16 +1,24 @@
-"""Forwarded ports: one stream is one TCP connection to a port of a pod, made inside the pod's network namespace."""
+"""Ports of pods: one stream is one TCP connection to a port of a pod, made inside the pod's network namespace.
+
+port-forward reaches the pod's loopback. The API's proxy reaches the pod's own address, with or without TLS, and so no port that
+the pod serves for itself alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nodeagent.linux import namespaces
 from nodeagent.pods.manager import PodManager
+from nodeagent.pods.worker import Worker
 from nodeagent.streams.frames import CHUNK, Frame, Handler
 from pinnace.errors import BadRequest, NotFound
 
@@ -19,47 +27,94 @@ CONNECT_WITHIN = 10.0
 LOOK = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where to connect: in a network namespace, None for the host's."""
+
+    namespace: Path | None
+    address: str
+    number: int
+    tls: bool = False
+
+    @property
+    def shown(self) -> str:
+        return f"{self.address}:{self.number}"
+
+
 class PortStreams:
     def __init__(self, pods: PodManager) -> None:
         self._pods = pods
 
     def handlers(self) -> dict[str, Handler]:
-        return {"portForward": self._forward}
+        return {"portForward": self._forward, "proxyPod": self._proxy}
 
     async def _forward(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
+        worker = self._running(opening)
+        await self._carry(worker, Port(_namespace(worker), "127.0.0.1", opening.portForward.port), incoming, outgoing)
+
+    async def _proxy(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
+        worker = self._running(opening)
+        if not worker.address:
+            raise BadRequest(f"pod {opening.pod} does not have an address")
+        wanted = opening.proxyPod
+        await self._carry(worker, Port(_namespace(worker), worker.address, wanted.port, wanted.tls), incoming, outgoing)
+
+    def _running(self, opening: Any) -> Worker:
+        """Raises BadRequest."""
         worker = self._pods.find(opening.namespace, opening.pod)
         if worker is None or not worker.observed.sandbox:
             raise BadRequest(f"pod {opening.pod} is not running")
-        namespace = None if worker.pod.spec.hostNetwork else worker.folder / "sandbox/ns/net"
-        reader, writer = await _connect(namespace, opening.portForward.port)
+        return worker
+
+    async def _carry(self, worker: Worker, port: Port, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
+        reader, writer = await connect(port)
         both = asyncio.gather(_send(incoming, writer), _receive(reader, outgoing))
+        meta = worker.pod.metadata
         try:
             # An open connection would keep the namespace of a pod that is gone.
             while not (await asyncio.wait({both}, timeout=LOOK))[0]:
-                if self._pods.find(opening.namespace, opening.pod) is not worker:
-                    raise NotFound(f'pod "{opening.pod}" is gone')
+                if self._pods.find(meta.namespace, meta.name) is not worker:
+                    raise NotFound(f'pod "{meta.name}" is gone')
             await both
         except OSError as error:
-            raise BadRequest(f"port {opening.portForward.port} of pod {opening.pod}: {error.strerror or error}") from None
+            raise BadRequest(f"port {port.number} of pod {meta.name}: {error.strerror or error}") from None
         finally:
             both.cancel()
             writer.close()
 
 
-async def _connect(namespace: Path | None, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+def _namespace(worker: Worker) -> Path | None:
+    return None if worker.pod.spec.hostNetwork else worker.folder / "sandbox/ns/net"
+
+
+async def connect(port: Port) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises BadRequest."""
     sock = None
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
-            sock = await asyncio.to_thread(_socket, namespace)
-            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-            return await asyncio.open_connection(sock=sock, limit=CHUNK)
+            sock = await asyncio.to_thread(_socket, port.namespace)
+            await asyncio.get_running_loop().sock_connect(sock, (port.address, port.number))
+            tls = _unverified() if port.tls else None
+            return await asyncio.open_connection(sock=sock, limit=CHUNK, ssl=tls, server_hostname=port.address if tls else None)
     except (OSError, TimeoutError) as error:
         if sock is not None:
             sock.close()
-        # asyncio's own words for it name the address instead of the reason.
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no answer"
-        raise BadRequest(f"cannot connect to 127.0.0.1:{port} in the pod: {why}") from None
+        raise BadRequest(f"cannot connect to {port.shown} in the pod: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS handshake: {error.reason or error}"
+    # asyncio's own words for it name the address instead of the reason.
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no answer"
+
+
+@functools.cache
+def _unverified() -> ssl.SSLContext:
+    """Pods have certificates that nothing vouches for; the connection does not leave the pod, so it needs no proof."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
 
 
 def _socket(namespace: Path | None) -> socket.socket:

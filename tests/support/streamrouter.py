@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from pinnace.api.v1 import streams_pb2
+from pinnace.core.v1 import pod_pb2
 from pinnace.errors import ApiError, Unavailable
 
 Frame = streams_pb2.Frame
@@ -60,6 +61,8 @@ class FakeRouter:
         self.follow: Command | None = None
         # Statistics by node: a function that makes them, or None for a node that never answers. Others are not connected.
         self.stats: dict[str, Callable[[], streams_pb2.NodeStats] | None] = {}
+        # Pods by node. Nodes that are not in here have no agent that is connected.
+        self.pods: dict[str, list[pod_pb2.Pod]] = {}
         self.openings: list[tuple[str, streams_pb2.OpenStream]] = []
         self.open = 0
         # Streams that were closed by the client before their end.
@@ -86,8 +89,10 @@ class FakeRouter:
     async def _run(self, process: FakeProcess) -> None:
         kind = process.opening.WhichOneof("kind")
         try:
-            if kind == "portForward":
-                exit_ = Exit(code=await _port(process))
+            if kind in ("portForward", "proxyPod"):
+                exit_ = Exit(code=await _port(process, getattr(process.opening, kind).port))
+            elif kind in ("listPods", "health"):
+                exit_ = await self._send_pods(process)
             elif kind == "stats":
                 exit_ = await self._send_stats(process)
             elif kind == "logs" and self.follow is not None:
@@ -103,6 +108,15 @@ class FakeRouter:
         await process.queue.put(Frame(exit=exit_))
         await process.queue.put(None)
 
+    async def _send_pods(self, process: FakeProcess) -> Any:
+        """Of a stream about health none of them."""
+        node = process.opening.node
+        if node not in self.pods:
+            raise Unavailable(f"node {node} is not connected")
+        for pod in self.pods[node] if process.opening.HasField("listPods") else ():
+            await process.queue.put(Frame(pod=pod))
+        return Exit()
+
     async def _send_stats(self, process: FakeProcess) -> Any:
         node = process.opening.node
         if node not in self.stats:
@@ -115,11 +129,11 @@ class FakeRouter:
         return Exit()
 
 
-async def _port(process: FakeProcess) -> int:
+async def _port(process: FakeProcess, port: int) -> int:
     from pinnace.errors import BadRequest
 
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", process.opening.portForward.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError as error:
         raise BadRequest(f"cannot connect: {error.strerror}") from None
 

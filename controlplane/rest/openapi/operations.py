@@ -10,6 +10,7 @@ from typing import Any
 
 from controlplane.requests.discovery import ServedResource, ServedSubresource
 from controlplane.requests.patch import PatchType
+from controlplane.resources.resource import PROXIED
 from controlplane.rest import negotiation
 from pinnace.kinds import Kind
 
@@ -89,6 +90,8 @@ class Operations:
             found[f"{root}/{kind.plural}"] = {"get": everywhere}
         for part in self._served.subresources:
             found[f"{base}/{{name}}/{part.name}"] = self._stream(part) if part.streams else self._part(part)
+            if part.streams and part.verbs == PROXIED:
+                found[f"{base}/{{name}}/{part.name}/{{path}}"] = self._stream(part, "WithPath")
         return {path: _with_parameters(path, operations) for path, operations in found.items() if operations}
 
     def _methods(self, *verbs: str) -> JsonSchema:
@@ -112,16 +115,16 @@ class Operations:
             made[_METHODS[verb]] = operation
         return made
 
-    def _stream(self, part: ServedSubresource) -> JsonSchema:
-        """Of text, or of a connection that leaves HTTP, which documents cannot describe."""
+    def _stream(self, part: ServedSubresource, suffix: str = "") -> JsonSchema:
+        """Of text, or of a connection that leaves HTTP, which documents cannot describe. `suffix` is for ids."""
         made = JsonSchema()
         for verb in part.verbs:
-            operation = self._operation("get", part.kind, _TEXT, part.name)
+            operation = self._operation("get", part.kind, _TEXT, part.name + suffix)
             operation["responses"]["200"] = {"description": "OK", "content": {"text/plain": {"schema": _TEXT}}}
             if part.options:
                 operation["x-kubernetes-action"] = "connect"
                 operation["x-kubernetes-group-version-kind"]["kind"] = part.options
-                operation["operationId"] = self._id(f"connect_{_METHODS[verb]}", part.name)
+                operation["operationId"] = self._id(f"connect_{_METHODS[verb]}", part.name + suffix)
             made[_METHODS[verb]] = operation
         return made
 
@@ -158,7 +161,7 @@ class Operations:
         if verb == "deletecollection":
             verb, scope = "delete", f"Collection{scope}"
         verb, _, method = verb.partition("_")
-        return f"{_IDS.get(verb, verb)}{_title(kind)}{method.capitalize()}{scope}{kind.kind}{part.capitalize()}"
+        return f"{_IDS.get(verb, verb)}{_title(kind)}{method.capitalize()}{scope}{kind.kind}{part[:1].upper()}{part[1:]}"
 
 
 def _title(kind: Kind) -> str:
@@ -167,7 +170,7 @@ def _title(kind: Kind) -> str:
 
 
 def _with_parameters(path: str, operations: JsonSchema) -> JsonSchema:
-    names = [name for name in ("namespace", "name") if f"{{{name}}}" in path]
+    names = [name for name in ("namespace", "name", "path") if f"{{{name}}}" in path]
     parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
     return {**operations, "parameters": parameters} if parameters else operations
 

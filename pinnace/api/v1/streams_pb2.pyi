@@ -1,3 +1,4 @@
+from pinnace.core.v1 import pod_pb2 as _pod_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -49,6 +50,22 @@ class PortForwardOptions(_message.Message):
     PORT_FIELD_NUMBER: _ClassVar[int]
     port: int
     def __init__(self, port: _Optional[int] = ...) -> None: ...
+
+class ProxyPodOptions(_message.Message):
+    __slots__ = ("port", "tls")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    tls: bool
+    def __init__(self, port: _Optional[int] = ..., tls: _Optional[bool] = ...) -> None: ...
+
+class ListPodsOptions(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HealthOptions(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class CopyOptions(_message.Message):
     __slots__ = ("path", "unpack")
@@ -168,7 +185,7 @@ class PushImageOptions(_message.Message):
     def __init__(self, reference: _Optional[str] = ..., targets: _Optional[_Iterable[str]] = ..., dockerConfigJson: _Optional[bytes] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage", "tagImage", "pushImage")
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage", "tagImage", "pushImage", "proxyPod", "listPods", "health")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +205,9 @@ class OpenStream(_message.Message):
     EXPORTIMAGE_FIELD_NUMBER: _ClassVar[int]
     TAGIMAGE_FIELD_NUMBER: _ClassVar[int]
     PUSHIMAGE_FIELD_NUMBER: _ClassVar[int]
+    PROXYPOD_FIELD_NUMBER: _ClassVar[int]
+    LISTPODS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     container: str
@@ -207,7 +227,10 @@ class OpenStream(_message.Message):
     exportImage: ExportImageOptions
     tagImage: TagImageOptions
     pushImage: PushImageOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ..., tagImage: _Optional[_Union[TagImageOptions, _Mapping]] = ..., pushImage: _Optional[_Union[PushImageOptions, _Mapping]] = ...) -> None: ...
+    proxyPod: ProxyPodOptions
+    listPods: ListPodsOptions
+    health: HealthOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ..., tagImage: _Optional[_Union[TagImageOptions, _Mapping]] = ..., pushImage: _Optional[_Union[PushImageOptions, _Mapping]] = ..., proxyPod: _Optional[_Union[ProxyPodOptions, _Mapping]] = ..., listPods: _Optional[_Union[ListPodsOptions, _Mapping]] = ..., health: _Optional[_Union[HealthOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")
@@ -356,7 +379,7 @@ class NodeStats(_message.Message):
     def __init__(self, node: _Optional[str] = ..., timeNanos: _Optional[int] = ..., cpuNanos: _Optional[int] = ..., cpuNanoCores: _Optional[int] = ..., memoryWorkingSetBytes: _Optional[int] = ..., memoryUsageBytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodStats, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes", "stats", "stdoutClosed")
+    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes", "stats", "stdoutClosed", "pod")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
@@ -373,6 +396,7 @@ class Frame(_message.Message):
     FREEDBYTES_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     STDOUTCLOSED_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
     open: OpenStream
     id: str
     stdin: bytes
@@ -389,4 +413,5 @@ class Frame(_message.Message):
     freedBytes: int
     stats: NodeStats
     stdoutClosed: bool
-    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ...) -> None: ...
+    pod: _pod_pb2.Pod
+    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ..., pod: _Optional[_Union[_pod_pb2.Pod, _Mapping]] = ...) -> None: ...

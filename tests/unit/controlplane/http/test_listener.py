@@ -103,6 +103,9 @@ class Pages:
     async def identify(self, request: Request, certificate: bytes) -> Request:
         return replace(request, identity=of_certificate(certificate)) if certificate else request
 
+    def streams(self, request: Request) -> bool:
+        return False
+
     def refuse(self, error: ApiError) -> Response:
         return Response(error.message.encode(), status=error.http)
 

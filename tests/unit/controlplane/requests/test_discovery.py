@@ -137,7 +137,8 @@ def test_subresources_have_the_kinds_that_kubernetes_lists() -> None:
     listed = {item["name"]: item for item in discovery.resource_list(found[0].versions[0])["resources"]}
     assert {name: item["kind"] for name, item in listed.items() if name.startswith("pods/")} == {
         "pods/attach": "PodAttachOptions", "pods/binding": "Binding", "pods/ephemeralcontainers": "Pod", "pods/eviction": "Eviction",
-        "pods/exec": "PodExecOptions", "pods/log": "Pod", "pods/portforward": "PodPortForwardOptions", "pods/status": "Pod",
+        "pods/exec": "PodExecOptions", "pods/log": "Pod", "pods/portforward": "PodPortForwardOptions", "pods/proxy": "PodProxyOptions",
+        "pods/status": "Pod",
     }  # fmt: skip
     assert "group" not in listed["pods/exec"]
     assert listed["pods/eviction"]["group"] == "policy"

@@ -15,7 +15,7 @@ from controlplane.rest.paths import Target, parse
     ("/api/v1/namespaces/a/finalize", Target("", "v1", "namespaces", name="a", subresource="finalize")),
     ("/api/v1/namespaces/a/pods/", Target("", "v1", "pods", "a")),
     ("/api/v1/namespaces/a/pods/b/log", Target("", "v1", "pods", "a", "b", "log")),
-    ("/api/v1/namespaces/a/services/b:80/proxy/x/y", Target("", "v1", "services", "a", "b:80", "proxy", "x/y")),
+    ("/api/v1/namespaces/a/services/b:80/proxy/x/y", Target("", "v1", "services", "a", "b:80", "proxy", "/x/y")),
     ("/api/v1/nodes/n1", Target("", "v1", "nodes", name="n1")),
     ("/apis/apps/v1/namespaces/a/deployments/b", Target("apps", "v1", "deployments", "a", "b")),
     ("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
