@@ -6,11 +6,11 @@ The bounds of a rule: its parse depth and its 10,000 iterations by the library, 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from controlplane.customresources import celcost, celenv, celsyntax, celtypes
+from controlplane.customresources.ratcheting import by_key, key_of
 from controlplane.customresources.structural import MAX_ERRORS, Rule, Structural
 from pinnace import fielderrors
 from pinnace.errors import Cause
@@ -61,9 +61,9 @@ class _Evaluation:
         if schema.rules:
             self._rules(value, old, schema, path)
         if isinstance(value, list) and schema.items is not None:
-            before = _by_key(old, schema.map_keys) if isinstance(old, list) and schema.list_type == "map" else {}
+            before = by_key(old, schema.map_keys) if isinstance(old, list) and schema.list_type == "map" else {}
             for at, item in enumerate(value):
-                self.walk(item, before.get(_key(item, schema.map_keys)), schema.items, f"{path}[{at}]")
+                self.walk(item, before.get(key_of(item, schema.map_keys)), schema.items, f"{path}[{at}]")
         elif isinstance(value, dict):
             for key, item in value.items():
                 child = schema.child(key)
@@ -71,7 +71,7 @@ class _Evaluation:
                     self.walk(item, old.get(key) if isinstance(old, dict) else None, child, join(path, segment(key)))
 
     def _rules(self, value: Any, old: Any, schema: Structural, path: str) -> None:
-        due = [program for program in programs(schema) if old is not None or not program.transition]
+        due = [program for program in programs(schema) if _is_due(program, value, old)]
         self.left -= len(due) * (_size(value, self.left) + (_size(old, self.left) if old is not None else 0))
         if self.left < 0:
             detail = "validation rules cannot be run on an object of this size: the rule cost budget is exceeded"
@@ -98,6 +98,13 @@ def validate(value: dict[str, Any], old: dict[str, Any] | None, schema: Structur
     return evaluation.errors
 
 
+def _is_due(program: Program, value: Any, old: Any) -> bool:
+    """Not a transition without an old value, nor another rule on one that is as it was (see `ratcheting`)."""
+    if old is None:
+        return not program.transition
+    return program.transition or program.rule.optional_old_self or value != old
+
+
 def _size(value: Any, most: int) -> int:
     """Values in a tree, counted no further than `most`."""
     count, pending = 0, [value]
@@ -109,14 +116,6 @@ def _size(value: Any, most: int) -> int:
         elif isinstance(item, list):
             pending.extend(item)
     return count
-
-
-def _key(item: Any, keys: tuple[str, ...]) -> str:
-    return json.dumps([item.get(key) for key in keys]) if isinstance(item, dict) else ""
-
-
-def _by_key(items: list[Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {_key(item, keys): item for item in items}
 
 
 def _evaluate(program: Program, data: dict[str, Any], schema: Structural, path: str) -> Cause | None:

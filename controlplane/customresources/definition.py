@@ -57,6 +57,13 @@ def validate_update(old: Any, new: Any) -> list[Cause]:
 
 
 def _stored(item: Any) -> list[Cause]:
+    """The versions in which objects may be stored: present ones, and the storage version among them."""
+    path, stored = "status.storedVersions", item.status.storedVersions
+    if not stored:
+        return [fielderrors.invalid(path, [], "must have at least one stored version")]
+    storage = [version.name for version in item.spec.versions if version.storage and version.name not in stored]
+    if storage:
+        return [fielderrors.invalid(path, list(stored), f"must have the storage version {storage[0]}")]
     known = {version.name for version in item.spec.versions}
     return [
         fielderrors.invalid(f"status.storedVersions[{at}]", name, "must appear in spec.versions")
@@ -185,4 +192,11 @@ def _defaults(schema: Structural, path: str) -> Iterator[Cause]:
         yield from _defaults(below, here)
 
 
-RULES = KindRules[CustomResourceDefinition](default=default, validate=validate, validate_update=validate_update)
+def validate_status(new: Any, old: Any) -> list[Cause]:
+    """Of a status written by a client; `old` sets it no bounds."""
+    return _stored(new)
+
+
+RULES = KindRules[CustomResourceDefinition](
+    default=default, validate=validate, validate_update=validate_update, validate_status=validate_status
+)

@@ -11,7 +11,17 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from controlplane.customresources import celrules, celtypes, defaulting, pruning, schemaparser, structural, validation
+from controlplane.customresources import (
+    celrules,
+    celtypes,
+    defaulting,
+    numbers,
+    pruning,
+    ratcheting,
+    schemaparser,
+    structural,
+    validation,
+)
 from controlplane.customresources.scale import ScalePaths
 from controlplane.customresources.structural import Structural
 from pinnace import codec
@@ -118,6 +128,7 @@ class Rules:
     def _prepare(self, bare: CustomResource) -> tuple[CustomResource, list[str]]:
         """The fields of an object as they are stored, and the paths of those that were dropped. Raises FieldError."""
         tree, made = tree_of(bare), CustomResource()
+        numbers.settle(tree)
         dropped = pruning.prune(tree, self.schema)
         defaulting.prune_nulls(tree, self.schema)
         defaulting.apply_defaults(tree, self.schema)
@@ -147,9 +158,8 @@ class Rules:
         return celtypes.root_of(self.schema)
 
     def validate(self, item: CustomResource) -> list[Cause]:
-        """Along the schema, and the replicas; rules run in `validate_create` and `validate_update`, with the old object."""
-        errors = [*self._errors(self._bare(item))]
-        return [*errors, *self._scale.errors(self._whole(item))] if self._scale is not None else errors
+        """The replicas; what the schema says depends on the old object."""
+        return list(self._scale.errors(self._whole(item))) if self._scale is not None else []
 
     def _validate(self, bare: CustomResource) -> list[Cause]:
         return validation.validate(self._whole(bare), self.schema)
@@ -160,20 +170,23 @@ class Rules:
         return {**tree_of(item), "apiVersion": self._api_version, "kind": self._kind, "metadata": named}
 
     def validate_create(self, item: CustomResource) -> list[Cause]:
-        return self._run_rules(item, None)
+        errors = self._errors(self._bare(item))
+        return list(errors) if errors else self._run_rules(item, None)
 
     def validate_update(self, old: CustomResource, new: CustomResource) -> list[Cause]:
-        return self._run_rules(new, old)
+        """Of what the update changes. Rules rely on the types of the schema, and run when the rest fits."""
+        errors = self._errors(self._bare(new))
+        left = ratcheting.remaining(errors, self._whole(new), self._whole(old), self.schema) if errors else []
+        mistyped = any(error.reason == "FieldValueTypeInvalid" for error in errors)
+        return left if left or mistyped else self._run_rules(new, old)
 
     def _run_rules(self, new: CustomResource, old: CustomResource | None) -> list[Cause]:
         if not self.schema.ruled:
             return []
-        bare = self._bare(new)
-        # A rule may rely on the types of its schema.
-        if self._errors(bare):
-            return []
-        return self._broken(bare) if old is None else celrules.validate(self._whole(new), self._whole(old), self._root)
+        if old is None:
+            return self._broken(self._bare(new))
+        return celrules.validate(self._whole(new), self._whole(old), self._root)
 
     def validate_status(self, new: CustomResource, old: CustomResource) -> list[Cause]:
         self.prepare(new, old)
-        return [*self.validate(new), *self._run_rules(new, old)]
+        return [*self.validate(new), *self.validate_update(old, new)]

@@ -5,6 +5,7 @@ Source: apiextensions-apiserver's schema/validation.go, and validation.go of its
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from controlplane.customresources import patterns
@@ -22,6 +23,8 @@ _OUTSIDE = (
     "type", "title", "description", "nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource",
     "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-map-type",
 )  # fmt: skip
+_FIELD = re.compile(r"\.([A-Za-z_][-A-Za-z0-9_]*)|\['((?:[^'\\]|\\')+)'\]")
+_FIELD_PATH = re.compile(rf"(?:{_FIELD.pattern})+")
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
@@ -180,6 +183,20 @@ def _rules(schema: Structural, path: str, errors: list[Cause]) -> None:
         if "\n" in rule.rule.strip() and not (rule.message or rule.message_expression):
             detail = "message or messageExpression must be specified if rule contains line breaks"
             errors.append(fielderrors.required(f"{here}.message", detail))
+        wrong = _field_path_problem(schema, rule.field_path) if rule.field_path else ""
+        if wrong:
+            detail = f"fieldPath must be a valid path: {wrong}"
+            errors.append(fielderrors.invalid(f"{here}.fieldPath", rule.field_path, detail))
+
+
+def _field_path_problem(schema: Structural, path: str) -> str:
+    """What is wrong with the path of a field below a rule's schema, such as `.spec['a.b']`; items of lists have none."""
+    if not _FIELD_PATH.fullmatch(path):
+        return "it must consist of .name and ['name']"
+    found: Structural | None = schema
+    for plain, quoted in _FIELD.findall(path):
+        found = found.child(plain or quoted.replace("\\'", "'")) if found is not None else None
+    return "" if found is not None else "does not refer to a valid field"
 
 
 def _nested(junctor: Structural, outer: Structural, path: str, errors: list[Cause]) -> None:

@@ -12,7 +12,7 @@ from controlplane.requests.admission import admit_delete
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import Resource
 from controlplane.store import Tx
-from pinnace.errors import Conflict, Invalid
+from pinnace.errors import Conflict
 from pinnace.kinds import Kind
 from pinnace.messages import clone
 from pinnace.wellknown import FINALIZER_FOREGROUND, FINALIZER_ORPHAN
@@ -21,11 +21,14 @@ T = TypeVar("T")
 ORPHAN, FOREGROUND, BACKGROUND = "Orphan", "Foreground", "Background"
 # Longest grace period in seconds, a century: the time at which it ends is a date of four digits.
 MAX_GRACE = 3_155_760_000
+# Of a negative grace period, as in Kubernetes.
+SHORTEST = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """`grace` in seconds, None for the object's own; `uid` and `version` are preconditions where they are not empty."""
+    """`grace` in seconds, None for the object's own, below 0 for the shortest; `uid` and `version` are preconditions where they
+    are not empty."""
 
     grace: int | None = None
     uid: str = ""
@@ -36,21 +39,20 @@ class DeleteOptions:
 def delete(tx: Tx, kind: Kind[T], namespace: str, name: str, options: DeleteOptions, *, now: float) -> tuple[T, bool]:
     """Delete or mark for deletion; returns the object and whether it is gone. A repetition that changes nothing writes nothing.
 
-    Raises NotFound, Conflict, Invalid, Forbidden."""
-    if options.grace is not None and options.grace < 0:
-        raise Invalid("gracePeriodSeconds must be greater than or equal to 0")
+    Raises NotFound, Conflict, Forbidden."""
     resource = Registry.of(tx).resource(kind)
     stored: Any = tx.require(kind, namespace, name)
     meta = stored.metadata
     if (options.uid and meta.uid != options.uid) or (options.version and meta.resourceVersion != options.version):
         raise Conflict(f'the precondition does not hold for {kind.resource} "{name}"', kind=kind.resource, name=name)
     admit_delete(tx, resource, stored, now=now)
+    grace = SHORTEST if options.grace is not None and options.grace < 0 else options.grace
     before = clone(stored)
     _set_finalizer(meta, options.propagation)
     if meta.deletionTimestamp.seconds:
-        _shorten(meta, options.grace)
+        _shorten(meta, grace)
     else:
-        _mark(resource, stored, options.grace, now)
+        _mark(resource, stored, grace, now)
     if stored == before:
         return stored, False
     return stored, settle(tx, kind, stored)

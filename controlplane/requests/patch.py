@@ -51,17 +51,28 @@ def _patched(kind: Kind, old: Any, type_: PatchType, change: Any) -> Any:
     current = codec.encode(old)
     sizes.check_json(kind, change)
     if type_ is PatchType.JSON:
-        return jsonpatch.apply(current, change)
+        return _of_kind(kind, jsonpatch.apply({"apiVersion": kind.api_version, "kind": kind.kind, **current}, change))
     if not isinstance(change, dict):
         raise BadRequest("a merge patch must be an object")
     if type_ is PatchType.STRATEGIC and kind.schema is not None:
         raise UnsupportedMediaType(
             f"strategic merge patch is not supported for {kind.kind}: use a merge or a JSON patch (--type merge)"
         )
-    change = {key: value for key, value in change.items() if key not in ("apiVersion", "kind")}
+    named = {"apiVersion": kind.api_version, "kind": kind.kind}
     if type_ is PatchType.STRATEGIC:
-        return strategic(schematree.of_kind(kind), current, change)
-    return merge(current, change)
+        # As in Kubernetes, whose types have no other kind.
+        return strategic(schematree.of_kind(kind), current, {key: value for key, value in change.items() if key not in named})
+    return _of_kind(kind, merge({**named, **current}, change))
+
+
+def _of_kind(kind: Kind, result: Any) -> Any:
+    """The result without its kind, which no patch changes. Raises BadRequest."""
+    if not isinstance(result, dict):
+        return result
+    for field, expected in (("apiVersion", kind.api_version), ("kind", kind.kind)):
+        if result.pop(field, None) != expected:
+            raise BadRequest(f"{field} of the patched object must be {expected}")
+    return result
 
 
 def _decoded(kind: Kind, old: Any, result: Any, fit: Callable[[dict[str, Any]], dict[str, Any]] | None) -> Any:

@@ -78,6 +78,12 @@ async def applied(resource: Resource, target: Target, request: Request) -> Body:
     value = await _yaml(request.body, resource)
     if not isinstance(value, dict):
         raise BadRequest(f"the body must be an object, not {codec.describe(value)}")
+    missing = [name for name in ("apiVersion", "kind") if not value.get(name)]
+    if missing:
+        raise BadRequest(f"{missing[0]} is missing, which an apply must state")
+    meta = value.get("metadata")
+    if isinstance(meta, dict) and meta.get("managedFields") is not None:
+        raise BadRequest("metadata.managedFields must be nil")
     return fitting(resource, target, value, [])
 
 

@@ -10,7 +10,7 @@ from controlplane.requests.selection import LIST_SIZE, Selection
 from controlplane.rest import negotiation
 from controlplane.rest.options import EXACT, ListOptions
 from controlplane.rest.rendering import ListMeta, Renderer
-from controlplane.store import Page, Store, StoredObject
+from controlplane.store import Page, Query, Store, StoredObject
 from pinnace.errors import Cause, Timeout
 
 # Seconds that a list waits for a revision which another control plane may have reached.
@@ -23,13 +23,10 @@ _TOO_LARGE = "Too large resource version"
 
 async def respond(store: Store, selection: Selection, wanted: ListOptions, renderer: Renderer) -> Response:
     """Raises Expired, Timeout for a revision that lies in the future, BadRequest."""
-    await reached(store, wanted.revision)
     # protobuf begins with the size of all that follows, for which every object is looked at.
     sized = renderer.form.media == negotiation.PROTOBUF and not wanted.limit
     size = LIST_SIZE if wanted.limit else 1 << 62 if sized else _page_size(renderer)
-    exact = wanted.revision if wanted.match == EXACT else 0
-    query = selection.query(wanted.limit, size=size)
-    page = await store.page(query, wanted.token, revision=exact, stale=wanted.any_revision or bool(wanted.revision))
+    page = await page_of(store, selection.query(wanted.limit, size=size), wanted)
     if sized:
         size = await _size(renderer, page)
         if size > PIECE:
@@ -38,6 +35,13 @@ async def respond(store: Store, selection: Selection, wanted: ListOptions, rende
         meta = ListMeta(page.revision, page.token, page.remaining)
         return Response(renderer.list(page.rows, meta), renderer.form.content_type, compressible=True)
     return Response(_pieces(store, selection, page, renderer), renderer.form.content_type, compressible=True)
+
+
+async def page_of(store: Store, query: Query, wanted: ListOptions) -> Page:
+    """The objects that the options select, at the revision and after the token that they name. Raises as `respond`."""
+    await reached(store, wanted.revision)
+    exact = wanted.revision if wanted.match == EXACT else 0
+    return await store.page(query, wanted.token, revision=exact, stale=wanted.any_revision or bool(wanted.revision))
 
 
 async def _pieces(store: Store, selection: Selection, page: Page, renderer: Renderer) -> AsyncGenerator[bytes, None]:

@@ -15,6 +15,7 @@ from controlplane.requests.deletion import DeleteOptions
 from controlplane.requests.execution import Executor
 from controlplane.requests.patch import PatchType, patched
 from controlplane.requests.selection import Selection
+from controlplane.requests.watching import parse_revision
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import Action, Resource
 from controlplane.rest import bodies, lists, negotiation, options, status, watches
@@ -66,7 +67,10 @@ class Objects:
     # Reading
 
     async def _get(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
-        if request.param("resourceVersion") != "0":
+        version = request.param("resourceVersion")
+        if version:
+            await lists.reached(self._store, parse_revision(version))
+        if version != "0":
             await self._store.sync()
         find = functools.partial(
             subresources.find, kind=resource.kind, namespace=target.namespace, name=target.name, part=target.subresource
@@ -179,7 +183,8 @@ class Objects:
 
     async def _deletecollection(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
         wanted, asked, now = ListOptions.of(request, watch=False), options.deletion(request), self._clock.now()
-        page = await self._store.page(_selection(resource, target, wanted).query(wanted.limit, size=1 << 62))
+        query = _selection(resource, target, wanted).query(wanted.limit, size=1 << 62)
+        page = await lists.page_of(self._store, query, wanted)
         delete = functools.partial(_delete_row, resource, asked.options, now)
         if asked.dry_run:
             for row in page.rows:
@@ -189,7 +194,8 @@ class Objects:
             failure = next((item for item in results if isinstance(item, Exception) and not isinstance(item, NotFound)), None)
             if failure is not None:
                 raise failure
-        return Response(renderer.list(page.rows, ListMeta(page.revision)), renderer.form.content_type)
+        meta = ListMeta(page.revision, page.token, page.remaining)
+        return Response(renderer.list(page.rows, meta), renderer.form.content_type)
 
 
 def _swap(delete: Callable[[Tx, StoredObject], Any], row: StoredObject, tx: Tx) -> Any:

@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.http.messages import Request
+from controlplane.requests import unknownfields
 from controlplane.requests.deletion import BACKGROUND, FOREGROUND, ORPHAN, DeleteOptions
 from controlplane.requests.watching import parse_revision
 from controlplane.rest import negotiation
 from controlplane.rest.bodies import envelope
-from pinnace import codec
+from pinnace import codec, schematree
 from pinnace.errors import BadRequest, Cause, Invalid
 from pinnace.meta.v1 import rest_pb2
 
 MAX_INT64 = (1 << 63) - 1
 MAX_MANAGER = 128
+_DELETE_OPTIONS = schematree.of(rest_pb2.DeleteOptions)
 EXACT, NOT_OLDER = "Exact", "NotOlderThan"
 
 
@@ -92,9 +94,9 @@ class ListOptions:
             if not watch:
                 raise _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
             if self.match != NOT_OLDER:
-                raise _forbidden("resourceVersionMatch", f"sendInitialEvents needs resourceVersionMatch {NOT_OLDER}")
-            if self.initial and not self.bookmarks:
-                raise _forbidden("allowWatchBookmarks", "sendInitialEvents needs bookmarks")
+                raise _forbidden(
+                    "resourceVersionMatch", f"sendInitialEvents requires setting resourceVersionMatch to {NOT_OLDER}"
+                )
         elif self.match:
             if watch:
                 raise _forbidden(
@@ -164,9 +166,11 @@ def _delete_options(request: Request) -> rest_pb2.DeleteOptions:
         value = codec.load_json(request.body)
         if not isinstance(value, dict):
             raise ValueError("not an object")
-        return codec.decode(
-            rest_pb2.DeleteOptions, {key: item for key, item in value.items() if key not in ("apiVersion", "kind")}
-        )
+        if value.get("kind") not in (None, "", "DeleteOptions"):
+            raise ValueError(f"the kind in the data is {codec.describe(value['kind'])}")
+        # As in Kubernetes, which knows more fields with every version.
+        known_fields, _ = unknownfields.drop(_DELETE_OPTIONS, value)
+        return codec.decode(rest_pb2.DeleteOptions, known_fields)
     except (ValueError, codec.FieldError) as error:
         raise BadRequest(f"the body is not DeleteOptions: {str(error)[:200]}") from None
 

@@ -217,8 +217,6 @@ async def test_deletion_can_be_conditional(api: Api) -> None:
         await api.delete(CONFIG, "settings", uid="another")
     with pytest.raises(errors.Conflict):
         await api.delete(CONFIG, "settings", resourceVersion="1")
-    with pytest.raises(errors.Invalid):
-        await api.delete(CONFIG, "settings", gracePeriodSeconds=-1)
     with pytest.raises(errors.BadRequest):
         await api.delete(CONFIG, "settings", propagationPolicy="Sideways")
     assert await api.delete(CONFIG, "settings", uid=made.metadata.uid, dryRun=True) is True

@@ -109,3 +109,29 @@ def test_ten_thousand_properties_are_fine() -> None:
     started = time.process_time()
     assert errors_of(schema) == []
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("path", [".a", ".a.b", "['a']", ".a['b']", ".m.any", ".m['x.y']", ".list"])
+def test_the_field_path_of_a_rule_leads_to_a_field(path: str) -> None:
+    """From where the rule stands."""
+    assert errors_of(in_spec(_with_field_path(path))) == []
+
+
+@pytest.mark.parametrize("path", [".z", "a", ".a.z", ".list[0]", ".a.", "..a", ".a b", "['a", ".a\n", ".list.x"])
+def test_a_field_path_that_leads_nowhere_is_refused(path: str) -> None:
+    """With the definition, not with the first object; items of lists have no path."""
+    [error] = errors_of(in_spec(_with_field_path(path)))
+    assert error.startswith(f"{SPEC}.x-kubernetes-validations[0].fieldPath: Invalid value: "), error
+
+
+def _with_field_path(path: str) -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": {
+            "a": {"type": "object", "properties": {"b": text}},
+            "m": {"type": "object", "additionalProperties": text},
+            "list": {"type": "array", "items": text},
+        },
+        "x-kubernetes-validations": [{"rule": "true", "fieldPath": path}],
+    }

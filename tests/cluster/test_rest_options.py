@@ -1,0 +1,133 @@
+"""What requests of the REST API may state besides an object, in odd forms: Kubernetes' answer, or one clear error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support import objects
+from tests.support.cluster import Cluster
+from tests.support.rest import Rest
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+MERGE, JSON_PATCH, APPLY = "application/merge-patch+json", "application/json-patch+json", "application/apply-patch+yaml"
+STRATEGIC = "application/strategic-merge-patch+json"
+
+
+@pytest.fixture
+def rest(cluster: Cluster) -> Rest:
+    return Rest(cluster)
+
+
+def config_map(name: str = "a", **meta: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **meta}}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"kind": "Pod"}, 400), ({"kind": None}, 400), ({"apiVersion": "v2"}, 400),
+        ({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "v"}}, 200),
+    ],
+)  # fmt: skip
+async def test_a_patch_may_state_the_kind_and_not_change_it(rest: Rest, change: dict[str, Any], status: int) -> None:
+    """A strategic one, whose kind is a type's, drops it as in Kubernetes."""
+    await rest.ask("POST", MAPS, config_map())
+    assert (await rest.ask("PATCH", f"{MAPS}/a", change, content_type=MERGE))[0] == status
+    assert (await rest.ask("PATCH", f"{MAPS}/a", change, content_type=STRATEGIC))[0] == 200
+
+
+async def test_a_json_patch_sees_the_kind(rest: Rest) -> None:
+    """It can be tested and not replaced."""
+    await rest.ask("POST", MAPS, config_map())
+    for op, value, status in (("test", "ConfigMap", 200), ("test", "Pod", 422), ("replace", "Pod", 400)):
+        change = [{"op": op, "path": "/kind", "value": value}]
+        assert (await rest.ask("PATCH", f"{MAPS}/a", change, content_type=JSON_PATCH))[0] == status
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        config_map(managedFields=[]), config_map(managedFields=[{"manager": "x"}]),
+        {"apiVersion": "v1", "metadata": {"name": "a"}}, {"kind": "ConfigMap", "metadata": {"name": "a"}},
+        {"apiVersion": "v1", "kind": "", "metadata": {"name": "a"}},
+    ],
+)  # fmt: skip
+async def test_an_apply_states_its_kind_and_no_owners(rest: Rest, manifest: dict[str, Any]) -> None:
+    """Clients match on the text about managedFields."""
+    status, found = await rest.ask("PATCH", f"{MAPS}/a?fieldManager=me", manifest, content_type=APPLY)
+    assert (status, found["reason"]) == (400, "BadRequest")
+    if "managedFields" in manifest["metadata"]:
+        assert found["message"] == "metadata.managedFields must be nil"
+
+
+async def test_metadata_of_an_apply_that_is_no_object_is_one_error(rest: Rest) -> None:
+    status, found = await rest.ask("PATCH", f"{MAPS}/a?fieldManager=me", {**config_map(), "metadata": "x"}, content_type=APPLY)
+    assert (status, found["reason"]) == (422, "Invalid")
+
+
+@pytest.mark.parametrize(("version", "status"), [("abc", 422), ("-1", 422), ("0", 200), ("1", 200), ("", 200)])
+async def test_a_get_has_the_versions_of_a_list(rest: Rest, version: str, status: int) -> None:
+    await rest.ask("POST", MAPS, config_map())
+    assert (await rest.ask("GET", f"{MAPS}/a?resourceVersion={version}"))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("resourceVersion=1&resourceVersionMatch=Exact", 3), ("resourceVersion=1&resourceVersionMatch=NotOlderThan", 0),
+        ("limit=2", 1), ("continue=garbage", 3), ("resourceVersion=x", 3), ("resourceVersionMatch=Exact", 3),
+        ("labelSelector=none", 3),
+    ],
+)  # fmt: skip
+async def test_a_collection_is_deleted_as_it_is_listed(rest: Rest, query: str, left: int) -> None:
+    """By the same options: nothing that the list with them does not have."""
+    for name in ("a", "b", "c"):
+        await rest.ask("POST", MAPS, config_map(name))
+    await rest.ask("DELETE", f"{MAPS}?{query}")
+    assert len((await rest.get(MAPS))["items"]) == left
+
+
+async def test_a_deleted_page_says_how_to_continue(rest: Rest) -> None:
+    for name in ("a", "b", "c"):
+        await rest.ask("POST", MAPS, config_map(name))
+    _, first = await rest.ask("DELETE", f"{MAPS}?limit=2")
+    await rest.ask("DELETE", f"{MAPS}?limit=2&continue={first['metadata']['continue']}")
+    assert (await rest.get(MAPS))["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"gracePeriodSeconds": -1}, 200), ({"gracePeriodSeconds": -(2**63)}, 200), ({"newerField": {"a": 1}}, 200),
+        ({"preconditions": {"newerField": "x"}}, 200), ({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}, 200),
+        ({"kind": "Pod"}, 400), ({"gracePeriodSeconds": "1"}, 400), ([], 400),
+    ],
+)  # fmt: skip
+async def test_delete_options_of_other_versions_are_read(rest: Rest, options: Any, status: int) -> None:
+    """Fields that the server does not know are ignored, as in Kubernetes; values of a wrong type are not."""
+    await rest.ask("POST", MAPS, config_map())
+    assert (await rest.ask("DELETE", f"{MAPS}/a", options))[0] == status
+
+
+@pytest.mark.parametrize("pending", [None, 20])
+async def test_a_negative_grace_period_is_one_second(cluster: Cluster, rest: Rest, pending: int | None) -> None:
+    """At the first deletion, and when it shortens one."""
+    await cluster.join("n1")
+    await cluster.create(objects.pod("web", nodeName="n1"))
+    path = "/api/v1/namespaces/default/pods/web"
+    if pending:
+        await rest.ask("DELETE", path, {"gracePeriodSeconds": pending})
+    _, found = await rest.ask("DELETE", f"{path}?gracePeriodSeconds=-5")
+    assert found["metadata"]["deletionGracePeriodSeconds"] == 1
+
+
+async def test_initial_events_do_not_need_bookmarks(rest: Rest) -> None:
+    """Without them there is none at the end of the initial state."""
+    await rest.ask("POST", MAPS, config_map())
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    async with rest.watch(f"{MAPS}?{query}") as events:
+        assert (await anext(events))["type"] == "ADDED"
+        await rest.ask("POST", MAPS, config_map("b"))
+        assert (await anext(events))["object"]["metadata"]["name"] == "b"
