@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controlplane.access.identity import Identity
-from pinnace import kinds
-from pinnace.errors import Forbidden
+from pinnace import kinds, selectors
+from pinnace.errors import BadRequest, Forbidden
 from pinnace.fielderrors import quoted
 from pinnace.kinds import Kind
 
@@ -54,6 +54,17 @@ def on(
         user=identity.user, groups=identity.groups, extra=identity.extra, verb=verb, group=kind.group, version=kind.version,
         resource=kind.plural, subresource=subresource, namespace=where, name=name,
     )  # fmt: skip
+
+
+def selected_name(fields: str) -> str:
+    """The name to which a field selector binds a list or a watch, so that a role may allow it by resourceNames; or nothing."""
+    try:
+        names = {found.value for found in selectors.split_fields(fields) if found.path == "metadata.name" and found.wanted}
+    except BadRequest:
+        # Whoever may list everything is told what is wrong with it.
+        return ""
+    name = names.pop() if len(names) == 1 else ""
+    return "" if name in (".", "..") or "/" in name or "%" in name else name
 
 
 def at(identity: Identity, verb: str, path: str) -> Attributes:

@@ -55,13 +55,14 @@ class Callers:
             raise Unauthenticated("Unauthorized")
         return self._tokens.authenticate(token.strip(), now=self._clock.now()).identity
 
-    def require(self, identity: Identity | None, verb: str, target: Target) -> None:
-        """Of a resource. Raises Forbidden, Unauthenticated."""
+    def require(self, identity: Identity | None, verb: str, target: Target, *, fields: str = "") -> None:
+        """Of a resource; `fields` is the field selector of a list or a watch. Raises Forbidden, Unauthenticated."""
         user = identity or ANONYMOUS
         self._decide(
             Attributes(
                 user=user.user, groups=user.groups, extra=user.extra, verb=verb, group=target.group, version=target.version,
-                resource=target.resource, subresource=target.subresource, namespace=_namespace(target), name=target.name,
+                resource=target.resource, subresource=target.subresource, namespace=_namespace(target),
+                name=target.name or (attributes.selected_name(fields) if fields else ""),
             )
         )  # fmt: skip
 

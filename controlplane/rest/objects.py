@@ -9,6 +9,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from controlplane.access import attributes
+from controlplane.access.authorizer import Authorizer, require
+from controlplane.access.identity import ANONYMOUS
 from controlplane.http.messages import Request, Response
 from controlplane.requests import actions, decoding, deletion, subresources, unknownfields, verbs
 from controlplane.requests.deletion import DeleteOptions
@@ -37,10 +40,11 @@ MAX_WARNINGS, MAX_WARNING = 4096, 256
 
 
 class Objects:
-    def __init__(self, store: Store, clock: Clock, ids: Ids, executor: Executor) -> None:
+    def __init__(self, store: Store, clock: Clock, ids: Ids, executor: Executor, authorizer: Authorizer) -> None:
         self._store = store
         self._registry = Registry.of(store)
         self._execute = executor
+        self._authorizer = authorizer
         self._clock = clock
         self._ids = ids
 
@@ -161,7 +165,15 @@ class Objects:
         _warn(call, bodies.refuse_unknown(resource, body, FieldValidation.of(request)))
         manifest = decoding.cleaned(resource, body.value, target.namespace, status=status)
         verb = functools.partial(verbs.apply_status if status else verbs.apply, force=options.flag(request, "force"))
-        fn = lambda tx: verb(tx, kind, manifest, call)  # noqa: E731
+
+        def fn(tx: Tx) -> tuple[str, Any]:
+            if not status and tx.get(kind, target.namespace, target.name) is None:
+                wanted = attributes.on(
+                    request.identity or ANONYMOUS, "create", kind, namespace=target.namespace, name=target.name
+                )
+                require(self._authorizer, wanted)
+            return verb(tx, kind, manifest, call)
+
         outcome, stored = await self._execute.create(kind, target.namespace, fn, dry_run=options.dry_run(request))
         return _answer(renderer, stored, 201 if outcome == "created" else 200, call.warnings)
 

@@ -38,7 +38,7 @@ async def open_port(
     registry = Registry.of(store)
     site = Site(
         store,
-        Objects(store, clock, ids, executor),
+        Objects(store, clock, ids, executor, access.authorizers),
         PodStreams(store, switchboard, clock),
         Discovery(registry, advertise),
         {

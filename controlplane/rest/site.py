@@ -110,7 +110,8 @@ class Site:
             return await self._document(request) or _TEXT_404
         verb = target.verb(request.method, watch=options.flag(request, "watch"))
         # Before it is looked up: who may not see a resource does not learn whether there is one.
-        self._callers.require(request.identity, verb, target)
+        fields = request.param("fieldSelector") if verb in ("list", "watch") else ""
+        self._callers.require(request.identity, verb, target, fields=fields)
         source, resource = self._source(target)
         if resource is None:
             return _TEXT_404

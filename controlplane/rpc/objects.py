@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from controlplane.access.attributes import selected_name
 from controlplane.requests import actions, decoding, discovery, subresources, verbs
 from controlplane.requests.execution import Executor
 from controlplane.requests.patch import PatchType, patched
@@ -48,10 +49,10 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
     def _kind(self, ref: objects_pb2.Reference) -> Kind:
         return self._registry.find(ref.apiVersion, ref.kind)
 
-    def _read(self, verb: str, ref: objects_pb2.Reference) -> Resource:
+    def _read(self, verb: str, ref: objects_pb2.Reference, fields: str) -> Resource:
         """The resource of a collection that the caller may list or watch. Raises NotFound, Forbidden."""
         kind = self._kind(ref)
-        self._may.on(verb, kind, namespace=ref.namespace, name=ref.name)
+        self._may.on(verb, kind, namespace=ref.namespace, name=ref.name or selected_name(fields))
         return self._registry.resource(kind)
 
     def _open(self, request: objects_pb2.WriteRequest, *, status: bool = False) -> tuple[Kind, Any]:
@@ -81,7 +82,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         return seal_message(form.kind, found)
 
     async def List(self, request: objects_pb2.ListRequest, context: Any) -> objects_pb2.ListResponse:
-        resource = self._read("list", request.ref)
+        resource = self._read("list", request.ref, request.fieldSelector)
         selected = selection(resource, request)
         page = await self._store.page(selected.query(request.limit), request.continueToken)
         as_table = request.HasField("table")
@@ -94,7 +95,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         )
 
     async def Watch(self, request: objects_pb2.WatchRequest, context: Any) -> AsyncIterator[objects_pb2.WatchResponse]:
-        resource = self._read("watch", request.ref)
+        resource = self._read("watch", request.ref, request.fieldSelector)
         selected, render = selection(resource, request), rendering(resource, request, self._clock)
         # Now, as gRPC does not know it any more of a call that has ended.
         peer = context.peer() if context is not None else ""
@@ -211,7 +212,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
                 if part:
                     return verbs.apply_status(tx, kind, manifest, call, force=request.force)
                 if tx.get(kind, namespace, name) is None:
-                    self._may.on("create", kind, namespace=namespace)
+                    self._may.on("create", kind, namespace=namespace, name=name)
                 return verbs.apply(tx, kind, manifest, call, force=request.force)
 
             outcome, stored = await self._execute.create(kind, namespace, fn, dry_run=request.dryRun)

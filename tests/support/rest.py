@@ -43,13 +43,13 @@ def _tokens(folder: str) -> str:
 class Rest:
     def __init__(self, cluster: Cluster, identity: Identity = ADMINISTRATOR) -> None:
         registry = Registry.of(cluster.store)
-        objects = Objects(cluster.store, cluster.clock, cluster.ids, Executor(cluster.store))
         # Anything but nothing: what a certificate says is `identity`. Empty, to send tokens.
         self._certificate = b"certificate"
         # No nodes, but streams to what stands for them.
         self.router = FakeRouter()
         streams = PodStreams(cluster.store, self.router, cluster.clock)
         authorizers = Authorizers(cluster.store)
+        objects = Objects(cluster.store, cluster.clock, cluster.ids, Executor(cluster.store), authorizers)
         registry.plugins += (authorizers.plugin(),)
         with TemporaryDirectory() as keys:
             settings = control.TokenSettings(file=_tokens(keys))
