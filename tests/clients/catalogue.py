@@ -10,8 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import downloads
+
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs/clients.md"
-SOURCE = Path(__file__).parent / "go/go.mod"
+MODULES = (Path(__file__).parent / "go/go.mod").read_text()
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,40 @@ KOPF = Client(
     "an operator with handlers of creation, update (with a retry) and deletion, a timer, status patches and events",
     "operator_kopf",
 )  # fmt: skip
-GO = Client(
-    "client-go", re.findall(r"k8s.io/client-go v(\S+)", SOURCE.read_text())[0],
-    "typed clients in protobuf, pods with logs, informers by WatchList, discovery, the dynamic client with a kind of its own, "
-    "leader election by Lease, server-side apply, OpenAPI v2 in protobuf",
-    checks=("typed", "informer", "custom", "election", "apply", "openapi"),
+
+
+def _module(name: str) -> str:
+    """The version that the program in tests/clients/go is built with."""
+    return re.findall(rf"\s{name} v(\S+)", MODULES)[0]
+
+
+GO = (
+    Client(
+        "client-go", _module("k8s.io/client-go"),
+        "typed clients in protobuf, pods with logs, informers by WatchList, discovery, the dynamic client with a kind of its own, "
+        "leader election by Lease, server-side apply, OpenAPI v2 in protobuf",
+        checks=("typed", "informer", "custom", "election", "apply", "openapi"),
+    ),
+    Client(
+        "controller-runtime", _module("sigs.k8s.io/controller-runtime"),
+        "a manager with a controller of a kind of its own: cached clients with an index, metadata-only watches, a finalizer, status "
+        "patches, owned objects that are applied and restored, events; leader election of two managers",
+        checks=("controller", "leadership"),
+    ),
 )  # fmt: skip
-KUBECTL = Client("kubectl", "1.37", "apply to delete, logs, exec, diff, drain, create of each kind, custom kinds, errors")
+KUBECTL = Client(
+    "kubectl", ", ".join((*downloads.LAYERS, downloads.NEWEST)),
+    "apply to delete, logs, exec, diff, drain, create of each kind, custom kinds, errors; with each version the same",
+)  # fmt: skip
+HELM = Client(
+    "Helm", "4.1",
+    "a chart with hooks, a test and a kind of its own: install, upgrade, rollback, test, uninstall, list, history, get, status; both ways "
+    "of applying, and from one to the other; failed hooks, conflicts, dry runs, waiting, templates that look up objects",
+)  # fmt: skip
 
 
 def table() -> str:
-    rows = [f"| {item.name} | {item.version} | {item.shows} |\n" for item in (KUBECTL, GO, *PYTHON, KOPF)]
+    rows = [f"| {item.name} | {item.version} | {item.shows} |\n" for item in (KUBECTL, HELM, *GO, *PYTHON, KOPF)]
     return "| Client | Version | What runs |\n|---|---|---|\n" + "".join(rows)
 
 

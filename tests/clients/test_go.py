@@ -1,4 +1,4 @@
-"""A program on client-go against a lab: typed clients in protobuf, informers by WatchList, dynamic clients, leases, apply.
+"""A program on client-go and controller-runtime against a lab: typed clients in protobuf, informers, leases, apply, a controller.
 
 The program is tests/clients/go. Where there is no Go, no module proxy or no time to compile it, the tests are skipped.
 """
@@ -17,7 +17,7 @@ from tests.clients.catalogue import GO
 from tests.support import downloads
 from tests.support.labs import DEADLINE, LabUnderTest
 
-# Seconds for modules, and for the first build: client-go is half a million lines.
+# Seconds for modules, and for the first build: both are half a million lines.
 DOWNLOAD, BUILD = 180, 900
 pytestmark = [pytest.mark.root, pytest.mark.timeout(DOWNLOAD + BUILD + 300)]
 
@@ -48,13 +48,17 @@ def program() -> Path:
                 command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=BUILD, check=False
             )
         except subprocess.TimeoutExpired:
-            pytest.skip(f"client-go was not compiled within {BUILD} s; what was is kept for the next run")
+            pytest.skip(
+                f"client-go and controller-runtime were not compiled within {BUILD} s; what was is kept for the next run"
+            )
         assert done.returncode == 0, done.stderr
     return found
 
 
-@pytest.mark.parametrize("check", GO.checks)
-def test_a_program_on_client_go_works(lab: LabUnderTest, program: Path, check: str) -> None:
+@pytest.mark.parametrize(
+    "check", [pytest.param(check, id=f"{client.name}-{check}") for client in GO for check in client.checks]
+)
+def test_a_program_works(lab: LabUnderTest, program: Path, check: str) -> None:
     lab.kctl("create", "namespace", f"go-{check}")
     done = subprocess.run([program, check], env=lab.environment, text=True, capture_output=True, timeout=DEADLINE, check=False)
     lab.kctl("delete", "namespace", f"go-{check}", "--wait=false")

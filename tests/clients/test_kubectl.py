@@ -30,9 +30,9 @@ class Kubectl:
         return done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def kubectl(lab: LabUnderTest) -> Kubectl:
-    return Kubectl(downloads.kubectl(), lab)
+@pytest.fixture(scope="module", params=(*downloads.LAYERS, downloads.NEWEST))
+def kubectl(lab: LabUnderTest, request: pytest.FixtureRequest) -> Kubectl:
+    return Kubectl(downloads.kubectl(request.param), lab)
 
 
 def check(kubectl: Kubectl, rows: list[tuple[str, str]], *, code: int = 0) -> None:

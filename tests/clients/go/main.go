@@ -1,4 +1,4 @@
-// Checks of a cluster's REST API with client-go, as programs use it. Each check ends with an error or in time.
+// Checks of a cluster's REST API with client-go and controller-runtime, as programs use them. Each check ends with an error or in time.
 //
 // Usage: clients CHECK. The cluster is the kubeconfig's; the namespace of the check's name is made and removed by the caller.
 package main
@@ -33,11 +33,14 @@ var checks = map[string]func(context.Context, *cluster) error{
 	"election": election,
 	"apply":    apply,
 	"openapi":  openapi,
+
+	"controller": controller,
+	"leadership": leadership,
 }
 
 func main() {
 	if len(os.Args) != 2 || checks[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: clients typed|informer|custom|election|apply|openapi")
+		fmt.Fprintln(os.Stderr, "usage: clients typed|informer|custom|election|apply|openapi|controller|leadership")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1]); err != nil {
