@@ -14,7 +14,7 @@ import pytest
 from tests.support import downloads
 from tests.support.labs import DEADLINE, LabUnderTest, eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 CHART = str(Path(__file__).parent / "chart")
 BOATS = "boats.helm.example.com"
@@ -86,7 +86,7 @@ def test_a_release_from_install_to_uninstall(helm: Helm) -> None:
         (f"upgrade one CHART --set greeting=ahoy,oars=4 {WAIT}", r"^one says ahoy in .*, revision 2"),
     ])  # fmt: skip
     assert helm.get("boats", "one")["spec"] == {"oars": 4, "crew": [f"rower-{number}" for number in range(4)]}
-    assert helm.names("pods") == {"one-ahoy", "one-post-install", "one-test"}
+    has_pods(helm, "one-ahoy", "one-post-install", "one-test")
     helm.check([
         ("upgrade one CHART --reuse-values --set oars=5", "revision 3"),
         ("get values one", r"^greeting: ahoy\noars: 5$"),
@@ -94,14 +94,20 @@ def test_a_release_from_install_to_uninstall(helm: Helm) -> None:
         ("history one", r"^1\s.*superseded[\s\S]*^3\s.*superseded[\s\S]*^4\s.*deployed\s.*Rollback to 1"),
         ("status one --revision 2", r"^REVISION: 2$"),
     ])  # fmt: skip
-    assert helm.names("pods") == {"one-hello", "one-post-install", "one-test"}
+    has_pods(helm, "one-hello", "one-post-install", "one-test")
     helm.check([
         ("uninstall one --wait --keep-history", 'release "one" uninstalled'),
         ("list --uninstalled", r"^one\s.*\suninstalled"),
         ("list --deployed", r"APP VERSION *\s*\Z"),
     ])  # fmt: skip
-    assert (helm.names("pods"), helm.names("boats")) == ({"one-post-install", "one-test"}, set())
+    has_pods(helm, "one-post-install", "one-test")
+    assert helm.names("boats") == set()
     assert BOATS in {item["metadata"]["name"] for item in helm.lab.get("crd")["items"]}
+
+
+def has_pods(helm: Helm, *names: str) -> None:
+    """And no others, once those that are deleted have ended."""
+    eventually(lambda: helm.names("pods") == set(names))
 
 
 def test_what_fails_is_told_and_undone(helm: Helm) -> None:
@@ -117,7 +123,7 @@ def test_what_fails_is_told_and_undone(helm: Helm) -> None:
         ("upgrade --install two CHART --set oars=2", "revision 6"),
         ("uninstall two --cascade foreground --wait", "uninstalled"),
     ])  # fmt: skip
-    assert "two-hello" not in helm.names("pods")
+    eventually(lambda: "two-hello" not in helm.names("pods"))
 
 
 def test_both_ways_of_applying(helm: Helm) -> None:

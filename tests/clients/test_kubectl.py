@@ -12,7 +12,7 @@ import pytest
 from tests.support import downloads
 from tests.support.labs import DEADLINE, LabUnderTest
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
