@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("attach", "Attach to a running container"),
     "debug": ("debug", "Debug a running pod with a container of another image"),
     "port-forward": ("portforward", "Forward local ports to a pod"),
+    "proxy": ("proxy", "Serve the REST API on a local port"),
     "cp": ("cp", "Copy files and directories to and from containers"),
     "top": ("top", "Show CPU and memory usage of nodes and pods"),
     "wait": ("wait", "Wait for a condition of objects"),

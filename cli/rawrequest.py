@@ -21,14 +21,10 @@ MAX_ERROR = 1 << 20
 
 def get(context: Context, path: str, write: Callable[[bytes], object]) -> None:
     """Hand the body to `write` as it comes. Raises BadRequest, Unavailable, and the ApiError that the server answers."""
-    server = urlsplit(context.rest)
-    if server.scheme != "https" or not server.hostname:
-        raise BadRequest(
-            f'context "{context.name}" has no rest-server: set it in its cluster to the https URL of the REST API (--web)'
-        )
+    found = urlsplit(server(context))
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
         raise BadRequest(f'--raw: "{path[:200]}" is not a path such as /version or /api/v1/pods?limit=1')
-    connection = http.client.HTTPSConnection(server.hostname, server.port or 443, timeout=WITHIN, context=_tls(context))
+    connection = http.client.HTTPSConnection(str(found.hostname), found.port or 443, timeout=WITHIN, context=tls(context))
     try:
         connection.request("GET", path, headers={"Accept": "application/json, */*"})
         response = connection.getresponse()
@@ -47,7 +43,17 @@ def get(context: Context, path: str, write: Callable[[bytes], object]) -> None:
         connection.close()
 
 
-def _tls(context: Context) -> ssl.SSLContext:
+def server(context: Context) -> str:
+    """The URL of the REST API. Raises BadRequest."""
+    found = urlsplit(context.rest)
+    if found.scheme != "https" or not found.hostname:
+        raise BadRequest(
+            f'context "{context.name}" has no rest-server: set it in its cluster to the https URL of the REST API (--web)'
+        )
+    return context.rest
+
+
+def tls(context: Context) -> ssl.SSLContext:
     """Trusts the context's CA alone. The key is handed over in memory: no file has it."""
     made = ssl.create_default_context(cadata=context.ca.decode("ascii"))
     number = os.memfd_create("client", os.MFD_CLOEXEC)

@@ -26,7 +26,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("create", "namespace", "x"), ("create", "secret", "generic", "x", "--from-literal=a=b"),
     ("patch", "pod", "web", "-p", "{}"), ("scale", "pod/web", "--replicas=1"), ("delete", "pod", "web"), ("delete", "-f", "{file}"), ("delete", "pod", "web", "--dry-run=client"),
     ("logs", "web"), ("logs", "-l", "a=b", "--all-containers"), ("exec", "web", "--", "true"), ("exec", "-it", "web", "--", "sh"),
-    ("attach", "web"), ("debug", "web", "--image=busybox", "--attach"), ("port-forward", "web", ":80"),
+    ("attach", "web"), ("debug", "web", "--image=busybox", "--attach"), ("port-forward", "web", ":80"), ("proxy", "--port=0"),
     ("cp", "{file}", "web:/tmp/x"), ("cp", "web:/etc/hosts", "{out}"), ("cp", "web:/etc/hosts", "-"),
     ("top", "nodes"), ("top", "pods"), ("wait", "pod/web", "--for=condition=Ready", "--timeout=0"), ("wait", "pod/web", "--for=delete", "--timeout=1s"),
     ("events",), ("events", "--for", "pod/web"), ("why", "pod/web"), ("version",), ("config", "use-context", "a"), ("config", "delete-context", "a"),
