@@ -157,7 +157,10 @@ def _foreground(tx: Tx, kind: Kind, owner: Any) -> Requeue | None:
 
 
 def _blocks(child: Any, owner: Any) -> bool:
-    return any(ref.uid == owner.metadata.uid and ref.blockOwnerDeletion for ref in child.metadata.ownerReferences)
+    """Another object, that is: one that owns itself would wait for ever."""
+    return child.metadata.uid != owner.metadata.uid and any(
+        ref.uid == owner.metadata.uid and ref.blockOwnerDeletion for ref in child.metadata.ownerReferences
+    )
 
 
 def _orphan(tx: Tx, kind: Kind, owner: Any) -> Requeue | None:

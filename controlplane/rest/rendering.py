@@ -35,12 +35,14 @@ class _Kept:
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = 0
-        # By version, key, revision, and of a custom kind the schema that the object is read along.
-        self._texts: OrderedDict[tuple[str, str, int, Reader | None], bytes] = OrderedDict()
+        # By version, key, revision, content (an object that leaves a selection is sent as it was before, with the revision of
+        # the change), and of a custom kind the schema that the object is read along.
+        self._texts: OrderedDict[tuple[str, str, int, int, Reader | None], bytes] = OrderedDict()
 
     def of(self, resource: Resource, row: StoredObject) -> bytes:
         schema = resource.kind.schema
-        key = (resource.kind.api_version, row.key, row.revision, schema.reader if schema is not None else None)
+        reader = schema.reader if schema is not None else None
+        key = (resource.kind.api_version, row.key, row.revision, hash(row.value), reader)
         found = self._texts.get(key)
         if found is not None:
             self._texts.move_to_end(key)

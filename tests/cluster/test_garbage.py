@@ -202,6 +202,19 @@ async def test_a_cycle_of_owners_does_not_keep_itself(cluster: Cluster) -> None:
     assert cluster.names(kinds.CONFIG_MAP) == []
 
 
+@pytest.mark.parametrize("propagation", [verbs.FOREGROUND, verbs.ORPHAN, "Background"])
+async def test_an_object_that_owns_itself_does_not_keep_itself(cluster: Cluster, propagation: str) -> None:
+    made = await cluster.create(config_map("own"))
+    await cluster.change(
+        kinds.CONFIG_MAP, "own", lambda found: found.metadata.ownerReferences.add(
+            apiVersion="v1", kind="ConfigMap", name="own", uid=made.metadata.uid, blockOwnerDeletion=True
+        )
+    )  # fmt: skip
+    await cluster.delete(kinds.CONFIG_MAP, "own", propagation=propagation)
+    await cluster.advance(10)
+    assert cluster.names(kinds.CONFIG_MAP) == []
+
+
 async def test_a_dependent_that_cannot_be_deleted_keeps_no_other(cluster: Cluster) -> None:
     """A namespace that is protected, next to one that is not."""
     await cluster.create(runtime_class("owner"))

@@ -131,3 +131,18 @@ async def test_initial_events_do_not_need_bookmarks(rest: Rest) -> None:
         assert (await anext(events))["type"] == "ADDED"
         await rest.ask("POST", MAPS, config_map("b"))
         assert (await anext(events))["object"]["metadata"]["name"] == "b"
+
+
+@pytest.mark.parametrize("first", ["label=a", ""])
+async def test_what_leaves_a_selection_and_what_it_became_are_two_texts(rest: Rest, first: str) -> None:
+    """They have one revision; whoever is answered first, nobody gets the other one."""
+    await rest.ask("POST", MAPS, {**config_map(labels={"label": "a"}), "data": {"k": "old"}})
+    version = (await rest.get(MAPS))["metadata"]["resourceVersion"]
+    await rest.ask("PATCH", f"{MAPS}/a", {"metadata": {"labels": {"label": "b"}}, "data": {"k": "new"}}, content_type=MERGE)
+    seen = {}
+    for selector in (first, "label=a", ""):
+        async with rest.watch(f"{MAPS}?watch=1&resourceVersion={version}&labelSelector={selector}") as events:
+            event = await anext(events)
+        seen[selector] = event["type"], event["object"]["metadata"]["labels"]["label"], event["object"]["data"]["k"]
+    assert seen == {"label=a": ("DELETED", "a", "old"), "": ("MODIFIED", "b", "new")}
+    assert (await rest.get(MAPS))["items"][0]["data"] == {"k": "new"}
