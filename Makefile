@@ -7,7 +7,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) etcd-server dbus-daemon runc crun procps docker
 # Labs of tests and benchmarks reach nothing outside of them; those of `make demo` do, unless the caller says so.
 test bench: export PINNACE_LAB_ISOLATED := 1
 
-.PHONY: demo test check generate bench clean help
+.PHONY: bytecode demo test check generate bench clean help
 
 help:
 	@echo "make demo      set up, make a lab of three nodes, run the example, and leave the lab up"
@@ -17,18 +17,22 @@ help:
 	@echo "make bench     the benchmarks, one JSON object each (root)"
 	@echo "make clean     take labs and build products away"
 
-demo: $(VENV)/.run
+# Python keeps what it compiles, unless PYTHONDONTWRITEBYTECODE says otherwise: then each process compiles for most of a second.
+bytecode: | $(VENV)/.run
+	@$(PYTHON) -m compileall -q pinnace controlplane nodeagent cli
+
+demo: $(VENV)/.run bytecode
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" deploy/demo.sh
 
 # ARGS, such as a path or -k NAME: one pytest with them; else the whole suite in groups side by side.
-test: $(VENV)/.dev .vm/complete
+test: $(VENV)/.dev .vm/complete bytecode
 	$(PYTHON) -m $(if $(ARGS),pytest $(ARGS),tests.parallel)
 
 # Of the virtual machine in tests/vm, which is an x86-64 one.
 .vm/complete: | $(VENV)/.dev
 	@[ "$$(uname -m)" != x86_64 ] || deploy/kernel.sh .vm
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev bytecode
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -44,7 +48,7 @@ generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.ruletable
 	$(PYTHON) -m tests.clients.catalogue
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev bytecode
 	@for name in core api scale lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:

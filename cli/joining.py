@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cli import output
 from cli.commands.attach import attach
 from cli.loglines import Printer, Source
 from cli.logreader import LogReader
+from cli.progress import Progress
 from pinnace import kinds, podspec
 from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
 
@@ -57,7 +57,7 @@ def _ends(client: Any, pod: Any, name: str) -> bool:
 
 def _awaited(client: Any, pod: Any, name: str, *wanted: str, within: float = START_WITHIN) -> Any:
     """The container's state once it is one of those wanted. Raises Timeout saying what it waits for, NotFound."""
-    progress, reason = output.Progress(), "its node has not begun"
+    progress, reason = Progress(), "its node has not begun"
     deadline = time.monotonic() + within
     meta = pod.metadata
     try:

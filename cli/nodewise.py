@@ -6,13 +6,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from cli import output
 from cli.complaints import report
+from cli.progress import Progress, Say
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, Internal
 
 T = TypeVar("T")
-Say = Callable[[str], None]
 
 
 def add_flag(parser: Any) -> None:
@@ -65,7 +64,7 @@ def everywhere(nodes: list[str], title: str, work: Callable[[str, Say], T]) -> R
     threads = [threading.Thread(target=one, args=(node,), daemon=True) for node in nodes]
     for thread in threads:
         thread.start()
-    progress = output.Progress()
+    progress = Progress()
     while (running := [thread for thread in threads if thread.is_alive()]) and threads:
         ended = results.done.keys() | results.failed.keys()
         far = ", ".join(f"{node} {text}" for node, text in sorted(said.items()) if node not in ended)

@@ -1,13 +1,10 @@
-"""Printing objects: table, wide, name, json, yaml, jsonpath; and progress for work that takes a while."""
+"""Printing objects: table, wide, name, json, yaml, jsonpath."""
 
 from __future__ import annotations
 
 import functools
 import json
-import os
 import re
-import sys
-import time
 from typing import Any
 
 from pinnace import codec
@@ -102,26 +99,3 @@ def to_json(value: Any) -> str:
     """Indented as kubectl does, every script as it is. What is no character to a reader of YAML is escaped."""
     text = json.dumps(value, indent=4, ensure_ascii=False)
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-class Progress:
-    """One line on a terminal's stderr that is written over; nothing anywhere else."""
-
-    _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-        self._frame = 0
-        self._start = time.monotonic()
-
-    def show(self, text: str) -> None:
-        """Say what is being waited for; silent in the first half second."""
-        if self._shown and time.monotonic() - self._start > 0.5:
-            self._frame = (self._frame + 1) % len(self._FRAMES)
-            sys.stderr.write(f"\r\x1b[K{self._FRAMES[self._frame]} {text[: os.get_terminal_size(2).columns - 3]}")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -37,8 +37,8 @@ class Config:
     listen: str = "0.0.0.0:6443"
     # HTTPS: joining, metrics, health. Empty: none.
     web: str = "0.0.0.0:6444"
-    # A listening TCP socket for the same, which the parent process has opened. -1: none.
-    web_fd: int = -1
+    # Listening TCP sockets for the same, which the parent process has opened; one of them may be at the address of `web`.
+    web_fds: tuple[int, ...] = ()
     # The URL by which clients on other machines, or outside of the control plane's network, reach the REST API.
     rest_server: str = ""
     # gRPC with mTLS on a Unix socket, for kctl on this machine. Empty: none.

@@ -34,6 +34,7 @@ def parse(arguments: list[str]) -> Config:
         add(parser)
     given = vars(parser.parse_args(arguments))
     disabled = frozenset(given.pop("disable_controller"))
+    given["web_fds"] = tuple(given["web_fds"])
     given["advertise"] = given["advertise"] or _own_address()
     given |= {"disabled": disabled, "scheduler": "scheduler" not in disabled}
     config = Config(**given)
@@ -59,7 +60,8 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--listen", metavar="ADDRESS", help="gRPC with mTLS (default %(default)s; empty: none)")
     add("--web", metavar="ADDRESS", help="HTTPS: REST API, join, metrics, health (default %(default)s; empty: none)")
-    add("--web-fd", type=int, metavar="FD", help="file descriptor of a listening TCP socket that also serves HTTPS")
+    add("--web-fd", dest="web_fds", type=int, action="append", default=[], metavar="FD",
+        help="file descriptor of a listening TCP socket for HTTPS, also one at the address of --web; repeatable")  # fmt: skip
     add("--rest-server", metavar="URL", help="URL by which clients reach the REST API (default: from --advertise and --web)")
     add("--socket", metavar="PATH", help="also serve gRPC with mTLS on this Unix socket")
     add("--advertise", default="", metavar="HOST", help="host name or address that agents dial (default: this host's)")

@@ -16,7 +16,7 @@ from controlplane import bootstrap, resources, tokens
 from controlplane.access import auditlog, auditpolicy, bootstraproles, control
 from controlplane.access.authenticator import Authenticator
 from controlplane.access.authorizers import Authorizers
-from controlplane.access.certificates import Certificates, Lifetimes
+from controlplane.access.certificates import Certificates, Lifetimes, ensure_ca
 from controlplane.access.control import AccessControl, TokenSettings
 from controlplane.access.identity import ANONYMOUS, Identity
 from controlplane.access.joining import Joining, Terms
@@ -50,7 +50,7 @@ from controlplane.rpc.guard import Guard, Told
 from controlplane.rpc.objects import Objects
 from controlplane.rpc.permissions import Permissions
 from controlplane.rpc.streams import Streams
-from controlplane.scheduler.service import Scheduler
+from controlplane.scheduler.deferred import DeferredScheduler
 from controlplane.store import Store
 from pinnace import memory, openfiles, wire
 from pinnace.api.v1 import access_pb2_grpc, cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
@@ -93,6 +93,8 @@ class ControlPlane:
         authorizers = Authorizers(store)
         registry.plugins += (authorizers.plugin(),)
         try:
+            # As soon as the state directory is this process's own: `kctl lab up` starts agents with the CA's hash.
+            ensure_ca(config.state_dir / "pki", self._clock.now())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(store.serve())]
                 call = verbs.Call(self._clock.now(), self._ids, "bootstrap")
@@ -102,7 +104,7 @@ class ControlPlane:
                 own = self._certificates()
                 await self._take_tokens(store)
                 elector = Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}")
-                scheduler = Scheduler(elector.store, self._clock)
+                scheduler = DeferredScheduler(elector.store, self._clock)
                 cidrs = await self._pod_cidrs(store)
                 access = control.build(store, self._ids, authorizers, config.state_dir / "pki", self._token_settings())
                 nodes = Nodes(
@@ -117,7 +119,7 @@ class ControlPlane:
                 lead = group.create_task(self._lead(elector, scheduler, own.ca.certificate))
                 executor, permissions = Executor(store), Permissions(authorizers)
                 server = await self._listen(store, scheduler, nodes, own, authenticator, executor, permissions, access)
-                if config.web or config.web_fd >= 0:
+                if config.web or config.web_fds:
                     web = await self._listen_web(store, nodes, own, authenticator, cidrs, executor, access)
                     tasks.append(group.create_task(web.serve()))
                 ready.set()
@@ -185,7 +187,7 @@ class ControlPlane:
             c.service_account_issuer, c.api_audiences, c.token_auth_file, jwks_uri=c.service_account_jwks_uri
         )  # fmt: skip
 
-    async def _lead(self, elector: Elector, scheduler: Scheduler, ca: bytes) -> None:
+    async def _lead(self, elector: Elector, scheduler: DeferredScheduler, ca: bytes) -> None:
         async def work() -> None:
             # Made anew each time: what a former leader has observed is out of date.
             manager = ControllerManager(elector.store, self._clock, self._controllers(ca))
@@ -207,7 +209,7 @@ class ControlPlane:
         return [controller for controller in every if controller.name not in c.disabled]
 
     async def _listen(
-        self, store: Store, scheduler: Scheduler, nodes: Nodes, own: Certificates, authenticator: Authenticator,
+        self, store: Store, scheduler: DeferredScheduler, nodes: Nodes, own: Certificates, authenticator: Authenticator,
         executor: Executor, permissions: Permissions, access: AccessControl,
     ) -> Any:  # fmt: skip
         config = self._config
@@ -260,7 +262,7 @@ class ControlPlane:
         terms = Terms(config.node_certificate, config.node_renewal, server)
         joining = Joining(store, self._clock, self._ids, ca=own.ca, terms=terms, cidrs=cidrs)
         return await open_port(
-            config.web, config.web_fd, store=store, clock=self._clock, ids=self._ids, executor=executor, certificates=own,
+            config.web, config.web_fds, store=store, clock=self._clock, ids=self._ids, executor=executor, certificates=own,
             authenticator=authenticator, access=access, joining=joining, audit=self._audit, switchboard=nodes.switchboard,
             advertise=config.rest.removeprefix("https://"),
         )  # fmt: skip

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nodeagent import agent
 from nodeagent.images import flags as imageflags
 from nodeagent.node import config, flags
 from nodeagent.pods.model import Policy
@@ -124,6 +123,9 @@ def _run(args: argparse.Namespace) -> None:
 
 
 async def _serve(told: config.Config) -> None:
+    # Half a second, which neither `join` nor a mistake on the command line waits for.
+    from nodeagent import agent
+
     task = asyncio.ensure_future(agent.Agent(told, SystemClock()).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -25,8 +25,8 @@ from typing import BinaryIO, TypedDict
 from nodeagent.control import keys
 from nodeagent.linux import syscalls
 
-# What an agent imports later than its start, when it joins.
-_LATER = ("nodeagent.control.join",)
+# What an agent imports when it joins, and when it runs.
+_LATER = ("nodeagent.control.join", "nodeagent.agent", "encodings.idna")
 
 
 class Order(TypedDict):
@@ -57,12 +57,15 @@ def serve() -> list[str] | None:
 
 def _warm() -> None:
     """What every agent that joins does first, once: `cryptography` is imported by the first key."""
+    # What is imported is there to stay: to look for garbage in it would take a tenth of the time.
+    gc.disable()
     for module in _LATER:
         importlib.import_module(module)
     keys.make("node")
     # Forks share memory until it is written to; a collector would write to all of it.
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _line(orders: BinaryIO) -> bytes | None:

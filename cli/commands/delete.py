@@ -6,8 +6,9 @@ import sys
 import time
 from typing import Any
 
-from cli import flags, output
+from cli import flags
 from cli.complaints import complain
+from cli.progress import Progress
 from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
 from pinnace.kinds import Kind
 
@@ -146,7 +147,7 @@ def _report(target: Target, args: Any) -> None:
 
 def _wait(client: Any, pending: list[tuple[Target, str]], timeout: float) -> None:
     """Until every object of `pending` is gone, or is another one of the same name. Raises Timeout."""
-    progress = output.Progress()
+    progress = Progress()
     deadline = time.monotonic() + timeout if timeout else None
     try:
         for number, ((kind, namespace, name), uid) in enumerate(pending):

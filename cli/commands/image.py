@@ -9,6 +9,7 @@ from typing import Any
 from cli import flags, nodewise, pullsecret, tables
 from cli.carry import raise_exit
 from cli.commands import imagebuild, imageload, imagepush, imagesave, imageshow
+from cli.progress import Say
 from cli.sizes import size
 from pinnace.errors import NotFound
 
@@ -84,7 +85,7 @@ def _ask(args: Any, title: str, method: str, kind: str, **options: Any) -> nodew
     call = getattr(streams_pb2_grpc.StreamsStub(client.channel), method)
     members: dict[str, Any] = {kind: options}
 
-    def ask(node: str, say: nodewise.Say) -> list[Any]:
+    def ask(node: str, say: Say) -> list[Any]:
         frames = []
         for frame in client.stream(call, streams_pb2.OpenStream(node=node, **members)):
             match frame.WhichOneof("frame"):

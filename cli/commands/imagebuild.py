@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from cli import buildcontext, buildsecrets, flags, imageexport, output, pullsecret
+from cli import buildcontext, buildsecrets, flags, imageexport, pullsecret
 from cli.carry import raise_exit
+from cli.progress import Progress
 from cli.sizes import size
 from pinnace import dockerunits, kinds, quantity
 from pinnace.errors import ApiError, BadRequest
@@ -196,7 +197,7 @@ class _Feeding:
 
 def _shown(chunks: Iterator[bytes], node: str) -> Iterator[bytes]:
     """The context, its progress on the terminal."""
-    progress, sent = output.Progress(), 0
+    progress, sent = Progress(), 0
     try:
         for chunk in chunks:
             yield chunk

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli import flags, nodewise
 from cli.carry import raise_exit
+from cli.progress import Say
 from cli.sizes import size
 from pinnace.errors import BadRequest
 
@@ -71,7 +72,7 @@ def _load(client: Any, images: list[ImageArchive], args: Any) -> int:
     return results.report()
 
 
-def to_node(client: Any, node: str, images: list[ImageArchive], say: nodewise.Say) -> Loaded:
+def to_node(client: Any, node: str, images: list[ImageArchive], say: Say) -> Loaded:
     from pinnace.api.v1 import streams_pb2_grpc
 
     loaded = Loaded()
@@ -93,7 +94,7 @@ def to_node(client: Any, node: str, images: list[ImageArchive], say: nodewise.Sa
 
 
 def _frames(
-    node: str, images: list[ImageArchive], answers: queue.SimpleQueue[list[str] | None], loaded: Loaded, say: nodewise.Say
+    node: str, images: list[ImageArchive], answers: queue.SimpleQueue[list[str] | None], loaded: Loaded, say: Say
 ) -> Iterator[Any]:
     from pinnace.api.v1 import streams_pb2
 
@@ -112,7 +113,7 @@ def _frames(
     yield streams_pb2.Frame(stdinClosed=True)
 
 
-def _layers(image: ImageArchive, wanted: list[str], loaded: Loaded, say: nodewise.Say) -> Iterator[Any]:
+def _layers(image: ImageArchive, wanted: list[str], loaded: Loaded, say: Say) -> Iterator[Any]:
     from pinnace.api.v1 import streams_pb2
 
     layers = {layer.diff_id: layer for layer in image.layers}

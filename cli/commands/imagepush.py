@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cli import dockerconfig, flags, nodewise, output, pullsecret
+from cli import dockerconfig, flags, nodewise, pullsecret
 from cli.carry import raise_exit
+from cli.progress import Progress, Say
 from pinnace.errors import NotFound
 
 
@@ -32,7 +33,7 @@ def push(args: Any) -> int:
     config = pullsecret.read(client, args.secret) or dockerconfig.for_images(targets, os.environ)
     options = streams_pb2.PushImageOptions(reference=args.name, targets=targets, dockerConfigJson=config)
     stub = streams_pb2_grpc.StreamsStub(client.channel)
-    progress = output.Progress()
+    progress = Progress()
     for node in nodewise.names(client, args.node):
         try:
             for frame in client.stream(stub.PushImage, streams_pb2.OpenStream(node=node, pushImage=options)):
@@ -60,7 +61,7 @@ def tag(args: Any) -> int:
     stub = streams_pb2_grpc.StreamsStub(client.channel)
     options = streams_pb2.TagImageOptions(reference=args.name, target=args.target)
 
-    def one(node: str, say: nodewise.Say) -> list[str]:
+    def one(node: str, say: Say) -> list[str]:
         names = []
         for frame in client.stream(stub.TagImage, streams_pb2.OpenStream(node=node, tagImage=options)):
             if frame.WhichOneof("frame") == "exit":

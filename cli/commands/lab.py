@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cli import contexts, flags, kubeconfig, output, tables
-from cli.lab import hosts, layout, lifecycle, links, naming, nodes, processes, removal, uplink
+from cli import contexts, flags, kubeconfig, tables
+from cli.lab import hosts, layout, lifecycle, links, naming, processes, removal, uplink
 from cli.lab.layout import CONTROL, SWITCH, Lab
+from cli.progress import Progress
 from pinnace.errors import BadRequest
 
 DEFAULT = "default"
@@ -85,7 +86,7 @@ def _isolated(args: Any) -> bool:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    progress = output.Progress()
+    progress = Progress()
     try:
         yield progress.show
     finally:
@@ -205,6 +206,8 @@ def _state(lab: Lab) -> str:
 
 
 def _node(args: Any) -> int:
+    from cli.lab import nodes
+
     config = contexts.path(args.config)
     added = nodes.Added(args.node, [], [])
     with _exclusive(args) as lab, _progress() as say:

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from cli import flags, nodewise, tables
+from cli.progress import Say
 from pinnace import kinds, quantity, usage
 from pinnace.errors import BadRequest, NotFound
 from pinnace.usage import Use
@@ -41,7 +42,7 @@ def _ask(client: Any, nodes: list[str]) -> nodewise.Results[Any]:
 
     stub = streams_pb2_grpc.StreamsStub(client.channel)
 
-    def one(node: str, say: nodewise.Say) -> Any:
+    def one(node: str, say: Say) -> Any:
         opening = streams_pb2.OpenStream(node=node, stats=streams_pb2.StatsOptions(windowMillis=usage.WINDOW))
         for frame in client.stream(stub.Stats, opening, timeout=WITHIN):
             if frame.WhichOneof("frame") == "stats":

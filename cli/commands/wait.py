@@ -8,6 +8,7 @@ from typing import Any
 
 from cli import conditions, flags, output
 from cli.complaints import complain
+from cli.progress import Progress
 from pinnace.errors import ApiError, BadRequest, Expired, NotFound, Timeout
 from pinnace.kinds import Kind
 
@@ -65,7 +66,7 @@ def _run(client: Any, waits: list[_Wait], args: Any) -> int:
     if not targets and not deleting:
         print("error: no matching resources found", file=sys.stderr)
         return 1
-    progress = output.Progress()
+    progress = Progress()
     failed = 0
     # A wait for `create` comes first, wherever it stands.
     ordered = sorted(waits, key=lambda wait: not wait.create)

@@ -8,7 +8,7 @@ from typing import Any
 from cli import imageexport
 from cli.carry import raise_exit
 from cli.commands import imageload
-from cli.nodewise import Say
+from cli.progress import Say
 from pinnace.errors import ApiError
 
 # Seconds for a node to list its images.

@@ -15,7 +15,7 @@ from pathlib import Path
 from cli.lab import hosts, layout, naming, obstacles, processes, proxies, removal, restport, uplink, waiting
 from cli.lab.agents import Agents
 from cli.lab.layout import CONTROL, WEB_PORT, Lab
-from cli.nodewise import Say
+from cli.progress import Say
 from pinnace import certificate, pki
 from pinnace.errors import ApiError, BadRequest
 
@@ -83,20 +83,21 @@ def connect(lab: Lab, say: Say) -> list[str]:
 
 
 def _begin(lab: Lab, agents: Agents, say: Say) -> None:
-    say("making hosts and the network between them")
+    """The control plane first: everything waits for it, and all else is made while it starts."""
+    say("starting the control plane")
     hosts.prepare(lab)
-    hosts.create(lab, [CONTROL, *lab.nodes])
-    # The CA and the tokens are made here, so that agents start together with the control plane.
-    ca = pki.new_ca(time.time())
-    pki.write_private(lab.control_dir / "pki/ca.key", ca.key)
-    pki.write_private(lab.control_dir / "pki/ca.crt", ca.certificate)
+    hosts.create(lab, [CONTROL])
+    # The tokens are made here, so that agents start together with the control plane.
     tokens = {node: new_token() for node in lab.nodes}
     file = lab.run_dir / "tokens"
     pki.write_private(file, "".join(f"{token} {node}\n" for node, token in tokens.items()).encode())
-    say("starting the control plane and the agents")
     processes.start_control(lab, file)
+    say("making the nodes and the network between them")
+    hosts.create(lab, list(lab.nodes))
+    say("starting the agents")
+    ca_hash = certificate.fingerprint(waiting.for_ca(lab))
     for node, token in tokens.items():
-        agents.start(node, _joining(lab, token, certificate.fingerprint(ca.certificate)))
+        agents.start(node, _joining(lab, token, ca_hash))
     lab.save()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli.lab import cgroups, hosts, images, layout, lifecycle, processes, removal, waiting
 from cli.lab.layout import CONTROL, SWITCH, Lab
-from cli.nodewise import Say
+from cli.progress import Say
 from pinnace import kinds
 from pinnace.errors import BadRequest, NotFound
 

@@ -86,10 +86,10 @@ def start_control(lab: Lab, tokens: Path | None) -> None:
         "--cluster-cidr", CLUSTER_CIDR, *lab.control_args,
     ]  # fmt: skip
     words = ["--join-tokens", str(tokens)] if tokens else []
-    with restport.listen(lab) as listening:
-        descriptor = listening.fileno()
-        words += ["--web-fd", str(descriptor), "--rest-server", restport.server(lab)]
-        _spawn(lab, CONTROL, [*arguments, *words], into=hosts.inside(lab, CONTROL), pass_fds=(descriptor,))
+    with restport.listen(lab) as outside, restport.listen_inside(lab) as inside:
+        descriptors = (outside.fileno(), inside.fileno())
+        words += [*(f"--web-fd={number}" for number in descriptors), "--rest-server", restport.server(lab)]
+        _spawn(lab, CONTROL, [*arguments, *words], into=hosts.inside(lab, CONTROL), pass_fds=descriptors)
 
 
 def start_agent(lab: Lab, node: str, joining: Joining | None = None) -> None:

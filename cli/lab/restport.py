@@ -1,6 +1,6 @@
-"""The REST API of a lab on this machine's loopback: a port that kctl opens, and other clients' way to it.
+"""The sockets that kctl opens for a lab's control plane, and other clients' way to the REST API on this machine's loopback.
 
-The control plane runs in a network namespace of the lab. Its listening socket is made here, in this machine's, and handed over.
+The control plane runs in a network namespace of the lab. One listening socket is made in this machine's, one in its own.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from pathlib import Path
 
 from cli import contexts, kubeconfig
 from cli.contexts import Context
-from cli.lab.layout import Lab
+from cli.lab.layout import CONTROL, WEB_PORT, Lab
+from cli.lab.netns import entered
 from pinnace.errors import BadRequest
 
 HOST = "127.0.0.1"
+# As the control plane's own.
+BACKLOG = 1024
 
 
 def listen(lab: Lab) -> socket.socket:
@@ -22,13 +25,19 @@ def listen(lab: Lab) -> socket.socket:
     Raises BadRequest when there is none."""
     for port in dict.fromkeys((lab.rest_port, 0)):
         try:
-            made = socket.create_server((HOST, port), backlog=128)
+            made = socket.create_server((HOST, port), backlog=BACKLOG)
         except OSError:
             continue
         lab.rest_port = made.getsockname()[1]
         lab.save()
         return made
     raise BadRequest(f"no port of {HOST} can be listened at")
+
+
+def listen_inside(lab: Lab) -> socket.socket:
+    """A listening socket of the control plane's own network: agents can connect before it accepts, and need not try again."""
+    with entered(lab.namespace(CONTROL, "net")):
+        return socket.create_server((lab.address(CONTROL), WEB_PORT), backlog=BACKLOG)
 
 
 def server(lab: Lab) -> str:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from pathlib import Path
 from typing import Any
 
 from cli import contexts
-from cli.lab import images, processes
+from cli.lab import processes
 from cli.lab.layout import CONTROL, Lab
-from cli.nodewise import Say
-from pinnace import kinds
+from cli.progress import Say
 from pinnace.errors import ApiError, BadRequest, NotFound, Timeout
 
 # Seconds; an emulated machine takes a minute. Processes that end are noticed at once.
 READY_WITHIN = 180.0
 
 
+def for_ca(lab: Lab) -> bytes:
+    """Wait for the CA certificate, which the control plane makes before all else. Raises Timeout."""
+    _for_files(lab, ca := lab.control_dir / "pki/ca.crt")
+    return ca.read_bytes()
+
+
 def for_context(lab: Lab, config: Path) -> None:
     """Wait for the control plane, and make its administrator's context the current one. Raises Timeout."""
     admin = lab.control_dir / "admin.yaml"
+    # Imported while the control plane starts, not after: gRPC and the messages take 0.1 s.
+    importlib.import_module("cli.client")
+    _for_files(lab, admin, lab.socket)
+    merged = contexts.load(config)
+    contexts.merge(merged, contexts.load(admin), lab.context)
+    contexts.save(config, merged)
+
+
+def _for_files(lab: Lab, *paths: Path) -> None:
+    """Wait until the control plane has made these. Raises Timeout, and BadRequest when it ends."""
     deadline = time.monotonic() + READY_WITHIN
-    while not (admin.exists() and lab.socket.exists()):
+    while not all(path.exists() for path in paths):
         _check_alive(lab, CONTROL)
         if time.monotonic() > deadline:
             raise Timeout(f"the control plane did not start; see {lab.log(CONTROL)}")
         time.sleep(0.01)
-    merged = contexts.load(config)
-    contexts.merge(merged, contexts.load(admin), lab.context)
-    contexts.save(config, merged)
 
 
 def _check_alive(lab: Lab, host: str) -> None:
@@ -52,6 +65,8 @@ def client(lab: Lab, config: Path) -> Any:
 
 def for_ready(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
     """Raises Timeout, and BadRequest when one of their processes ends."""
+    from pinnace import kinds
+
     deadline = time.monotonic() + READY_WITHIN
     waiting = set(nodes)
     connection = client(lab, config)
@@ -73,6 +88,8 @@ def for_ready(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
 
 def for_agents(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
     """Wait for the agents of nodes that were Ready before: their conditions may be from then. Raises Timeout."""
+    from cli.lab import images
+
     deadline = time.monotonic() + READY_WITHIN
     connection = client(lab, config)
     for number, node in enumerate(nodes):
@@ -96,6 +113,8 @@ def for_silence(connection: Any, node: str) -> None:
 
 
 def _is_ready(connection: Any, name: str) -> bool:
+    from pinnace import kinds
+
     try:
         node = connection.get(kinds.NODE, "", name)
     except NotFound:

@@ -54,8 +54,6 @@ class Certificates:
     ) -> None:
         """Read or make everything under `folder`; `endpoint` is what the administrator's context dials, `rest` the URL of the
         REST API, and `host` what other machines dial. Raises Invalid."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(folder, 0o700)
         self._folder = folder
         self._clock = clock
         self._endpoint = endpoint
@@ -69,8 +67,7 @@ class Certificates:
 
     def _read_ca(self) -> Pair:
         now, stem = self._clock.now(), self._folder / "ca"
-        if not stem.with_suffix(".crt").exists() and not stem.with_suffix(".key").exists():
-            _write(stem, pki.new_ca(now))
+        ensure_ca(self._folder, now)
         try:
             ca = _read(stem)
             matching = pki.matches(ca)
@@ -188,6 +185,15 @@ class Certificates:
     def _grpc_configuration(self) -> grpc.ServerCertificateConfiguration:
         pairs = [(self.server.key, self.server.certificate)]
         return grpc.ssl_server_certificate_configuration(pairs, root_certificates=self.ca.certificate)
+
+
+def ensure_ca(folder: Path, now: float) -> None:
+    """Make a CA where there is none. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.chmod(folder, 0o700)
+    stem = folder / "ca"
+    if not stem.with_suffix(".crt").exists() and not stem.with_suffix(".key").exists():
+        _write(stem, pki.new_ca(now))
 
 
 def _read(stem: Path) -> Pair:

@@ -53,11 +53,14 @@ class Listener:
         self._places = Places(limits)
 
     async def open(self, host: str, port: int) -> None:
-        """Listen. Raises OSError."""
+        """Listen, where an adopted socket does not already. Raises OSError."""
+        bound = {made.getsockname()[:2] for made in self._sockets}
         loop = asyncio.get_running_loop()
         host = host.strip("[]")
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, *_, address in dict.fromkeys(found):
+            if address[:2] in bound:
+                continue
             # As gRPC does: [::] is IPv4 too.
             both = host == "::" and socket.has_dualstack_ipv6()
             made = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from controlplane.access.auditlog import Log
@@ -30,11 +31,12 @@ from pinnace.clock import Clock, Ids
 
 
 async def open_port(
-    address: str, descriptor: int, *, store: Store, clock: Clock, ids: Ids, executor: Executor, certificates: Certificates,
-    authenticator: Authenticator, access: AccessControl, joining: Joining, audit: Log | None, switchboard: Any, advertise: str,
+    address: str, descriptors: Iterable[int], *, store: Store, clock: Clock, ids: Ids, executor: Executor,
+    certificates: Certificates, authenticator: Authenticator, access: AccessControl, joining: Joining, audit: Log | None,
+    switchboard: Any, advertise: str,
 ) -> Listener:  # fmt: skip
-    """Listen at `host:port`, unless it is empty, and on a socket that is open already, unless it is -1; `advertise` is the
-    host and port that clients dial. Raises OSError."""
+    """Listen on sockets that are open already, and at `host:port` unless it is empty or one of them is bound to it;
+    `advertise` is the host and port that clients dial. Raises OSError."""
     registry = Registry.of(store)
     site = Site(
         store,
@@ -51,9 +53,9 @@ async def open_port(
     )
     application: Application = site if audit is None else Audited(site, audit, clock, ids)
     listener = Listener(Web(application).handle, certificates.tls, clock, Limits.within(openfiles.limit()))
+    for descriptor in descriptors:
+        listener.adopt(descriptor)
     if address:
         host, _, port = address.rpartition(":")
         await listener.open(host, int(port))
-    if descriptor >= 0:
-        listener.adopt(descriptor)
     return listener

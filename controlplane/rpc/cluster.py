@@ -8,7 +8,7 @@ from typing import Any
 from controlplane import tokens
 from controlplane.access import identity
 from controlplane.rpc.permissions import Permissions
-from controlplane.scheduler.service import Scheduler
+from controlplane.scheduler.deferred import DeferredScheduler
 from controlplane.store import Store
 from pinnace import __version__, certificate, csr, kinds, nodename, pki
 from pinnace.api.v1 import cluster_pb2, cluster_pb2_grpc
@@ -30,7 +30,7 @@ class Signer:
 
 class Cluster(cluster_pb2_grpc.ClusterServicer):
     def __init__(
-        self, store: Store, clock: Clock, scheduler: Scheduler, permissions: Permissions,
+        self, store: Store, clock: Clock, scheduler: DeferredScheduler, permissions: Permissions,
         *, signer: Signer, join: str, backend: str,
     ) -> None:  # fmt: skip
         """`join` is the endpoint that hosts join at."""

@@ -27,14 +27,14 @@ def test_each_flag_fills_its_setting() -> None:
         "--event-ttl=8", "--node-certificate-ttl=9", "--server-certificate-ttl=10", "--admin-certificate-ttl=11",
         "--node-renewal-window=12", "--force-new", "--log-level=DEBUG", "--disable-controller=podgc",
         "--disable-controller=scheduler", "--token-auth-file=u", "--service-account-issuer=i", "--service-account-jwks-uri=j", "--api-audiences=a, b",
-        "--web-fd=5", "--rest-server=r",
+        "--web-fd=5", "--web-fd=6", "--rest-server=r",
     ]  # fmt: skip
     expected = Config(
         STATE, store="etcd://a:1,b:2", etcd_cafile="ca", etcd_certfile="c", etcd_keyfile="k", listen=":1", web="", socket="/s",
         advertise="h", cluster_cidr="10.9.0.0/16", node_bits=20, heartbeat=1.0, node_grace=2.0, eviction_rate=3.0,
         secondary_eviction_rate=4.0, unhealthy_zone_threshold=0.5, large_zone=6, terminated_pods=7, event_ttl=8.0, vni=7,
         vxlan_port=8, disabled=frozenset({"podgc", "scheduler"}), scheduler=False, join_tokens="t", token_auth_file="u",
-        service_account_issuer="i", service_account_jwks_uri="j", api_audiences=("a", "b"), web_fd=5, rest_server="r", node_certificate=9.0, node_renewal=12.0,
+        service_account_issuer="i", service_account_jwks_uri="j", api_audiences=("a", "b"), web_fds=(5, 6), rest_server="r", node_certificate=9.0, node_renewal=12.0,
         server_certificate=10.0, admin_certificate=11.0, force_new=True, log_level="DEBUG",
     )  # fmt: skip
     assert flags.parse(words) == expected

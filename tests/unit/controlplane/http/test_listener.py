@@ -384,6 +384,29 @@ async def test_an_address_is_written_as_for_the_grpc_port(host: str) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_an_adopted_socket_takes_the_place_of_one_at_its_address() -> None:
+    """A client that connected before there was a listener is accepted, and hung up on as it says no TLS."""
+
+    async def handle(connection: Connection) -> None:
+        raise AssertionError("there is no handshake")
+
+    given = socket.create_server(("127.0.0.1", 0))
+    number = given.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", number), 5) as early:
+        early.sendall(b"no TLS")
+        early.setblocking(False)
+        listener = Listener(handle, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), SystemClock(), LIMITS)
+        listener.adopt(given.detach())
+        await listener.open("127.0.0.1", number)
+        task = asyncio.create_task(listener.serve())
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(30):
+                while await asyncio.get_running_loop().sock_recv(early, 1 << 10):
+                    pass
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def test_addresses_that_limits_are_per() -> None:
     """An IPv6 host has a /64 for itself; IPv4 over IPv6 is IPv4."""
     assert [peer_of(address) for address in ("192.0.2.1", "::ffff:192.0.2.1", "2001:db8:1:2:3:4:5:6", "fe80::1%eth0")] == [
