@@ -5,18 +5,22 @@ The control plane runs in a network namespace of the lab. One listening socket i
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from pathlib import Path
 
 from cli import contexts, kubeconfig
 from cli.contexts import Context
 from cli.lab.layout import CONTROL, WEB_PORT, Lab
 from cli.lab.netns import entered
-from pinnace.errors import BadRequest
+from pinnace.errors import BadRequest, Internal
 
 HOST = "127.0.0.1"
 # As the control plane's own.
 BACKLOG = 1024
+# Seconds. The kernel closes the sockets of a killed process a moment after the process has left its namespaces.
+FREED_WITHIN = 10.0
 
 
 def listen(lab: Lab) -> socket.socket:
@@ -35,9 +39,18 @@ def listen(lab: Lab) -> socket.socket:
 
 
 def listen_inside(lab: Lab) -> socket.socket:
-    """A listening socket of the control plane's own network: agents can connect before it accepts, and need not try again."""
-    with entered(lab.namespace(CONTROL, "net")):
-        return socket.create_server((lab.address(CONTROL), WEB_PORT), backlog=BACKLOG)
+    """A listening socket of the control plane's own network: agents can connect before it accepts, and need not try again.
+
+    Raises Internal."""
+    deadline = time.monotonic() + FREED_WITHIN
+    while True:
+        try:
+            with entered(lab.namespace(CONTROL, "net")):
+                return socket.create_server((lab.address(CONTROL), WEB_PORT), backlog=BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise Internal(f"port {WEB_PORT} of the control plane cannot be listened at: {error}") from None
+        time.sleep(0.01)
 
 
 def server(lab: Lab) -> str:
