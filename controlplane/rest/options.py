@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from controlplane.http.messages import Request
 from controlplane.requests import unknownfields
 from controlplane.requests.deletion import BACKGROUND, FOREGROUND, ORPHAN, DeleteOptions
@@ -160,7 +162,7 @@ def _delete_options(request: Request) -> rest_pb2.DeleteOptions:
     if negotiation.content_type(request.header("content-type"), known=known) == negotiation.PROTOBUF:
         try:
             return rest_pb2.DeleteOptions.FromString(envelope(request.body).raw)
-        except ValueError:
+        except DecodeError:
             raise BadRequest("the body is not DeleteOptions in protobuf") from None
     try:
         value = codec.load_json(request.body)

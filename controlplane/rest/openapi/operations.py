@@ -102,7 +102,7 @@ class Operations:
     def _answer(self, verb: str) -> JsonSchema:
         if verb == "delete":
             # As the kind does: the last state, or that it is done.
-            return {"oneOf": [self._item, self._status]}
+            return {"anyOf": [self._item, self._status]}
         return self._items if verb in ("list", "deletecollection") else self._item
 
     def _part(self, part: ServedSubresource) -> JsonSchema:

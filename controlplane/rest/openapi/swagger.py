@@ -109,4 +109,4 @@ def _parameters(found: list[JsonSchema]) -> list[JsonSchema]:
 def _response(found: JsonSchema) -> JsonSchema:
     content = next(iter(found["content"].values()))["schema"]
     # An answer that is one of two has the first's schema, that of the resource itself.
-    return {"description": found["description"], "schema": schema(content.get("oneOf", [content])[0])}
+    return {"description": found["description"], "schema": schema(content.get("anyOf", [content])[0])}
