@@ -115,8 +115,10 @@ class _Exchange:
         answer = await self._application.respond(request)
         self._connection.end_with_peer(wanted=False)
         if isinstance(answer, Response):
-            # A stranger's connection is for one request, so that it can be closed to make room at any other time.
-            await self._send(answer, close=not self._connection.user, head_only=request.method == "HEAD")
+            # A stranger's connection is for one request, so that it can be closed to make room at any other time. One with
+            # the rest of a body that nothing has read is of no use either, and clients that are told do not use it again.
+            close = not self._connection.user or self._http.their_state is h11.SEND_BODY
+            await self._send(answer, close=close, head_only=request.method == "HEAD")
             return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         self._connection.expect(None)
         leftover, _ = self._http.trailing_data

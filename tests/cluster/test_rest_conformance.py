@@ -31,7 +31,7 @@ class Asked:
     async def ask(
         self, method: str, path: str, body: Any = None, *, name: str = NAME, query: str = "", media: str = "application/json"
     ) -> Any:
-        url = path.format(namespace="default", name=name) + query
+        url = path.format(namespace="default", name=name, path="healthz") + query
         answer = await self._rest.respond(method.upper(), url, body, content_type=media)
         data = answer.body if isinstance(answer.body, bytes) else b"".join([piece async for piece in answer.body])
         return self.documents.check(method, path, answer.status, answer.content_type.partition(";")[0], data)
@@ -63,7 +63,7 @@ def collections(documents: Documents) -> list[tuple[str, dict[str, Any]]]:
     return [
         (path, operation["x-kubernetes-group-version-kind"])
         for (method, path), operation in documents.operations.items()
-        if method == "post" and not path.rpartition("/")[0].endswith("{name}")
+        if method == "post" and "{name}" not in path
     ]
 
 

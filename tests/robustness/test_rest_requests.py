@@ -188,6 +188,16 @@ def test_head_has_no_body(attacked: Attacked) -> None:
             assert b"".join(iter(lambda: sock.recv(65536), b"")).partition(b"\r\n\r\n")[2] == b""
 
 
+def test_a_connection_that_ends_with_its_response_says_so(attacked: Attacked) -> None:
+    """A body for a proxy that refuses it stays unread: clients that are not told send their next request into nothing."""
+    assert attacked.ask("POST", "/api/v1/nodes", {"metadata": {"name": "silent"}}).status in (201, 409)
+    with attacked.connect() as sock:
+        sock.sendall(request("PUT", "/api/v1/nodes/silent/proxy/healthz", b"x" * 100))
+        found = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert found.startswith(b"HTTP/1.1 405"), found
+    assert b"\r\nconnection: close\r\n" in found.lower()
+
+
 def test_hundreds_of_methods_and_forms_leave_nothing_behind(attacked: Attacked) -> None:
     """Each method was a series of metrics for good, and each Accept header was kept with all its parameters."""
     with attacked.unharmed(growth=16), attacked.connect() as sock:
