@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.resources.resource import Resource
-from pinnace.errors import Conflict
+from pinnace import fielderrors
+from pinnace.errors import Conflict, Invalid
 
 _OF_A_NEW_OBJECT = (
     "uid", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields",
@@ -37,9 +38,13 @@ def keep(old: Any, new: Any) -> None:
     after.ClearField("selfLink")
 
 
-def check_preconditions(resource: Resource, old: Any, message: Any) -> None:
-    """The uid and resourceVersion of an update are those of the stored object, where given. Raises Conflict."""
+def check_preconditions(resource: Resource, old: Any, message: Any, *, conditional: bool = False) -> None:
+    """The uid and resourceVersion of an update are those of the stored object, where given. `conditional`: the latter must be,
+    unless the kind allows updates without it. Raises Conflict, Invalid."""
     asked, uid, name = message.metadata.resourceVersion, message.metadata.uid, old.metadata.name
+    if asked in ("", "0") and conditional and not resource.strategy.unconditional_update:
+        cause = fielderrors.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise Invalid.of(resource.kind.group_kind, name, (cause,))
     if uid and uid != old.metadata.uid:
         raise Conflict(f'the uid in the request ({uid}) is not that of {resource.kind.resource} "{name}"')
     if asked and asked != old.metadata.resourceVersion:

@@ -36,6 +36,7 @@ class Call:
     """`now` in seconds since the epoch; `manager` owns the fields that the call writes.
 
     `caller` is the user that admission plugins see, None for the control plane itself.
+    `conditional`: an update states the resourceVersion that it replaces, of kinds that Kubernetes demands it of.
     An apply takes the fields that it states from the `superseded` managers, which are other commands of the same client.
     Verbs put what the client should know of accepted objects into `warnings`, each text once, in its order."""
 
@@ -45,6 +46,7 @@ class Call:
     superseded: frozenset[str] = frozenset()
     warnings: dict[str, None] = field(default_factory=dict, compare=False)
     caller: Caller | None = None
+    conditional: bool = False
 
 
 def create(tx: Tx, kind: Kind[T], message: T, call: Call, *, applied: dict[str, Any] | None = None) -> T:
@@ -90,7 +92,7 @@ def update(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
     resource = Registry.of(tx).writable(kind)
     new: Any = message
     old: Any = tx.require(kind, new.metadata.namespace, new.metadata.name)
-    serverfields.check_preconditions(resource, old, new)
+    serverfields.check_preconditions(resource, old, new, conditional=call.conditional)
     serverfields.keep(old, new)
     if resource.has_status:
         new.status.CopyFrom(old.status)
@@ -126,7 +128,7 @@ def update_subresource(tx: Tx, kind: Kind[T], name: str, message: T, call: Call)
         raise BadRequest(f"{kind.kind} has no {name}")
     request: Any = message
     old: Any = tx.require(kind, request.metadata.namespace, request.metadata.name)
-    serverfields.check_preconditions(resource, old, request)
+    serverfields.check_preconditions(resource, old, request, conditional=call.conditional and part.form is None)
     changed = clone(old)
     part.replace(changed, request)
     if same(changed, old) and not _is_outdated(tx, kind, old):

@@ -25,6 +25,8 @@ _TERMINATING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
 
 
 class _Strategy(Strategy[CustomResource]):
+    unconditional_update = False
+
     def wants_more(self, new: CustomResource, old: CustomResource) -> bool:
         """With a status subresource every field but metadata is desired state."""
         return new.spec != old.spec or new.rest != old.rest

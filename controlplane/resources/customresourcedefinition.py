@@ -19,6 +19,8 @@ log = logging.getLogger("pinnace.controlplane")
 
 
 class _Strategy(Strategy[CustomResourceDefinition]):
+    unconditional_update = False
+
     def prepare_for_create(self, new: CustomResourceDefinition) -> None:
         """Objects of the storage version may exist from now on; they go before the definition does."""
         new.status.storedVersions[:] = [version.name for version in new.spec.versions if version.storage]

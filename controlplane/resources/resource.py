@@ -54,6 +54,9 @@ _FIELDS: dict[str, Callable[[Any], str]] = {
 class Strategy(Generic[T]):
     """What generic verbs leave to the kind. Pure and synchronous; an override changes no object but its first argument."""
 
+    # Whether an update may leave out the resourceVersion, and overwrite whatever there is.
+    unconditional_update = True
+
     def prepare_for_create(self, new: T) -> None:
         """After defaults, before validation: the initial status, and fields that no client sets. The status is empty."""
 

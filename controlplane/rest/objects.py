@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from controlplane.access import attributes
@@ -113,7 +114,8 @@ class Objects:
         return Response(bodies.dumps(status.success()), negotiation.JSON, 201)
 
     async def _update(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
-        kind, call, part = resource.kind, self._call(request), target.subresource
+        kind, part = resource.kind, target.subresource
+        call = replace(self._call(request), conditional=True)
         message = await self._message(request, target, subresources.form(resource, part), call, status=bool(part))
 
         def fn(tx: Tx) -> Any:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from pinnace.clock import settle
 from tests.support import objects
 from tests.support.cluster import Cluster
+from tests.support.customkinds import GROUP, crontab, definition
 from tests.support.rest import Rest
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -146,3 +148,20 @@ async def test_what_leaves_a_selection_and_what_it_became_are_two_texts(rest: Re
         seen[selector] = event["type"], event["object"]["metadata"]["labels"]["label"], event["object"]["data"]["k"]
     assert seen == {"label=a": ("DELETED", "a", "old"), "": ("MODIFIED", "b", "new")}
     assert (await rest.get(MAPS))["items"][0]["data"] == {"k": "new"}
+
+
+@pytest.mark.parametrize(("version", "status"), [("", 422), ("0", 422), ("1", 409), (None, 200)])
+@pytest.mark.parametrize("part", ["", "/status"])
+async def test_a_custom_object_is_not_overwritten_unseen(rest: Rest, part: str, version: str | None, status: int) -> None:
+    """A PUT states the version that it replaces, unlike one of a ConfigMap; one of an object that is not there is a 404."""
+    await rest.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition())
+    await settle(50)
+    path = f"/apis/{GROUP}/v1/namespaces/default/crontabs"
+    _, made = await rest.ask("POST", path, crontab("a"))
+    made["metadata"]["resourceVersion"] = made["metadata"]["resourceVersion"] if version is None else version
+    found, answer = await rest.ask("PUT", f"{path}/a{part}", made)
+    assert found == status, answer
+    if status == 422:
+        assert [cause["field"] for cause in answer["details"]["causes"]] == ["metadata.resourceVersion"]
+    made["metadata"]["name"] = "b"
+    assert (await rest.ask("PUT", f"{path}/b{part}", made))[0] == 404
