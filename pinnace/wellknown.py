@@ -46,3 +46,5 @@ FINALIZER_FOREGROUND = "foregroundDeletion"
 FINALIZER_ORPHAN = "orphan"
 # In a namespace's spec, until its content is deleted.
 FINALIZER_KUBERNETES = "kubernetes"
+# Of a CustomResourceDefinition, until its objects are deleted.
+FINALIZER_CUSTOM_RESOURCES = "customresourcecleanup.apiextensions.k8s.io"

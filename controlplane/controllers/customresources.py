@@ -11,12 +11,12 @@ from typing import Any
 from controlplane import conditions
 from controlplane.controllers.budget import WriteBudget
 from controlplane.controllers.runner import Moment, Requeue
-from controlplane.customresources.definition import FINALIZER
 from controlplane.requests import verbs
 from controlplane.store import Event, Tx
 from pinnace import kinds
 from pinnace.clock import RandomIds
 from pinnace.kinds import Kind
+from pinnace.wellknown import FINALIZER_CUSTOM_RESOURCES
 
 _CRD = kinds.CUSTOM_RESOURCE_DEFINITION
 _ACCEPTED, _ESTABLISHED, _TERMINATING = "NamesAccepted", "Established", "Terminating"
@@ -106,14 +106,14 @@ def _set_status(item: Any, taken: tuple[str, str] | None, now: float) -> None:
 
 
 def _terminate(tx: Tx, item: Any, now: Moment) -> Requeue | None:
-    """Delete the objects, then take the finalizer away. No object can be created meanwhile: see custom.Terminating."""
-    if FINALIZER not in item.metadata.finalizers:
+    """Delete the objects, then take the finalizer away. No object can be created meanwhile: see Terminating."""
+    if FINALIZER_CUSTOM_RESOURCES not in item.metadata.finalizers:
         return None
     group, plural = item.spec.group, item.spec.names.plural
     kind = next((kind for kind in tx.kinds if kind.group == group and kind.plural == plural), None)
     rows = list(tx.list_untracked(kind)) if kind is not None and _is_own(item) else []
     if not rows and (kind is None or not _is_own(item) or not tx.list(kind)):
-        kept = [name for name in item.metadata.finalizers if name != FINALIZER]
+        kept = [name for name in item.metadata.finalizers if name != FINALIZER_CUSTOM_RESOURCES]
         del item.metadata.finalizers[:]
         item.metadata.finalizers.extend(kept)
         message = "removed all instances"

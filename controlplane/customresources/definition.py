@@ -15,11 +15,8 @@ from controlplane.customresources import celcheck, defaulting, pruning, schemapa
 from controlplane.customresources.structural import UNSET, Structural
 from pinnace import fielderrors, formats, jsonpath
 from pinnace.admission import meta
-from pinnace.admission.kindrules import KindRules
-from pinnace.apiextensions.v1.customresourcedefinition_pb2 import CustomResourceDefinition
 from pinnace.errors import BadRequest, Cause
 
-FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 APPROVAL = "api-approved.kubernetes.io"
 MAX_SELECTABLE = 8
 _PROTECTED = ("k8s.io", "kubernetes.io")
@@ -195,8 +192,3 @@ def _defaults(schema: Structural, path: str) -> Iterator[Cause]:
 def validate_status(new: Any, old: Any) -> list[Cause]:
     """Of a status written by a client; `old` sets it no bounds."""
     return _stored(new)
-
-
-RULES = KindRules[CustomResourceDefinition](
-    default=default, validate=validate, validate_update=validate_update, validate_status=validate_status
-)

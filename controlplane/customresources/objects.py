@@ -22,6 +22,7 @@ from controlplane.customresources import (
     structural,
     validation,
 )
+from controlplane.customresources.content import PARTS, put_tree, tree_of
 from controlplane.customresources.scale import ScalePaths
 from controlplane.customresources.structural import Structural
 from pinnace import codec
@@ -31,33 +32,8 @@ from pinnace.errors import Cause, Invalid
 from pinnace.messages import clone
 from pinnace.remembered import Remembered
 
-_PARTS = ("spec", "status")
 # Objects of one version of a kind of which each step is remembered.
 REMEMBERED = 32
-
-
-def tree_of(item: CustomResource) -> dict[str, Any]:
-    """Every field but metadata, apiVersion and kind."""
-    tree: dict[str, Any] = json.loads(item.rest.raw) if item.rest.raw else {}
-    for name in _PARTS:
-        raw = getattr(item, name).raw
-        if raw:
-            tree[name] = json.loads(raw)
-    return tree
-
-
-def put_tree(item: CustomResource, tree: dict[str, Any]) -> None:
-    """The inverse of tree_of. Raises FieldError for what is no JSON."""
-    for name in _PARTS:
-        if tree.get(name) is None:
-            item.ClearField(name)
-        else:
-            getattr(item, name).raw = codec.json_text(tree[name])
-    rest = {key: value for key, value in tree.items() if key not in _PARTS}
-    if rest:
-        item.rest.raw = codec.json_text(rest)
-    else:
-        item.ClearField("rest")
 
 
 def value_at(tree: Any, path: str) -> Any:
@@ -121,7 +97,7 @@ class Rules:
             causes = tuple(Cause(path, "unknown field") for path in dropped[: structural.MAX_ERRORS] if path not in known)
             if causes:
                 raise Invalid.of(self._group_kind, item.metadata.name[:253], causes)
-        for name in (*_PARTS, "rest"):
+        for name in (*PARTS, "rest"):
             item.ClearField(name)
         item.MergeFrom(made)
 

@@ -11,7 +11,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from controlplane.customresources import defaulting, pruning
-from controlplane.customresources.objects import Rules, put_tree, tree_of
+from controlplane.customresources.content import put_tree, tree_of
+from controlplane.customresources.objects import Rules
 from pinnace.apiextensions.v1.customresource_pb2 import CustomResource
 from pinnace.kinds import Reader
 

@@ -6,8 +6,7 @@ Only this module lists the built-in kinds. Generic code takes a `Registry` and n
 from typing import TYPE_CHECKING, assert_type
 
 from controlplane.resources.configmap import CONFIG_MAP
-from controlplane.resources.custom import Terminating
-from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION
+from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION, Terminating
 from controlplane.resources.event import EVENT
 from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger

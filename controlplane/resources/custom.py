@@ -10,14 +10,10 @@ from controlplane.customresources.objects import Rules, selectable_text
 from controlplane.customresources.scale import ScalePaths
 from controlplane.customresources.stored import reader_of
 from controlplane.resources import customcolumns
-from controlplane.resources.plugin import CREATE, Attributes, BasePlugin
 from controlplane.resources.resource import VERBS, Resource, Strategy
 from controlplane.resources.scale import ScaleSubresource
-from controlplane.store import Tx
-from pinnace import kinds
 from pinnace.apiextensions.v1.customresource_pb2 import CustomResource
 from pinnace.apiextensions.v1.customresourcedefinition_pb2 import CustomResourceDefinition
-from pinnace.errors import Forbidden
 from pinnace.kinds import MAX_CUSTOM_VALUES, Kind, KindSchema, Reader
 
 # While the definition is being deleted.
@@ -36,24 +32,6 @@ class _WholeStrategy(_Strategy):
     def wants_more(self, new: CustomResource, old: CustomResource) -> bool:
         """Without one, the status is desired state too."""
         return super().wants_more(new, old) or new.status != old.status
-
-
-class Terminating(BasePlugin):
-    """No object of a custom kind is created while its definition is being deleted."""
-
-    name = "CustomResourceDefinitionTerminating"
-
-    def admit(self, tx: Tx, request: Attributes) -> None:
-        kind = request.resource.kind
-        if request.operation != CREATE or kind.cls is not CustomResource:
-            return
-        item = tx.require(kinds.CUSTOM_RESOURCE_DEFINITION, "", kind.resource)
-        if item.metadata.deletionTimestamp.seconds:
-            raise Forbidden(f"create not allowed while custom resource definition {kind.resource} is terminating")
-
-
-def is_established(item: CustomResourceDefinition) -> bool:
-    return any(found.type == "Established" and found.status == "True" for found in item.status.conditions)
 
 
 def resources_of(item: CustomResourceDefinition) -> Iterator[Resource[CustomResource]]:

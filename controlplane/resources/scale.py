@@ -5,7 +5,7 @@ Source: ScaleREST in apiextensions-apiserver's pkg/registry/customresource/etcd.
 
 from __future__ import annotations
 
-from controlplane.customresources.objects import put_tree, tree_of
+from controlplane.customresources.content import put_tree, tree_of
 from controlplane.customresources.scale import ScalePaths
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
 from controlplane.resources.resource import Resource, Subresource
