@@ -39,7 +39,7 @@ LIGHTKUBE = Client(
 PYTHON = (
     Client(
         "kubernetes", "37.0.2",
-        "typed objects and each kind of patch, server-side apply, pods with logs, exec, port-forward and eviction, watches, informers, "
+        "typed objects and each kind of patch, server-side apply, pods with logs, exec, port-forward, proxy and eviction, watches, informers, "
         "the dynamic client with a kind of its own, service account tokens, strict TLS, leader election",
         "with_kubernetes", ("typed", "owners", "pods", "watches", "informs", "untyped", "access", "strict_tls", "election"),
     ),

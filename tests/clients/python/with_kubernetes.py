@@ -97,6 +97,7 @@ def pods() -> None:
     assert next(iter(followed)) == "started"
     executes(core)
     forwards(core)
+    proxies(core)
     core.patch_namespaced_pod("web", NAMESPACE, {"spec": {"containers": [{"name": "main", "image": "busybox:latest"}]}})
     found = core.read_namespaced_pod("web", NAMESPACE)
     assert [(item.image, len(item.command)) for item in found.spec.containers] == [("busybox:latest", 3)]
@@ -148,6 +149,13 @@ def forwards(core: client.CoreV1Api) -> None:
         received += piece
     assert received.endswith(b"hello\n"), received
     assert forward.error(8080) is None
+
+
+def proxies(core: client.CoreV1Api) -> None:
+    """A page of the pod, and the health of its node's agent."""
+    assert core.connect_get_namespaced_pod_proxy_with_path("web:8080", NAMESPACE, "index.html") == "hello\n"
+    node = core.read_namespaced_pod("web", NAMESPACE).spec.node_name
+    assert core.connect_get_node_proxy_with_path(node, "healthz") == "ok"
 
 
 def watches() -> None:
