@@ -117,8 +117,10 @@ class _Exchange:
         if isinstance(answer, Response):
             # A stranger's connection is for one request, so that it can be closed to make room at any other time. One with
             # the rest of a body that nothing has read is of no use either, and clients that are told do not use it again.
-            close = not self._connection.user or self._http.their_state is h11.SEND_BODY
-            await self._send(answer, close=close, head_only=request.method == "HEAD")
+            unread = self._http.their_state is h11.SEND_BODY
+            await self._send(answer, close=unread or not self._connection.user, head_only=request.method == "HEAD")
+            if unread:
+                await self._linger()
             return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         self._connection.expect(None)
         leftover, _ = self._http.trailing_data
@@ -217,6 +219,16 @@ class _Exchange:
             async with aclosing(body):
                 await self._stream(head, body, response.patience or PIECE)
         self._idle = True
+
+    async def _linger(self) -> None:
+        """Drop what still comes, for a moment: a connection that is closed with unread data is reset, which may overtake the
+        response."""
+        try:
+            async with asyncio.timeout(self._connection.limits.shutdown):
+                while await self._connection.reader.read(READ):
+                    pass
+        except TimeoutError:
+            pass
 
     async def _stream(self, head: bytes, chunks: Chunks, patience: float) -> None:
         """A body in chunks, until its end or the client's."""

@@ -257,6 +257,18 @@ async def test_a_pod_may_answer_before_it_has_read_the_request(api: Front, serve
     await eventually(lambda: rest.router.open == 0)
 
 
+async def test_a_refusal_reaches_a_client_that_is_still_sending(api: Front, server: PodServer) -> None:
+    """The rest of the body is dropped, and the connection is closed."""
+    size = 8 << 20
+    for url, code in ((f"{PODS}/none/proxy/x", 404), (path(server, "/x").replace("web", "web:x", 1), 400)):
+        async with api.client() as client:
+            await client.begin("POST", url, length=size)
+            await client.piece(bytes(size))
+            answer = await client.answer()
+            assert (answer.status, answer.whole, answer.header("connection")) == (code, True, "close")
+            assert json.loads(answer.body)["kind"] == "Status"
+
+
 async def test_a_port_that_refuses_is_unavailable(api: Front, rest: Rest) -> None:
     """With a Status that says why, as Kubernetes has it."""
     async with pod_server() as gone:
