@@ -195,6 +195,7 @@ class Agent:
             return admission.admit(pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure)
 
         self._pods.admit = admit
+        self._pods.admit_resize = functools.partial(admission.admit_resize, allocatable=allocatable)
         return eviction
 
     def _dependencies(

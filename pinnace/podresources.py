@@ -31,17 +31,25 @@ def amounts(items: Mapping[str, Any]) -> Amounts:
     return {name: amount(name, value.string) for name, value in items.items()}
 
 
-def requests(spec: Any) -> Amounts:
+def _requests(container: Any) -> Amounts:
+    return amounts(container.resources.requests)
+
+
+def _limits(container: Any) -> Amounts:
+    return amounts(container.resources.limits)
+
+
+def requests(spec: Any, *, of: Callable[[Any], Amounts] = _requests) -> Amounts:
     """What the pod needs at its peak: containers and sidecars together, or an init container together with the sidecars that
-    were started before it when that is more; and its runtime's overhead."""
-    total = _peak(spec, lambda container: amounts(container.resources.requests))
+    were started before it when that is more; and its runtime's overhead. `of` gives the requests of a container."""
+    total = _peak(spec, of)
     _add(total, amounts(spec.overhead))
     return total
 
 
-def limits(spec: Any) -> Amounts:
+def limits(spec: Any, *, of: Callable[[Any], Amounts] = _limits) -> Amounts:
     """The same sum of limits; a container without a limit adds nothing (see `limited`)."""
-    total = _peak(spec, lambda container: amounts(container.resources.limits))
+    total = _peak(spec, of)
     _add(total, {name: value for name, value in amounts(spec.overhead).items() if name in total})
     return total
 

@@ -14,6 +14,7 @@ from nodeagent.eviction import words
 from nodeagent.eviction.thresholds import MEMORY_PRESSURE
 from pinnace import hostports, podresources
 from pinnace.core.v1 import scheduling_pb2
+from pinnace.heldresources import DEFERRED, INFEASIBLE
 from pinnace.taints import tolerated
 from pinnace.wellknown import TAINT_BY_CONDITION
 
@@ -64,8 +65,36 @@ def _taken(pod: Any, others: list[Any]) -> Refusal | None:
     return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
 
 
+def admit_resize(pod: Any, present: Any, others: Iterable[Any], *, allocatable: Mapping[str, int]) -> Refusal | None:
+    """Why this node does not give `pod` the resources that it is to have, which it has as `present` now; `others` have what
+    is allocated to them. Infeasible: never; Deferred: not now. Less than before is always given.
+
+    Source: kubelet's allocation manager (canResizePod)."""
+    if podresources.is_static(pod):
+        return Refusal(INFEASIBLE, "In-place resize of static-pods is not supported")
+    before, wanted = podresources.requests(present.spec), podresources.requests(pod.spec)
+    more = {name: value for name, value in wanted.items() if value > before.get(name, 0)}
+    for name, value in more.items():
+        if value > allocatable.get(name, value):
+            text = f"Node didn't have enough capacity: {name}, requested: {value}, capacity: {allocatable[name]}"
+            return Refusal(INFEASIBLE, text)
+    full = _full(more, others, allocatable)
+    return None if full is None else Refusal(DEFERRED, full.message)
+
+
+def resize_order(pod: Any, present: Any) -> tuple[bool, int, bool]:
+    """Sorts pods for `admit_resize`: those first that give back, then by priority, then Guaranteed ones."""
+    before = podresources.requests(present.spec)
+    increases = any(value > before.get(name, 0) for name, value in podresources.requests(pod.spec).items())
+    return increases, -pod.spec.priority, podresources.qos_class(pod.spec) != podresources.GUARANTEED
+
+
 def _too_big(pod: Any, others: Iterable[Any], allocatable: Mapping[str, int]) -> Refusal | None:
     asked = {PODS: 1, **{name: value for name, value in podresources.requests(pod.spec).items() if value}}
+    return _full(asked, others, allocatable)
+
+
+def _full(asked: Mapping[str, int], others: Iterable[Any], allocatable: Mapping[str, int]) -> Refusal | None:
     used = dict.fromkeys(asked, 0)
     for other in others:
         taken = {PODS: 1, **podresources.requests(other.spec)}

@@ -1,6 +1,7 @@
 """A pod's records on disk, one directory for each pod; `state` is the only writer.
 
-    pod.pb                            the pod as last assigned
+    pod.pb                            the pod as last assigned, with the resources that are allocated to it
+    resizing                          these may not be in force yet
     sandbox.json                      when it began, its address, whether it was given back, the handler of its runtime
     status.pb                         the pod's status as reported last: conditions keep their times
     sandbox-made                      nothing of the sandbox is missing
@@ -37,14 +38,21 @@ class PodCheckpoint:
         self.folder = folder
         # There once nothing of the sandbox is missing: network, address and files too.
         self.sandbox_made = folder / "sandbox-made"
+        # There from before other resources are allocated until they are in force.
+        self.resizing = folder / "resizing"
         self._sandbox = folder / "sandbox.json"
         self._eviction = folder / "eviction.json"
 
     def save_pod(self, pod: pod_pb2.Pod) -> None:
         _best_effort(self.folder / "pod.pb", pod.SerializeToString())
 
+    def save_allocation(self, pod: pod_pb2.Pod) -> None:
+        """Raises OSError."""
+        self.resizing.touch()
+        pki.write_private(self.folder / "pod.pb", pod.SerializeToString(), sync=False)
+
     def load_pod(self) -> pod_pb2.Pod:
-        """The pod as last assigned; an empty one when that is absent or torn."""
+        """As it was saved; an empty one when that is absent or torn."""
         with contextlib.suppress(FileNotFoundError, DecodeError):
             return pod_pb2.Pod.FromString((self.folder / "pod.pb").read_bytes())
         return pod_pb2.Pod()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.pods.model import ObservedState
+from nodeagent.pods.model import RESIZE, ObservedState
 from nodeagent.pods.restarts import initialized, restart_of_all
 from pinnace import codec
+from pinnace.heldresources import IN_PROGRESS, PENDING
 from pinnace.podspec import RESTART_ALL, is_sidecar
 
 
@@ -25,8 +26,23 @@ def put(pod: Any, observed: ObservedState, status: Any, previous: Any | None, no
         restarting = restart_of_all(pod, observed) is not None and status.phase not in ("Succeeded", "Failed")
         reason = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(status.phase, "")
         _add(status, previous, now, "AllContainersRestarting", "True" if restarting else "False", reason, "")
+    if status.phase not in ("Succeeded", "Failed"):
+        _resize(pod, observed, status, previous, now)
     if observed.eviction is not None and observed.eviction.disruption:
         _add(status, previous, now, "DisruptionTarget", "True", "TerminationByKubelet", observed.eviction.message)
+
+
+def _resize(pod: Any, observed: ObservedState, status: Any, previous: Any | None, now: float) -> None:
+    """Of other resources that are wanted, or allocated and not in force yet."""
+    pending, failure = observed.resize_pending, observed.step_failures.get(RESIZE)
+    shown: dict[str, tuple[str, str]] = {}
+    if pending is not None:
+        shown[PENDING] = (pending.reason, pending.message)
+    if observed.resizing:
+        shown[IN_PROGRESS] = (failure.reason, failure.message) if failure is not None else ("", "")
+    for type_, (reason, message) in shown.items():
+        _add(status, previous, now, type_, "True", reason, message)
+        status.conditions[-1].observedGeneration = pod.metadata.generation
 
 
 def _may_restart_all(pod: Any) -> bool:

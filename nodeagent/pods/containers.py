@@ -11,7 +11,7 @@ from typing import Any
 
 from nodeagent.images.store import Image
 from nodeagent.linux import rmtree
-from nodeagent.pods import restarts, terminationmessage
+from nodeagent.pods import resize, restarts, terminationmessage
 from nodeagent.pods.checkpoint import load
 from nodeagent.pods.context import PodContext
 from nodeagent.pods.images import VOLUME, PodImages
@@ -57,7 +57,7 @@ class Containers:
         bundle = pod_ctx.state.checkpoint.bundle(step.name, step.number)
         attempt = Attempt(
             step.name, step.number, container.image, image.pinned, step.streak, stopsignal.of(container, image.config),
-            epoch=pod_ctx.observed.epoch,
+            epoch=pod_ctx.observed.epoch, resources=resize.text_of(container),
         )  # fmt: skip
         try:
             # Left by an agent that was killed before the runtime was asked; or by a monitor that was, before it had written

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.node.pools import Pool
+from nodeagent.pods import resize
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
 from nodeagent.pods.model import ObservedState
@@ -28,10 +29,12 @@ log = logging.getLogger("pinnace.pods")
 class PodContext:
     def __init__(self, deps: WorkerDependencies, pod: Any) -> None:
         self.deps = deps
-        self.pod = pod
         meta = pod.metadata
         self.uid = meta.uid
         checkpoint = PodCheckpoint(deps.state / "pods" / self.uid)
+        # As assigned, and with the resources that are allocated: what the worker goes by.
+        self.desired = pod
+        self.pod = resize.allocated(pod, checkpoint.load_pod())
         self.state = PodState(checkpoint, deps.clock, deps.policy, lambda *said: deps.event(self.pod, *said))
         self.logs = deps.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
         files = tuple(etcfiles.TARGETS.values())
@@ -155,6 +158,20 @@ class PodContext:
         """Raise what a minded task has failed with."""
         if self._fault is not None:
             raise self._fault
+
+    def wants(self, pod: Any) -> None:
+        """A newer version of the pod; its allocated resources stay."""
+        self.desired, self.pod = pod, resize.allocated(pod, self.pod)
+
+    def allocate(self) -> None:
+        """Give the pod the resources that it wants. Raises OSError."""
+        self.state.allocated(self.desired)
+        self.pod = self.desired
+        self.event("ResizeStarted", f"Pod resize started: {resize.summary(self.pod)}")
+
+    def resize_failed(self, message: str) -> None:
+        if self.state.resize_failed(message):
+            self.event("ResizeError", f"Pod resize error: {resize.summary(self.pod, message)}", warning=True)
 
     def event(self, reason: str, message: str, *, warning: bool = False) -> None:
         self.deps.event(self.pod, reason, message, warning)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.control.assignment import Assignment, Change
-from nodeagent.node.admission import Refusal
+from nodeagent.node.admission import Refusal, resize_order
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
+from nodeagent.pods.model import PendingResize
 from nodeagent.pods.worker import Worker
 from nodeagent.statics.tracker import MirrorPodTracker, retired
 from pinnace import podresources
@@ -21,6 +22,8 @@ from pinnace import podresources
 log = logging.getLogger("pinnace.pods")
 # Seconds before a worker that failed is followed by another.
 AGAIN = 1.0
+# Seconds before a resize that could not be recorded is tried again.
+RESIZE_AGAIN = 10.0
 
 
 class PodManager:
@@ -34,6 +37,10 @@ class PodManager:
         self._deps: WorkerDependencies | None = None
         self._closed = False
         self.admit: Callable[[Any, list[Any]], Refusal | None] = lambda pod, others: None
+        # Of a pod as it is to be, as it is, and the others: why it does not get the resources.
+        self.admit_resize: Callable[[Any, Any, list[Any]], Refusal | None] = lambda pod, present, others: None
+        # Once all pods of the node are known: until then there seems to be room.
+        self._complete = False
 
     def start(self, deps: WorkerDependencies, statics: Iterable[Any] = ()) -> None:
         """Begin with what is on disk, then follow the assignment; static pods come first when resources are short."""
@@ -41,6 +48,8 @@ class PodManager:
         self.want(statics)
         self._pods_changed([Change(key, None, pod) for key, pod in self._assignment.pods()])
         self._adopt_orphans()
+        self._complete = True
+        self._decide_resizes()
         self._assignment.subscribe(("Pod",), self._pods_changed)
         self._assignment.subscribe(("ConfigMap", "Secret"), self._configs_changed)
         self._assignment.subscribe(("RuntimeClass",), lambda changes: self.nudge())
@@ -135,6 +144,7 @@ class PodManager:
         worker = self.workers.get(pod.metadata.uid)
         if worker is not None:
             worker.update(pod)
+            self._decide_resize(worker)
             return
         if pod.status.phase in ("Succeeded", "Failed") and not (self._deps.state / "pods" / pod.metadata.uid).exists():
             if not pod.metadata.deletionTimestamp.seconds:
@@ -147,8 +157,10 @@ class PodManager:
         if refusal is not None:
             # First: with a pod.pb it would have been let in, for an agent that starts again.
             worker.reject(reason=refusal.reason, message=refusal.message)
-        PodCheckpoint(worker.folder).save_pod(pod)
+        PodCheckpoint(worker.folder).save_pod(worker.pod)
         self.workers[worker.uid] = worker
+        worker.on_released = self._decide_resizes
+        self._decide_resize(worker)
         task = asyncio.ensure_future(worker.run())
         self._tasks[worker.uid] = task
         task.add_done_callback(functools.partial(self._ended, worker.uid))
@@ -163,6 +175,34 @@ class PodManager:
                 asyncio.get_running_loop().call_later(AGAIN, self._again, worker)
         elif not task.cancelled():
             self._start_statics()
+        self._decide_resizes()
+
+    def _decide_resizes(self) -> None:
+        """Decide on all pods that want other resources: there may be room now."""
+        waiting = [worker for worker in self.workers.values() if not worker.settled()]
+        for worker in sorted(waiting, key=lambda worker: resize_order(worker.desired, worker.pod)):
+            self._decide_resize(worker)
+
+    def _decide_resize(self, worker: Worker) -> None:
+        if not self._complete or self._closed:
+            return
+        if worker.settled():
+            worker.resize_pends(None)
+            return
+        others = [w.pod for w in self.workers.values() if w is not worker and not w.over()]
+        refusal = self.admit_resize(worker.desired, worker.pod, others)
+        if refusal is not None:
+            worker.resize_pends(PendingResize(refusal.reason, refusal.message))
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            worker.allocate()
+        except OSError as error:
+            log.error("resize_not_recorded pod=%s error=%s", worker.uid, error)
+            loop.call_later(RESIZE_AGAIN, self._decide_resizes)
+            return
+        # What it gave back may be enough for another.
+        loop.call_soon(self._decide_resizes)
 
     def _again(self, worker: Worker) -> None:
         """Another worker for the pod of one that failed, and what was said of the pod since."""

@@ -10,6 +10,8 @@ Hook = Literal["", "running", "done"]
 
 # The key in `ObservedState.step_failures` of what an ended pod held and could not be given back. No container has this name.
 RELEASE = "/release"
+# The same of a change of resources that could not be put into force.
+RESIZE = "/resize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Attempt:
     # Why it could not be started at all.
     start_error: str = ""
     epoch: int = 0
+    # Requests and limits that it runs with, as JSON (`resize.text_of`); empty: started by an agent that did not record them.
+    resources: str = ""
 
     @property
     def running(self) -> bool:
@@ -96,6 +100,14 @@ class Eviction:
     disruption: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PendingResize:
+    """Resources that are wanted and not allocated. `reason`: Deferred, until there is room, or Infeasible."""
+
+    reason: str
+    message: str
+
+
 @dataclass(slots=True)
 class ObservedState:
     """Observed state of a pod; input of `next_step`. `attempts` holds the last two of each container, oldest first;
@@ -116,6 +128,10 @@ class ObservedState:
     # history, but for main containers that had ended for good when the sandbox was lost.
     epoch: int = 0
     finished: frozenset[str] = frozenset()
+    # Other resources were allocated, which are not all in force yet; `limits_due`: nor on the cgroup of the pod.
+    resizing: bool = False
+    limits_due: bool = False
+    resize_pending: PendingResize | None = None
 
     def last(self, name: str) -> Attempt | None:
         attempts = self.attempts.get(name)

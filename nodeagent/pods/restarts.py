@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from nodeagent.pods import resize
 from nodeagent.pods.model import Attempt, ObservedState
 from pinnace.podspec import RESTART_ALL, is_sidecar, restart_rule
 
 
 def replaced(container: Any, observed: ObservedState) -> bool:
-    """Whether the container was stopped for a new image: then it starts again whatever its policy."""
+    """Whether the container was stopped for a new image or other resources: then it starts again whatever its policy."""
     last = observed.current(container.name)
     stopped = observed.lifecycle(container.name).stopping is not None
-    return last is not None and not last.running and stopped and last.image != container.image
+    if last is None or last.running or not stopped:
+        return False
+    return bool(last.image != container.image or resize.needs_restart(container, last))
 
 
 def restarts(pod: Any, container: Any, last: Attempt | None, *, init: bool = False) -> bool:

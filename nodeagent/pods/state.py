@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from nodeagent.pods.checkpoint import PodCheckpoint
-from nodeagent.pods.model import Attempt, Eviction, LifecycleState, ObservedState, Policy, StepFailure
+from nodeagent.pods.model import RESIZE, Attempt, Eviction, LifecycleState, ObservedState, PendingResize, Policy, StepFailure
 from nodeagent.runtime.handlers import NATIVE
 from pinnace.clock import Clock
+from pinnace.heldresources import ERROR
 
 # Seconds before a failed step (sandbox, volume, image, configuration) is tried again, doubling up to the policy's bound.
 RETRY = 2.0
+# The same for a change of resources, at most.
+RESIZE_RETRY = 60.0
 # Attempts of a container whose bundles and logs are kept: the present one and `kctl logs --previous`.
 KEPT = 2
 # Reasons that events give by another name.
@@ -51,6 +54,7 @@ class PodState:
         sandbox."""
         record, reported = self.checkpoint.load_sandbox(), self.checkpoint.load_status()
         self.observed.eviction = self.checkpoint.load_eviction()
+        self.observed.resizing = self.observed.limits_due = self.checkpoint.resizing.exists()
         if reported is not None and reported.HasField("startTime"):
             self.observed.started_at = float(reported.startTime.seconds)
         if record is None or not {"started_at", "released", "address"} <= record.keys():
@@ -145,6 +149,47 @@ class PodState:
                 self.observed.step_failures[key] = replace(failure, retry_at=0.0)
         self.changed.set()
 
+    # Resources
+
+    def allocated(self, pod: Any) -> None:
+        """The pod has other resources from now on. Recorded before they are put into force. Raises OSError."""
+        self.checkpoint.save_allocation(pod)
+        self.observed.resizing = self.observed.limits_due = True
+        self.observed.resize_pending = None
+        self.succeeded(RESIZE)
+        self.changed.set()
+
+    def resize_pending(self, pending: PendingResize | None) -> None:
+        """The node has not allocated what is wanted, or nothing else is wanted any more."""
+        self.observed.resize_pending = pending
+        self.changed.set()
+
+    def resize_failed(self, message: str) -> bool:
+        """What is allocated could not be put into force. Returns whether that is new."""
+        before = self.observed.step_failures.get(RESIZE)
+        failures = before.failures + 1 if before is not None else 1
+        delay = min(RETRY * 2.0 ** (failures - 1), RESIZE_RETRY)
+        self.observed.step_failures[RESIZE] = StepFailure(ERROR, message, self._clock.now() + delay, failures)
+        return before is None
+
+    def limits_set(self, attempts: Iterable[tuple[Attempt, str]]) -> None:
+        """The pod's cgroup has the allocated limits, and these attempts the resources of the text. Unrecorded, another agent
+        sets them again."""
+        self.observed.limits_due = False
+        self.succeeded(RESIZE)
+        for attempt, text in attempts:
+            self._put(replace(self._present(attempt), resources=text))
+
+    def _present(self, attempt: Attempt) -> Attempt:
+        """An attempt as it is now: it may have ended meanwhile."""
+        found = (item for item in self.observed.attempts[attempt.name] if item.number == attempt.number)
+        return next(found, attempt)
+
+    def resize_finished(self) -> None:
+        self.observed.resizing = False
+        with contextlib.suppress(OSError):
+            self.checkpoint.resizing.unlink(missing_ok=True)
+
     # Containers
 
     def starting(self, attempt: Attempt) -> None:
@@ -168,6 +213,10 @@ class PodState:
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt that ran has ended."""
+        self._put(attempt)
+
+    def _put(self, attempt: Attempt) -> None:
+        """More is known of an attempt."""
         name = attempt.name
         self.observed.attempts[name] = tuple(
             attempt if item.number == attempt.number else item for item in self.observed.attempts[name]

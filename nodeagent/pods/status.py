@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeagent.pods import conditions, terminationmessage
+from nodeagent.pods import conditions, resize, terminationmessage
 from nodeagent.pods.model import Attempt, ObservedState, Policy
 from nodeagent.pods.restarts import begun, done, initialized, outcome, runs_again
 from nodeagent.pods.termination import PodTermination, ending
@@ -100,6 +100,7 @@ class _Shown:
     def _container(self, container: Any, *, waits: str, again: bool) -> containerstatus_pb2.ContainerStatus:
         status = containerstatus_pb2.ContainerStatus(name=container.name, image=container.image, started=False)
         attempts = self._seen.attempts.get(container.name, ())
+        self._resources(container, attempts[-1] if attempts else None, status)
         if not attempts:
             self._waiting(container.name, waits, status)
             return status
@@ -119,6 +120,14 @@ class _Shown:
         if len(attempts) > 1 and not status.lastState.ListFields():
             _terminated(self._pod, attempts[-2], status.lastState)
         return status
+
+    def _resources(self, container: Any, last: Attempt | None, status: Any) -> None:
+        """What is allocated, and what is in force: the same but for a container that runs during a resize."""
+        status.resources.CopyFrom(container.resources)
+        for name, value in container.resources.requests.items():
+            status.allocatedResources[name].CopyFrom(value)
+        if self._seen.resizing and last is not None and last.running and last.resources:
+            status.resources.CopyFrom(resize.parsed(last.resources))
 
     def _waiting(self, name: str, waits: str, status: Any) -> None:
         failure = self._seen.step_failures.get(name)

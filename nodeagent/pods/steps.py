@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nodeagent.pods.model import RELEASE, Attempt, ContainerTermination, LifecycleState, ObservedState, Policy
+from nodeagent.pods import resize
+from nodeagent.pods.model import RELEASE, RESIZE, Attempt, ContainerTermination, LifecycleState, ObservedState, Policy
 from nodeagent.pods.restarts import begun, done, outcome, passed, replaced, restart_of_all, runs_again
 from nodeagent.pods.termination import MINIMUM_GRACE, PodTermination, due, ending, next_wave
 from pinnace.podspec import ephemeral, is_sidecar
@@ -66,6 +67,16 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Put the allocated resources into force on the pod's cgroup and on running containers that need no restart for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishResize:
+    """All allocated resources are in force."""
+
+
+@dataclass(frozen=True, slots=True)
 class RestartAll:
     """Begin anew in the same sandbox, with the same volumes: init containers first. Nothing runs any more; `cause` is the
     attempt that asked for it."""
@@ -90,7 +101,10 @@ class Wait:
     until: float | None = None
 
 
-Step = MountVolumes | CreateSandbox | Start | PostStart | Terminate | Signal | Kill | RestartAll | Release | Teardown | Wait
+Step = (
+    MountVolumes | CreateSandbox | Start | PostStart | Terminate | Signal | Kill | Resize | FinishResize | RestartAll | Release
+    | Teardown | Wait
+)  # fmt: skip
 
 
 def next_step(pod: Any, *, gone: bool, observed: ObservedState, now: float, policy: Policy) -> Step:
@@ -133,8 +147,13 @@ def _forward(pod: Any, observed: ObservedState, now: float, policy: Policy) -> S
 
 
 def _run(pod: Any, observed: ObservedState, now: float, policy: Policy) -> Step:
-    """The first container that wants something, in the order in which they may start."""
+    """The first container that wants something, in the order in which they may start; before them, other resources."""
     held = Wait()
+    if observed.resizing:
+        step = _resize(pod, observed, now)
+        if not isinstance(step, Wait):
+            return step
+        held = step
     for container in ephemeral(pod):
         # Started once, whatever the others do; its end changes nothing.
         step = _advance(pod, container, observed, now, policy, again=False)
@@ -158,6 +177,27 @@ def _run(pod: Any, observed: ObservedState, now: float, policy: Policy) -> Step:
             return step
         held = _earliest(held, step)
     return held
+
+
+def _resize(pod: Any, observed: ObservedState, now: float) -> Step:
+    """Containers that need a restart stop first and start last: what the others get may be what these had, and the pod has
+    its limits before a container starts with more."""
+    stopping = starting = False
+    for container in resize.resizable(pod):
+        name, last = container.name, observed.last(container.name)
+        if last is None or not resize.needs_restart(container, last):
+            continue
+        told = observed.lifecycle(name).stopping is not None
+        if last.running and not told:
+            text = f"Container {name} resize requires restart"
+            return _terminate(name, now + pod.spec.terminationGracePeriodSeconds, text)
+        stopping = stopping or last.running
+        starting = starting or told
+    if stopping:
+        return Wait()
+    if observed.limits_due or resize.in_place(pod, observed):
+        return _unless_waiting(observed, RESIZE, now) or Resize()
+    return Wait() if starting else FinishResize()
 
 
 def _earliest(one: Wait, other: Wait) -> Wait:

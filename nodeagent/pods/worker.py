@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nodeagent.eviction.usage import Place
 from nodeagent.linux import rmtree
 from nodeagent.network.interface import NetworkError
+from nodeagent.pods import resize, steps
 from nodeagent.pods import status as statuses
-from nodeagent.pods import steps
 from nodeagent.pods.containers import Containers
 from nodeagent.pods.context import PodContext, log
 from nodeagent.pods.dependencies import WorkerDependencies
-from nodeagent.pods.model import RELEASE, Attempt, Eviction, ObservedState, StepFailure
+from nodeagent.pods.model import RELEASE, Attempt, Eviction, ObservedState, PendingResize, StepFailure
+from nodeagent.pods.resizer import Resizer
 from nodeagent.pods.sandboxes import Sandbox
 from nodeagent.runtime import bundles
 from nodeagent.runtime.interface import Handle, StartError
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.content import VolumeError
 from pinnace.core.v1.pod_pb2 import Pod
+from pinnace.heldresources import PENDING
 
 # Seconds for the volumes of a pod to be there.
 MOUNT_WITHIN = 30.0
@@ -40,6 +43,9 @@ class Worker:
         self._state = self._pod_ctx.state
         self._sandbox = Sandbox(self._pod_ctx)
         self._containers = Containers(self._pod_ctx, whole=self._sandbox.whole)
+        self._resizer = Resizer(self._pod_ctx)
+        # Called when the pod has given back what it held.
+        self.on_released: Callable[[], None] = lambda: None
         self.uid = self._pod_ctx.uid
         self.folder = self._pod_ctx.folder
         self.gone = False
@@ -48,7 +54,13 @@ class Worker:
 
     @property
     def pod(self) -> Any:
+        """With the resources that are allocated to it."""
         return self._pod_ctx.pod
+
+    @property
+    def desired(self) -> Any:
+        """As assigned: with the resources that it is to have."""
+        return self._pod_ctx.desired
 
     @property
     def observed(self) -> ObservedState:
@@ -81,12 +93,34 @@ class Worker:
         """A newer version of the pod, or the same pod with its objects changed."""
         if self._reported is not None and statuses.overridden(pod.status, self._reported):
             self._deps.report(pod, self._reported, False)
-        before, self._pod_ctx.pod = self.pod, pod
+        before = self.pod
+        self._pod_ctx.wants(pod)
         if _deletion(pod.metadata) not in (None, _deletion(before.metadata)):
             self._state.leaves_at(self._deps.clock.now() + pod.metadata.deletionGracePeriodSeconds)
         if _shown(before) != _shown(pod):
             self._pod_ctx.refresh_volumes()
         self._state.changed.set()
+
+    def settled(self) -> bool:
+        """Whether nothing of its resources is to be decided: they are what it wants, or it ends."""
+        ends = self.gone or self.observed.eviction is not None or self.desired.metadata.deletionTimestamp.seconds != 0
+        return self.desired is self.pod or ends or self.over()
+
+    def allocate(self) -> None:
+        """The node has room for the resources that it wants. Raises OSError."""
+        self._pod_ctx.allocate()
+        self._pod_ctx.refresh_volumes()
+
+    def resize_pends(self, pending: PendingResize | None) -> None:
+        """The node does not allocate what the pod wants, or (None) it wants nothing else any more."""
+        if pending == self.observed.resize_pending:
+            return
+        self._state.resize_pending(pending)
+        reported = self._reported or self._state.checkpoint.load_status()
+        if pending is None or (reported is not None and _says(reported, pending, self.pod.metadata.generation)):
+            return
+        text = resize.summary(self.desired, pending.message)
+        self._pod_ctx.event(f"Resize{pending.reason}", f"Pod resize {pending.reason}: {text}", warning=True)
 
     def leave(self) -> None:
         """The pod is no longer assigned to this node."""
@@ -193,6 +227,11 @@ class Worker:
                 lifecycles.signal(step.name, step.deadline)
             case steps.Kill():
                 lifecycles.kill(step.name)
+            case steps.Resize():
+                await self._resizer.apply()
+            case steps.FinishResize():
+                self._state.resize_finished()
+                self._pod_ctx.event("ResizeCompleted", f"Pod resize completed: {resize.summary(self.pod)}")
             case steps.RestartAll():
                 self._restart_all(step.cause)
             case steps.Release():
@@ -240,6 +279,7 @@ class Worker:
         except OSError as error:
             log.warning("volumes_left pod=%s error=%s", self.uid, error)
         self._state.released()
+        self.on_released()
 
     async def _teardown(self) -> None:
         """Remove every trace, then report the pod as gone: another may take its place as soon as that is reported, so what
@@ -294,6 +334,12 @@ class Worker:
 def _deletion(meta: Any) -> tuple[int, int] | None:
     """When a deleted pod is to be gone, by the control plane's clock, and how long it has from when it is told."""
     return (meta.deletionTimestamp.seconds, meta.deletionGracePeriodSeconds) if meta.deletionTimestamp.seconds else None
+
+
+def _says(status: Any, pending: PendingResize, generation: int) -> bool:
+    """Whether a status tells of this already: an agent that starts again decides again."""
+    said = ((item.reason, item.message, item.observedGeneration) for item in status.conditions if item.type == PENDING)
+    return (pending.reason, pending.message, generation) in said
 
 
 def _shown(pod: Any) -> tuple[Any, ...]:

@@ -47,9 +47,13 @@ def _quota(limits: Limits) -> int:
     return max(limits.cpu_limit * PERIOD // 1000, MIN_QUOTA)
 
 
+def _weight(limits: Limits) -> str:
+    """2..262144 shares map onto weights 1..10000, as in kubelet."""
+    return str(1 + (_shares(limits) - 2) * 9999 // 262142)
+
+
 def write_v2(folder: str, limits: Limits, *, leaf: bool = True) -> None:
-    # 2..262144 shares map onto weights 1..10000, as in kubelet.
-    put(folder, "cpu.weight", str(1 + (_shares(limits) - 2) * 9999 // 262142))
+    put(folder, "cpu.weight", _weight(limits))
     if limits.cpu_limit:
         put(folder, "cpu.max", f"{_quota(limits)} {PERIOD}")
     if limits.memory_limit:
@@ -73,6 +77,40 @@ def write_v1(controller: str, folder: str, limits: Limits) -> None:
         put(folder, "memory.memsw.limit_in_bytes", str(limits.memory_limit))
     elif controller == "pids" and limits.pids:
         put(folder, "pids.max", str(limits.pids))
+
+
+def memory_limit(folder: str) -> int:
+    """The limit in force in bytes; 0: none, or no such cgroup."""
+    text = read(Path(folder, "memory.max")) or read(Path(folder, "memory.limit_in_bytes"))
+    # v1 has no word for no limit, but the largest number of pages.
+    return int(text) if text.isdigit() and int(text) < 1 << 62 else 0
+
+
+def cpu_limit(folder: str) -> int:
+    """The quota in force in millicores; 0: none, or no such cgroup."""
+    quota = read(Path(folder, "cpu.max")).split(" ")[0] or read(Path(folder, "cpu.cfs_quota_us"))
+    return int(quota) * 1000 // PERIOD if quota.isdigit() else 0
+
+
+def change_memory(folder: str, limits: Limits) -> None:
+    """Put another memory limit into force, also none, while processes run. Raises OSError."""
+    put(folder, "memory.max", str(limits.memory_limit or "max"))
+    # The limit with swap is never the lower one: it is raised before the other, and lowered after it.
+    names = ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"]
+    before = memory_limit(folder)
+    if limits.memory_limit and (not before or limits.memory_limit < before):
+        names.reverse()
+    for name in names:
+        put(folder, name, str(limits.memory_limit or -1))
+
+
+def change_cpu(folder: str, limits: Limits) -> None:
+    """Put another weight and quota into force, also none, while processes run. Raises OSError."""
+    put(folder, "cpu.weight", _weight(limits))
+    put(folder, "cpu.max", f"{_quota(limits) if limits.cpu_limit else 'max'} {PERIOD}")
+    put(folder, "cpu.shares", str(_shares(limits)))
+    put(folder, "cpu.cfs_period_us", str(PERIOD))
+    put(folder, "cpu.cfs_quota_us", str(_quota(limits) if limits.cpu_limit else -1))
 
 
 def put(folder: str, name: str, value: str) -> None:

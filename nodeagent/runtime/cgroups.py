@@ -134,6 +134,26 @@ class Cgroups:
         memory, pids = folders.get("memory"), folders.get("pids")
         return Usage(files.working_set(memory) if memory else 0, int(files.read(pids / "pids.current") or 0) if pids else 0)
 
+    def memory_limit(self, path: str) -> int:
+        """The memory limit in force in bytes; 0: none."""
+        return max((files.memory_limit(folder) for folder in self.folders(path)), default=0)
+
+    def cpu_limit(self, path: str) -> int:
+        """The cpu quota in force in millicores; 0: none."""
+        return max((files.cpu_limit(folder) for folder in self.folders(path)), default=0)
+
+    def change_memory(self, path: str, limits: Limits) -> None:
+        """Put another memory limit into force while processes run; what is not there is passed over. Raises OSError."""
+        for folder in self.folders(path):
+            files.change_memory(folder, limits)
+
+    def change_cpu(self, path: str, limits: Limits) -> None:
+        """The same for weight and quota."""
+        for folder in self.folders(path):
+            files.change_cpu(folder, limits)
+        if path.startswith(f"{BURSTABLE}/") and path.count("/") == 1:
+            self._weigh_burstable()
+
     def _delegate(self, path: str) -> None:
         """Hand the controllers down from the root to the children of `path`."""
         assert self._v2 is not None

@@ -59,6 +59,9 @@ class ScriptedPods:
             for delay, step in self._script(pod):
                 heapq.heappush(self._steps, (now + delay, change.key, uid, step))
             before = None
+        elif before.metadata.generation != pod.metadata.generation and pod.status.phase == "Running":
+            # Other resources, say, which it has at once.
+            heapq.heappush(self._steps, (now, change.key, uid, "ready"))
         if pod.metadata.deletionTimestamp.seconds and (before is None or not before.metadata.deletionTimestamp.seconds):
             heapq.heappush(self._steps, (now, change.key, uid, "removed"))
 
@@ -95,6 +98,7 @@ class ScriptedPods:
         report = nodes_pb2.PodReport(namespace=meta.namespace, name=meta.name, uid=meta.uid, removed=step == "removed")
         code = int(_seconds(pod, "exit-code", 0))
         status: Any = report.status
+        status.observedGeneration = meta.generation
         status.phase = "Running" if step == "ready" else "Failed" if code else "Succeeded"
         status.podIP = str(pod.status.podIP or self._address())
         status.podIPs.add(ip=status.podIP)
@@ -108,6 +112,9 @@ class ScriptedPods:
             found = status.containerStatuses.add(
                 name=container.name, image=container.image, ready=step == "ready", started=step == "ready"
             )
+            found.resources.CopyFrom(container.resources)
+            for name, amount in container.resources.requests.items():
+                found.allocatedResources[name].CopyFrom(amount)
             if step == "ready":
                 found.state.running.startedAt.CopyFrom(time)
             else:

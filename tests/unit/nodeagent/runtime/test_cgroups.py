@@ -69,6 +69,39 @@ def test_a_quota_below_what_the_kernel_takes_is_its_least(tmp_path: Path) -> Non
     assert (written(tmp_path)["cpu.max"], written(tmp_path)["cpu.cfs_quota_us"]) == ("1000 100000", "1000")
 
 
+def test_a_change_of_limits_writes_none_too(tmp_path: Path) -> None:
+    """A limit that is no more has a word of its own in each version."""
+    for folder, names in ((tmp_path / "v1", V1), (tmp_path / "v2", V2)):
+        folder.mkdir()
+        cgroupfiles.change_memory(offered(folder, names), Limits())
+        cgroupfiles.change_cpu(str(folder), Limits())
+    assert written(tmp_path / "v1") == {
+        "cpu.shares": "2", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "-1",
+        "memory.limit_in_bytes": "-1", "memory.memsw.limit_in_bytes": "-1",
+    }  # fmt: skip
+    assert written(tmp_path / "v2") == {"cpu.weight": "1", "cpu.max": "max 100000", "memory.max": "max"}
+
+
+@pytest.mark.root
+def test_limits_change_in_any_order_of_versions(tmp_path: Path) -> None:
+    """The kernel takes each: from none to some, up, down and back to none; what is in force can be read."""
+    cgroups = Cgroups(f"pinnace-test-{os.getpid()}")
+    path = "podu1"
+    try:
+        cgroups.create(path, Limits(), leaf=False)
+        cgroups.create(f"{path}/main-0", Limits(), leaf=True)
+        for memory, cpu in ((64 << 20, 500), (128 << 20, 1500), (32 << 20, 100), (0, 0)):
+            limits = Limits(cpu_request=100, cpu_limit=cpu, memory_limit=memory)
+            names = [path, f"{path}/main-0"] if not cpu or cpu > cgroups.cpu_limit(path) > 0 else [f"{path}/main-0", path]
+            for name in names:
+                cgroups.change_memory(name, limits)
+                cgroups.change_cpu(name, limits)
+            assert {(cgroups.memory_limit(name), cgroups.cpu_limit(name)) for name in names} == {(memory, cpu)}
+    finally:
+        assert cgroups.remove(path)
+        cgroups.prune()
+
+
 def test_a_controller_that_is_off_is_passed_over(tmp_path: Path) -> None:
     """Its files are not there, and are not made."""
     cgroupfiles.write_v2(offered(tmp_path, ("pids.max",)), LIMITS)

@@ -10,7 +10,7 @@ import pytest
 from nodeagent.simulated.__main__ import parse
 from nodeagent.simulated.pods import PREFIX, ScriptedPods
 from pinnace.api.v1 import nodes_pb2, objects_pb2
-from tests.support.objects import pod
+from tests.support.objects import container, pod
 
 WALL = 1_700_000_000.0
 
@@ -18,6 +18,12 @@ WALL = 1_700_000_000.0
 def change(name: str = "web", uid: str = "u1", **meta: Any) -> nodes_pb2.Change:
     item = pod(name, meta={"uid": uid, **meta})
     return nodes_pb2.Change(key=f"Pod/default/{name}", object=objects_pb2.Object(protobuf=item.SerializeToString()))
+
+
+def sized(cpu: str, generation: int) -> nodes_pb2.Change:
+    item = pod("web", container(requests={"cpu": cpu}), meta={"uid": "u1", "generation": generation})
+    item.status.phase = "Pending" if generation == 1 else "Running"
+    return nodes_pb2.Change(key="Pod/default/web", object=objects_pb2.Object(protobuf=item.SerializeToString()))
 
 
 def assign(pods: ScriptedPods, *changes: nodes_pb2.Change, now: float = 0.0, complete: bool = False) -> None:
@@ -44,6 +50,18 @@ def test_a_pod_is_ready_after_the_delay_and_not_before(pods: ScriptedPods) -> No
     assert (report.uid, report.status.podIP, report.status.containerStatuses[0].ready) == ("u1", "10.244.7.2", True)
     assign(pods, change(labels={"a": "b"}), now=13)
     assert pods.due == math.inf
+
+
+def test_a_resized_pod_has_its_resources_at_once(pods: ScriptedPods) -> None:
+    """It reports them, and is as ready as before."""
+    assign(pods, sized("1", 1), now=0)
+    [report] = pods.take(2.0, WALL, 100)
+    assert report.status.containerStatuses[0].allocatedResources["cpu"].string == "1"
+    assign(pods, sized("2", 2), now=3)
+    [report] = pods.take(3.0, WALL, 100)
+    [own] = report.status.containerStatuses
+    assert (own.allocatedResources["cpu"].string, own.resources.requests["cpu"].string, own.ready) == ("2", "2", True)
+    assert report.status.observedGeneration == 2
 
 
 def test_annotations_change_the_script(pods: ScriptedPods) -> None:
