@@ -113,6 +113,7 @@ def patch(client: Any, target: Target, body: Mapping[str, Any], command: str, ar
     request = objects_pb2.PatchRequest(
         ref=ref(*target), type=objects_pb2.PatchRequest.MERGE, patch=json.dumps(body).encode(),
         fieldManager=getattr(args, "field_manager", "") or manager(command), dryRun=args.dry_run != "none",
+        subresource=getattr(args, "subresource", ""),
     )  # fmt: skip
     return opened(target.kind, client.call(client.objects.Patch, request).protobuf)
 

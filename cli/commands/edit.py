@@ -39,6 +39,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", default="yaml", choices=("yaml", "json"), help="format to edit (default: yaml)")
     parser.add_argument("--output-patch", action="store_true", help="print each patch that is sent")
     parser.add_argument("--field-manager", default="", help="owner of the changed fields (default: kctl-edit)")
+    parser.add_argument("--subresource", default="", choices=("", "resize", "status"), help="edit this part of the objects")
     args = parser.parse_intermixed_args(arguments)
     args.dry_run = "none"
     client = flags.client(args)
@@ -61,7 +62,11 @@ def _originals(client: Any, args: Any) -> list[Original]:
         targets = [Target(kind, client.context.namespace, name) for kind, name in flags.targets(args.what)]
     found = []
     for target in targets:
-        items = [client.get(*target)] if target.name else client.list(target.kind, target.namespace)
+        if args.subresource and not target.name:
+            raise BadRequest("subresource cannot be used when bulk resources are selected")
+        items = (
+            [client.get(*target, subresource=args.subresource)] if target.name else client.list(target.kind, target.namespace)
+        )
         if not all(item.metadata.uid for item in items):
             raise Internal(f"the control plane's reply is not a {target.kind.kind}: it has no uid")
         found += [

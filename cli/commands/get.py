@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--show-labels", action="store_true", help="add all labels as the last column")
     parser.add_argument("--no-headers", action="store_true", help="print no header line")
     parser.add_argument(
-        "--subresource", default="", choices=("", "status", "scale"), help="show this part of the named objects"
+        "--subresource", default="", choices=("", "resize", "scale", "status"), help="show this part of the named objects"
     )
     parser.add_argument("--show-managed-fields", action="store_true", help="keep managedFields in json and yaml output")
     parser.add_argument("-f", "--filename", action="append", default=[], help="file that names the objects (repeatable)")

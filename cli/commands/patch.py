@@ -21,7 +21,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--type", default="strategic", choices=("strategic", "merge", "json"), help="patch type (default: %(default)s)"
     )
-    parser.add_argument("--subresource", default="", choices=("", "status", "scale"), help="patch this part of the object")
+    parser.add_argument(
+        "--subresource", default="", choices=("", "resize", "scale", "status"), help="patch this part of the object"
+    )
     parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
     parser.add_argument(
         "-o", "--output", default="", choices=("", "name", "json", "yaml"), help="name, json or yaml (default: one line)"

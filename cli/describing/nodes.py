@@ -6,7 +6,7 @@ from typing import Any
 
 from cli import tables
 from cli.describing.lines import conditions, head, labels, line, when
-from pinnace import kinds, podresources, quantity
+from pinnace import heldresources, kinds, podresources, quantity
 from pinnace.kinds import Kind
 from pinnace.podresources import CPU, MEMORY, STORAGE, Amounts
 
@@ -41,7 +41,7 @@ def _pods(pods: list[Any], node: Any) -> list[str]:
     asked: Amounts = {}
     capped: Amounts = {}
     for pod in sorted(pods, key=lambda item: (item.metadata.namespace, item.metadata.name)):
-        requests, limits = podresources.requests(pod.spec), podresources.limits(pod.spec)
+        requests, limits = heldresources.requests(pod), heldresources.limits(pod)
         cells = [_cell(name, some.get(name, 0), allocatable) for name in (CPU, MEMORY) for some in (requests, limits)]
         rows.append([pod.metadata.namespace, pod.metadata.name, *cells])
         for name in _SHOWN:
