@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "tests" / "unit" / "pinnace" / "validation"
 TABLE = ROOT / "docs" / "validation-rules.md"
-_FIELDS = {"name", "says", "source", "pinnace", "old", "before", "status", "accepted", "rejected"}
+_FIELDS = {"name", "says", "source", "pinnace", "old", "before", "status", "via", "accepted", "rejected"}
 _HEAD = """# The rules of validation
 
 What a manifest must be to be accepted, compared with Kubernetes 1.37 rule by rule: the source is a function of its
@@ -41,7 +41,8 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `old` makes it a rule of updates, from an object with these changes, to which `added` came later."""
+    """One rule. `old` makes it a rule of updates, from an object with these changes, to which `added` came later; `via` names
+    the subresource of the update."""
 
     kind: str
     name: str
@@ -51,6 +52,7 @@ class Rule:
     old: dict[str, Any] | None
     added: dict[str, Any]
     status: bool
+    via: str
     accepted: tuple[dict[str, Any], ...]
     rejected: tuple[Rejection, ...]
 
@@ -77,6 +79,7 @@ def _rule(kind: str, item: dict[str, Any], source: str) -> Rule:
         old=item.get("old"),
         added=item.get("before", {}),
         status=item.get("status", False),
+        via=item.get("via", ""),
         accepted=tuple(item["accepted"]),
         rejected=tuple(
             Rejection(entry["set"], tuple(entry["errors"] if "errors" in entry else (entry["error"],)))
@@ -100,7 +103,13 @@ def text(rules: list[Rule]) -> str:
             ]
             last = rule.kind
         says = f"{rule.says} *{rule.remark[0].upper()}{rule.remark[1:]}.*" if rule.remark else rule.says
-        says = f"Update: {says}" if rule.old is not None and not rule.status else f"Status: {says}" if rule.status else says
+        says = (
+            f"{rule.via.capitalize() or 'Update'}: {says}"
+            if rule.old is not None and not rule.status
+            else f"Status: {says}"
+            if rule.status
+            else says
+        )
         counts = f"{len(rule.accepted)}, {len(rule.rejected)}"
         parts.append(f"| {says.replace('|', chr(92) + '|')} | {rule.name} | {rule.source} | {counts} |")
     return "\n".join(parts) + "\n"

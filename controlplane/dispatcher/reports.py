@@ -17,7 +17,7 @@ from controlplane.dispatcher import checks
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.requests import verbs
 from controlplane.store import Tx
-from pinnace import codec, kinds
+from pinnace import codec, heldresources, kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Ids
 from pinnace.errors import Invalid, Unauthenticated
@@ -27,7 +27,10 @@ from pinnace.wellknown import ANNOTATION_VTEP_MAC, LABEL_ARCH, LABEL_HOSTNAME, L
 
 log = logging.getLogger("pinnace.dispatcher")
 # Conditions of a pod that its agent owns; all others (the scheduler's, readiness gates) are kept as they are.
-_AGENT_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "AllContainersRestarting")
+_AGENT_CONDITIONS = (
+    "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "AllContainersRestarting",
+    heldresources.PENDING, heldresources.IN_PROGRESS,
+)  # fmt: skip
 # Labels and annotations that a node may set on itself (Kubernetes' NodeRestriction, simplified).
 _OWN_LABELS = (LABEL_HOSTNAME, LABEL_OS, LABEL_ARCH)
 

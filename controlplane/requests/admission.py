@@ -17,21 +17,26 @@ from pinnace import admission
 T = TypeVar("T")
 
 
-def admit(tx: Tx, resource: Resource[T], new: T, *, old: T | None = None, now: float, caller: Caller | None = None) -> None:
-    """Complete and check an object that `caller` creates, or that replaces `old`. Raises Invalid, Forbidden, NotFound,
-    TooLarge."""
+def admit(
+    tx: Tx, resource: Resource[T], new: T, *, old: T | None = None, now: float, caller: Caller | None = None,
+    subresource: str = "",
+) -> None:  # fmt: skip
+    """Complete and check an object that `caller` creates, or that replaces `old`, through a subresource if one is given.
+    Raises Invalid, Forbidden, NotFound, TooLarge."""
     plugins = Registry.of(tx).plugins
-    request = Attributes(CREATE if old is None else UPDATE, resource, new, old, now, caller)
+    request = Attributes(CREATE if old is None else UPDATE, resource, new, old, now, caller, subresource)
+    part = resource.subresource(subresource) if subresource else None
+    rules = resource.rules if part is None or part.rules is None else part.rules
     # An apply may have made it of two.
     sizes.check_message(resource.kind, new)  # type: ignore[arg-type]
-    admission.default(new, resource.rules, old=old)
+    admission.default(new, rules, old=old)
     for plugin in plugins:
         plugin.admit(tx, request)
     if old is None:
         resource.strategy.prepare_for_create(new)
     else:
         resource.strategy.prepare_for_update(new, old)
-    admission.validate(resource.kind, new, resource.rules, old=old)
+    admission.validate(resource.kind, new, rules, old=old)
     for plugin in plugins:
         plugin.validate(tx, request)
 

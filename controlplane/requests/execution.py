@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from controlplane.resources.registry import Registry
+from controlplane.resources.resource import Resource
 from controlplane.store import Store, Tx
 from pinnace.kinds import Kind
 
@@ -31,10 +32,19 @@ class Executor:
         return self._store.view(fn) if dry_run else await self._store.update(fn)
 
     async def create(self, kind: Kind, namespace: str, fn: Callable[[Tx], T], *, dry_run: bool = False) -> T:
-        """`run` for a verb that may create an object of a kind in a namespace."""
+        """`run` for a verb that may create an object of a kind in a namespace, or need more of a quota there."""
         contended = self._store.view(lambda tx: self._contended(tx, kind, namespace))
         async with self._turn(contended):
             return await self.run(fn, dry_run=dry_run)
+
+    async def update(
+        self, resource: Resource, part: str, namespace: str, fn: Callable[[Tx], T], *, dry_run: bool = False
+    ) -> T:  # fmt: skip
+        """`run` for an update of an object in a namespace, through a subresource or not (empty)."""
+        found = resource.subresource(part) if part else None
+        if found is not None and found.uses_quota:
+            return await self.create(resource.kind, namespace, fn, dry_run=dry_run)
+        return await self.run(fn, dry_run=dry_run)
 
     def _contended(self, tx: Tx, kind: Kind, namespace: str) -> str:
         registry = Registry.of(tx)

@@ -37,6 +37,21 @@ def with_self(node: FieldSet) -> FieldSet:
     return node if not node or SELF in node else {SELF: LEAF, **node}
 
 
+def without_items(fields: FieldSet) -> FieldSet:
+    """`fields` without the items of keyed lists and their keys: only what is below them."""
+    out: FieldSet = {}
+    for element, below in fields.items():
+        if below:
+            inner = without_items(below)
+            if element.startswith("k:"):
+                inner = {key: item for key, item in inner.items() if key != SELF and key[2:] not in json.loads(element[2:])}
+            if inner:
+                out[element] = inner
+        elif not element.startswith("k:"):
+            out[element] = below
+    return out
+
+
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
     """What is in either of two sets."""
     if one is other or not other:

@@ -57,9 +57,12 @@ def apply(
     if kind.schema is not None:
         _check_form(kind, live.metadata.name, applied)
     message = _bare(live)
-    others = [name for name in _parts(live) if name != STATUS] if subresource else _apart(kind)
+    others = [name for name in _parts(live) if name != STATUS] if subresource == STATUS else _apart(kind)
     current = _fitting(kind, _mergeable(message, others))
     wanted = fieldwalk.owned(root, applied)
+    if subresource not in ("", STATUS):
+        # The part has no items of its own: it is about fields of those that are there.
+        wanted = fieldsets.without_items(wanted)
     owners = owners_of(live)
     me = Owner(manager, APPLY, "", subresource)
     mine = owners.pop(me, None)

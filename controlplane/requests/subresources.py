@@ -13,7 +13,7 @@ from controlplane.requests.verbs import Call
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import Resource, Subresource
 from controlplane.store import Tx
-from pinnace.errors import MethodNotAllowed, NotFound
+from pinnace.errors import BadRequest, MethodNotAllowed, NotFound
 from pinnace.kinds import Kind
 
 
@@ -30,6 +30,13 @@ def _part(resource: Resource, part: str, verb: str = "") -> Subresource[Any]:
     if verb and verb not in found.verbs:
         raise MethodNotAllowed(f"{verb} is not supported on {resource.kind.resource}/{part}", kind=resource.kind.resource)
     return found
+
+
+def check_applied(resource: Resource, part: str) -> None:
+    """Raises BadRequest for a part that cannot be applied, or that the resource does not have."""
+    found = resource.subresource(part) if part else None
+    if part and (found is None or found.applied({}) is None):
+        raise BadRequest(f"apply on {resource.kind.resource}/{part[:80]} is not supported: use a merge patch")
 
 
 def find(tx: Tx, kind: Kind, namespace: str, name: str, part: str = "") -> Any:

@@ -24,7 +24,7 @@ from pinnace.errors import AlreadyExists, BadRequest, NotFound
 from pinnace.kinds import Kind
 from pinnace.messages import clone
 
-__all__ = ["FOREGROUND", "ORPHAN", "Call", "apply", "apply_status", "create", "delete", "find", "settle", "update"]
+__all__ = ["FOREGROUND", "ORPHAN", "Call", "apply", "apply_part", "create", "delete", "find", "settle", "update"]
 
 T = TypeVar("T")
 # Tries to find a free generated name; 27^5 suffixes make a second try rare.
@@ -100,7 +100,7 @@ def update(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
 
 
 def _replace(tx: Tx, resource: Resource, old: Any, new: Any, call: Call, *, subresource: str = "") -> Any:
-    admit(tx, resource, new, old=old, now=call.now, caller=call.caller)
+    admit(tx, resource, new, old=old, now=call.now, caller=call.caller, subresource=subresource)
     _warn(resource, new, old, call)
     owners = None if subresource else managers.stated(resource.kind, old, new, now=call.now)
     del new.metadata.managedFields[:]
@@ -143,31 +143,37 @@ def update_subresource(tx: Tx, kind: Kind[T], name: str, message: T, call: Call)
     return cast("T", changed)
 
 
-def apply_status(tx: Tx, kind: Kind[T], manifest: dict[str, Any], call: Call, *, force: bool = False) -> tuple[str, T]:
-    """Server-side apply of the status alone, whose fields a manager owns apart from what it applies of the rest; returns
-    `configured` or `unchanged` and the object. Raises as apply, NotFound, and BadRequest for a kind without a status."""
+def apply_part(
+    tx: Tx, kind: Kind[T], name: str, manifest: dict[str, Any], call: Call, *, force: bool = False
+) -> tuple[str, T]:  # fmt: skip
+    """Server-side apply of one part alone, whose fields a manager owns apart from what it applies of the rest; returns
+    `configured` or `unchanged` and the object. Raises as apply, NotFound, and BadRequest for a part that cannot be applied
+    (`subresources.check_applied` finds it before the manifest is read)."""
     resource = Registry.of(tx).writable(kind)
-    part = resource.subresource(ownership.STATUS)
-    if part is None:
-        raise BadRequest(f"{kind.kind} has no {ownership.STATUS}")
+    part = resource.subresource(name)
+    applied = part.applied(manifest) if part is not None else None
+    if part is None or applied is None:
+        raise BadRequest(f"{kind.kind} has no {name} to apply")
     old: Any = tx.require(kind, *_named(kind, manifest))
     serverfields.check_preconditions(resource, old, _opinion(resource, manifest, whole=False))
     merged = ownership.apply(
-        kind, old, manifest, manager=call.manager, force=force, now=call.now, superseded=call.superseded,
-        subresource=ownership.STATUS,
-    )  # fmt: skip
+        kind, old, applied, manager=call.manager, force=force, now=call.now, superseded=call.superseded, subresource=name
+    )
     changed = clone(old)
     part.replace(changed, merged)
     unchanged = same(changed, old)
-    if not unchanged:
+    if not unchanged and part.is_desired_state:
+        admit(tx, resource, changed, old=old, now=call.now, caller=call.caller, subresource=name)
+        _warn(resource, changed, old, call)
+    elif not unchanged:
         part.validate(kind, resource.rules, changed, old)
         part.check(tx, changed)
     del changed.metadata.managedFields[:]
     changed.metadata.managedFields.extend(merged.metadata.managedFields)
     if changed == old and not _is_outdated(tx, kind, old):
         return "unchanged", cast("T", old)
-    settle(tx, kind, changed)
-    return ("unchanged" if unchanged else "configured"), cast("T", changed)
+    stored = _store(tx, resource, old, changed)
+    return ("unchanged" if unchanged else "configured"), cast("T", stored)
 
 
 def apply(tx: Tx, kind: Kind[T], manifest: dict[str, Any], call: Call, *, force: bool = False) -> tuple[str, T]:

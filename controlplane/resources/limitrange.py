@@ -27,12 +27,12 @@ LIMIT_RANGE = Resource(kinds.LIMIT_RANGE, rules=limitranges.RULES, columns=NAME_
 
 
 class LimitRanger(BasePlugin):
-    """Gives containers the defaults of their namespace, and refuses pods outside its bounds."""
+    """Gives containers of new pods the defaults of their namespace, and refuses pods outside its bounds, also in a resize."""
 
     name = "LimitRanger"
 
     def admit(self, tx: Tx, request: Attributes) -> None:
-        if not _concerns(request):
+        if not _concerns(request) or request.operation != CREATE:
             return
         pod = request.message
         done = [text for item in _items(tx, pod) if item.type == CONTAINER for text in _default(pod, item)]
@@ -53,7 +53,7 @@ class LimitRanger(BasePlugin):
 def _concerns(request: Attributes) -> bool:
     return (
         request.resource.kind is kinds.POD
-        and request.operation == CREATE
+        and (request.operation == CREATE or request.subresource == "resize")
         and MIRROR not in request.message.metadata.annotations
     )
 

@@ -5,6 +5,8 @@ Source: registry/core/namespace (strategy.go and storage.go) and the NamespaceLi
 
 from __future__ import annotations
 
+from typing import Any
+
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
 from controlplane.resources.plugin import CREATE, DELETE, Attributes, BasePlugin
 from controlplane.resources.resource import VERBS, Resource, Strategy, Subresource
@@ -42,6 +44,9 @@ class Finalize(Subresource[Namespace]):
     """The finalizers of the spec."""
 
     verbs = ("update",)
+
+    def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        return None
 
     def replace(self, stored: Namespace, request: Namespace) -> None:
         stored.spec.finalizers[:] = request.spec.finalizers

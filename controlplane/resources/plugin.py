@@ -32,7 +32,7 @@ class Caller(Protocol):
 class Attributes:
     """What a request does. `new` is the object with its defaults, None of a DELETE; `old` the stored one, None of a CREATE.
 
-    `now` in seconds since the epoch. `caller` None: the control plane itself."""
+    `now` in seconds since the epoch. `caller` None: the control plane itself. `subresource`: that an UPDATE goes through."""
 
     operation: str
     resource: Resource
@@ -40,6 +40,7 @@ class Attributes:
     old: Any | None
     now: float
     caller: Caller | None = None
+    subresource: str = ""
 
     @property
     def message(self) -> Any:
@@ -59,7 +60,7 @@ class Plugin(Protocol):
         """Refuse, or record, the object as it will be stored: after validation. Raises Forbidden."""
 
     def contended(self, tx: Tx, resource: Resource, namespace: str) -> str:
-        """What every creation of such an object writes too, for creations to wait for each other; usually nothing."""
+        """What every creation of such an object writes too, for such requests to wait for each other; usually nothing."""
 
 
 class BasePlugin:

@@ -11,8 +11,9 @@ from typing import Any
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
 from controlplane.resources.indexes import NODE
 from controlplane.resources.podactions import Bind, Evict
+from controlplane.resources.podresize import Resize
 from controlplane.resources.resource import PROXIED, QuotaScope, Resource, Strategy, Stream, Subresource, Usage
-from pinnace import humantime, kinds, podresources, podstatus, selectors
+from pinnace import heldresources, humantime, kinds, podresources, podstatus, selectors
 from pinnace.admission import pods, podwarnings
 from pinnace.admission.resourcequotas import BEST_EFFORT, COMPUTE, NOT_BEST_EFFORT, NOT_TERMINATING, PRIORITY_CLASS, TERMINATING
 from pinnace.core.v1.pod_pb2 import Pod
@@ -68,7 +69,7 @@ class _Strategy(Strategy[Pod]):
         overdue = meta.deletionTimestamp.seconds and now > meta.deletionTimestamp.seconds + meta.deletionGracePeriodSeconds
         if item.status.phase in _ENDED or overdue:
             return {}
-        return {"pods": 1, **_compute(podresources.requests(item.spec), podresources.limits(item.spec))}
+        return {"pods": 1, **_compute(heldresources.requests(item), heldresources.limits(item))}
 
     def quota_missing(self, item: Pod, hard: Container[str]) -> str:
         """Each container states what a quota bounds of cpu and memory."""
@@ -139,6 +140,9 @@ class EphemeralContainers(Subresource[Pod]):
 
     is_desired_state = True
 
+    def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        return None
+
     def replace(self, stored: Pod, request: Pod) -> None:
         stored.spec.ClearField("ephemeralContainers")
         stored.spec.ephemeralContainers.extend(request.spec.ephemeralContainers)
@@ -153,7 +157,7 @@ POD = Resource(
     strategy=_Strategy(),
     categories=("all",),
     returns_deleted=True,
-    subresources={"ephemeralcontainers": EphemeralContainers()},
+    subresources={"ephemeralcontainers": EphemeralContainers(), "resize": Resize()},
     actions={"binding": Bind(), "eviction": Evict()},
     streams={
         "attach": Stream(CONNECT, "PodAttachOptions"), "exec": Stream(CONNECT, "PodExecOptions"), "log": Stream(("get",)),

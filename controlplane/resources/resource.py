@@ -107,8 +107,16 @@ class Subresource(Generic[T]):
     form: Resource[Any] | None = None
     # Whether a write is an update of the object, with admission, a new generation and an owner of what it changed.
     is_desired_state = False
+    # Rules of such an update, where they differ from those of the object.
+    rules: KindRules[T] | None = None
+    # Whether such an update may need more of a quota.
+    uses_quota = False
     # What clients may do with it, in discovery's words.
     verbs: tuple[str, ...] = ("get", "patch", "update")
+
+    def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        """What of a manifest an apply of the part is about, with the keys of lists on the way; None: it cannot be applied."""
+        return manifest
 
     def view(self, stored: T) -> Any:
         """The part in its form, for reading. Raises Internal."""

@@ -1,4 +1,4 @@
-"""ResourceQuotas: what the objects of a namespace use together, charged in the transaction that creates an object.
+"""ResourceQuotas: what the objects of a namespace use together, charged in the transaction that creates or resizes an object.
 
 For what clients create, `status.used` is never too low: a creation adds to it, in one transaction with the object. It may be
 too high for a moment after a deletion, so that the objects are counted before one is refused; the `resourcequota` controller
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
-from controlplane.resources.plugin import CREATE, DELETE, Attributes, BasePlugin
+from controlplane.resources.plugin import CREATE, DELETE, UPDATE, Attributes, BasePlugin
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import QuotaScope, Resource, Usage
 from controlplane.store import Tx
@@ -61,7 +61,7 @@ class ResourceQuotaPlugin(BasePlugin):
 
     def validate(self, tx: Tx, request: Attributes) -> None:
         kind = request.resource.kind
-        if request.operation == CREATE and kind.namespaced:
+        if kind.namespaced and (request.operation == CREATE or _may_need_more(request)):
             for found in tx.list(kinds.RESOURCE_QUOTA, request.message.metadata.namespace):
                 _charge(tx, found, request, self._counter)
         if kind is kinds.RESOURCE_QUOTA and request.operation != DELETE:
@@ -81,10 +81,24 @@ class ResourceQuotaPlugin(BasePlugin):
         return f"quotas of {namespace}" if quotas else ""
 
 
+def _may_need_more(request: Attributes) -> bool:
+    part = request.resource.subresource(request.subresource) if request.operation == UPDATE and request.subresource else None
+    return part is not None and part.uses_quota
+
+
+def _asked(request: Attributes, quota: ResourceQuota) -> dict[str, int]:
+    """What the request needs of a quota: of an update, what it needs more than before."""
+    asked = usage(request.resource, request.message, quota, now=request.now)
+    if request.operation == UPDATE:
+        before = usage(request.resource, request.old, quota, now=request.now)
+        asked = {name: max(amount - before.get(name, 0), 0) for name, amount in asked.items()}
+    return asked
+
+
 def _charge(tx: Tx, stored: ResourceQuota, request: Attributes, counter: Counter) -> None:
     """Raises Forbidden."""
     resource, item = request.resource, request.message
-    asked = usage(resource, item, stored, now=request.now)
+    asked = _asked(request, stored)
     if missing := in_scopes(resource, item, stored) and resource.strategy.quota_missing(item, stored.spec.hard):
         raise _refused(resource, item, f"failed quota: {stored.metadata.name}: {missing}")
     if not any(asked.values()):

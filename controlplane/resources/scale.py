@@ -5,6 +5,8 @@ Source: ScaleREST in apiextensions-apiserver's pkg/registry/customresource/etcd.
 
 from __future__ import annotations
 
+from typing import Any
+
 from controlplane.customresources.content import put_tree, tree_of
 from controlplane.customresources.scale import ScalePaths
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
@@ -36,6 +38,9 @@ class ScaleSubresource(Subresource[CustomResource]):
 
     def __init__(self, paths: ScalePaths) -> None:
         self._paths = paths
+
+    def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        return None
 
     def view(self, stored: CustomResource) -> Scale:
         """Raises Internal for an object without wanted replicas."""

@@ -30,7 +30,7 @@ from controlplane.rest.rendering import ListMeta, Renderer
 from controlplane.store import Store, StoredObject, Tx
 from pinnace import schematree
 from pinnace.clock import Clock, Ids
-from pinnace.errors import BadRequest, Invalid, MethodNotAllowed, NotFound
+from pinnace.errors import Invalid, MethodNotAllowed, NotFound
 from pinnace.kinds import Kind
 from pinnace.messages import clone
 
@@ -121,7 +121,7 @@ class Objects:
         def fn(tx: Tx) -> Any:
             return subresources.update(tx, kind, clone(message), call, part)
 
-        updated = await self._execute.run(fn, dry_run=options.dry_run(request))
+        updated = await self._execute.update(resource, part, target.namespace, fn, dry_run=options.dry_run(request))
         return _answer(renderer, subresources.view(resource, updated, part), 200, call.warnings)
 
     async def _message(
@@ -154,27 +154,28 @@ class Objects:
         def fn(tx: Tx) -> Any:
             return subresources.patch(tx, kind, target.namespace, target.name, change, call, part=part)
 
-        updated = await self._execute.run(fn, dry_run=options.dry_run(request))
+        updated = await self._execute.update(resource, part, target.namespace, fn, dry_run=options.dry_run(request))
         return _answer(renderer, subresources.view(resource, updated, part), 200, call.warnings)
 
     async def _apply(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
         if not request.param("fieldManager"):
             raise Invalid('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
-        if target.subresource not in ("", "status"):
-            raise BadRequest(f"apply on {target.qualified}/{target.subresource} is not supported: use a merge patch")
-        kind, call, status = resource.kind, self._call(request), bool(target.subresource)
+        kind, call, part = resource.kind, self._call(request), target.subresource
+        subresources.check_applied(resource, part)
         body = await bodies.applied(resource, target, request)
         _warn(call, bodies.refuse_unknown(resource, body, FieldValidation.of(request)))
-        manifest = decoding.cleaned(resource, body.value, target.namespace, status=status)
-        verb = functools.partial(verbs.apply_status if status else verbs.apply, force=options.flag(request, "force"))
+        manifest = decoding.cleaned(resource, body.value, target.namespace, status=bool(part))
+        force = options.flag(request, "force")
 
         def fn(tx: Tx) -> tuple[str, Any]:
-            if not status and tx.get(kind, target.namespace, target.name) is None:
+            if part:
+                return verbs.apply_part(tx, kind, part, manifest, call, force=force)
+            if tx.get(kind, target.namespace, target.name) is None:
                 wanted = attributes.on(
                     request.identity or ANONYMOUS, "create", kind, namespace=target.namespace, name=target.name
                 )
                 require(self._authorizer, wanted)
-            return verb(tx, kind, manifest, call)
+            return verbs.apply(tx, kind, manifest, call, force=force)
 
         outcome, stored = await self._execute.create(kind, target.namespace, fn, dry_run=options.dry_run(request))
         return _answer(renderer, stored, 201 if outcome == "created" else 200, call.warnings)

@@ -152,7 +152,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         message = of_part(form, request.object, ref)
         call = self._call(request.fieldManager)
         fn = lambda tx: subresources.update(tx, kind, clone(message), call, part)  # noqa: E731
-        updated = await self._execute.run(fn, dry_run=request.dryRun)
+        updated = await self._execute.update(resource, part, ref.namespace, fn, dry_run=request.dryRun)
         _warn(context, call)
         return seal_message(form.kind, subresources.view(resource, updated, part))
 
@@ -181,7 +181,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         def fn(tx: Tx) -> Any:
             return subresources.patch(tx, kind, ref.namespace, ref.name, change, call, part=part)
 
-        updated = await self._execute.run(fn, dry_run=request.dryRun)
+        updated = await self._execute.update(resource, part, ref.namespace, fn, dry_run=request.dryRun)
         _warn(context, call)
         return seal_message(form.kind, subresources.view(resource, updated, part))
 
@@ -201,8 +201,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         try:
             kind = self._registry.find(item.apiVersion, item.kind)
             part = request.subresource
-            if part not in ("", "status"):
-                raise BadRequest(f'no subresource "{part[:80]}" can be applied')
+            subresources.check_applied(self._registry.resource(kind), part)
             manifest = decoding.manifest(self._registry.resource(kind), item.json, request.namespace, status=bool(part))
             meta = manifest.get("metadata")
             namespace, name = (str(meta.get(key, "")) for key in ("namespace", "name")) if isinstance(meta, dict) else ("", "")
@@ -210,7 +209,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
 
             def fn(tx: Tx) -> tuple[str, Any]:
                 if part:
-                    return verbs.apply_status(tx, kind, manifest, call, force=request.force)
+                    return verbs.apply_part(tx, kind, part, manifest, call, force=request.force)
                 if tx.get(kind, namespace, name) is None:
                     self._may.on("create", kind, namespace=namespace, name=name)
                 return verbs.apply(tx, kind, manifest, call, force=request.force)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from pinnace import hostports, podresources
+from pinnace import heldresources, hostports
 from pinnace.core.v1 import pod_pb2
 from pinnace.hostports import HostPort
 from pinnace.meta.v1 import meta_pb2
@@ -83,7 +83,7 @@ def _read(pod: pod_pb2.Pod) -> PodInfo:
     return PodInfo(
         key=f"{meta.namespace}/{meta.name}",
         uid=meta.uid,
-        requests=_shared((*requests(spec), 1)),
+        requests=_shared((*requests(pod), 1)),
         priority=spec.priority,
         created=meta.creationTimestamp.seconds,
         group=_shared(_group(meta)),
@@ -109,7 +109,10 @@ def unchanged(pod: pod_pb2.Pod, info: PodInfo) -> bool:
     """Whether `read` would return `info` again: most events of a bound pod report a status only."""
     meta = pod.metadata
     same = meta.uid == info.uid and pod.spec.nodeName == info.node and meta.generation == info.generation
-    return same and info.generation > 0 and _group(meta) == info.group
+    if not same or info.generation <= 0 or _group(meta) != info.group:
+        return False
+    # What was never changed was never resized: only then does the status say nothing of requests.
+    return info.generation == 1 or read(pod) == info
 
 
 def _group(meta: meta_pb2.ObjectMeta) -> str:
@@ -121,9 +124,9 @@ def _group(meta: meta_pb2.ObjectMeta) -> str:
     return f"{meta.namespace}/{labels}"
 
 
-def requests(spec: pod_pb2.PodSpec) -> tuple[int, int, int]:
-    """The pod's peak requests, in the order of RESOURCES. Raises ValueError."""
-    found = podresources.requests(spec)
+def requests(pod: pod_pb2.Pod) -> tuple[int, int, int]:
+    """The pod's peak requests with what it still holds during a resize, in the order of RESOURCES. Raises ValueError."""
+    found = heldresources.requests(pod)
     cpu, memory, storage = (saturated(found.get(name, 0)) for name in RESOURCES[:3])
     return cpu, memory, storage
 

@@ -38,3 +38,5 @@ RULES: dict[Kind, KindRules] = {
     kinds.RUNTIME_CLASS: runtimeclasses.RULES,
     kinds.SECRET: config.SECRET_RULES,
 }
+# Of writes through a subresource, where they differ.
+SUBRESOURCE_RULES: dict[tuple[Kind, str], KindRules] = {(kinds.POD, "resize"): pods.RESIZE_RULES}

@@ -5,6 +5,7 @@ Source: the behaviour of Kubernetes' core/v1 defaults and pod validation.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pinnace import fielderrors, podresources, podspec
@@ -16,6 +17,7 @@ from pinnace.admission import (
     names,
     podannotations,
     podparts,
+    podresize,
     podstatus,
     podupdates,
     ports,
@@ -111,7 +113,7 @@ def _spec_errors(spec: Any) -> tuple[Cause, ...]:
         errors += resources.amounts("spec.overhead", spec.overhead)
     if "tolerations" in fields:
         errors += tolerations.validate("spec.tolerations", spec.tolerations)
-    return (*errors, *names.validate(parts), *security.validate(parts))
+    return (*errors, *podresize.policies(parts), *names.validate(parts), *security.validate(parts))
 
 
 def validate_create(pod: Any) -> list[Cause]:
@@ -135,3 +137,5 @@ RULES = KindRules[pod_pb2.Pod](
     prepare=prepare, default=default, validate=validate, validate_create=validate_create,
     validate_update=podupdates.validate, validate_status=podstatus.validate,
 )  # fmt: skip
+# Of a write through the subresource `resize`.
+RESIZE_RULES = replace(RULES, validate_update=podresize.validate)

@@ -107,6 +107,41 @@ def test_pods_from_apply_to_delete(kubectl: Kubectl) -> None:
     check(kubectl, [("get pods", "No resources found"), ("wait --for=delete pod/web --timeout=5s", "")])
 
 
+RESIZED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: sized}
+spec:
+  containers:
+  - name: main
+    image: busybox
+    imagePullPolicy: Never
+    command: [sleep, "1000000"]
+    resources: {requests: {cpu: 100m}, limits: {memory: 64Mi}}
+"""
+
+
+def test_pods_are_resized(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """patch and edit with --subresource; the container does not restart, and what is not allowed is told."""
+    assert kubectl("create", "-f", "-", stdin=RESIZED) == "pod/sized created\n"
+    patch = '{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"%s"},"limits":{"memory":%s}}}]}}'
+    check(kubectl, [
+        ("wait --for=condition=Ready pod/sized --timeout=60s", "pod/sized condition met"),
+        ("patch pod sized --subresource resize -p " + patch % ("150m", '"96Mi"'), "^pod/sized patched$"),
+        ("wait --for=jsonpath={.status.containerStatuses[0].resources.limits.memory}=96Mi pod/sized --timeout=60s", "met"),
+        ("get pod sized --subresource resize -o jsonpath={.spec.containers[0].resources.requests.cpu}", "^150m$"),
+    ])  # fmt: skip
+    monkeypatch.setitem(kubectl.lab.environment, "KUBE_EDITOR", "sed -i 's/cpu: 150m/cpu: 200m/'")
+    check(kubectl, [
+        ("edit pod sized --subresource resize", "^pod/sized edited$"),
+        ("wait --for=jsonpath={.status.containerStatuses[0].allocatedResources.cpu}=200m pod/sized --timeout=60s", "met"),
+        ("get pod sized -o jsonpath={.status.containerStatuses[0].restartCount}", "^0$"),
+    ])  # fmt: skip
+    removed = kubectl("patch", "pod", "sized", "--subresource", "resize", "-p", patch % ("200m", "null"), code=1)
+    assert "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed" in removed
+    kubectl("delete", "pod", "sized", "--now")
+
+
 def test_top(kubectl: Kubectl) -> None:
     """Nodes and pods, their containers, selectors, sorting; and the metrics as objects. The numbers are of a pod that is busy."""
     busy = PAGE.replace("echo started; sleep 1000000", "while :; do :; done").replace("web", "busy")

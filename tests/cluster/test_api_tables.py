@@ -144,13 +144,15 @@ async def test_discovery_lists_what_is_served(cluster: Cluster, api: Api) -> Non
     assert (pods.kind, pods.singular, list(pods.shortNames), list(pods.categories)) == ("Pod", "pod", ["po"], ["all"])
     assert (pods.namespaced, pods.custom, "watch" in pods.verbs) == (True, False, True)
     assert [(part.name, part.apiVersion, part.kind, list(part.verbs)) for part in pods.subresources] == [
-        ("attach", "v1", "Pod", ["create", "get"]),
+        ("attach", "v1", "PodAttachOptions", ["create", "get"]),
         ("binding", "v1", "Binding", ["create"]),
         ("ephemeralcontainers", "v1", "Pod", ["get", "patch", "update"]),
         ("eviction", "policy/v1", "Eviction", ["create"]),
-        ("exec", "v1", "Pod", ["create", "get"]),
+        ("exec", "v1", "PodExecOptions", ["create", "get"]),
         ("log", "v1", "Pod", ["get"]),
-        ("portforward", "v1", "Pod", ["create", "get"]),
+        ("portforward", "v1", "PodPortForwardOptions", ["create", "get"]),
+        ("proxy", "v1", "PodProxyOptions", ["create", "delete", "get", "patch", "update"]),
+        ("resize", "v1", "Pod", ["get", "patch", "update"]),
         ("status", "v1", "Pod", ["get", "patch", "update"]),
     ]  # fmt: skip
     name = f"crontabs.{GROUP}/v1"

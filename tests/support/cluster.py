@@ -33,7 +33,7 @@ from controlplane.rpc.objects import Objects
 from controlplane.scheduler.service import Scheduler
 from controlplane.store import Backend, Store, Tx
 from controlplane.store.memory import MemoryBackend
-from pinnace import kinds
+from pinnace import codec, kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import RandomIds, VirtualClock, settle
 from pinnace.errors import NotFound
@@ -130,9 +130,10 @@ class Cluster:
             reports.recover(tx, name, now=self.clock.now())
 
     async def report(self, node: str, pod: Any, *, phase: str = "Running", removed: bool = False, **status: Any) -> None:
-        """What the agent of `node` says of a pod."""
+        """What the agent of `node` says of a pod; `status` are further fields, as JSON."""
         request = nodes_pb2.ReportStatusRequest()
         item = request.pods.add(namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid, removed=removed)
+        item.status.CopyFrom(codec.decode(type(item.status), status))
         item.status.phase = phase
         item.status.conditions.add(type="Ready", status="True" if phase == "Running" else "False")
         await self._done(lambda tx: reports.report(tx, node, request, now=self.clock.now()))

@@ -15,6 +15,7 @@ import pytest
 
 from pinnace import codec, kinds, ruletable
 from pinnace.admission import admit, admit_status
+from pinnace.admission.builtin import SUBRESOURCE_RULES
 from pinnace.errors import Invalid
 from pinnace.ruletable import Rule
 
@@ -89,7 +90,7 @@ def errors_of(case: Case) -> list[str]:
         if case.rule.status:
             admit_status(kind, message, old)
         else:
-            admit(kind, message, old=old)
+            admit(kind, message, old=old, own=SUBRESOURCE_RULES.get((kind, case.rule.via)))
     except Invalid as error:
         return [str(cause) for cause in error.causes]
     return []
