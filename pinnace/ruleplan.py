@@ -203,6 +203,8 @@ def _unsupported(item: Field) -> Check:
         error = fielderrors.forbidden("", item.rules.forbidden)
     else:
         error = Cause("", "Pinnace does not support this field yet", "FieldValueNotSupported")
+    if item.rules.emptyAllowed:
+        return lambda value, errors: errors.append(error) if value.ByteSize() else None
     return lambda _, errors: errors.append(error)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,45 @@ def test_pods_are_resized(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> 
     removed = kubectl("patch", "pod", "sized", "--subresource", "resize", "-p", patch % ("200m", "null"), code=1)
     assert "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed" in removed
     kubectl("delete", "pod", "sized", "--now")
+
+
+def test_pods_are_debugged_and_copied(kubectl: Kubectl, tmp_path: Path) -> None:
+    """An ephemeral container, a changed copy, files in and out, other images, each way of waiting, a kustomization."""
+    source = tmp_path / "page.yaml"
+    source.write_text(PAGE)
+    (tmp_path / "kustomization.yaml").write_text(
+        "namePrefix: k-\nresources: [page.yaml]\nconfigMapGenerator: [{name: made, literals: [a=b]}]\n"
+    )
+    debug = "debug web --image=busybox --image-pull-policy=Never --profile=general"
+    check(kubectl, [
+        (f"apply -f {source}", "pod/web created"),
+        ("wait --for=create pod/web --timeout=60s", "pod/web condition met"),
+        ("wait --for=jsonpath={.status.phase}=Running pod/web --timeout=60s", "pod/web condition met"),
+        (f"{debug} -c debugger -- echo debugging", ""),
+        ("wait --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0 pod/web --timeout=60s", "met"),
+        ("logs web -c debugger", "^debugging$"),
+        (f"{debug} --copy-to=copy --share-processes -- sleep 1000", "Defaulting debug container name to debugger-"),
+        (f"cp {source} web:/tmp/page.yaml", ""),
+        (f"cp web:/tmp/page.yaml {tmp_path}/copied.yaml", ""),
+        ("set image pod/web web=busybox:latest", "pod/web image updated"),
+        ("label pods --all tier=front", r"pod/copy labeled[\s\S]*pod/web labeled"),
+        (f"apply -k {tmp_path}", r"configmap/k-made-\w+ created\nconfigmap/k-page created\npod/k-web created"),
+        (f"delete -k {tmp_path} --now", 'pod "k-web" (force )?deleted'),
+        ("get node node-1 --subresource=status", r"^node-1 +Ready"),
+    ])  # fmt: skip
+    assert (tmp_path / "copied.yaml").read_text() == PAGE
+    check(kubectl, [("delete pods web copy --now", 'pod "copy"'), ("delete cm page", 'configmap "page" deleted')])
+
+
+def test_updated_fields_become_applied_ones(kubectl: Kubectl) -> None:
+    """kubectl passes on what it has written by client-side apply, so that it can remove it later."""
+    kubectl("apply", "-f", "-", stdin=PAGE.partition("---")[0])
+    changed = PAGE.partition("---")[0].replace("index", "other")
+    assert "serverside-applied" in kubectl("apply", "--server-side", "-f", "-", stdin=changed)
+    found = json.loads(kubectl("get", "cm", "page", "-o", "json", "--show-managed-fields"))
+    assert found["data"] == {"other": "hello"}
+    assert {entry["operation"] for entry in found["metadata"]["managedFields"]} == {"Apply"}
+    check(kubectl, [("delete cm page", 'configmap "page" deleted')])
 
 
 def test_top(kubectl: Kubectl) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epinnace/core/v1/security.proto\x12\x0fpinnace.core.v1\x1a\x1dpinnace/meta/v1/options.proto\"\xcc\x05\n\x0fSecurityContext\x12\x33\n\x0c\x63\x61pabilities\x18\x01 \x01(\x0b\x32\x1d.pinnace.core.v1.Capabilities\x12\x17\n\nprivileged\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12?\n\x0eseLinuxOptions\x18\x03 \x01(\x0b\x32\x1f.pinnace.core.v1.SELinuxOptionsB\x06\xca\xf3\x18\x02H\x01\x12N\n\x0ewindowsOptions\x18\n \x01(\x0b\x32..pinnace.core.v1.WindowsSecurityContextOptionsB\x06\xca\xf3\x18\x02H\x01\x12$\n\trunAsUser\x18\x04 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x01\x88\x01\x01\x12%\n\nrunAsGroup\x18\x08 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x02\x88\x01\x01\x12\x19\n\x0crunAsNonRoot\x18\x05 \x01(\x08H\x03\x88\x01\x01\x12#\n\x16readOnlyRootFilesystem\x18\x06 \x01(\x08H\x04\x88\x01\x01\x12%\n\x18\x61llowPrivilegeEscalation\x18\x07 \x01(\x08H\x05\x88\x01\x01\x12/\n\tprocMount\x18\t \x01(\tB\x17\xca\xf3\x18\x13:\x07\x44\x65\x66\x61ult:\x08UnmaskedH\x06\x88\x01\x01\x12\x37\n\x0eseccompProfile\x18\x0b \x01(\x0b\x32\x1f.pinnace.core.v1.SeccompProfile\x12\x39\n\x0f\x61ppArmorProfile\x18\x0c \x01(\x0b\x32 .pinnace.core.v1.AppArmorProfileB\r\n\x0b_privilegedB\x0c\n\n_runAsUserB\r\n\x0b_runAsGroupB\x0f\n\r_runAsNonRootB\x19\n\x17_readOnlyRootFilesystemB\x1b\n\x19_allowPrivilegeEscalationB\x0c\n\n_procMount\"\x98\x06\n\x12PodSecurityContext\x12?\n\x0eseLinuxOptions\x18\x01 \x01(\x0b\x32\x1f.pinnace.core.v1.SELinuxOptionsB\x06\xca\xf3\x18\x02H\x01\x12N\n\x0ewindowsOptions\x18\x08 \x01(\x0b\x32..pinnace.core.v1.WindowsSecurityContextOptionsB\x06\xca\xf3\x18\x02H\x01\x12$\n\trunAsUser\x18\x02 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x00\x88\x01\x01\x12%\n\nrunAsGroup\x18\x06 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x01\x88\x01\x01\x12\x19\n\x0crunAsNonRoot\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\x12supplementalGroups\x18\x04 \x03(\x03\x12:\n\x18supplementalGroupsPolicy\x18\x0c \x01(\tB\x13\xca\xf3\x18\x0f:\x05Merge:\x06StrictH\x03\x88\x01\x01\x12\"\n\x07\x66sGroup\x18\x05 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x04\x88\x01\x01\x12(\n\x07sysctls\x18\x07 \x03(\x0b\x32\x17.pinnace.core.v1.Sysctl\x12>\n\x13\x66sGroupChangePolicy\x18\t \x01(\tB\x1c\xca\xf3\x18\x18:\x06\x41lways:\x0eOnRootMismatchH\x05\x88\x01\x01\x12\x37\n\x0eseccompProfile\x18\n \x01(\x0b\x32\x1f.pinnace.core.v1.SeccompProfile\x12\x39\n\x0f\x61ppArmorProfile\x18\x0b \x01(\x0b\x32 .pinnace.core.v1.AppArmorProfile\x12(\n\x13seLinuxChangePolicy\x18\r \x01(\tB\x06\xca\xf3\x18\x02H\x01H\x06\x88\x01\x01\x42\x0c\n\n_runAsUserB\r\n\x0b_runAsGroupB\x0f\n\r_runAsNonRootB\x1b\n\x19_supplementalGroupsPolicyB\n\n\x08_fsGroupB\x16\n\x14_fsGroupChangePolicyB\x16\n\x14_seLinuxChangePolicy\")\n\x0c\x43\x61pabilities\x12\x0b\n\x03\x61\x64\x64\x18\x01 \x03(\t\x12\x0c\n\x04\x64rop\x18\x02 \x03(\t\"I\n\x0eSELinuxOptions\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05level\x18\x04 \x01(\t\"\xef\x01\n\x1dWindowsSecurityContextOptions\x12#\n\x16gmsaCredentialSpecName\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x12gmsaCredentialSpec\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1a\n\rrunAsUserName\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0bhostProcess\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\x19\n\x17_gmsaCredentialSpecNameB\x15\n\x13_gmsaCredentialSpecB\x10\n\x0e_runAsUserNameB\x0e\n\x0c_hostProcess\"\x81\x01\n\x0eSeccompProfile\x12;\n\x04type\x18\x01 \x01(\tB-\xca\xf3\x18)\x08\x01:\tLocalhost:\x0eRuntimeDefault:\nUnconfined\x12\x1d\n\x10localhostProfile\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x13\n\x11_localhostProfile\"\x82\x01\n\x0f\x41ppArmorProfile\x12;\n\x04type\x18\x01 \x01(\tB-\xca\xf3\x18)\x08\x01:\tLocalhost:\x0eRuntimeDefault:\nUnconfined\x12\x1d\n\x10localhostProfile\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x13\n\x11_localhostProfile\"-\n\x06Sysctl\x12\x14\n\x04name\x18\x01 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epinnace/core/v1/security.proto\x12\x0fpinnace.core.v1\x1a\x1dpinnace/meta/v1/options.proto\"\xd2\x05\n\x0fSecurityContext\x12\x33\n\x0c\x63\x61pabilities\x18\x01 \x01(\x0b\x32\x1d.pinnace.core.v1.Capabilities\x12\x17\n\nprivileged\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x42\n\x0eseLinuxOptions\x18\x03 \x01(\x0b\x32\x1f.pinnace.core.v1.SELinuxOptionsB\t\xca\xf3\x18\x05H\x01\x80\x01\x01\x12Q\n\x0ewindowsOptions\x18\n \x01(\x0b\x32..pinnace.core.v1.WindowsSecurityContextOptionsB\t\xca\xf3\x18\x05H\x01\x80\x01\x01\x12$\n\trunAsUser\x18\x04 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x01\x88\x01\x01\x12%\n\nrunAsGroup\x18\x08 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x02\x88\x01\x01\x12\x19\n\x0crunAsNonRoot\x18\x05 \x01(\x08H\x03\x88\x01\x01\x12#\n\x16readOnlyRootFilesystem\x18\x06 \x01(\x08H\x04\x88\x01\x01\x12%\n\x18\x61llowPrivilegeEscalation\x18\x07 \x01(\x08H\x05\x88\x01\x01\x12/\n\tprocMount\x18\t \x01(\tB\x17\xca\xf3\x18\x13:\x07\x44\x65\x66\x61ult:\x08UnmaskedH\x06\x88\x01\x01\x12\x37\n\x0eseccompProfile\x18\x0b \x01(\x0b\x32\x1f.pinnace.core.v1.SeccompProfile\x12\x39\n\x0f\x61ppArmorProfile\x18\x0c \x01(\x0b\x32 .pinnace.core.v1.AppArmorProfileB\r\n\x0b_privilegedB\x0c\n\n_runAsUserB\r\n\x0b_runAsGroupB\x0f\n\r_runAsNonRootB\x19\n\x17_readOnlyRootFilesystemB\x1b\n\x19_allowPrivilegeEscalationB\x0c\n\n_procMount\"\x9e\x06\n\x12PodSecurityContext\x12\x42\n\x0eseLinuxOptions\x18\x01 \x01(\x0b\x32\x1f.pinnace.core.v1.SELinuxOptionsB\t\xca\xf3\x18\x05H\x01\x80\x01\x01\x12Q\n\x0ewindowsOptions\x18\x08 \x01(\x0b\x32..pinnace.core.v1.WindowsSecurityContextOptionsB\t\xca\xf3\x18\x05H\x01\x80\x01\x01\x12$\n\trunAsUser\x18\x02 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x00\x88\x01\x01\x12%\n\nrunAsGroup\x18\x06 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x01\x88\x01\x01\x12\x19\n\x0crunAsNonRoot\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\x12supplementalGroups\x18\x04 \x03(\x03\x12:\n\x18supplementalGroupsPolicy\x18\x0c \x01(\tB\x13\xca\xf3\x18\x0f:\x05Merge:\x06StrictH\x03\x88\x01\x01\x12\"\n\x07\x66sGroup\x18\x05 \x01(\x03\x42\x0c\xca\xf3\x18\x08P\x00X\xff\xff\xff\xff\x07H\x04\x88\x01\x01\x12(\n\x07sysctls\x18\x07 \x03(\x0b\x32\x17.pinnace.core.v1.Sysctl\x12>\n\x13\x66sGroupChangePolicy\x18\t \x01(\tB\x1c\xca\xf3\x18\x18:\x06\x41lways:\x0eOnRootMismatchH\x05\x88\x01\x01\x12\x37\n\x0eseccompProfile\x18\n \x01(\x0b\x32\x1f.pinnace.core.v1.SeccompProfile\x12\x39\n\x0f\x61ppArmorProfile\x18\x0b \x01(\x0b\x32 .pinnace.core.v1.AppArmorProfile\x12(\n\x13seLinuxChangePolicy\x18\r \x01(\tB\x06\xca\xf3\x18\x02H\x01H\x06\x88\x01\x01\x42\x0c\n\n_runAsUserB\r\n\x0b_runAsGroupB\x0f\n\r_runAsNonRootB\x1b\n\x19_supplementalGroupsPolicyB\n\n\x08_fsGroupB\x16\n\x14_fsGroupChangePolicyB\x16\n\x14_seLinuxChangePolicy\")\n\x0c\x43\x61pabilities\x12\x0b\n\x03\x61\x64\x64\x18\x01 \x03(\t\x12\x0c\n\x04\x64rop\x18\x02 \x03(\t\"I\n\x0eSELinuxOptions\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05level\x18\x04 \x01(\t\"\xef\x01\n\x1dWindowsSecurityContextOptions\x12#\n\x16gmsaCredentialSpecName\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x12gmsaCredentialSpec\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1a\n\rrunAsUserName\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0bhostProcess\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\x19\n\x17_gmsaCredentialSpecNameB\x15\n\x13_gmsaCredentialSpecB\x10\n\x0e_runAsUserNameB\x0e\n\x0c_hostProcess\"\x81\x01\n\x0eSeccompProfile\x12;\n\x04type\x18\x01 \x01(\tB-\xca\xf3\x18)\x08\x01:\tLocalhost:\x0eRuntimeDefault:\nUnconfined\x12\x1d\n\x10localhostProfile\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x13\n\x11_localhostProfile\"\x82\x01\n\x0f\x41ppArmorProfile\x12;\n\x04type\x18\x01 \x01(\tB-\xca\xf3\x18)\x08\x01:\tLocalhost:\x0eRuntimeDefault:\nUnconfined\x12\x1d\n\x10localhostProfile\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x13\n\x11_localhostProfile\"-\n\x06Sysctl\x12\x14\n\x04name\x18\x01 \x01(\tB\x06\xca\xf3\x18\x02\x08\x01\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.core.v1.security_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SECURITYCONTEXT'].fields_by_name['seLinuxOptions']._loaded_options = None
-  _globals['_SECURITYCONTEXT'].fields_by_name['seLinuxOptions']._serialized_options = b'\312\363\030\002H\001'
+  _globals['_SECURITYCONTEXT'].fields_by_name['seLinuxOptions']._serialized_options = b'\312\363\030\005H\001\200\001\001'
   _globals['_SECURITYCONTEXT'].fields_by_name['windowsOptions']._loaded_options = None
-  _globals['_SECURITYCONTEXT'].fields_by_name['windowsOptions']._serialized_options = b'\312\363\030\002H\001'
+  _globals['_SECURITYCONTEXT'].fields_by_name['windowsOptions']._serialized_options = b'\312\363\030\005H\001\200\001\001'
   _globals['_SECURITYCONTEXT'].fields_by_name['runAsUser']._loaded_options = None
   _globals['_SECURITYCONTEXT'].fields_by_name['runAsUser']._serialized_options = b'\312\363\030\010P\000X\377\377\377\377\007'
   _globals['_SECURITYCONTEXT'].fields_by_name['runAsGroup']._loaded_options = None
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SECURITYCONTEXT'].fields_by_name['procMount']._loaded_options = None
   _globals['_SECURITYCONTEXT'].fields_by_name['procMount']._serialized_options = b'\312\363\030\023:\007Default:\010Unmasked'
   _globals['_PODSECURITYCONTEXT'].fields_by_name['seLinuxOptions']._loaded_options = None
-  _globals['_PODSECURITYCONTEXT'].fields_by_name['seLinuxOptions']._serialized_options = b'\312\363\030\002H\001'
+  _globals['_PODSECURITYCONTEXT'].fields_by_name['seLinuxOptions']._serialized_options = b'\312\363\030\005H\001\200\001\001'
   _globals['_PODSECURITYCONTEXT'].fields_by_name['windowsOptions']._loaded_options = None
-  _globals['_PODSECURITYCONTEXT'].fields_by_name['windowsOptions']._serialized_options = b'\312\363\030\002H\001'
+  _globals['_PODSECURITYCONTEXT'].fields_by_name['windowsOptions']._serialized_options = b'\312\363\030\005H\001\200\001\001'
   _globals['_PODSECURITYCONTEXT'].fields_by_name['runAsUser']._loaded_options = None
   _globals['_PODSECURITYCONTEXT'].fields_by_name['runAsUser']._serialized_options = b'\312\363\030\010P\000X\377\377\377\377\007'
   _globals['_PODSECURITYCONTEXT'].fields_by_name['runAsGroup']._loaded_options = None
@@ -65,19 +65,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYSCTL'].fields_by_name['name']._loaded_options = None
   _globals['_SYSCTL'].fields_by_name['name']._serialized_options = b'\312\363\030\002\010\001'
   _globals['_SECURITYCONTEXT']._serialized_start=83
-  _globals['_SECURITYCONTEXT']._serialized_end=799
-  _globals['_PODSECURITYCONTEXT']._serialized_start=802
-  _globals['_PODSECURITYCONTEXT']._serialized_end=1594
-  _globals['_CAPABILITIES']._serialized_start=1596
-  _globals['_CAPABILITIES']._serialized_end=1637
-  _globals['_SELINUXOPTIONS']._serialized_start=1639
-  _globals['_SELINUXOPTIONS']._serialized_end=1712
-  _globals['_WINDOWSSECURITYCONTEXTOPTIONS']._serialized_start=1715
-  _globals['_WINDOWSSECURITYCONTEXTOPTIONS']._serialized_end=1954
-  _globals['_SECCOMPPROFILE']._serialized_start=1957
-  _globals['_SECCOMPPROFILE']._serialized_end=2086
-  _globals['_APPARMORPROFILE']._serialized_start=2089
-  _globals['_APPARMORPROFILE']._serialized_end=2219
-  _globals['_SYSCTL']._serialized_start=2221
-  _globals['_SYSCTL']._serialized_end=2266
+  _globals['_SECURITYCONTEXT']._serialized_end=805
+  _globals['_PODSECURITYCONTEXT']._serialized_start=808
+  _globals['_PODSECURITYCONTEXT']._serialized_end=1606
+  _globals['_CAPABILITIES']._serialized_start=1608
+  _globals['_CAPABILITIES']._serialized_end=1649
+  _globals['_SELINUXOPTIONS']._serialized_start=1651
+  _globals['_SELINUXOPTIONS']._serialized_end=1724
+  _globals['_WINDOWSSECURITYCONTEXTOPTIONS']._serialized_start=1727
+  _globals['_WINDOWSSECURITYCONTEXTOPTIONS']._serialized_end=1966
+  _globals['_SECCOMPPROFILE']._serialized_start=1969
+  _globals['_SECCOMPPROFILE']._serialized_end=2098
+  _globals['_APPARMORPROFILE']._serialized_start=2101
+  _globals['_APPARMORPROFILE']._serialized_end=2231
+  _globals['_SYSCTL']._serialized_start=2233
+  _globals['_SYSCTL']._serialized_end=2278
 # @@protoc_insertion_point(module_scope)

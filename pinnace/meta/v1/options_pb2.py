@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpinnace/meta/v1/options.proto\x12\x0fpinnace.meta.v1\x1a google/protobuf/descriptor.proto\"\xbc\x02\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x02 \x01(\t\x12\x11\n\timmutable\x18\x03 \x01(\x08\x12\x13\n\x0blistMapKeys\x18\x04 \x03(\t\x12\x0b\n\x03set\x18\x05 \x01(\x08\x12\x0e\n\x06\x61tomic\x18\x06 \x01(\x08\x12\x0c\n\x04\x65num\x18\x07 \x03(\t\x12\x0e\n\x06inline\x18\x08 \x01(\x08\x12\x13\n\x0bunsupported\x18\t \x01(\x08\x12\x14\n\x07minimum\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x06\x66ormat\x18\x0c \x01(\t\x12\x11\n\tforbidden\x18\r \x01(\t\x12\x15\n\rpatchStrategy\x18\x0e \x03(\t\x12\x15\n\rpatchMergeKey\x18\x0f \x01(\tB\n\n\x08_minimumB\n\n\x08_maximum\"\x1b\n\tTypeRules\x12\x0e\n\x06\x61tomic\x18\x01 \x01(\x08:K\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x1b.pinnace.meta.v1.FieldRules:Q\n\ntype_rules\x12\x1f.google.protobuf.MessageOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x1a.pinnace.meta.v1.TypeRulesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpinnace/meta/v1/options.proto\x12\x0fpinnace.meta.v1\x1a google/protobuf/descriptor.proto\"\xd2\x02\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x02 \x01(\t\x12\x11\n\timmutable\x18\x03 \x01(\x08\x12\x13\n\x0blistMapKeys\x18\x04 \x03(\t\x12\x0b\n\x03set\x18\x05 \x01(\x08\x12\x0e\n\x06\x61tomic\x18\x06 \x01(\x08\x12\x0c\n\x04\x65num\x18\x07 \x03(\t\x12\x0e\n\x06inline\x18\x08 \x01(\x08\x12\x13\n\x0bunsupported\x18\t \x01(\x08\x12\x14\n\x07minimum\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x06\x66ormat\x18\x0c \x01(\t\x12\x11\n\tforbidden\x18\r \x01(\t\x12\x15\n\rpatchStrategy\x18\x0e \x03(\t\x12\x15\n\rpatchMergeKey\x18\x0f \x01(\t\x12\x14\n\x0c\x65mptyAllowed\x18\x10 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x1b\n\tTypeRules\x12\x0e\n\x06\x61tomic\x18\x01 \x01(\x08:K\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x1b.pinnace.meta.v1.FieldRules:Q\n\ntype_rules\x12\x1f.google.protobuf.MessageOptions\x18\xba\x8e\x03 \x01(\x0b\x32\x1a.pinnace.meta.v1.TypeRulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.meta.v1.options_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FIELDRULES']._serialized_start=85
-  _globals['_FIELDRULES']._serialized_end=401
-  _globals['_TYPERULES']._serialized_start=403
-  _globals['_TYPERULES']._serialized_end=430
+  _globals['_FIELDRULES']._serialized_end=423
+  _globals['_TYPERULES']._serialized_start=425
+  _globals['_TYPERULES']._serialized_end=452
 # @@protoc_insertion_point(module_scope)

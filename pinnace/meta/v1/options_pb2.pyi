@@ -12,7 +12,7 @@ TYPE_RULES_FIELD_NUMBER: _ClassVar[int]
 type_rules: _descriptor.FieldDescriptor
 
 class FieldRules(_message.Message):
-    __slots__ = ("required", "default", "immutable", "listMapKeys", "set", "atomic", "enum", "inline", "unsupported", "minimum", "maximum", "format", "forbidden", "patchStrategy", "patchMergeKey")
+    __slots__ = ("required", "default", "immutable", "listMapKeys", "set", "atomic", "enum", "inline", "unsupported", "minimum", "maximum", "format", "forbidden", "patchStrategy", "patchMergeKey", "emptyAllowed")
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     IMMUTABLE_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class FieldRules(_message.Message):
     FORBIDDEN_FIELD_NUMBER: _ClassVar[int]
     PATCHSTRATEGY_FIELD_NUMBER: _ClassVar[int]
     PATCHMERGEKEY_FIELD_NUMBER: _ClassVar[int]
+    EMPTYALLOWED_FIELD_NUMBER: _ClassVar[int]
     required: bool
     default: str
     immutable: bool
@@ -43,7 +44,8 @@ class FieldRules(_message.Message):
     forbidden: str
     patchStrategy: _containers.RepeatedScalarFieldContainer[str]
     patchMergeKey: str
-    def __init__(self, required: _Optional[bool] = ..., default: _Optional[str] = ..., immutable: _Optional[bool] = ..., listMapKeys: _Optional[_Iterable[str]] = ..., set: _Optional[bool] = ..., atomic: _Optional[bool] = ..., enum: _Optional[_Iterable[str]] = ..., inline: _Optional[bool] = ..., unsupported: _Optional[bool] = ..., minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., format: _Optional[str] = ..., forbidden: _Optional[str] = ..., patchStrategy: _Optional[_Iterable[str]] = ..., patchMergeKey: _Optional[str] = ...) -> None: ...
+    emptyAllowed: bool
+    def __init__(self, required: _Optional[bool] = ..., default: _Optional[str] = ..., immutable: _Optional[bool] = ..., listMapKeys: _Optional[_Iterable[str]] = ..., set: _Optional[bool] = ..., atomic: _Optional[bool] = ..., enum: _Optional[_Iterable[str]] = ..., inline: _Optional[bool] = ..., unsupported: _Optional[bool] = ..., minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., format: _Optional[str] = ..., forbidden: _Optional[str] = ..., patchStrategy: _Optional[_Iterable[str]] = ..., patchMergeKey: _Optional[str] = ..., emptyAllowed: _Optional[bool] = ...) -> None: ...
 
 class TypeRules(_message.Message):
     __slots__ = ("atomic",)

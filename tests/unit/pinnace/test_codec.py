@@ -215,12 +215,30 @@ def test_fields_that_nothing_implements_are_refused_by_name(name: str) -> None:
         field["cpu"].string = "1"
     elif item.repeated:
         field.add()
+    elif item.rules.emptyAllowed:
+        field.nodeAffinity.SetInParent()
     elif item.message is not None:
         field.SetInParent()
     else:
         setattr(message.spec, name, {"string": "x", "bool": True}.get(item.type, 7))
     faults = {fault.field: fault.message for fault in rules.validate(message)}
     assert "does not support this field yet" in faults[f"spec.{name}"]
+
+
+def test_an_empty_value_of_some_asks_for_nothing() -> None:
+    """kubectl debug writes resources of an ephemeral container so, and charts the affinity of a pod."""
+    options: dict[str, Any] = {"seLinuxOptions": {}, "windowsOptions": {}}
+    debugger = {"name": "d", "image": "x", "resources": {}, "securityContext": options}
+    spec = {
+        "containers": [{"name": "c", "image": "x"}],
+        "affinity": {},
+        "securityContext": options,
+        "ephemeralContainers": [debugger],
+    }
+    assert rules.validate(codec.decode(Pod, {"spec": spec})) == []
+    debugger["resources"] = {"limits": {"cpu": "1"}}
+    [fault] = rules.validate(codec.decode(Pod, {"spec": spec}))
+    assert (fault.field, fault.reason) == ("spec.ephemeralContainers[0].resources", "FieldValueForbidden")
 
 
 @pytest.mark.parametrize("cls", errors.ALL)
