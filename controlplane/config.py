@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +96,13 @@ class Config:
         return f"{self.advertise}:{self.web.rpartition(':')[2]}" if self.web else ""
 
     @property
+    def api_for_pods(self) -> tuple[str, int]:
+        """Host and port at which pods reach the HTTPS port, as its certificate has it; an empty host where they do not."""
+        listening, _, port = self.web.rpartition(":")
+        unreachable = not self.web or _is_loopback(listening) or _is_loopback(self.advertise)
+        return ("", 0) if unreachable else (self.advertise, int(port))
+
+    @property
     def rest(self) -> str:
         """The URL of the REST API; empty without one."""
         return self.rest_server or (f"https://{self.web_address}" if self.web else "")
@@ -103,3 +111,10 @@ class Config:
     def endpoint(self) -> str:
         """What a context on this machine dials."""
         return f"unix://{self.socket}" if self.socket else f"{self.advertise}:{self.listen.rpartition(':')[2]}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -43,6 +43,7 @@ from controlplane.election import Elector
 from controlplane.http.listener import Listener
 from controlplane.requests import verbs
 from controlplane.requests.execution import Executor
+from controlplane.resources.rootca import RootCA
 from controlplane.rest.port import open_port
 from controlplane.rpc.access import Access
 from controlplane.rpc.cluster import Cluster, Signer
@@ -102,6 +103,8 @@ class ControlPlane:
                 await store.update(lambda tx: bootstraproles.reconcile(tx, call))
                 # Only now: certificates next to an empty store are a store that was lost.
                 own = self._certificates()
+                if RootCAPublisher.name not in config.disabled:
+                    registry.plugins += (RootCA(own.ca.certificate),)
                 await self._take_tokens(store)
                 elector = Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}")
                 scheduler = DeferredScheduler(elector.store, self._clock)
@@ -179,7 +182,7 @@ class ControlPlane:
 
     def _settings(self) -> Settings:
         c = self._config
-        return Settings(c.heartbeat, c.node_grace, c.vni, c.vxlan_port, c.node_certificate)
+        return Settings(c.heartbeat, c.node_grace, c.vni, c.vxlan_port, c.node_certificate, c.api_for_pods)
 
     def _token_settings(self) -> TokenSettings:
         c = self._config

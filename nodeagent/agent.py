@@ -214,8 +214,8 @@ class Agent:
             exec_slots=ExecSlots(), policy=self._config.policy,
             state=state, memory=self._memory, logs=state / "logs", host_ip=self._network.address, node_facts=facts,
             dns=self._config.dns, rotation=self._config.rotation, ipam=lambda: self._network.ipam,
-            lookup=self._assignment.lookup, create_token=create_token, event=self._pods.statics.event, report=reporter.pod,
-            pod_max_pids=self._config.resources.pod_max_pids,
+            lookup=self._assignment.lookup, services=self._network.services, create_token=create_token,
+            event=self._pods.statics.event, report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
 
     def _builds(self, deps: WorkerDependencies, images: ImageParts) -> Builds:

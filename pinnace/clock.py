@@ -7,6 +7,7 @@ virtual time and a lab can move its clock.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import heapq
 import itertools
 import random
@@ -152,6 +153,15 @@ class RandomIds:
 
     def suffix(self) -> str:
         return "".join(self._random.choices(_ALPHABET, k=5))
+
+
+def suffix_of(text: str) -> str:
+    """Five characters that follow from a text, of the alphabet of `Ids.suffix`."""
+    number, found = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"), ""
+    for _ in range(5):
+        number, index = divmod(number, len(_ALPHABET))
+        found += _ALPHABET[index]
+    return found
 
 
 def jitter(seconds: float) -> float:

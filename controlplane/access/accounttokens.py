@@ -68,15 +68,13 @@ class AccountTokens:
 
     def sign(self, claims: Claims) -> str:
         """The token."""
-        import jwt
-
         private = {"namespace": claims.namespace, "serviceaccount": _named(claims.account)}
         private |= {name: _named(bound) for name, bound in claims.bound.items()}
         payload = {
             "iss": self.issuer, "sub": f"{ACCOUNT_PREFIX}{claims.namespace}:{claims.account.name}", "jti": claims.id,
             "aud": list(claims.audiences), "iat": claims.issued, "nbf": claims.issued, "exp": claims.expires, _CLAIM: private,
         }  # fmt: skip
-        return jwt.encode(payload, self._key.private, algorithm=ALGORITHM, headers={"kid": self._key.id})
+        return self._key.sign(payload)
 
     def issued_by_us(self, token: str) -> bool:
         """Whether a token says that it is one of these: a cheap look, which proves nothing."""

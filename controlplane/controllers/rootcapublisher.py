@@ -1,6 +1,7 @@
 """Publishes the cluster's CA certificate as ConfigMap kube-root-ca.crt in every namespace. Root kind: Namespace.
 
-Pods verify the API's certificate by it. Source: kube-controller-manager's root-ca-cert-publisher (publisher.go).
+A new namespace is made with it (`controlplane.resources.rootca`); this restores one that was deleted or changed. Pods verify
+the API's certificate by it. Source: kube-controller-manager's root-ca-cert-publisher (publisher.go).
 """
 
 from __future__ import annotations
@@ -9,14 +10,11 @@ from collections.abc import Iterable
 
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
+from controlplane.resources.rootca import KEY, NAME, config_map
 from controlplane.store import Event, Tx
 from pinnace import kinds
 from pinnace.clock import RandomIds
 from pinnace.kinds import Kind
-
-CONFIG_MAP = "kube-root-ca.crt"
-KEY = "ca.crt"
-_DESCRIPTION = "kubernetes.io/description"
 
 
 class RootCAPublisher:
@@ -30,7 +28,7 @@ class RootCAPublisher:
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         row = event.row
         if row.kind is kinds.CONFIG_MAP:
-            if row.key.endswith(f"/{CONFIG_MAP}"):
+            if row.key.endswith(f"/{NAME}"):
                 yield row.key.split("/")[-2]
         elif event.new is not None:
             yield row.key.removeprefix(kinds.NAMESPACE.prefix)
@@ -40,12 +38,9 @@ class RootCAPublisher:
         if namespace is None or namespace.metadata.deletionTimestamp.seconds:
             return None
         call = verbs.Call(now.wall, RandomIds(), self.name)
-        found = tx.get(kinds.CONFIG_MAP, key, CONFIG_MAP)
+        found = tx.get(kinds.CONFIG_MAP, key, NAME)
         if found is None:
-            made = kinds.CONFIG_MAP.cls(data={KEY: self._ca})
-            made.metadata.name, made.metadata.namespace = CONFIG_MAP, key
-            made.metadata.annotations[_DESCRIPTION] = "The CA certificate that verifies the API's certificate."
-            verbs.create(tx, kinds.CONFIG_MAP, made, call)
+            verbs.create(tx, kinds.CONFIG_MAP, config_map(key, self._ca), call)
         elif dict(found.data) != {KEY: self._ca} or found.binaryData:
             found.data.clear()
             found.binaryData.clear()

@@ -1,8 +1,9 @@
 """What one node is to know: its pods, the ConfigMaps, Secrets and RuntimeClasses that these name, and the overlay's peers.
 
-Pure. A NodeAssignment holds keys, not objects: the router marks the keys that changed, and a message is built from the
-objects as they are when it is sent. So a slow agent costs no memory, gets only the latest of each object, and never sees
-an object go back to an older version. An agent can see nothing that its pods do not need.
+Pure but for `issue`, which makes the tokens that pods come with. A NodeAssignment holds keys, not objects: the router marks the
+keys that changed, and a message is built from the objects as they are when it is sent. So a slow agent costs no memory, gets
+only the latest of each object, and never sees an object go back to an older version. An agent can see nothing that its pods do
+not need.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from controlplane.dispatcher import podtokens
 from controlplane.dispatcher.peers import PeerTable
+from controlplane.dispatcher.podtokens import Issue
 from controlplane.store import StoredObject
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2, objects_pb2
@@ -64,12 +67,15 @@ class _Named:
 class NodeAssignment:
     """The assignment of `node`, from the pods that are bound to it when it starts."""
 
-    def __init__(self, node: str, rows: Rows, interest: Interest, peers: PeerTable) -> None:
+    def __init__(
+        self, node: str, rows: Rows, interest: Interest, peers: PeerTable, issue: Issue = podtokens.none
+    ) -> None:  # fmt: skip
         self.node = node
         self.peers_seen = 0
         self._rows = rows
         self._interest = interest
         self._peers = peers
+        self._issue = issue
         self._pods: dict[str, _Pod] = {}
         self._named: dict[str, _Named] = {}
         # In the order in which they are sent.
@@ -161,12 +167,14 @@ class NodeAssignment:
             return []
         # An ephemeral container that was added may name more than the pod did.
         before, names = known.names if known is not None else frozenset(), config_keys(pod)
+        # Once: a message that is lost with its session costs the agent a call.
+        tokens = self._issue(pod) if known is None or not known.sent else ()
         self._pods[key] = _Pod(names, row.revision)
         for name in names - before:
             self._name(name)
         # First what the pod needs, so that the agent never sees a pod whose objects are yet to come.
         needed = [change for name in sorted(names) for change in self._object(name)]
-        return [*needed, _change(key, row), *self._unname(before - names)]
+        return [*needed, _change(key, row, tokens), *self._unname(before - names)]
 
     def _object(self, key: str) -> list[nodes_pb2.Change]:
         named = self._named.get(key)
@@ -213,9 +221,9 @@ def _short(key: str) -> str:
     return f"{kind.kind}/{name}" if kind.namespaced else f"{kind.kind}//{name}"
 
 
-def _change(key: str, row: StoredObject | None) -> nodes_pb2.Change:
+def _change(key: str, row: StoredObject | None, tokens: Iterable[nodes_pb2.PodToken] = ()) -> nodes_pb2.Change:
     if row is None:
         return nodes_pb2.Change(key=_short(key))
     kind = row.kind
     sealed = objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=row.encoded())
-    return nodes_pb2.Change(key=_short(key), object=sealed)
+    return nodes_pb2.Change(key=_short(key), object=sealed, tokens=tokens)

@@ -13,9 +13,11 @@ import logging
 from collections.abc import Callable, Iterable
 
 from controlplane import metrics
+from controlplane.dispatcher import podtokens
 from controlplane.dispatcher.assignment import NAMED, NodeAssignment, Rows
 from controlplane.dispatcher.peers import PeerTable, peer_of
 from controlplane.dispatcher.podcidrs import PodCIDRs
+from controlplane.dispatcher.podtokens import Issue
 from controlplane.resources.indexes import NODE
 from controlplane.store import Event, Store, StoredObject
 from pinnace import kinds
@@ -40,10 +42,10 @@ class Router:
         self._peers_changed = asyncio.Event()
         self.loaded = asyncio.Event()
 
-    def open(self, node: str, wake: Callable[[], None]) -> NodeAssignment:
+    def open(self, node: str, wake: Callable[[], None], issue: Issue = podtokens.none) -> NodeAssignment:
         """A complete assignment of the node; `wake` is called when there is more to send. Not before `loaded`: it would lack
         the peers."""
-        assignment = NodeAssignment(node, self._rows, self, self.peers)
+        assignment = NodeAssignment(node, self._rows, self, self.peers, issue)
         self._open.setdefault(node, {})[assignment] = wake
         assignment.start(self._pods_of(node))
         return assignment

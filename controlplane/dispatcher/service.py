@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -15,6 +15,7 @@ from controlplane import metrics
 from controlplane.access import identity, nodeidentity
 from controlplane.dispatcher import mirrors, reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
+from controlplane.dispatcher.podtokens import CreateToken, issue_for
 from controlplane.dispatcher.renewals import Renewals
 from controlplane.dispatcher.router import Router
 from controlplane.dispatcher.sessions import AgentSession, Sessions
@@ -37,19 +38,15 @@ _RETRYABLE = (Unavailable, Conflict, Timeout, TooManyRequests)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`heartbeat`, `grace` and the `lifetime` of a node's certificate in seconds."""
+    """`heartbeat`, `grace` and the `lifetime` of a node's certificate in seconds; `api`: host and port at which pods reach the
+    REST API, or an empty host."""
 
     heartbeat: float
     grace: float
     vni: int
     vxlan_port: int
     lifetime: float = pki.NODE_LIFETIME
-
-
-class CreateToken(Protocol):
-    """Makes a token that the caller may have. Raises Forbidden, NotFound, Invalid, Conflict, BadRequest."""
-
-    def __call__(self, request: TokenRequest, caller: identity.Identity, /, *, now: float) -> TokenRequest: ...
+    api: tuple[str, int] = ("", 0)
 
 
 class Nodes(nodes_pb2_grpc.NodesServicer):
@@ -89,7 +86,8 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
             raise BadRequest("a session begins with a hello")
         await self._turns.offer()
         node = await self._register(name, first.hello)
-        session = AgentSession(name, identity.of_call(context).expires)
+        caller = identity.of_call(context)
+        session = AgentSession(name, caller.expires, issue_for(caller, self._create_token, self._clock))
         self._sessions.open(session)
         log.info("session_opened node=%s", name)
         listener = asyncio.ensure_future(self._listen(session, messages))
@@ -122,6 +120,8 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
             heartbeatMillis=int(settings.heartbeat * 1000),
             vni=settings.vni,
             vxlanPort=settings.vxlan_port,
+            apiHost=settings.api[0],
+            apiPort=settings.api[1],
         )
 
     async def _listen(self, session: AgentSession, messages: AsyncIterator[Any]) -> None:

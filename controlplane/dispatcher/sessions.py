@@ -7,7 +7,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from controlplane import metrics
+from controlplane.dispatcher import podtokens
 from controlplane.dispatcher.assignment import NodeAssignment
+from controlplane.dispatcher.podtokens import Issue
 from controlplane.dispatcher.router import Router
 from pinnace import protowire
 from pinnace.api.v1 import nodes_pb2
@@ -20,10 +22,12 @@ _ASSIGNMENT = nodes_pb2.ControlMessage.ASSIGNMENT_FIELD_NUMBER
 
 @dataclass(slots=True, eq=False)
 class AgentSession:
-    """One agent's session. `heard` since its lease was last renewed; `expires`: when its certificate does."""
+    """One agent's session. `heard` since its lease was last renewed; `expires`: when its certificate does; `issue` makes the
+    tokens that its pods come with."""
 
     node: str
     expires: float
+    issue: Issue = podtokens.none
     heard: bool = True
     ended: bool = False
     failure: ApiError | None = None
@@ -73,7 +77,7 @@ class Sessions:
 
     def start(self, session: AgentSession) -> None:
         """Begin the complete assignment."""
-        session.assignment = self._router.open(session.node, session.wake.set)
+        session.assignment = self._router.open(session.node, session.wake.set, session.issue)
 
     def close(self, session: AgentSession) -> None:
         if session.assignment is not None:

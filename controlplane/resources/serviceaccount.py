@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 
+from controlplane.resources import tokenvolume
 from controlplane.resources.plugin import CREATE, Attributes, BasePlugin
 from controlplane.resources.resource import Resource
 from controlplane.store import Tx
@@ -22,7 +23,7 @@ SERVICE_ACCOUNT = Resource(kinds.SERVICE_ACCOUNT, answered={"token": kinds.TOKEN
 
 
 class ServiceAccountPlugin(BasePlugin):
-    """A pod's account must exist; a pod without imagePullSecrets has those of its account."""
+    """A pod's account must exist, and its token is mounted; a pod without imagePullSecrets has those of its account."""
 
     name = "ServiceAccount"
 
@@ -39,6 +40,8 @@ class ServiceAccountPlugin(BasePlugin):
             shown = (meta.name or meta.generateName)[:253]
             text = f'error looking up service account {meta.namespace}/{name}: serviceaccount "{name}" not found'
             raise Forbidden(f'pods "{shown}" is forbidden: {text}', kind="pods", name=shown)
+        if tokenvolume.wanted(pod, found):
+            tokenvolume.mount(pod)
         if not pod.spec.imagePullSecrets:
             pod.spec.imagePullSecrets.extend(found.imagePullSecrets)
 

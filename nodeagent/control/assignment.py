@@ -33,11 +33,12 @@ _METADATA = ("uid", "labels", "annotations", "deletionTimestamp", "deletionGrace
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object of the assignment that was added, changed or removed. `key` is KIND/NAMESPACE/NAME."""
+    """One object of the assignment that was added, changed or removed, by KIND/NAMESPACE/NAME; `tokens` come with a pod."""
 
     key: str
     old: Any | None
     new: Any | None
+    tokens: tuple[nodes_pb2.PodToken, ...] = ()
 
 
 Subscriber = Callable[[list[Change]], None]
@@ -121,7 +122,7 @@ class Assignment:
         self._objects[change.key] = new
         if old is None or _worth_storing(old, new):
             self._disk.write(path, change.object.protobuf)
-        return Change(change.key, old, new)
+        return Change(change.key, old, new, tuple(change.tokens))
 
     def _change_peer(self, name: str, change: nodes_pb2.Change) -> Change | None:
         old, path = self._peers.get(name), self._peers_dir / name.replace("/", "%")

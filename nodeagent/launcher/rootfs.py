@@ -91,8 +91,8 @@ def overlay(config: Config, bundle: str, target: str, userns: int) -> None:
         layers = _mapped(layers, target, userns)
         if (ids := config["ids"]) is not None:
             os.chown(bundles.upper(bundle), ids["first"], ids["first"])
-    # The kernel takes one page of options: relative to the folder of the layers, a hundred names fit.
-    base = os.path.dirname(layers[-1])
+    # The kernel takes one page of options: relative to the folder of the image's layers, a hundred names fit.
+    base = os.path.dirname(layers[0])
     os.chdir(base)
     lower = ":".join(os.path.relpath(layer, base) for layer in layers)
     options = f"lowerdir={lower},upperdir={bundles.upper(bundle)},workdir={bundles.work(bundle)},volatile"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -45,6 +45,11 @@ class NetworkReconciler:
         self.address = ""
         # Which of the range's addresses are taken; None until there is a range.
         self.ipam: Ipam | None = None
+        self._services: dict[str, str] = {}
+
+    def services(self) -> Mapping[str, str]:
+        """The variables by which programs in pods find the API, as kubelet names them; empty while nothing is known of it."""
+        return self._services
 
     def peers_changed(self) -> None:
         self._changed.set()
@@ -91,6 +96,7 @@ class NetworkReconciler:
         return RESYNC if self._unset is None else RETRY
 
     async def _setup(self, welcome: nodes_pb2.Welcome) -> None:
+        self._services = _variables(welcome)
         node = Node(
             pod_cidr=welcome.podCIDR, cluster_cidrs=tuple(welcome.clusterCIDRs), address=self.address,
             mac=mac_of(self._node), vni=welcome.vni, port=welcome.vxlanPort,
@@ -108,3 +114,9 @@ class NetworkReconciler:
                 if self.ipam.contains(address):
                     self.ipam.hold(uid, address)
             self._ranged()
+
+
+def _variables(welcome: nodes_pb2.Welcome) -> dict[str, str]:
+    if not welcome.apiHost:
+        return {}
+    return {"KUBERNETES_SERVICE_HOST": welcome.apiHost, "KUBERNETES_SERVICE_PORT": str(welcome.apiPort)}

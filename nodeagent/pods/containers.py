@@ -128,10 +128,12 @@ class Containers:
             self._target(container.name),
             pod_ctx.ids(),
             pod_ctx.memory,
+            pod_ctx.services(),
         )
         skipped = bundles.write(
             bundle, pod_ctx.pod, container, image, place, images=pod_ctx.deps.images, cgroups=pod_ctx.deps.cgroups,
             lookup=pod_ctx.lookup, seccomp_folder=pod_ctx.deps.state / "seccomp",
+            mount_points=pod_ctx.deps.state / "mountpoints",
             log=pod_ctx.log_of(container.name, int(bundle.name)), rotation=pod_ctx.deps.rotation,
         )  # fmt: skip
         for text in skipped:

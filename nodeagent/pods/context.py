@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from nodeagent.pods.spec import etcfiles, hostnames, security
 from nodeagent.pods.state import PodState
 from nodeagent.runtime import idranges
 from nodeagent.runtime.interface import IdRange, Runtime
-from nodeagent.volumes import accounttokens
 from nodeagent.volumes.accounttokens import PodTokens
 from nodeagent.volumes.content import ACCOUNT_TOKEN
 from nodeagent.volumes.manager import PodVolumes, Volume
-from pinnace import podspec
+from pinnace import podresources, podspec, podtokens
 from pinnace.core.v1 import container_pb2
 
 log = logging.getLogger("pinnace.pods")
@@ -98,6 +98,10 @@ class PodContext:
             "status.hostIPs": self.deps.host_ip, "status.podIP": self.address, "status.podIPs": self.address,
         }  # fmt: skip
 
+    def services(self) -> Mapping[str, str]:
+        """Variables for its containers. A static pod has none: it may start before the control plane is known."""
+        return {} if podresources.is_static(self.pod) else self.deps.services()
+
     def log_of(self, container: str, number: int) -> Path:
         return self.logs / container / f"{number}.log"
 
@@ -121,7 +125,7 @@ class PodContext:
 
     def keep_tokens(self) -> None:
         """Renew the tokens that its volumes show from now on, for as long as it has a worker."""
-        if self._keeping is None and any(accounttokens.sources(self.pod)):
+        if self._keeping is None and any(podtokens.sources(self.pod)):
             self._keeping = asyncio.ensure_future(self.tokens.keep(lambda: self.pod, self.refresh_volumes))
             self.mind(self._keeping)
 

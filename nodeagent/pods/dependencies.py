@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class WorkerDependencies:
     # The node's addresses, once the control plane has said which range is its own.
     ipam: Callable[[], Ipam | None]
     lookup: Callable[[str, str, str], Any | None]
+    # Environment variables that say where services are.
+    services: Callable[[], Mapping[str, str]]
     # A token of a service account. Raises AioRpcError, RuntimeError.
     create_token: Create
     event: EventSink

@@ -121,6 +121,9 @@ class PodManager:
         if uid in self.workers and (change.new is None or change.new.metadata.uid != uid):
             self.workers[uid].leave()
         self._pod_changed(change.key, change.new)
+        worker = self.workers.get(change.new.metadata.uid) if change.new is not None else None
+        if worker is not None:
+            worker.take_tokens(change.tokens)
 
     def _pod_changed(self, key: str, pod: Any | None) -> None:
         """A pod to run, or the mirror pod of a static one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from nodeagent.runtime import bundles
 from nodeagent.runtime.interface import Handle, StartError
 from nodeagent.volumes import manager as volumes
 from nodeagent.volumes.content import VolumeError
+from pinnace.api.v1.nodes_pb2 import PodToken
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.heldresources import PENDING
 
@@ -121,6 +122,10 @@ class Worker:
             return
         text = resize.summary(self.desired, pending.message)
         self._pod_ctx.event(f"Resize{pending.reason}", f"Pod resize {pending.reason}: {text}", warning=True)
+
+    def take_tokens(self, tokens: Iterable[PodToken]) -> None:
+        """Tokens of its account that came with the pod."""
+        self._pod_ctx.tokens.take(tokens)
 
     def leave(self) -> None:
         """The pod is no longer assigned to this node."""

@@ -1,4 +1,5 @@
-"""Tokens of a pod's service account, for its projected volumes: asked of the control plane, and renewed before they expire.
+"""Tokens of a pod's service account, for its projected volumes: they come with the pod, or the control plane is asked for them,
+and they are renewed before they expire.
 
 They are in memory and on the volume's tmpfs alone. A token is bound to the pod, so it ends with it.
 Source: kubelet's token manager (pkg/kubelet/token): renewed after 80 % of the lifetime, or a day.
@@ -8,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from nodeagent.volumes.content import VolumeError, token_key
+from nodeagent.volumes.content import VolumeError
+from pinnace import podtokens
+from pinnace.api.v1.nodes_pb2 import PodToken
 from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import Clock, jitter
 
@@ -37,7 +40,7 @@ class _Token:
 
 
 class PodTokens:
-    """The tokens that one pod's volumes show, by `content.token_key`."""
+    """The tokens that one pod's volumes show, by `podtokens.key`."""
 
     def __init__(self, create: Create, clock: Clock) -> None:
         self._create = create
@@ -49,11 +52,16 @@ class PodTokens:
         found = self._tokens.get(key)
         return found.text if found is not None else None
 
+    def take(self, tokens: Iterable[PodToken]) -> None:
+        """Tokens that came with the pod."""
+        for item in tokens:
+            self._tokens[podtokens.key(item)] = _held(item.token, item.expirationSeconds, self._clock.now())
+
     async def renew(self, pod: Any) -> bool:
         """Ask for the tokens that are missing or due; returns whether there was one. Raises VolumeError."""
         renewed = False
-        for source in sources(pod):
-            key = token_key(source)
+        for source in podtokens.sources(pod):
+            key = podtokens.key(source)
             found = self._tokens.get(key)
             if found is None or found.renewal <= self._clock.now():
                 self._tokens[key] = await self._ask(pod, source)
@@ -74,27 +82,16 @@ class PodTokens:
 
     async def _ask(self, pod: Any, source: Any) -> _Token:
         """Raises VolumeError."""
-        meta, request = pod.metadata, TokenRequest()
-        request.metadata.name, request.metadata.namespace = pod.spec.serviceAccountName, meta.namespace
-        if source.audience:
-            request.spec.audiences.append(source.audience)
-        request.spec.expirationSeconds = source.expirationSeconds
-        ref = request.spec.boundObjectRef
-        ref.apiVersion, ref.kind, ref.name, ref.uid = "v1", "Pod", meta.name, meta.uid
         begun = self._clock.now()
         try:
-            answer = await self._create(request)
+            answer = await self._create(podtokens.request(pod, source))
         except grpc.aio.AioRpcError as error:
             raise VolumeError(f"failed to fetch token: {error.details() or error.code().name}") from None
         except (RuntimeError, asyncio.InvalidStateError) as error:
             raise VolumeError(f"failed to fetch token: {error}") from None
-        # By this node's clock, which may differ from the control plane's.
-        return _Token(answer.status.token, begun + min(SHARE * answer.spec.expirationSeconds, MAX_AGE))
+        return _held(answer.status.token, answer.spec.expirationSeconds, begun)
 
 
-def sources(pod: Any) -> Iterator[Any]:
-    """The projections of tokens in a pod's volumes."""
-    for volume in pod.spec.volumes:
-        for part in volume.volumeSource.projected.sources:
-            if part.HasField("serviceAccountToken"):
-                yield part.serviceAccountToken
+def _held(token: str, lifetime: float, since: float) -> _Token:
+    """`since` by this node's clock, which may differ from the control plane's."""
+    return _Token(token, since + min(SHARE * lifetime, MAX_AGE))

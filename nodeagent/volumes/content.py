@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodeagent.pods.spec import downward
+from pinnace import podtokens
 
 # The kind by which a token of the pod's service account is looked up.
 ACCOUNT_TOKEN = "ServiceAccountToken"  # noqa: S105
-# Answers for a ConfigMap or Secret of the pod's namespace by kind and name, and for a token by `token_key`; None when there is
-# none.
+# Answers for a ConfigMap or Secret of the pod's namespace by kind and name, and for a token by `podtokens.key`; None when
+# there is none.
 Lookup = Callable[[str, str], Any | None]
 # Of a tmpfs that holds one Secret (1 MiB at most): two sets of files for a moment, and their folders.
 SECRET_BYTES = 4 << 20
@@ -79,13 +80,8 @@ def _projection(part: Any, mode: int, known: Known) -> dict[str, File]:
     return _fields(part.downwardAPI.items, mode, known)
 
 
-def token_key(source: Any) -> str:
-    """What tells the tokens of one pod apart: audience and lifetime."""
-    return f"{source.expirationSeconds}/{source.audience}"
-
-
 def _token(source: Any, mode: int, known: Known) -> dict[str, File]:
-    found = known.lookup(ACCOUNT_TOKEN, token_key(source))
+    found = known.lookup(ACCOUNT_TOKEN, podtokens.key(source))
     if found is None:
         raise VolumeError("there is no token of the service account yet")
     return {posixpath.normpath(source.path): File(found.encode(), mode)}

@@ -25,7 +25,9 @@ def quota(**hard: str) -> dict[str, Any]:
 
 def pod(cpu: str, **container: Any) -> dict[str, Any]:
     main = {"name": "main", "image": "app:1", "resources": {"requests": {"cpu": cpu}}, **container}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [main]}}
+    # With its token a pod would have a volume, which an update from this manifest would take away.
+    spec = {"containers": [main], "automountServiceAccountToken": False}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec}
 
 
 def mark(item: Any) -> tuple[str, int, Any]:

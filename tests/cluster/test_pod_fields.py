@@ -42,16 +42,15 @@ async def test_a_changed_service_account_is_refused_under_either_name(api: Api) 
     assert "spec: Forbidden" in str(error)
 
 
-@pytest.mark.shows("spec.automountServiceAccountToken", partly="tokens are not mounted yet, either way")
 @pytest.mark.shows("spec.enableServiceLinks", partly="there are no Services yet, so there are no variables either way")
 @pytest.mark.shows("spec.preemptionPolicy", partly="no pod is evicted for another yet, whatever is said")
 async def test_what_asks_for_things_yet_to_come_is_kept(api: Api) -> None:
     """Manifests that say it are taken and read back as written; Kubernetes' defaults are there."""
     plain = (await api.create(POD, pod_manifest())).spec
     assert (plain.enableServiceLinks, plain.preemptionPolicy) == (True, "PreemptLowerPriority")
-    rest = {"automountServiceAccountToken": False, "enableServiceLinks": False, "preemptionPolicy": "Never"}
+    rest = {"enableServiceLinks": False, "preemptionPolicy": "Never"}
     made = (await api.create(POD, pod_manifest("other", **rest))).spec
-    assert (made.automountServiceAccountToken, made.enableServiceLinks, made.preemptionPolicy) == (False, False, "Never")
+    assert (made.enableServiceLinks, made.preemptionPolicy) == (False, "Never")
     with pytest.raises(errors.Invalid, match=r"spec\.preemptionPolicy"):
         await api.create(POD, pod_manifest("third", preemptionPolicy="Perhaps"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,10 +10,15 @@ import pytest
 from controlplane.controllers.rootcapublisher import RootCAPublisher
 from controlplane.controllers.runner import Moment
 from controlplane.requests import verbs
+from controlplane.resources.registry import Registry
+from controlplane.resources.rootca import RootCA
 from controlplane.store import Event, Tx
-from pinnace import kinds
+from pinnace import codec, kinds
+from pinnace.core.v1.container_pb2 import Container, EphemeralContainerCommon
+from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.errors import Forbidden
 from pinnace.messages import clone
+from pinnace.podresources import MIRROR
 from tests.support import objects
 from tests.support.api import Api, pod_manifest
 from tests.support.cluster import Cluster
@@ -42,6 +48,95 @@ async def test_a_pod_is_of_an_account_that_exists(api: Api) -> None:
         assert refused.value.message == text
     await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "none"}})
     await api.create(kinds.POD, pod_manifest("d", serviceAccountName="none"))
+
+
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def volumes(found: Pod) -> list[str]:
+    return [item.name for item in found.spec.volumes]
+
+
+def mounts(container: Container) -> dict[str, str]:
+    return {item.mountPath: item.name for item in container.volumeMounts}
+
+
+async def test_a_pod_has_the_token_of_its_account(api: Api) -> None:
+    """In each container and init container that has no mount there, as Kubernetes writes it; an apply changes nothing after."""
+    own = {"name": "own", "image": "b", "volumeMounts": [{"name": "e", "mountPath": TOKEN_PATH}]}
+    containers = [{"name": "main", "image": "b"}, own]
+    manifest = pod_manifest(
+        initContainers=[{"name": "init", "image": "b"}], containers=containers, volumes=[{"name": "e", "emptyDir": {}}]
+    )
+    made = await api.create(kinds.POD, manifest)
+    name = volumes(made)[1]
+    assert volumes(made)[0] == "e"
+    assert re.fullmatch("kube-api-access-[a-z0-9]{5}", name)
+    shown = [mounts(item) for item in (*made.spec.initContainers, *made.spec.containers)]
+    assert shown == [{TOKEN_PATH: name}, {TOKEN_PATH: name}, {TOKEN_PATH: "e"}]
+    assert made.spec.containers[0].volumeMounts[0].readOnly
+    assert codec.encode(made.spec.volumes[1].volumeSource.projected) == {
+        "defaultMode": 0o644,
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {
+                "downwardAPI": {
+                    "items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]
+                }
+            },
+        ],
+    }
+    assert [outcome for outcome, _ in await api.apply({"apiVersion": "v1", "kind": "Pod", **manifest})] == ["unchanged"]
+
+
+async def test_a_token_is_not_mounted_where_pod_or_account_say_so(api: Api) -> None:
+    """The pod decides, and where it does not, its account."""
+    await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "bare"}, "automountServiceAccountToken": False})
+    for number, (account, pod, mounted) in enumerate(
+        (("default", None, True), ("default", False, False), ("bare", None, False), ("bare", True, True))
+    ):
+        said = {} if pod is None else {"automountServiceAccountToken": pod}
+        made = await api.create(kinds.POD, pod_manifest(f"p{number}", serviceAccountName=account, **said))
+        assert bool(made.spec.volumes) == bool(made.spec.containers[0].volumeMounts) == mounted
+
+
+async def test_a_volume_of_that_name_is_taken(api: Api) -> None:
+    """A pod that is made from what was read of another keeps the volume; one whose containers need none gets none."""
+    volume = {"name": "kube-api-access-mine", "emptyDir": {}}
+    made = await api.create(kinds.POD, pod_manifest("a", volumes=[volume]))
+    assert volumes(made) == ["kube-api-access-mine"]
+    assert mounts(made.spec.containers[0]) == {TOKEN_PATH: "kube-api-access-mine"}
+    mount = {"name": "e", "mountPath": TOKEN_PATH}
+    container = {"name": "main", "image": "b", "volumeMounts": [mount]}
+    made = await api.create(kinds.POD, pod_manifest("b", containers=[container], volumes=[{"name": "e", "emptyDir": {}}]))
+    assert volumes(made) == ["e"]
+
+
+async def test_a_mirror_pod_and_an_ephemeral_container_get_no_token(cluster: Cluster, api: Api) -> None:
+    mirror = objects.pod("static")
+    mirror.metadata.annotations[MIRROR], mirror.spec.nodeName = "x", "n1"
+    await cluster.create(mirror)
+    assert not cluster.get(kinds.POD, "static").spec.volumes
+    made = await api.create(kinds.POD, pod_manifest("web"))
+    made.spec.ephemeralContainers.add().ephemeralContainerCommon.MergeFrom(
+        EphemeralContainerCommon(name="debug", image="b", imagePullPolicy="Always")
+    )
+    call, stored = cluster.call(), clone(made)
+    await cluster.store.update(lambda tx: verbs.update_subresource(tx, kinds.POD, "ephemeralcontainers", clone(stored), call))
+    added = cluster.get(kinds.POD, "web").spec.ephemeralContainers[0].ephemeralContainerCommon
+    assert not added.volumeMounts
+
+
+async def test_a_namespace_has_the_ca_from_the_start(cluster: Cluster) -> None:
+    """A pod in it waits for no controller."""
+    registry = Registry.of(cluster.store)
+    registry.plugins += (RootCA(b"PEM"),)
+    made = kinds.NAMESPACE.cls()
+    made.metadata.name = "fresh"
+    await cluster.create(made)
+    found = cluster.get(kinds.CONFIG_MAP, "kube-root-ca.crt", namespace="fresh")
+    assert (dict(found.data), bool(found.metadata.uid)) == ({"ca.crt": "PEM"}, True)
 
 
 async def test_a_namespace_has_an_account_from_the_start(cluster: Cluster) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPSConnection
 
 import jwt
 import pytest
@@ -16,6 +19,19 @@ BINDING = {
     "roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": [{"kind": "User", "name": "jane"}],
 }  # fmt: skip
 ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "builder"}}
+ACCOUNTS_VIEW = BINDING | {
+    "metadata": {"name": "accounts-view"},
+    "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+}  # fmt: skip
+
+
+def listed(lab: LabUnderTest, token: str) -> tuple[int, str]:
+    """What a list of pods is answered with: status and body."""
+    ca = f"/var/lib/pinnace/labs/{lab.name}/control/pki/ca.crt"
+    connection = HTTPSConnection("127.0.0.1", lab.record["rest_port"], context=ssl.create_default_context(cafile=ca))
+    connection.request("GET", "/api/v1/namespaces/default/pods", headers={"Authorization": f"Bearer {token}"})
+    with closing(connection), connection.getresponse() as response:
+        return response.status, response.read().decode()
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +83,26 @@ def test_a_token_is_printed(lab: LabUnderTest) -> None:
     assert (claims["sub"], claims["aud"]) == ("system:serviceaccount:default:builder", ["vault"])
     assert claims["exp"] - claims["iat"] == 900
     assert b'serviceaccounts "absent" not found' in lab.run("create", "token", "absent").stderr
+
+
+@pytest.mark.shows("spec.automountServiceAccountToken")
+def test_a_pod_asks_the_api_with_the_token_of_its_account(lab: LabUnderTest) -> None:
+    """It is mounted unless the pod does not want it, names the pod and its account, and ends with the pod."""
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    command = f"cat {place}/token {place}/namespace; echo; touch {place}/x; sleep 1000"
+    without = pod("bare", "sh", "-c", "ls -d /var/run/secrets; sleep 1000")
+    without["spec"]["automountServiceAccountToken"] = False
+    lab.apply(pod("holder", "sh", "-c", command), without)
+    lab.all_running(["holder", "bare"])
+    shown = eventually(lambda: text if "Read-only" in (text := lab.kctl("logs", "holder")) else "")
+    token = shown.split("default\n")[0]
+    assert "No such file" in eventually(lambda: lab.kctl("logs", "bare"))
+    status, text = listed(lab, token)
+    assert (status, "system:serviceaccount:default:default" in text) == (403, True)
+    lab.apply(ACCOUNTS_VIEW)
+    assert listed(lab, token)[0] == 200
+    lab.kctl("delete", "pod", "holder", "--grace-period", "1")
+    assert listed(lab, token)[0] == 401
 
 
 @pytest.mark.shows("spec.volumes[].projected.sources[].serviceAccountToken.{path,audience,expirationSeconds}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodeagent.images import mountpointlayers
 from nodeagent.images.store import Image, ImageStore
 from nodeagent.linux.capabilities import held
 from nodeagent.pods import terminationmessage
@@ -35,6 +37,8 @@ class Place:
     ids: IdRange | None = None
     # Where the configurations of its containers are kept.
     memory: Path = Path()
+    # Variables that say where services are.
+    services: Mapping[str, str] = field(default_factory=dict)
 
 
 def sandbox_of(place: Place) -> Path:
@@ -52,11 +56,11 @@ def limits(container: Any) -> Limits:
 
 def write(
     bundle: Path, pod: Any, container: Any, image: Image, place: Place, *,
-    images: ImageStore, cgroups: Cgroups, lookup: Lookup, seccomp_folder: Path, log: Path, rotation: LogRotation,
-    host: security.Host | None = None,
+    images: ImageStore, cgroups: Cgroups, lookup: Lookup, seccomp_folder: Path, mount_points: Path, log: Path,
+    rotation: LogRotation, host: security.Host | None = None,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Make the bundle's config.json and cgroup; returns which keys of `envFrom` were skipped, in words. `host` is what the
-    node can give; None: what this process finds.
+    """Make the bundle's config.json and cgroup; returns which keys of `envFrom` were skipped, in words. `mount_points` holds
+    the `mountpointlayers`; `host` is what the node can give; None: what this process finds.
 
     Raises ConfigError, OSError, SeccompUnavailable.
     """
@@ -73,11 +77,12 @@ def write(
         volumes=place.volumes,
         variables=variables.own,
     )
+    layers = images.lower_dirs(image)
     value = ContainerConfig(
         args=tuple(_args(container, image.config, variables)),
         env=said.env,
         cwd=container.workingDir or image.config.get("WorkingDir") or "/",
-        layers=images.lower_dirs(image),
+        layers=(*layers, *mountpointlayers.below(mount_points, layers, [mount.target for mount in mounts])),
         sandbox=str(sandbox_of(place)),
         log=str(log),
         user=who.user,
@@ -121,7 +126,7 @@ def _decide(
 ) -> _Decided:  # fmt: skip
     """Its environment, identity and privileges. Raises ConfigError, CreateError, OSError."""
     config = image.config
-    variables = environment(pod, container, config.get("Env") or [], lookup, place.facts)
+    variables = environment(pod, container, config.get("Env") or [], lookup, place.facts, place.services)
     who = security.identity(pod, container, str(config.get("User") or ""), lambda name: images.read_file(image, name))
     may = security.privileges(pod, container, host)
     env = _usual(container) | variables.all

@@ -1,7 +1,7 @@
 """A container's environment and arguments: literal values, references, and $(NAME) expansion. Pure.
 
-Source: the behaviour of kubelet: `envFrom` first, then `env` in order, each seeing those before it. The image's variables
-come from elsewhere: the runtime adds them below the manifest's, and no reference sees them.
+Source: the behaviour of kubelet: services first, then `envFrom`, then `env` in order, each seeing those before it. The image's
+variables come from elsewhere: the runtime adds them below the manifest's, and no reference sees them.
 """
 
 from __future__ import annotations
@@ -60,11 +60,14 @@ def expand_path(text: str, values: Mapping[str, str]) -> str:
     return path
 
 
-def environment(pod: Any, container: Any, image_env: list[str], lookup: Lookup, facts: dict[str, str]) -> Environment:
-    """All variables. `facts` answers `status.podIP` and the like. Raises ConfigError."""
+def environment(
+    pod: Any, container: Any, image_env: list[str], lookup: Lookup, facts: dict[str, str], services: Mapping[str, str]
+) -> Environment:  # fmt: skip
+    """All variables. `facts` answers `status.podIP` and the like; `services` are variables that say where services are, below
+    the manifest's own. Raises ConfigError."""
     image = dict(item.partition("=")[::2] for item in image_env)
     image.setdefault("HOSTNAME", facts["hostname"])
-    values: dict[str, str] = {}
+    values = dict(services)
     skipped = []
     for source in container.envFrom:
         found, unusable = _all(pod, source, lookup)

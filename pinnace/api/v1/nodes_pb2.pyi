@@ -33,18 +33,22 @@ class NodeMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("podCIDR", "clusterCIDRs", "heartbeatMillis", "vni", "vxlanPort")
+    __slots__ = ("podCIDR", "clusterCIDRs", "heartbeatMillis", "vni", "vxlanPort", "apiHost", "apiPort")
     PODCIDR_FIELD_NUMBER: _ClassVar[int]
     CLUSTERCIDRS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEATMILLIS_FIELD_NUMBER: _ClassVar[int]
     VNI_FIELD_NUMBER: _ClassVar[int]
     VXLANPORT_FIELD_NUMBER: _ClassVar[int]
+    APIHOST_FIELD_NUMBER: _ClassVar[int]
+    APIPORT_FIELD_NUMBER: _ClassVar[int]
     podCIDR: str
     clusterCIDRs: _containers.RepeatedScalarFieldContainer[str]
     heartbeatMillis: int
     vni: int
     vxlanPort: int
-    def __init__(self, podCIDR: _Optional[str] = ..., clusterCIDRs: _Optional[_Iterable[str]] = ..., heartbeatMillis: _Optional[int] = ..., vni: _Optional[int] = ..., vxlanPort: _Optional[int] = ...) -> None: ...
+    apiHost: str
+    apiPort: int
+    def __init__(self, podCIDR: _Optional[str] = ..., clusterCIDRs: _Optional[_Iterable[str]] = ..., heartbeatMillis: _Optional[int] = ..., vni: _Optional[int] = ..., vxlanPort: _Optional[int] = ..., apiHost: _Optional[str] = ..., apiPort: _Optional[int] = ...) -> None: ...
 
 class Peer(_message.Message):
     __slots__ = ("node", "podCIDR", "address", "vtepMac")
@@ -58,15 +62,27 @@ class Peer(_message.Message):
     vtepMac: str
     def __init__(self, node: _Optional[str] = ..., podCIDR: _Optional[str] = ..., address: _Optional[str] = ..., vtepMac: _Optional[str] = ...) -> None: ...
 
+class PodToken(_message.Message):
+    __slots__ = ("audience", "expirationSeconds", "token")
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRATIONSECONDS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    audience: str
+    expirationSeconds: int
+    token: str
+    def __init__(self, audience: _Optional[str] = ..., expirationSeconds: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
+
 class Change(_message.Message):
-    __slots__ = ("key", "object", "peer")
+    __slots__ = ("key", "object", "peer", "tokens")
     KEY_FIELD_NUMBER: _ClassVar[int]
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     key: str
     object: _objects_pb2.Object
     peer: Peer
-    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
+    tokens: _containers.RepeatedCompositeFieldContainer[PodToken]
+    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ..., tokens: _Optional[_Iterable[_Union[PodToken, _Mapping]]] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("complete", "appliesTo", "revision", "changes", "following")

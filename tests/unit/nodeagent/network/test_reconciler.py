@@ -100,3 +100,17 @@ async def test_the_last_welcome_is_restored_by_the_next_agent(tmp_path: Path) ->
     torn = node.started(tmp_path)
     await torn.restore()
     assert torn.ipam is None
+
+
+async def test_pods_find_the_api_where_the_control_plane_says(tmp_path: Path) -> None:
+    """Also with an agent that starts without it; nowhere when it says nothing."""
+    node = Node(tmp_path)
+    await node.reconciler.welcomed(WELCOME)
+    assert node.reconciler.services() == {}
+    said = nodes_pb2.Welcome(apiHost="192.0.2.7", apiPort=6444)
+    said.MergeFrom(WELCOME)
+    await node.reconciler.welcomed(said)
+    again = node.started(tmp_path)
+    await again.restore()
+    expected = {"KUBERNETES_SERVICE_HOST": "192.0.2.7", "KUBERNETES_SERVICE_PORT": "6444"}
+    assert node.reconciler.services() == again.services() == expected

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from nodeagent.volumes.accounttokens import PodTokens
-from nodeagent.volumes.content import ACCOUNT_TOKEN, File, Known, VolumeError, files_of, secret_bytes, token_key
+from nodeagent.volumes.content import ACCOUNT_TOKEN, File, Known, VolumeError, files_of, secret_bytes
+from pinnace import podtokens
+from pinnace.api.v1.nodes_pb2 import PodToken
 from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import VirtualClock, settle
 from pinnace.core.v1.volume_pb2 import ServiceAccountTokenProjection
@@ -63,6 +65,20 @@ async def test_a_token_is_bound_to_the_pod() -> None:
     assert secret_bytes(source) > 0
 
 
+async def test_a_token_that_came_with_the_pod_is_not_asked_for() -> None:
+    """It is renewed like others; one that did not come is asked for."""
+    plane, clock = ControlPlane(), VirtualClock()
+    subject = a_pod({}, {"path": "vault", "audience": "vault"})
+    tokens = PodTokens(plane.create, clock)
+    tokens.take([PodToken(expirationSeconds=LIFETIME, token="given")])
+    assert await tokens.renew(subject)
+    assert [list(request.spec.audiences) for request in plane.asked] == [["vault"]]
+    assert [tokens.get(f"{LIFETIME}/{audience}") for audience in ("", "vault")] == ["given", "token-1"]
+    await clock.advance(0.8 * LIFETIME)
+    assert await tokens.renew(subject)
+    assert tokens.get(f"{LIFETIME}/") == "token-2"
+
+
 async def test_without_a_token_there_is_no_volume() -> None:
     """The error says what failed."""
     plane, subject = ControlPlane(), a_pod()
@@ -77,7 +93,7 @@ async def test_a_token_is_renewed_before_it_expires() -> None:
     """After 80 % of its lifetime, again and again; a failure is tried again, and the old token stays until then."""
     plane, clock, subject = ControlPlane(), VirtualClock(), a_pod()
     tokens, shown = PodTokens(plane.create, clock), list[str | None]()
-    key = token_key(subject.spec.volumes[0].volumeSource.projected.sources[0].serviceAccountToken)
+    key = podtokens.key(subject.spec.volumes[0].volumeSource.projected.sources[0].serviceAccountToken)
     await tokens.renew(subject)
     keeping = asyncio.ensure_future(tokens.keep(lambda: subject, lambda: shown.append(tokens.get(key))))
     await settle()

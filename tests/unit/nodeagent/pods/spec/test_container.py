@@ -78,7 +78,7 @@ def made(tmp_path: Path) -> Any:
         skipped = bundles.write(
             bundle, item, item.spec.containers[0], Image("sha256:1", ("i",), config or {"Cmd": ["run"]}, ("sha256:2",)),
             bundles.Place(**{**where, **(place or {})}), images=Images(), cgroups=cgroups,  # type: ignore[arg-type]
-            lookup=lambda kind, name: None, seccomp_folder=tmp_path / "seccomp", log=tmp_path / "logs/main/0.log",
+            lookup=lambda kind, name: None, seccomp_folder=tmp_path / "seccomp", mount_points=tmp_path / "mountpoints", log=tmp_path / "logs/main/0.log",
             rotation=LogRotation(1234, 3), host=host,
         )  # fmt: skip
         found = json.loads(Path(names.config(str(bundle))).read_text())
@@ -176,7 +176,7 @@ def test_where_a_container_is_placed_is_in_its_configuration(made: Any) -> None:
     assert config["ids"] == {"first": 65536, "size": 65536}
     assert (config["pid_target"], config["pid_namespace"]) == ([17, 4711], "container")
     assert config["sandbox"] == str(found.folder.parents[2] / "sandbox")
-    assert config["layers"] == ["/layer"]
+    assert config["layers"][0] == "/layer"
     [mount] = [item for item in config["mounts"] if item["target"] == "/data"]
     assert (mount["source"], mount["read_only"]) == ("/v/data", True)
 

@@ -22,10 +22,13 @@ def variables(*env: Any, **rest: Any) -> dict[str, str]:
     return made(*env, **rest).all
 
 
-def made(*env: Any, image_env: tuple[str, ...] = (), objects: tuple[Any, ...] = (), **rest: Any) -> Environment:
+def made(
+    *env: Any, image_env: tuple[str, ...] = (), objects: tuple[Any, ...] = (), services: dict[str, str] | None = None, **rest: Any
+) -> Environment:  # fmt: skip
     subject = pod("web", container(env=list(env), **rest), meta={"uid": "u1", "labels": {"app": "x"}}, nodeName="n1")
     known = {(item.DESCRIPTOR.name, item.metadata.name): item for item in objects}
-    return environment(subject, subject.spec.containers[0], list(image_env), lambda kind, name: known.get((kind, name)), FACTS)
+    container_, lookup = subject.spec.containers[0], lambda kind, name: known.get((kind, name))
+    return environment(subject, container_, list(image_env), lookup, FACTS, services or {})
 
 
 def field(path: str) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def test_resources_of_another_container_can_be_asked_for() -> None:
     """By its name."""
     subject = pod("web", container(env=[resource("limits.memory", containerName="b")]),
                   container("b", resources={"limits": {"memory": "1Ki"}}))  # fmt: skip
-    assert environment(subject, subject.spec.containers[0], [], lambda kind, name: None, FACTS).own["V"] == "1024"
+    assert environment(subject, subject.spec.containers[0], [], lambda kind, name: None, FACTS, {}).own["V"] == "1024"
 
 
 def test_bytes_of_a_secret_arrive_as_they_are_and_nul_is_refused() -> None:
@@ -234,3 +237,14 @@ def test_what_is_optional_may_be_missing() -> None:
     ]
     sources = [{kind: {"name": "none", "optional": True}} for kind in ("configMapRef", "secretRef")]
     assert variables(*references, envFrom=sources, objects=(config_map("other"),)) == {"HOSTNAME": "web"}
+
+
+def test_services_are_below_the_manifest_and_above_the_image() -> None:
+    """References see them, as in kubelet."""
+    services = {"KUBERNETES_SERVICE_HOST": "192.0.2.1", "KUBERNETES_SERVICE_PORT": "6444"}
+    found = variables(
+        {"name": "URL", "value": "https://$(KUBERNETES_SERVICE_HOST)"}, {"name": "KUBERNETES_SERVICE_PORT", "value": "1"},
+        image_env=("KUBERNETES_SERVICE_HOST=image",), services=services,
+    )  # fmt: skip
+    assert (found["URL"], found["KUBERNETES_SERVICE_HOST"]) == ("https://192.0.2.1", "192.0.2.1")
+    assert found["KUBERNETES_SERVICE_PORT"] == "1"
