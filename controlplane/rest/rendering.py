@@ -1,14 +1,14 @@
 """Objects, lists and watch events as bytes, in the form that the client accepts.
 
-An object's JSON is kept for a while: lists and watches of many clients send the same bytes. Lists are made piece by piece, so
-that none is in memory as a whole.
+An object's JSON is kept for a while, and that of its metadata: lists, tables and watches of many clients send the same bytes.
+Lists are made piece by piece, so that none is in memory as a whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,24 +30,32 @@ MAX_KEPT = 8 << 20
 
 
 class _Kept:
-    """The JSON of stored objects, the least recently used of which is dropped first."""
+    """The JSON of stored objects and of their metadata, the least recently used of which is dropped first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = 0
-        # By version, key, revision, content (an object that leaves a selection is sent as it was before, with the revision of
+        # By form, key, revision, content (an object that leaves a selection is sent as it was before, with the revision of
         # the change), and of a custom kind the schema that the object is read along.
         self._texts: OrderedDict[tuple[str, str, int, int, Reader | None], bytes] = OrderedDict()
 
-    def of(self, resource: Resource, row: StoredObject) -> bytes:
+    def whole(self, resource: Resource, row: StoredObject) -> bytes:
+        return self._text(resource, row, resource.kind.api_version, lambda item: tables.whole(resource.kind, item))
+
+    def partial(self, resource: Resource, row: StoredObject, api_version: str = tables.API_VERSION) -> bytes:
+        """Its PartialObjectMetadata."""
+        form = f"{tables.PARTIAL} {api_version}"
+        return self._text(resource, row, form, lambda item: {**tables.partial(item), "apiVersion": api_version})
+
+    def _text(self, resource: Resource, row: StoredObject, form: str, document: Callable[[Any], dict[str, Any]]) -> bytes:
         schema = resource.kind.schema
         reader = schema.reader if schema is not None else None
-        key = (resource.kind.api_version, row.key, row.revision, hash(row.value), reader)
+        key = (form, row.key, row.revision, hash(row.value), reader)
         found = self._texts.get(key)
         if found is not None:
             self._texts.move_to_end(key)
             return found
-        made = dumps(tables.whole(resource.kind, tables.item_of(resource, row)))
+        made = dumps(document(tables.item_of(resource, row)))
         self._texts[key] = made
         self._size += len(made)
         while self._size > self._most:
@@ -166,9 +174,7 @@ class Renderer:
 
     def _head(self, meta: ListMeta) -> dict[str, Any]:
         if self.form.shape == negotiation.TABLE:
-            head = self._version(tables.table(self.resource, (), now=self.now, metadata=meta.document()))
-            del head["rows"]
-            return head
+            return _without_rows(self._version(tables.table(self.resource, (), now=self.now, metadata=meta.document())))
         if self.form.shape:
             kind, version = negotiation.PARTIAL_LIST, f"meta.k8s.io/{self.form.version}"
         else:
@@ -182,9 +188,25 @@ class Renderer:
     def items(self, rows: Iterable[StoredObject]) -> Iterable[bytes]:
         if self.form.media == negotiation.PROTOBUF:
             return (field(2, row.encoded()) for row in rows)
-        if self.form.media == negotiation.YAML or self.form.shape:
+        if self.form.media == negotiation.YAML:
             return (self._item(tables.item_of(self.resource, row)) for row in rows)
-        return (_KEPT.of(self.resource, row) for row in rows)
+        return map(self._stored, rows)
+
+    def _stored(self, row: StoredObject) -> bytes:
+        """A stored object as JSON: whole, as a row of a table, or its metadata."""
+        if self.form.shape == negotiation.TABLE:
+            return self._row(row)
+        if self.form.shape:
+            return _KEPT.partial(self.resource, row, f"meta.k8s.io/{self.form.version}")
+        return _KEPT.whole(self.resource, row)
+
+    def _row(self, row: StoredObject) -> bytes:
+        """As `tables.row`. Cells tell the time, the object does not."""
+        cells = dumps(tables.cells(self.resource, tables.item_of(self.resource, row), self.now))
+        if self.include is Include.NONE:
+            return b'{"cells":%s}' % cells
+        kept = _KEPT.partial if self.include is Include.METADATA else _KEPT.whole
+        return b'{"cells":%s,"object":%s}' % (cells, kept(self.resource, row))
 
     def _item(self, item: Any) -> bytes:
         """One item of a list."""
@@ -203,20 +225,13 @@ class Renderer:
         """One event, with what ends it."""
         if self.form.media == negotiation.PROTOBUF:
             return _framed(type_, self._envelope(self.resource.kind.kind, row.encoded()))
-        if not self.form.shape:
-            content = _KEPT.of(self.resource, row)
-        elif self.form.shape == negotiation.TABLE:
-            content = dumps(self._row_table(row))
-        else:
-            content = dumps(self._version(tables.partial(tables.item_of(self.resource, row))))
-        return _line(type_, content)
+        return _line(type_, self._row_table(row) if self.form.shape == negotiation.TABLE else self._stored(row))
 
-    def _row_table(self, row: StoredObject) -> dict[str, Any]:
+    def _row_table(self, row: StoredObject) -> bytes:
         meta, header = {"resourceVersion": str(row.revision)}, not self._headed
         self._headed = True
-        item = tables.item_of(self.resource, row)
-        table = tables.table(self.resource, [item], now=self.now, include=self.include, metadata=meta, header=header)
-        return self._version(table)
+        table = self._version(tables.table(self.resource, (), now=self.now, metadata=meta, header=header))
+        return b'%s,"rows":[%s]}' % (dumps(_without_rows(table))[:-1], self._row(row))
 
     def bookmark(self, revision: int, *, initial: bool) -> bytes:
         """An object with nothing but a resourceVersion; `initial`: the initial events are complete."""
@@ -246,6 +261,11 @@ class Renderer:
         )  # fmt: skip
         type_ = rest_pb2.TypeMeta(apiVersion="v1", kind="Status")
         return _framed("ERROR", MAGIC + rest_pb2.Unknown(typeMeta=type_, raw=message.SerializeToString()).SerializeToString())
+
+
+def _without_rows(table: dict[str, Any]) -> dict[str, Any]:
+    """The beginning of a table whose rows are made apart."""
+    return {name: value for name, value in table.items() if name != "rows"}
 
 
 def _yaml(value: Any) -> bytes:
