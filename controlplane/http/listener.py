@@ -34,8 +34,8 @@ log = logging.getLogger("pinnace.listener")
 BACKLOG = 1024
 # Seconds until accept is tried again after the process or the machine ran out of descriptors.
 EXHAUSTED = 0.1
-# asyncio allocates this much for each TLS connection, by default 256 KiB. One TLS record fits.
-sslproto.SSLProtocol.max_size = 17 << 10
+# asyncio allocates this much for each TLS connection, by default 256 KiB. Most requests fit; others are read in pieces of it.
+sslproto.SSLProtocol.max_size = 8 << 10
 
 
 Handler = Callable[[Connection], Awaitable[None]]
