@@ -102,4 +102,5 @@ def _fitting(run: list[Event], size: int) -> int:
 
 
 def _size(event: Event) -> int:
-    return _OVERHEAD + sum(len(row.value) for row in (event.old, event.new) if row is not None)
+    old, new = event.old, event.new
+    return _OVERHEAD + (len(old.value) if old is not None else 0) + (len(new.value) if new is not None else 0)

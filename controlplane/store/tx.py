@@ -21,7 +21,9 @@ class Tx:
     def __init__(self, cache: WatchCache, limits: Limits) -> None:
         self._cache = cache
         self._limits = limits
+        # Bytes of the messages that were written, but for those of which `full` has not asked yet.
         self._size = 0
+        self._unmeasured: list[Any] = []
         self.base = cache.revision
         self._reads: dict[str, int] = {}
         self._ranges: dict[str, int] = {}
@@ -92,7 +94,7 @@ class Tx:
         if key in self._writes and self._writes[key][1] is None:
             self._replaced.add(key)
         self._writes[key] = (kind, message)
-        self._size += message.ByteSize()
+        self._unmeasured.append(message)
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         """Deleting what is absent writes nothing, and is no error."""
@@ -123,6 +125,8 @@ class Tx:
     @property
     def full(self) -> bool:
         """Whether half of what one transaction takes is used: leave the rest to another one."""
+        self._size += sum(message.ByteSize() for message in self._unmeasured)
+        self._unmeasured.clear()
         operations = max(len(self._writes), len(self._reads) + bool(self._ranges))
         return operations * 2 >= self._limits.operations or self._size * 2 >= self._limits.size
 
