@@ -45,6 +45,16 @@ def decode(cls: type[M], value: Any) -> M:
     return cls(**_decode_message(schema.of(cls), value, 0))
 
 
+def merge(message: Message, value: dict[str, Any]) -> None:
+    """Decode fields into a message that has none of them. Raises FieldError with every value that does not fit."""
+    decoded = _decode_message(schema.of(message), value, 0)
+    if any(isinstance(item, dict | list | Message) for item in decoded.values()):
+        message.MergeFrom(type(message)(**decoded))
+        return
+    for name, item in decoded.items():
+        setattr(message, name, item)
+
+
 def encode(message: Message, *, without: Collection[str] = ()) -> dict[str, Any]:
     """JSON data from a message: what is unset is absent. `without` are fields of the top level to leave out."""
     return _encode_message(schema.of(message), message, without)

@@ -82,16 +82,20 @@ class Struct:
         return tuple(out)
 
     def known_text(self, message: Any) -> str:
-        """The same as `text`, which is kept: for messages that are made alike again and again, such as statuses."""
+        """The same as `text`, which is remembered: for messages that are made alike again and again, such as statuses."""
         shape = self.shape(message)
         found = self.texts.get(shape)
         if found is None:
             if len(self.texts) >= MAX_SHAPES:
                 self.texts.clear()
-            found = self.texts[shape] = self.text(message)
+            found = self.texts[shape] = self._made(message)
         return found
 
     def text(self, message: Any) -> str:
+        # A flat shape is found faster than its text is made.
+        return self.known_text(message) if self.flat else self._made(message)
+
+    def _made(self, message: Any) -> str:
         parts: Parts = []
         self.add_parts(message, parts)
         return _joined(parts)

@@ -204,20 +204,27 @@ def _less(entry: Entry, fields: FieldSet) -> Entry:
 
 def _replace(spec: Schema, message: Any, before: JsonObject, after: JsonObject) -> None:
     """Decode into `message` what differs by identity. Raises codec.FieldError."""
-    differing = [key for key in {**before, **after} if before.get(key) is not after.get(key)]
-    direct = {key for key in differing if key in spec.fields and not spec.fields[key].inline}
-    part = {key: after[key] for key in direct if key in after and not _descend(spec.fields[key], message, before, after)}
-    for key in direct:
-        if key in part or key not in after:
+    part: dict[str, Any] = {}
+    shared = False
+    for key in {**before, **after}:
+        if before.get(key) is after.get(key):
+            continue
+        item = spec.fields.get(key)
+        if item is None or item.inline:
+            shared = True
+        elif key not in after:
             message.ClearField(key)
-    if len(direct) < len(differing):
+        elif not _descend(item, message, before, after):
+            message.ClearField(key)
+            part[key] = after[key]
+    if shared:
         # Keys that are no field of the message share one of its fields.
         part |= {key: item for key, item in after.items() if key not in spec.fields or spec.fields[key].inline}
         for name, item in spec.fields.items():
             if item.inline:
                 message.ClearField(name)
     if part:
-        message.MergeFrom(codec.decode(spec.cls, part))
+        codec.merge(message, part)
 
 
 def _descend(item: Field, message: Any, before: JsonObject, after: JsonObject) -> bool:
