@@ -7,9 +7,10 @@ zones, are equal as messages already. Source: apimachinery's pkg/api/equality; t
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from pinnace import quantity
@@ -32,9 +33,12 @@ _NONE: frozenset[str] = frozenset()
 
 
 def same(one: Message, other: Message) -> bool:
-    """Of two messages of one type. Costs a comparison in C when they are equal, else a walk to the first difference."""
+    """Of two messages of one type. Costs a comparison in C when they are equal, or of a type without other forms, else a walk
+    to the first difference."""
     if one == other:
         return True
+    if _is_literal(one.DESCRIPTOR):
+        return False
     if isinstance(one, Quantity):
         return isinstance(other, Quantity) and _amount(one) == _amount(other)
     before = dict(one.ListFields())
@@ -43,6 +47,20 @@ def same(one: Message, other: Message) -> bool:
         if was != value and not _same_field(item, was, value):
             return False
     return all(_is_empty(item, value) for item, value in before.items())
+
+
+@cache
+def _is_literal(root: Descriptor) -> bool:
+    """Whether messages of a type are the same only if they are equal: there is no quantity in them, and no struct."""
+    types, pending = {root}, [root]
+    while pending:
+        found = pending.pop()
+        if found is Quantity.DESCRIPTOR or any(_is_struct(item) for item in found.fields):
+            return False
+        below = {item.message_type for item in found.fields if item.message_type is not None} - types
+        types |= below
+        pending += below
+    return True
 
 
 def _amount(value: Quantity) -> Any:
