@@ -28,7 +28,7 @@ def amount(name: str, text: str) -> int:
 
 def amounts(items: Mapping[str, Any]) -> Amounts:
     """A resource list of the API by name, in the units of `amount`."""
-    return {name: amount(name, value.string) for name, value in items.items()}
+    return {name: amount(name, items[name].string) for name in items}
 
 
 def _requests(container: Any) -> Amounts:
@@ -98,7 +98,7 @@ def qos_class(spec: Any) -> str:
 
 
 def _stated(items: Mapping[str, Any]) -> Amounts:
-    return {name: value for name, value in amounts(items).items() if name in (CPU, MEMORY) and value}
+    return {name: value for name in (CPU, MEMORY) if name in items and (value := amount(name, items[name].string))}
 
 
 def critical(pod: Any) -> bool:

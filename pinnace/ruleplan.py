@@ -72,15 +72,15 @@ class Plan:
         """Add every error that the field options can name: of absent fields first, then in order of field number."""
         start, missing, checked = len(errors), len(self.required), self.checked
         for descriptor, value in message.ListFields() if checked else ():
-            found = checked.get(descriptor)
-            if found is None:
+            if descriptor not in checked:
                 continue
-            missing -= found.required
-            if found.check is not None:
+            path, required, check = checked[descriptor]
+            missing -= required
+            if check is not None:
                 before = len(errors)
-                found.check(value, errors)
+                check(value, errors)
                 if len(errors) > before:
-                    fielderrors.put_under(found.path, errors, before)
+                    fielderrors.put_under(path, errors, before)
         if missing:
             present = {descriptor for descriptor, _ in message.ListFields()}
             absent = (checked[descriptor].path for descriptor in self.required if descriptor not in present)

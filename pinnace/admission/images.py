@@ -28,12 +28,13 @@ def _short_policy(reference: str) -> str:
 
 
 def _policy(reference: str) -> str:
+    if not normalise(reference).partition("@")[0].endswith(":latest"):
+        return "IfNotPresent"
     try:
         parse(reference)
     except BadReference:
         return "IfNotPresent"
-    name = normalise(reference).partition("@")[0].rpartition("/")[2]
-    return "Always" if name.endswith(":latest") else "IfNotPresent"
+    return "Always"
 
 
 def validate(path: str, reference: str) -> Iterator[Cause]:

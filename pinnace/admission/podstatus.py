@@ -19,7 +19,7 @@ _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerSt
 
 def validate(pod: Any, old: Any) -> list[Cause]:
     status = pod.status
-    errors = [*_conditions(status.conditions)]
+    errors = _conditions(status.conditions)
     if status.observedGeneration < 0:
         errors.append(fielderrors.invalid("status.observedGeneration", status.observedGeneration, _NATURAL))
     if status.nominatedNodeName not in ("", old.status.nominatedNodeName):
@@ -33,21 +33,25 @@ def validate(pod: Any, old: Any) -> list[Cause]:
     return [*errors, *_addresses("podIP", status.podIP, status.podIPs), *_addresses("hostIP", status.hostIP, status.hostIPs)]
 
 
-def _conditions(conditions: Any) -> Iterator[Cause]:
+def _conditions(conditions: Any) -> list[Cause]:
+    errors: list[Cause] = []
     for index, condition in enumerate(conditions):
         if condition.observedGeneration < 0:
             path = f"status.conditions[{index}].observedGeneration"
-            yield fielderrors.invalid(path, condition.observedGeneration, _NATURAL)
+            errors.append(fielderrors.invalid(path, condition.observedGeneration, _NATURAL))
         for detail in formats.qualified_name(condition.type):
-            yield fielderrors.invalid(f"status.conditions[{index}].type", condition.type, detail)
+            errors.append(fielderrors.invalid(f"status.conditions[{index}].type", condition.type, detail))
+    return errors
 
 
 def _addresses(field: str, first: str, items: Any) -> Iterator[Cause]:
     """One address for each family, the first of them in the field of old."""
+    if not items:
+        return
     path, addresses = f"status.{field}s", [item.ip for item in items]
     wrong = [error for index, ip in enumerate(addresses) for error in meta.each(f"{path}[{index}].ip", ip, formats.ip)]
     yield from wrong
-    if addresses and addresses[0] != first:
+    if addresses[0] != first:
         yield fielderrors.invalid(f"{path}[0].ip", addresses[0], f"must be equal to `{field}`")
     if len(addresses) > 1 and not wrong and len({ipaddress.ip_address(ip).version for ip in addresses}) != len(addresses):
         yield fielderrors.invalid(path, addresses, "may specify no more than one IP for each IP family")

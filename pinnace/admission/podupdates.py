@@ -12,6 +12,7 @@ from pinnace import fielderrors, podresources
 from pinnace.admission import podannotations
 from pinnace.equality import same
 from pinnace.errors import Cause
+from pinnace.messages import clone
 
 _ALLOWED = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -27,7 +28,7 @@ def validate(old: Any, new: Any) -> list[Cause]:
             return [*errors, fielderrors.forbidden(f"spec.{field}", "pod updates may not add or remove containers")]
     errors += [*_deadline(old.spec, new.spec), *_tolerations(old.spec.tolerations, new.spec.tolerations)]
     errors += _ephemeral(old, new)
-    if not same(_with_changes(old, new), new.spec):
+    if old.spec != new.spec and not same(_with_changes(old, new), new.spec):
         changed = ", ".join(_changed(old, new))
         errors.append(fielderrors.forbidden("spec", f"{_ALLOWED} (changed: {changed})"))
     return errors
@@ -35,8 +36,7 @@ def validate(old: Any, new: Any) -> list[Cause]:
 
 def _with_changes(old: Any, new: Any) -> Any:
     """The old spec with what may change as the new one has it."""
-    spec = type(new.spec)()
-    spec.CopyFrom(old.spec)
+    spec = clone(old.spec)
     for field in ("containers", "initContainers"):
         for before, after in zip(getattr(spec, field), getattr(new.spec, field), strict=True):
             before.image = after.image
@@ -95,6 +95,8 @@ def _ephemeral(old: Any, new: Any) -> Iterator[Cause]:
     field = "spec.ephemeralContainers"
     if new.spec.ephemeralContainers and podresources.MIRROR in new.metadata.annotations:
         yield fielderrors.forbidden("", "static pods do not support ephemeral containers")
+    if not old.spec.ephemeralContainers:
+        return
     after = {item.ephemeralContainerCommon.name: item for item in new.spec.ephemeralContainers}
     for item in old.spec.ephemeralContainers:
         name = item.ephemeralContainerCommon.name

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace.admission import podparts, resources
+from pinnace import podspec
+from pinnace.admission import resources
 from pinnace.fielderrors import shown
 from pinnace.remembered import Remembered
 
@@ -34,7 +35,7 @@ def warnings(pod: Any, old: Any | None = None) -> list[str]:
 
 @Remembered
 def _of_spec(spec: Any) -> tuple[str, ...]:
-    containers = [(item.path, item.message) for item in podparts.read(spec).containers]
+    containers = list(podspec.containers_of(spec))
     return (*_labels(spec), *_names(spec, containers), *_ports(containers), *_fractions(containers))
 
 
