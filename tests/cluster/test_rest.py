@@ -212,6 +212,28 @@ async def test_tables(rest: Rest) -> None:
     assert [bool(event["object"].get("columnDefinitions")) for event in (first, second)] == [True, False]
 
 
+async def test_rows_of_a_table_follow_their_objects(rest: Rest) -> None:
+    """Rows carry metadata, the whole object or nothing, as each list asks; and what changed since the list before."""
+    await rest.ask("POST", MAPS, config_map("a", k="v"))
+    partial = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v="
+    for label in ("old", "new"):
+        await rest.ask("PATCH", f"{MAPS}/a", {"metadata": {"labels": {"is": label}}, "data": {label: ""}}, content_type=MERGE)
+        stored = await rest.get(f"{MAPS}/a")
+        for _ in range(2):
+            (row,) = (await rest.get(MAPS, accept=TABLE))["rows"]
+            assert row["object"] == {
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": stored["metadata"],
+            }  # fmt: skip
+            assert row["cells"][1] == len(stored["data"])
+            (row,) = (await rest.get(f"{MAPS}?includeObject=Object", accept=TABLE))["rows"]
+            assert row["object"] == stored
+            (row,) = (await rest.get(f"{MAPS}?includeObject=None", accept=TABLE))["rows"]
+            assert "object" not in row
+            for version in ("v1", "v1beta1"):
+                (item,) = (await rest.get(MAPS, accept=partial + version))["items"]
+                assert (item["apiVersion"], item["metadata"]) == (f"meta.k8s.io/{version}", stored["metadata"])
+
+
 async def test_a_watch_from_a_list_on(rest: Rest) -> None:
     """Added, modified, deleted, by a selector too: leaving it is a deletion."""
     listed = await rest.get(MAPS)

@@ -15,6 +15,7 @@ from pinnace.authorization.v1.authorization_pb2 import SubjectRulesReviewStatus
 from pinnace.codec import FieldError
 from pinnace.core.v1 import pod_pb2
 from pinnace.core.v1.config_pb2 import Secret
+from pinnace.core.v1.container_pb2 import Container
 from pinnace.core.v1.containerstatus_pb2 import LinuxContainerUser
 from pinnace.core.v1.node_pb2 import NodeSystemInfo
 from pinnace.core.v1.pod_pb2 import Pod
@@ -289,3 +290,23 @@ def test_owned_fields_of_hostile_depth_are_one_error(depth: int) -> None:
         deep = {"f:a": deep}
     with pytest.raises(FieldError, match="nested deeper than"):
         codec.decode(Pod, {"metadata": {"managedFields": [{"fieldsV1": deep}]}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"name": "a", "image": "b"},
+        {"stdin": False, "terminationMessagePath": "", "image": None},
+        {"name": "a", "ports": [{"containerPort": 80}], "env": []},
+        {"resources": {}},
+        {"resources": {"requests": {"cpu": 1}}},
+    ],
+    ids=["scalars", "zeros", "lists", "empty", "nested"],
+)
+def test_fields_that_are_merged_are_those_of_a_decoded_message(value: dict[str, Any]) -> None:
+    """However they are set."""
+    message = Container()
+    codec.merge(message, value)
+    assert message == codec.decode(Container, value)
+    with pytest.raises(FieldError, match="expected a string"):
+        codec.merge(message, {"image": 1})
