@@ -59,10 +59,14 @@ class Authenticated:
 
 
 class AccountTokens:
-    def __init__(self, rows: Rows, key: SigningKey, *, issuer: str = ISSUER, audiences: Sequence[str] = ()) -> None:
-        """`audiences` of the API; empty: its issuer."""
+    def __init__(
+        self, rows: Rows, key: SigningKey, *, verifying: Sequence[SigningKey] = (), issuer: str = ISSUER,
+        audiences: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """`verifying`: keys whose tokens are accepted too; `audiences` of the API, empty: its issuer."""
         self._rows = rows
         self._key = key
+        self._by_id = {item.id: item for item in (*verifying, key)}
         self.issuer = issuer
         self.audiences = tuple(audiences) or (issuer,)
 
@@ -104,7 +108,8 @@ class AccountTokens:
         try:
             # The library would compare with a clock of its own.
             options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
-            payload = jwt.decode(token, self._key.public, algorithms=[ALGORITHM], issuer=self.issuer, options=options)
+            key = self._by_id[jwt.get_unverified_header(token)["kid"]]
+            payload = jwt.decode(token, key.public, algorithms=[ALGORITHM], issuer=self.issuer, options=options)
             claims = _parse(payload)
         except (jwt.InvalidTokenError, ValueError, KeyError, TypeError, RecursionError):
             raise Unauthenticated("invalid bearer token") from None

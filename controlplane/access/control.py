@@ -37,17 +37,18 @@ class AccessControl:
     reviews: Reviews
     # What the documents of `discoverydocument` are made of.
     issuer: str
-    key: SigningKey
+    keys: tuple[SigningKey, ...]
     jwks_uri: str = ""
 
 
 def build(store: Store, ids: Ids, authorizers: Authorizers, keys: Path, settings: TokenSettings) -> AccessControl:
     """`keys` is the directory with the signing key. Raises Invalid for keys and files that cannot be used."""
     key = signingkey.load(keys)
-    accounts = AccountTokens(store, key, issuer=settings.issuer, audiences=settings.audiences)
+    others = signingkey.verifying(keys)
+    accounts = AccountTokens(store, key, verifying=others, issuer=settings.issuer, audiences=settings.audiences)
     tokens = BearerTokens(store.view, accounts, _file(settings.file))
     reviews = Reviews(authorizers, tokens, TokenRequests(store, accounts, ids))
-    return AccessControl(authorizers, tokens, reviews, settings.issuer, key, settings.jwks_uri)
+    return AccessControl(authorizers, tokens, reviews, settings.issuer, (key, *others), settings.jwks_uri)
 
 
 def _file(path: str) -> TokenFile:

@@ -19,6 +19,8 @@ from pinnace.errors import Invalid
 
 ALGORITHM = "ES256"
 _FILE = "sa.key"
+# Keys of tokens that are still good: an operator who rotates the key renames it so (deploy/README.md).
+_OTHERS = "sa-*.key"
 # Bytes of each of the two numbers of a signature.
 _SIZE = 32
 
@@ -54,13 +56,22 @@ class SigningKey:
 
 
 def load(directory: Path) -> SigningKey:
-    """The key in a directory, made when there is none. Raises Invalid for a file that is no such key."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+    """The key in a directory that signs, made when there is none. Raises Invalid for a file that is no such key."""
     path = directory / _FILE
     if not path.exists():
         pki.write_private(path, pki.key_pem(pki.new_key()))
+    return _read(path)
+
+
+def verifying(directory: Path) -> tuple[SigningKey, ...]:
+    """The keys in a directory that only verify: earlier ones, and one that is to sign next. Raises Invalid as `load` does."""
+    return tuple(map(_read, sorted(directory.glob(_OTHERS))))
+
+
+def _read(path: Path) -> SigningKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), None)
     except (ValueError, TypeError) as error:

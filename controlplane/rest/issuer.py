@@ -26,7 +26,7 @@ def routes(access: AccessControl, advertise: str) -> dict[str, Route]:
         return Response(configuration, JSON, 200, _HEADERS)
 
     async def keys(request: Request) -> Response:
-        return Response(dumps(discoverydocument.jwks([access.key])), discoverydocument.JWKS_TYPE, 200, _HEADERS)
+        return Response(dumps(discoverydocument.jwks(access.keys)), discoverydocument.JWKS_TYPE, 200, _HEADERS)
 
     pages = {discoverydocument.CONFIGURATION_PATH: discover, discoverydocument.JWKS_PATH: keys}
     return {f"{path}{end}": Route(Access.AUTHORIZED, page) for path, page in pages.items() for end in ("", "/")}

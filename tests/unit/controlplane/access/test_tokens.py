@@ -177,18 +177,21 @@ async def test_forged_tokens_are_refused(door: Door, tmp_path_factory: pytest.Te
     """Another key, no signature, another algorithm with the public key, another issuer, changed claims, and noise."""
     token = door.token()
     claims = jwt.decode(token, options={"verify_signature": False})
-    own, other = door.control.key, signingkey.load(tmp_path_factory.mktemp("other"))
+    own, other = door.control.keys[0], signingkey.load(tmp_path_factory.mktemp("other"))
     from cryptography.hazmat.primitives import serialization
 
     public = own.public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    named = {"kid": own.id}
     forged = [
-        jwt.encode(claims, other.private, algorithm="ES256", headers={"kid": own.id}),
+        jwt.encode(claims, other.private, algorithm="ES256", headers=named),
+        jwt.encode(claims, other.private, algorithm="ES256", headers={"kid": other.id}),
+        jwt.encode(claims, own.private, algorithm="ES256"),
         jwt.encode(claims, "", algorithm="none"),
         _confused(claims, public),
-        jwt.encode({**claims, "iss": "https://elsewhere"}, own.private, algorithm="ES256"),
-        jwt.encode({**claims, "sub": "system:serviceaccount:kube-system:builder"}, own.private, algorithm="ES256"),
-        jwt.encode({key: value for key, value in claims.items() if key != "exp"}, own.private, algorithm="ES256"),
-        jwt.encode({**claims, "kubernetes.io": []}, own.private, algorithm="ES256"),
+        jwt.encode({**claims, "iss": "https://elsewhere"}, own.private, algorithm="ES256", headers=named),
+        jwt.encode({**claims, "sub": "system:serviceaccount:kube-system:builder"}, own.private, algorithm="ES256", headers=named),
+        jwt.encode({key: value for key, value in claims.items() if key != "exp"}, own.private, algorithm="ES256", headers=named),
+        jwt.encode({**claims, "kubernetes.io": []}, own.private, algorithm="ES256", headers=named),
         _changed(token),
         "a.b.c", "..", "", "x" * 100_000 + ".y.z", "\udcff.\udcff.\udcff",
     ]  # fmt: skip
@@ -213,6 +216,30 @@ def _changed(token: str) -> str:
     return ".".join((head, base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode(), signature))
 
 
+async def test_a_key_that_was_rotated_still_verifies(tmp_path: Path) -> None:
+    """Until its file is removed; the new one signs, and the key set has both."""
+    async with running() as cluster:
+
+        def build() -> AccessControl:
+            return control.build(cluster.store, RandomIds(seed=3), Authorizers(cluster.store), tmp_path, TokenSettings())
+
+        before = build()
+        request = TokenRequest()
+        request.metadata.name, request.metadata.namespace = "default", "default"
+        now = cluster.clock.now()
+        old = before.reviews.create_token(request, ADMIN, now=now).status.token
+        (tmp_path / "sa.key").rename(tmp_path / "sa-2026.key")
+        rotated = build()
+        new = rotated.reviews.create_token(request, ADMIN, now=now).status.token
+        for token in (old, new):
+            assert rotated.tokens.authenticate(token, (), now=now).identity.account == ("default", "default")
+        kids = [jwt.get_unverified_header(token)["kid"] for token in (new, old)]
+        assert [item["kid"] for item in discoverydocument.jwks(rotated.keys)["keys"]] == kids
+        (tmp_path / "sa-2026.key").unlink()
+        with pytest.raises(Unauthenticated, match="invalid bearer token"):
+            build().tokens.authenticate(old, (), now=now)
+
+
 async def test_the_key_is_the_owner_s_and_stays(tmp_path: Path) -> None:
     """Of mode 0600; a file that is no key is refused."""
     made = signingkey.load(tmp_path)
@@ -226,7 +253,7 @@ async def test_the_key_is_the_owner_s_and_stays(tmp_path: Path) -> None:
 
 async def test_others_verify_tokens_by_the_documents(door: Door) -> None:
     """With the key set alone, which holds no private part."""
-    keys = discoverydocument.jwks([door.control.key])
+    keys = discoverydocument.jwks(door.control.keys)
     assert {name for key in keys["keys"] for name in key} == {"use", "alg", "kid", "kty", "crv", "x", "y"}  # type: ignore[attr-defined]
     token = door.token(audiences=["vault"])
     found = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(token)["kid"]]
