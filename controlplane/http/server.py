@@ -32,6 +32,8 @@ KEEP_ALIVE, PIECE = 120.0, 30.0
 SILENCE = 60.0
 # Chunks of a body, and bytes for each further one: a chunk costs as much as a small request.
 MAX_CHUNKS, CHUNK = 2000, 128
+# Chunks that are read before other connections have a turn.
+TURN = 64
 
 
 class Application(Protocol):
@@ -78,8 +80,9 @@ class _Exchange:
         self._http = http
         self._application = application
         self._idle = False
-        # Whether the application takes the body of the present request as it comes.
+        # Whether the application takes the body of the present request as it comes, and what came behind a piece of it.
         self._streamed = False
+        self._behind: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED] | None = None
 
     async def run(self) -> bool:
         """One request and its response; False at the end of the connection."""
@@ -105,7 +108,7 @@ class _Exchange:
 
     async def _with_body(self, request: Request) -> Request:
         """Raises what `_body` raises."""
-        self._streamed = request.identity is not None and self._application.streams(request)
+        self._streamed, self._behind = request.identity is not None and self._application.streams(request), None
         if self._streamed and _has_body(request):
             return replace(request, incoming=self._pieces())
         return replace(request, body=await self._body(request))
@@ -157,20 +160,33 @@ class _Exchange:
     async def _pieces(self) -> Chunks:
         """Raises Timeout when the client is silent, and ConnectionAbortedError for a body that ends early."""
         self._continue()
-        while True:
-            try:
-                async with asyncio.timeout(SILENCE):
-                    event = await self._next()
-            except TimeoutError:
-                raise Timeout("the body of the request did not arrive in time") from None
-            except h11.RemoteProtocolError:
-                raise ConnectionAbortedError("the body of the request ended early, or is not HTTP/1.1") from None
-            if isinstance(event, h11.Data):
+        try:
+            while isinstance(event := await self._piece(), h11.Data):
                 yield bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
-                return
-            else:
-                raise ConnectionAbortedError("the body of the request ended early")
+        except h11.RemoteProtocolError:
+            raise ConnectionAbortedError("the body of the request ended early, or is not HTTP/1.1") from None
+        if not isinstance(event, h11.EndOfMessage) and event is not h11.PAUSED:
+            raise ConnectionAbortedError("the body of the request ended early")
+
+    async def _piece(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """What has come of a body, in one: each piece costs its reader as much, however many chunks the client made of it."""
+        if self._behind is not None:
+            event, self._behind = self._behind, None
+            return event
+        try:
+            async with asyncio.timeout(SILENCE):
+                event = await self._next()
+        except TimeoutError:
+            raise Timeout("the body of the request did not arrive in time") from None
+        if not isinstance(event, h11.Data):
+            return event
+        found = [bytes(event.data)]
+        while isinstance(event := self._http.next_event(), h11.Data):
+            found.append(bytes(event.data))
+            if len(found) % TURN == 0:
+                await asyncio.sleep(0)
+        self._behind = None if event is h11.NEED_DATA else event
+        return h11.Data(data=b"".join(found))
 
     def _continue(self) -> None:
         if self._http.they_are_waiting_for_100_continue:

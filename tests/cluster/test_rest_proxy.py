@@ -329,6 +329,27 @@ async def test_a_client_that_leaves_ends_the_request(api: Front, server: PodServ
         await eventually(lambda: (server.connections, rest.router.open) == (0, 0))
 
 
+async def test_what_a_pod_did_not_wait_for_is_not_the_next_requests(api: Front, server: PodServer) -> None:
+    """A pod that answers at the head of a request, whose body has come as well, on one connection over and over."""
+
+    async def eager(exchange: Exchange) -> None:
+        await exchange.head()
+        await exchange.reply(b"done")
+        await exchange.reader.read()
+
+    for _ in range(10):
+        async with api.client() as client:
+            server.serve = eager
+            first = await client.ask("POST", path(server, "/eager"), b"x" * 1000)
+            assert (first.status, first.body) == (200, b"done")
+            if first.header("connection") == "close":
+                continue
+            client.http.start_next_cycle()
+            server.serve = server.remember
+            assert (await client.ask("POST", path(server, "/next"), b"second")).status == 200
+            assert server.requests[-1][1] == b"second"
+
+
 async def test_a_connection_serves_one_request_after_the_other(api: Front, server: PodServer) -> None:
     """Proxied and not, with and without bodies."""
     async with api.client() as client:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import h11
 import pytest
 
 from controlplane.http.messages import Request, Response
@@ -152,6 +153,18 @@ async def test_a_body_of_tiny_chunks_delays_nobody(api: Front, server: PodServer
         others += 1
     assert (await tiny).body == b"x" * chunks
     assert others > 1
+
+
+async def test_a_request_of_tiny_chunks_is_passed_on_in_few_pieces(api: Front, server: PodServer, rest: Rest) -> None:
+    """Each of which is a message on the way to the node."""
+    chunks = 100_000
+    async with api.client() as client:
+        await client.begin("POST", path(server, "/tiny"), Transfer_Encoding="chunked")
+        await client.send(b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+        client.http.send(h11.EndOfMessage())
+        assert (await client.answer()).status == 200
+    assert server.requests[0][1] == b"x" * chunks
+    assert rest.router.received < chunks // 100
 
 
 async def call(proxy: PodProxy, server: PodServer, method: str = "GET") -> Response:

@@ -65,6 +65,8 @@ class FakeRouter:
         self.pods: dict[str, list[pod_pb2.Pod]] = {}
         self.openings: list[tuple[str, streams_pb2.OpenStream]] = []
         self.open = 0
+        # Frames of clients.
+        self.received = 0
         # Streams that were closed by the client before their end.
         self.withdrawn = 0
 
@@ -72,7 +74,7 @@ class FakeRouter:
         self, node: str, opening: streams_pb2.OpenStream, frames: AsyncIterator[Any] | None
     ) -> AsyncGenerator[Any, None]:
         self.openings.append((node, opening))
-        process = FakeProcess(opening, frames)
+        process = FakeProcess(opening, None if frames is None else self._counted(frames))
         self.open += 1
         task = asyncio.ensure_future(self._run(process))
         ended = False
@@ -85,6 +87,11 @@ class FakeRouter:
             self.withdrawn += not ended
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _counted(self, frames: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for frame in frames:
+            self.received += 1
+            yield frame
 
     async def _run(self, process: FakeProcess) -> None:
         kind = process.opening.WhichOneof("kind")
