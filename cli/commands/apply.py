@@ -33,6 +33,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
     parser.add_argument("--force-conflicts", action="store_true", help="take fields from other managers")
     parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--subresource", default="", choices=("", "status", "ephemeralcontainers"), help="apply this part of objects that exist"
+    )
     parser.add_argument("--field-manager", default="kctl", help="owner of the applied fields (default: %(default)s)")
     parser.add_argument(
         "--server-side",
@@ -75,6 +78,7 @@ def request_for(client: Any, items: list[Item], args: Any) -> Any:
     request = objects_pb2.ApplyRequest(
         namespace=client.context.namespace, fieldManager=args.field_manager, force=args.force_conflicts,
         dryRun=args.dry_run == "server", supersededManagers=SUPERSEDED if args.field_manager == MANAGER else (),
+        subresource=getattr(args, "subresource", ""),
     )  # fmt: skip
     for item in items:
         request.objects.add(apiVersion=item.kind.api_version, kind=item.kind.kind, json=item.body())

@@ -268,7 +268,7 @@ class _Exchange:
     async def complain(self, error: Exception) -> None:
         """Answer what is no HTTP, if a response can still be sent."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._send(self._application.refuse(heads.explain(error)), close=True)
+            await self._send(self._application.refuse(heads.explain(error, self._http.trailing_data[0])), close=True)
 
 
 def _request(head: h11.Request, peer: str) -> Request:

@@ -147,20 +147,23 @@ def apply_part(
     tx: Tx, kind: Kind[T], name: str, manifest: dict[str, Any], call: Call, *, force: bool = False
 ) -> tuple[str, T]:  # fmt: skip
     """Server-side apply of one part alone, whose fields a manager owns apart from what it applies of the rest; returns
-    `configured` or `unchanged` and the object. Raises as apply, NotFound, and BadRequest for a part that cannot be applied
-    (`subresources.check_applied` finds it before the manifest is read)."""
+    `configured` or `unchanged` and the whole object. The manifest has the part's form.
+
+    Raises as apply, NotFound, and BadRequest for a part that cannot be applied (`subresources.check_applied` finds it
+    before the manifest is read)."""
     resource = Registry.of(tx).writable(kind)
     part = resource.subresource(name)
     applied = part.applied(manifest) if part is not None else None
     if part is None or applied is None:
         raise BadRequest(f"{kind.kind} has no {name} to apply")
-    old: Any = tx.require(kind, *_named(kind, manifest))
-    serverfields.check_preconditions(resource, old, _opinion(resource, manifest, whole=False))
+    form = part.form or resource
+    old: Any = tx.require(kind, *_named(form.kind, manifest))
+    serverfields.check_preconditions(resource, old, _opinion(form, manifest, whole=False))
     merged = ownership.apply(
         kind, old, applied, manager=call.manager, force=force, now=call.now, superseded=call.superseded, subresource=name
     )
     changed = clone(old)
-    part.replace(changed, merged)
+    part.replace(changed, part.base(merged))
     unchanged = same(changed, old)
     if not unchanged and part.is_desired_state:
         admit(tx, resource, changed, old=old, now=call.now, caller=call.caller, subresource=name)

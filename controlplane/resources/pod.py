@@ -141,7 +141,9 @@ class EphemeralContainers(Subresource[Pod]):
     is_desired_state = True
 
     def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        return None
+        spec = manifest.get("spec")
+        added = spec.get("ephemeralContainers") if isinstance(spec, dict) else None
+        return {"spec": {"ephemeralContainers": added}} if added else {}
 
     def replace(self, stored: Pod, request: Pod) -> None:
         stored.spec.ClearField("ephemeralContainers")

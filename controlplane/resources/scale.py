@@ -40,7 +40,12 @@ class ScaleSubresource(Subresource[CustomResource]):
         self._paths = paths
 
     def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        return None
+        """The wanted replicas at their place in the object."""
+        spec, tree = manifest.get("spec"), dict[str, Any]()
+        replicas = spec.get("replicas") if isinstance(spec, dict) else None
+        if isinstance(replicas, int):
+            self._paths.put(tree, replicas)
+        return tree
 
     def view(self, stored: CustomResource) -> Scale:
         """Raises Internal for an object without wanted replicas."""

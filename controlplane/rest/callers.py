@@ -7,6 +7,7 @@ Source: kube-apiserver's authentication and authorization filters; RFC 6750, sec
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from controlplane.rest.paths import Target
 from pinnace.clock import Clock
 from pinnace.errors import Forbidden, Unauthenticated
 
+log = logging.getLogger("pinnace.rest")
 _EXTRA = "impersonate-extra-"
 
 
@@ -36,13 +38,21 @@ class Callers:
 
     def identify(self, request: Request, certificate: bytes) -> Identity | None:
         """The user that a request acts as; None for a stranger. Raises Unauthenticated, Forbidden, BadRequest."""
-        caller = self._authenticate(request, certificate)
+        caller = self._authenticated(request, certificate)
         wanted = _impersonation(request.headers)
         if not wanted:
             return caller
         if caller is None:
             raise Unauthenticated("Unauthorized")
         return impersonate(self._authorizer, caller, wanted)
+
+    def _authenticated(self, request: Request, certificate: bytes) -> Identity | None:
+        """Why credentials are refused is for the log alone: it would tell strangers which tokens there were."""
+        try:
+            return self._authenticate(request, certificate)
+        except Unauthenticated as error:
+            log.info("rest_unauthenticated peer=%s path=%s cause=%s", request.peer, request.path[:200], error.message[:300])
+            raise Unauthenticated("Unauthorized") from None
 
     def _authenticate(self, request: Request, certificate: bytes) -> Identity | None:
         if certificate:

@@ -162,9 +162,10 @@ class Objects:
             raise Invalid('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
         kind, call, part = resource.kind, self._call(request), target.subresource
         subresources.check_applied(resource, part)
-        body = await bodies.applied(resource, target, request)
-        _warn(call, bodies.refuse_unknown(resource, body, FieldValidation.of(request)))
-        manifest = decoding.cleaned(resource, body.value, target.namespace, status=bool(part))
+        form = subresources.form(resource, part)
+        body = await bodies.applied(form, target, request)
+        _warn(call, bodies.refuse_unknown(form, body, FieldValidation.of(request)))
+        manifest = decoding.cleaned(form, body.value, target.namespace, status=bool(part))
         force = options.flag(request, "force")
 
         def fn(tx: Tx) -> tuple[str, Any]:
@@ -178,7 +179,8 @@ class Objects:
             return verbs.apply(tx, kind, manifest, call, force=force)
 
         outcome, stored = await self._execute.create(kind, target.namespace, fn, dry_run=options.dry_run(request))
-        return _answer(renderer, stored, 201 if outcome == "created" else 200, call.warnings)
+        shown = subresources.view(resource, stored, part)
+        return _answer(renderer, shown, 201 if outcome == "created" else 200, call.warnings)
 
     # Deleting
 

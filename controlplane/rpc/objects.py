@@ -201,8 +201,11 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         try:
             kind = self._registry.find(item.apiVersion, item.kind)
             part = request.subresource
-            subresources.check_applied(self._registry.resource(kind), part)
-            manifest = decoding.manifest(self._registry.resource(kind), item.json, request.namespace, status=bool(part))
+            resource = self._registry.resource(kind)
+            subresources.check_applied(resource, part)
+            if subresources.form(resource, part) is not resource:
+                raise BadRequest(f"{kind.resource}/{part} is not applied as a {kind.kind}: patch it")
+            manifest = decoding.manifest(resource, item.json, request.namespace, status=bool(part))
             meta = manifest.get("metadata")
             namespace, name = (str(meta.get(key, "")) for key in ("namespace", "name")) if isinstance(meta, dict) else ("", "")
             self._may.on("patch", kind, namespace=namespace, name=name, subresource=part)

@@ -175,6 +175,27 @@ async def test_requests_are_recorded(rest: Rest, cluster: Cluster, tmp_path: Pat
     assert ("hidden" in text, "shown" in text, "nonsense" in text) == (False, True, False)
 
 
+async def test_why_a_token_is_refused_is_for_the_log_alone(
+    rest: Rest, cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An expired one, and one for another audience, are Unauthorized as any other, as in Kubernetes."""
+    rest.anonymous()
+    path = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    _, other = await _as_administrator(rest, "POST", path, {"spec": {"audiences": ["vault"]}})
+    _, short = await _as_administrator(rest, "POST", path, {"spec": {"expirationSeconds": 600}})
+    await cluster.clock.advance(601)
+    caplog.set_level("INFO", "pinnace.rest")
+    for made, cause in ((other, "is invalid for the target audiences"), (short, "service account token has expired")):
+        caplog.clear()
+        status, found = await rest.ask("GET", MAPS, authorization=f"Bearer {made['status']['token']}")
+        assert (status, found) == (401, {
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "Unauthorized",
+            "reason": "Unauthorized", "code": 401,
+        })  # fmt: skip
+        assert cause in caplog.text
+        assert made["status"]["token"] not in caplog.text
+
+
 async def test_service_accounts_may_read_how_their_tokens_are_verified(rest: Rest) -> None:
     """The issuer's documents, by the role that Kubernetes has for them; other users may not, and strangers have to say who they are."""
     rest.anonymous()

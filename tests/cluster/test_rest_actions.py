@@ -12,6 +12,7 @@ from pinnace.api.v1 import objects_pb2
 from pinnace.errors import Conflict, NotFound
 from pinnace.meta.v1 import rest_pb2
 from pinnace.policy.v1.policy_pb2 import Eviction
+from tests.support.api import Api
 from tests.support.cluster import Cluster
 from tests.support.rest import Rest
 
@@ -115,6 +116,31 @@ async def test_an_eviction_over_grpc_does_the_same(rest: Rest, cluster: Cluster)
     wrong.ref.name = "none"
     with pytest.raises(NotFound, match='pods "none" not found'):
         await service.Create(wrong, None)
+
+
+async def test_ephemeral_containers_are_applied_by_their_own_path(rest: Rest, cluster: Cluster) -> None:
+    """Their manager owns them alone: what else the manifest has of the object is not applied. Over both APIs."""
+    await pod(rest)
+    manifest: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"b": "1"}}}
+    manifest["spec"] = {"ephemeralContainers": [{"name": "d", "image": "busybox"}]}
+    status, found = await rest.ask(
+        "PATCH", f"{PODS}/a/ephemeralcontainers?fieldManager=debugger", json.dumps(manifest).encode(),
+        content_type="application/apply-patch+yaml",
+    )  # fmt: skip
+    assert (status, [item["name"] for item in found["spec"]["ephemeralContainers"]]) == (200, ["d"]), found
+    assert "b" not in found["metadata"].get("labels", {})
+    entry = next(item for item in found["metadata"]["managedFields"] if item["manager"] == "debugger")
+    assert (entry["operation"], entry["subresource"]) == ("Apply", "ephemeralcontainers")
+    assert list(entry["fieldsV1"]) == ["f:spec"]
+    assert list(entry["fieldsV1"]["f:spec"]) == ["f:ephemeralContainers"]
+    manifest["spec"]["ephemeralContainers"] = [{"name": "e", "image": "busybox"}]
+    [(outcome, both)] = await Api(cluster, "other").apply(manifest, subresource="ephemeralcontainers")
+    assert (outcome, [item.ephemeralContainerCommon.name for item in both.spec.ephemeralContainers]) == (
+        "configured",
+        ["d", "e"],
+    )
+    [(outcome, _)] = await Api(cluster, "other").apply(manifest, subresource="ephemeralcontainers")
+    assert outcome == "unchanged"
 
 
 async def test_ephemeral_containers_are_added_by_their_own_path(rest: Rest) -> None:

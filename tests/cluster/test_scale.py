@@ -220,3 +220,27 @@ async def test_over_rest(cluster: Cluster, scaling: Scaling) -> None:
     listed = await rest.get(f"/apis/{GROUP}/v1")
     scale = next(item for item in listed["resources"] if item["name"] == "crontabs/scale")
     assert (scale["group"], scale["version"], scale["kind"]) == ("autoscaling", "v1", "Scale")
+
+
+async def test_replicas_are_applied_through_the_scale(scaling: Scaling, cluster: Cluster) -> None:
+    """Their manager owns them at their place in the object, apart from what it applies of the rest; others conflict."""
+    rest = Rest(cluster)
+    manifest = json.dumps({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 4}}).encode()
+    how = {"content_type": "application/apply-patch+yaml"}
+    status, found = await rest.ask("PATCH", f"{URL}?fieldManager=hpa", manifest, **how)
+    assert (status, found["reason"]) == (409, "Conflict")
+    assert [cause["field"] for cause in found["details"]["causes"]] == [".spec.replicas"]
+    status, found = await rest.ask("PATCH", f"{URL}?fieldManager=hpa&force=true", manifest, **how)
+    assert (status, found["kind"], found["spec"]) == (200, "Scale", {"replicas": 4})
+    stored = await rest.get(URL.removesuffix("/scale"))
+    entries = [item for item in stored["metadata"]["managedFields"] if item["manager"] == "hpa"]
+    assert [(item["operation"], item.get("subresource"), item["fieldsV1"]) for item in entries] == [
+        ("Apply", "scale", {"f:spec": {"f:replicas": {}}})
+    ]
+    version = stored["metadata"]["resourceVersion"]
+    status, found = await rest.ask("PATCH", f"{URL}?fieldManager=hpa", manifest, **how)
+    assert (status, found["metadata"]["resourceVersion"]) == (200, version)
+    status, _ = await rest.ask("PATCH", f"{URL}?fieldManager=hpa", manifest.replace(b"4", b"40"), **how)
+    assert status == 422
+    status, _ = await rest.ask("PATCH", f"{URL.replace('backup', 'none')}?fieldManager=hpa", manifest, **how)
+    assert status == 404

@@ -82,16 +82,17 @@ HEADS = {
     "no host": (b"GET /version HTTP/1.1\r\n\r\n", 400, "not HTTP/1.1"),
     "HTTP/0.9": (b"GET /version\r\n\r\n", 400, "not HTTP/1.1"),
     "a path that is not ASCII": (b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n", 400, "not HTTP/1.1"),
-    "a long URL": (b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 413, "larger than 65536 bytes"),
+    "a long URL": (b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "larger than 65536 bytes"),
+    "a long header": (b"GET /version HTTP/1.1\r\nhost: x\r\na: " + b"a" * 200_000 + b"\r\n\r\n", 431, "larger than 65536 bytes"),
     "a selector of a megabyte":
-        (request("GET", f"{MAPS}?labelSelector={'a' * MEBIBYTE}"), 413, "larger than 65536 bytes"),
-    "100,000 parameters": (request("GET", f"{MAPS}?{'&' * 100_000}"), 413, "larger than 65536 bytes"),
+        (request("GET", f"{MAPS}?labelSelector={'a' * MEBIBYTE}"), 414, "larger than 65536 bytes"),
+    "100,000 parameters": (request("GET", f"{MAPS}?{'&' * 100_000}"), 414, "larger than 65536 bytes"),
     "20,000 parameters": (request("GET", f"{MAPS}?{'a&' * 20_000}"), 400, "more than 1000 query parameters"),
     "a selector of 9,000 requirements":
         (request("GET", f"{MAPS}?labelSelector={','.join(f'!a{n}' for n in range(9000))}"), 400, "more than 1000 requirements"),
     "fields of 3,000 requirements":
         (request("GET", f"{MAPS}?fieldSelector={',metadata.name!=x' * 3000}"), 400, "more than 1000 requirements"),
-    "20,000 headers": (b"GET /version HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 15_000 + b"\r\n", 400, "more than 2000 headers"),
+    "20,000 headers": (b"GET /version HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 15_000 + b"\r\n", 431, "more than 2000 headers"),
     "10,000 forms": (request("GET", MAPS, accept=",".join(["a/b"] * 10_000)), 406, "only the following media types"),
     "a forged token": (request("GET", f"{MAPS}?continue=eyJydiI6MSwia2V5IjoieCJ9"), 400, "continue"),
     "a token of another list":
