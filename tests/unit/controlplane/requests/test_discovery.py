@@ -138,7 +138,7 @@ def test_subresources_have_the_kinds_that_kubernetes_lists() -> None:
     assert {name: item["kind"] for name, item in listed.items() if name.startswith("pods/")} == {
         "pods/attach": "PodAttachOptions", "pods/binding": "Binding", "pods/ephemeralcontainers": "Pod", "pods/eviction": "Eviction",
         "pods/exec": "PodExecOptions", "pods/log": "Pod", "pods/portforward": "PodPortForwardOptions", "pods/proxy": "PodProxyOptions",
-        "pods/status": "Pod",
+        "pods/resize": "Pod", "pods/status": "Pod",
     }  # fmt: skip
     assert "group" not in listed["pods/exec"]
     assert listed["pods/eviction"]["group"] == "policy"
