@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPSConnection
@@ -103,6 +105,35 @@ def test_a_pod_asks_the_api_with_the_token_of_its_account(lab: LabUnderTest) -> 
     assert listed(lab, token)[0] == 200
     lab.kctl("delete", "pod", "holder", "--grace-period", "1")
     assert listed(lab, token)[0] == 401
+
+
+# What a client's in-cluster configuration does, with nothing but the standard library.
+IN_CLUSTER = """
+import os, ssl, urllib.error, urllib.request
+place = "/var/run/secrets/kubernetes.io/serviceaccount/"
+token, namespace = open(place + "token").read(), open(place + "namespace").read()
+trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=place + "ca.crt"))
+server = os.environ["KUBERNETES_SERVICE_HOST"] + ":" + os.environ["KUBERNETES_SERVICE_PORT"]
+for resource in ("pods", "secrets"):
+    url = f"https://{server}/api/v1/namespaces/{namespace}/{resource}"
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer " + token})
+    try:
+        print(resource, urllib.request.build_opener(urllib.request.ProxyHandler({}), trust).open(request).status)
+    except urllib.error.HTTPError as error:
+        print(resource, error.code)
+"""
+
+
+def test_a_program_in_a_pod_reaches_the_api(lab: LabUnderTest) -> None:
+    """Where the environment says, trusting the CA that is mounted; RBAC decides. It runs this machine's Python."""
+    subject = pod("program", os.path.realpath(sys.executable), "-c", IN_CLUSTER, restartPolicy="Never")
+    paths = [path for path in dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix)) if os.path.exists(path)]
+    volumes = [{"name": f"v{n}", "hostPath": {"path": path}} for n, path in enumerate(paths)]
+    mounts = [{"name": f"v{n}", "mountPath": path, "readOnly": True} for n, path in enumerate(paths)]
+    subject["spec"]["volumes"], subject["spec"]["containers"][0]["volumeMounts"] = volumes, mounts
+    lab.apply(ACCOUNTS_VIEW, subject)
+    eventually(lambda: lab.get("pod", "program")["status"]["phase"] in ("Succeeded", "Failed"))
+    assert lab.kctl("logs", "program").splitlines() == ["pods 200", "secrets 403"]
 
 
 @pytest.mark.shows("spec.volumes[].projected.sources[].serviceAccountToken.{path,audience,expirationSeconds}")
