@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # In the environment of every process that this run starts; containers do not inherit it, their monitors do.
 MARK = "PINNACE_TEST_RUN"
@@ -19,6 +20,11 @@ GRACE = 20.0
 
 
 _failed: dict[str, None] = {}
+
+
+# An example takes as long as the machine is busy. Under CI each run tries the same ones, as in Hypothesis' own profile for it.
+settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
