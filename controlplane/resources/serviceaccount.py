@@ -41,7 +41,7 @@ class ServiceAccountPlugin(BasePlugin):
             text = f'error looking up service account {meta.namespace}/{name}: serviceaccount "{name}" not found'
             raise Forbidden(f'pods "{shown}" is forbidden: {text}', kind="pods", name=shown)
         if tokenvolume.wanted(pod, found):
-            tokenvolume.mount(pod)
+            tokenvolume.mount(pod, found)
         if not pod.spec.imagePullSecrets:
             pod.spec.imagePullSecrets.extend(found.imagePullSecrets)
 

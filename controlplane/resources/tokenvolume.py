@@ -27,15 +27,16 @@ def wanted(pod: Pod, account: ServiceAccount) -> bool:
     return True
 
 
-def mount(pod: Pod) -> None:
+def mount(pod: Pod, account: ServiceAccount) -> None:
     """Mount the volume in each container and init container without a mount at its path; add it if there was need of it.
 
-    A volume whose name begins like its name is taken for it. Ephemeral containers mount what they say themselves."""
+    Pods of one account have one name for it (Kubernetes draws one for each), so that pods with equal manifests have equal
+    specs, which admission remembers. A volume whose name begins like its name is taken for it. Ephemeral containers mount
+    what they say themselves."""
     spec = pod.spec
     existing = next((volume.name for volume in spec.volumes if volume.name.startswith(PREFIX)), "")
     lacking = [item for item in (*spec.initContainers, *spec.containers) if not _has_mount(item)]
-    # It follows from the pod's UID: a transaction that is tried again writes the same.
-    name = existing or PREFIX + suffix_of(pod.metadata.uid)
+    name = existing or PREFIX + suffix_of(account.metadata.uid)
     for container in lacking:
         container.volumeMounts.add(name=name, readOnly=True, mountPath=MOUNT_PATH)
     if lacking and not existing:

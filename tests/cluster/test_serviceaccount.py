@@ -90,6 +90,14 @@ async def test_a_pod_has_the_token_of_its_account(api: Api) -> None:
     assert [outcome for outcome, _ in await api.apply({"apiVersion": "v1", "kind": "Pod", **manifest})] == ["unchanged"]
 
 
+async def test_pods_of_one_account_have_equal_specs(api: Api) -> None:
+    """Admission remembers a spec: the added volume has one name for all pods of the account."""
+    made = [await api.create(kinds.POD, pod_manifest(name)) for name in ("one", "two")]
+    assert volumes(made[0]) == volumes(made[1]) != []
+    await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "other"}})
+    assert volumes(await api.create(kinds.POD, pod_manifest("three", serviceAccountName="other"))) != volumes(made[0])
+
+
 async def test_a_token_is_not_mounted_where_pod_or_account_say_so(api: Api) -> None:
     """The pod decides, and where it does not, its account."""
     await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "bare"}, "automountServiceAccountToken": False})
