@@ -77,6 +77,7 @@ def _add(client: Any, name: str, value: dict[str, Any]) -> Any:
         raise Conflict(f"pod {name} has a container named {value['name']} already")
     request = objects_pb2.PatchRequest(
         ref=ref(kinds.POD, client.context.namespace, name), type="STRATEGIC", fieldManager=manager("debug"),
+        subresource="ephemeralcontainers",
         patch=json.dumps({"spec": {"ephemeralContainers": [value]}}).encode(),
     )  # fmt: skip
     return opened(kinds.POD, client.call(client.objects.Patch, request).protobuf)

@@ -22,7 +22,10 @@ def run(arguments: list[str]) -> int:
         "--type", default="strategic", choices=("strategic", "merge", "json"), help="patch type (default: %(default)s)"
     )
     parser.add_argument(
-        "--subresource", default="", choices=("", "resize", "scale", "status"), help="patch this part of the object"
+        "--subresource",
+        default="",
+        choices=("", "ephemeralcontainers", "resize", "scale", "status"),
+        help="patch this part of the object",
     )
     parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
     parser.add_argument(

@@ -15,7 +15,7 @@ from pinnace import admission, kinds
 from pinnace.admission import namespaces
 from pinnace.admission.kindrules import KindRules
 from pinnace.core.v1.namespace_pb2 import Namespace
-from pinnace.errors import Conflict, Forbidden
+from pinnace.errors import Cause, Conflict, Forbidden
 from pinnace.kinds import Kind
 from pinnace.wellknown import DEFAULT_NAMESPACE, FINALIZER_KUBERNETES, NODE_LEASE_NAMESPACE, SYSTEM_NAMESPACE
 
@@ -75,13 +75,21 @@ class NamespaceLifecycle(BasePlugin):
         name = request.message.metadata.namespace
         namespace = tx.require(kinds.NAMESPACE, "", name)
         if namespace.metadata.deletionTimestamp.seconds:
-            raise Forbidden(f'namespace "{name}" is being terminated: no new object can be created in it')
+            raise _terminating(request, name)
 
     def validate(self, tx: Tx, request: Attributes) -> None:
         if request.operation == DELETE and request.resource.kind is kinds.NAMESPACE:
             name = request.message.metadata.name
             if name in IMMORTAL:
                 raise Forbidden(f'namespaces "{name}" is forbidden: this namespace may not be deleted', name=name)
+
+
+def _terminating(request: Attributes, namespace: str) -> Forbidden:
+    """With the cause by which client-go tells it from other refusals (NamespaceTerminatingCause)."""
+    resource, name = request.resource.kind.resource, request.message.metadata.name
+    text = f"unable to create new content in namespace {namespace} because it is being terminated"
+    cause = Cause("metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating")
+    return Forbidden(f'{resource} "{name}" is forbidden: {text}', kind=resource, name=name, causes=(cause,))
 
 
 def _cells(item: Namespace, now: float) -> tuple[Cell, ...]:

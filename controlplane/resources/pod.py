@@ -139,6 +139,7 @@ class EphemeralContainers(Subresource[Pod]):
     """The ephemeral containers of the spec, which can only be added to."""
 
     is_desired_state = True
+    rules = pods.EPHEMERAL_CONTAINERS_RULES
 
     def applied(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
         spec = manifest.get("spec")

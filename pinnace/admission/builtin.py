@@ -39,4 +39,6 @@ RULES: dict[Kind, KindRules] = {
     kinds.SECRET: config.SECRET_RULES,
 }
 # Of writes through a subresource, where they differ.
-SUBRESOURCE_RULES: dict[tuple[Kind, str], KindRules] = {(kinds.POD, "resize"): pods.RESIZE_RULES}
+SUBRESOURCE_RULES: dict[tuple[Kind, str], KindRules] = {
+    (kinds.POD, "ephemeralcontainers"): pods.EPHEMERAL_CONTAINERS_RULES, (kinds.POD, "resize"): pods.RESIZE_RULES,
+}  # fmt: skip

@@ -137,5 +137,6 @@ RULES = KindRules[pod_pb2.Pod](
     prepare=prepare, default=default, validate=validate, validate_create=validate_create,
     validate_update=podupdates.validate, validate_status=podstatus.validate,
 )  # fmt: skip
-# Of a write through the subresource `resize`.
+# Of writes through subresources.
+EPHEMERAL_CONTAINERS_RULES = replace(RULES, validate_update=podupdates.validate_ephemeral)
 RESIZE_RULES = replace(RULES, validate_update=podresize.validate)

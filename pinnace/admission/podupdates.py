@@ -1,6 +1,6 @@
 """What may change of a pod: it is replaced rather than updated.
 
-Source: core/v1's ValidatePodUpdate and ValidatePodEphemeralContainersUpdate; here one update may do both.
+Source: core/v1's ValidatePodUpdate and ValidatePodEphemeralContainersUpdate.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pinnace.messages import clone
 
 _ALLOWED = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.ephemeralContainers` (only additions)"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations)"
 )
 
 
@@ -27,11 +26,15 @@ def validate(old: Any, new: Any) -> list[Cause]:
         if len(getattr(old.spec, field)) != len(getattr(new.spec, field)):
             return [*errors, fielderrors.forbidden(f"spec.{field}", "pod updates may not add or remove containers")]
     errors += [*_deadline(old.spec, new.spec), *_tolerations(old.spec.tolerations, new.spec.tolerations)]
-    errors += _ephemeral(old, new)
     if old.spec != new.spec and not same(_with_changes(old, new), new.spec):
         changed = ", ".join(_changed(old, new))
         errors.append(fielderrors.forbidden("spec", f"{_ALLOWED} (changed: {changed})"))
     return errors
+
+
+def validate_ephemeral(old: Any, new: Any) -> list[Cause]:
+    """Of a write through the subresource `ephemeralcontainers`, which changes nothing else."""
+    return list(_ephemeral(old, new))
 
 
 def _with_changes(old: Any, new: Any) -> Any:
@@ -40,12 +43,11 @@ def _with_changes(old: Any, new: Any) -> Any:
     for field in ("containers", "initContainers"):
         for before, after in zip(getattr(spec, field), getattr(new.spec, field), strict=True):
             before.image = after.image
-    for field in ("activeDeadlineSeconds", "tolerations", "ephemeralContainers"):
+    for field in ("activeDeadlineSeconds", "tolerations"):
         spec.ClearField(field)
     if new.spec.HasField("activeDeadlineSeconds"):
         spec.activeDeadlineSeconds = new.spec.activeDeadlineSeconds
     spec.tolerations.MergeFrom(new.spec.tolerations)
-    spec.ephemeralContainers.MergeFrom(new.spec.ephemeralContainers)
     return spec
 
 

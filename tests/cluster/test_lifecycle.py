@@ -42,8 +42,9 @@ async def test_a_namespace_waits_for_pods_that_still_run(cluster: Cluster) -> No
     await cluster.advance(60, beating=("n1",))
     assert cluster.get(kinds.NAMESPACE, "shop").status.phase == "Terminating"
     assert cluster.get(kinds.POD, "web", namespace="shop").metadata.deletionTimestamp.seconds
-    with pytest.raises(Forbidden, match="being terminated"):
+    with pytest.raises(Forbidden, match="because it is being terminated") as refused:
         await cluster.create(config_map(namespace="shop"))
+    assert [(cause.field, cause.reason) for cause in refused.value.causes] == [("metadata.namespace", "NamespaceTerminating")]
     await cluster.report("n1", running, phase="Succeeded", removed=True)
     await cluster.advance(10, beating=("n1",))
     assert cluster.get(kinds.NAMESPACE, "shop") is None

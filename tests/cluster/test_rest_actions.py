@@ -154,3 +154,13 @@ async def test_ephemeral_containers_are_added_by_their_own_path(rest: Rest) -> N
     assert "hostNetwork" not in found["spec"]
     found["spec"]["ephemeralContainers"] = []
     assert (await rest.ask("PUT", f"{PODS}/a/ephemeralcontainers", found))[0] == 422
+
+
+async def test_ephemeral_containers_take_the_right_to_add_them(rest: Rest) -> None:
+    """An update of the pod itself adds none, so that a right to update pods is no right to run something in them."""
+    await pod(rest)
+    for content_type in ("application/strategic-merge-patch+json", "application/merge-patch+json"):
+        change = {"spec": {"ephemeralContainers": [{"name": "d", "image": "busybox"}]}}
+        status, refused = await rest.ask("PATCH", f"{PODS}/a", change, content_type=content_type)
+        assert (status, refused["details"]["causes"][0]["field"]) == (422, "spec"), refused
+        assert "(changed: ephemeralContainers)" in refused["message"]

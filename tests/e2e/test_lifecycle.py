@@ -305,7 +305,7 @@ def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest) -> None:
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
     }  # fmt: skip
     patch = json.dumps({"spec": {"ephemeralContainers": [debug]}})
-    lab.kctl("patch", "pod", "subject", "-p", patch)
+    lab.kctl("patch", "pod", "subject", "--subresource", "ephemeralcontainers", "-p", patch)
     eventually(lambda: status(lab, "subject", "debug")["state"].get("terminated", {}).get("exitCode") == 5)
     said = lab.kctl("logs", "subject", "-c", "debug")
     assert all(word in said for word in ("while :; do sleep", "/tmp\n", "A=1", "WORD=here")), said

@@ -122,5 +122,6 @@ def test_an_ephemeral_container_that_comes_later(lab: LabUnderTest) -> None:
         "name": "debug", "image": "busybox", "command": ["sh", "-c", "touch /v/a/x && ls /v/a && sleep 1000"],
         "volumeMounts": mounts(conf="/v", empty="/v/a"),
     }  # fmt: skip
-    lab.kctl("patch", "pod", "later", "-p", json.dumps({"spec": {"ephemeralContainers": [ephemeral]}}))
+    patch = json.dumps({"spec": {"ephemeralContainers": [ephemeral]}})
+    lab.kctl("patch", "pod", "later", "--subresource", "ephemeralcontainers", "-p", patch)
     eventually(lambda: lab.kctl("logs", "later", "-c", "debug") == "x\n")

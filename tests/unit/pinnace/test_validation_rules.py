@@ -75,7 +75,7 @@ def changed(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def errors_of(case: Case) -> list[str]:
     """Every error of a case, as kctl shows it."""
     kind = next(kind for kind in kinds.ALL if kind.kind == case.rule.kind)
-    before = changed(BASES[kind.kind], case.rule.old or {})
+    before, own = changed(BASES[kind.kind], case.rule.old or {}), SUBRESOURCE_RULES.get((kind, case.rule.via))
     try:
         old = None
         if case.rule.old is not None:
@@ -84,13 +84,13 @@ def errors_of(case: Case) -> list[str]:
             if case.rule.added:
                 before = changed(before, case.rule.added)
                 later = codec.decode(kind.cls, before)
-                admit(kind, later, old=old)
+                admit(kind, later, old=old, own=own)
                 old = later
         message = codec.decode(kind.cls, changed(before, case.changes))
         if case.rule.status:
             admit_status(kind, message, old)
         else:
-            admit(kind, message, old=old, own=SUBRESOURCE_RULES.get((kind, case.rule.via)))
+            admit(kind, message, old=old, own=own)
     except Invalid as error:
         return [str(cause) for cause in error.causes]
     return []
