@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from nodeagent.node.resources import pod_limits
 from nodeagent.pods import resize
 from nodeagent.pods.context import PodContext
+from nodeagent.pods.model import PendingResize
 from nodeagent.pods.resize import Limit
 from nodeagent.pods.spec.container import limits
 from nodeagent.runtime.cgroups import Cgroups, Limits
+from pinnace.core.v1.pod_pb2 import PodStatus
+from pinnace.heldresources import PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,18 @@ class Resizer:
     def __init__(self, pod_ctx: PodContext) -> None:
         self._pod_ctx = pod_ctx
 
+    def pends(self, pending: PendingResize | None, reported: PodStatus | None) -> None:
+        """Record that the node does not allocate what the pod wants, or (None) that nothing is pending any more; an event for
+        what the status that was last reported does not say."""
+        pod_ctx = self._pod_ctx
+        pod_ctx.state.resize_pending(pending)
+        if pending is None or (reported is not None and _says(reported, pending, pod_ctx.pod.metadata.generation)):
+            return
+        text = resize.summary(pod_ctx.desired, pending.message)
+        pod_ctx.event(f"Resize{pending.reason}", f"Pod resize {pending.reason}: {text}", warning=True)
+
     async def apply(self) -> None:
-        """One attempt for all containers that need no restart. Books what fails."""
+        """One attempt for all containers that need no restart. Records what fails."""
         pod_ctx = self._pod_ctx
         pod = pod_ctx.pod
         containers = resize.in_place(pod, pod_ctx.observed)
@@ -47,6 +60,12 @@ class Resizer:
             pod_ctx.resize_failed(wrong)
             return
         pod_ctx.state.limits_set([(attempt, resize.text_of(container)) for container, attempt in containers])
+
+
+def _says(status: PodStatus, pending: PendingResize, generation: int) -> bool:
+    """Whether a status tells of this already: an agent that starts again decides again."""
+    said = ((item.reason, item.message, item.observedGeneration) for item in status.conditions if item.type == PENDING)
+    return (pending.reason, pending.message, generation) in said
 
 
 def write(cgroups: Cgroups, targets: list[Target]) -> str:

@@ -7,34 +7,28 @@ worker over the same folder takes up where the last one stopped.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from nodeagent.eviction.usage import Place
-from nodeagent.linux import rmtree
 from nodeagent.network.interface import NetworkError
 from nodeagent.pods import resize, steps
 from nodeagent.pods import status as statuses
 from nodeagent.pods.containers import Containers
-from nodeagent.pods.context import PodContext, log
+from nodeagent.pods.context import PodContext
 from nodeagent.pods.dependencies import WorkerDependencies
-from nodeagent.pods.model import RELEASE, Attempt, Eviction, ObservedState, PendingResize, StepFailure
+from nodeagent.pods.model import Attempt, Eviction, ObservedState, PendingResize, StepFailure
+from nodeagent.pods.removal import Removal
 from nodeagent.pods.resizer import Resizer
 from nodeagent.pods.sandboxes import Sandbox
-from nodeagent.runtime import bundles
-from nodeagent.runtime.interface import Handle, StartError
-from nodeagent.volumes import manager as volumes
+from nodeagent.runtime.interface import Handle
 from nodeagent.volumes.content import VolumeError
 from pinnace.api.v1.nodes_pb2 import PodToken
 from pinnace.core.v1.pod_pb2 import Pod
-from pinnace.heldresources import PENDING
 
 # Seconds for the volumes of a pod to be there.
 MOUNT_WITHIN = 30.0
-# Seconds between attempts to remove a pod: the first, doubling up to the last.
-FIRST_TEARDOWN_RETRY, MAX_TEARDOWN_RETRY = 0.05, 30.0
 
 
 class Worker:
@@ -45,6 +39,7 @@ class Worker:
         self._sandbox = Sandbox(self._pod_ctx)
         self._containers = Containers(self._pod_ctx, whole=self._sandbox.whole)
         self._resizer = Resizer(self._pod_ctx)
+        self._removal = Removal(self._pod_ctx, self._sandbox)
         # Called when the pod has given back what it held.
         self.on_released: Callable[[], None] = lambda: None
         self.uid = self._pod_ctx.uid
@@ -114,14 +109,8 @@ class Worker:
 
     def resize_pends(self, pending: PendingResize | None) -> None:
         """The node does not allocate what the pod wants, or (None) it wants nothing else any more."""
-        if pending == self.observed.resize_pending:
-            return
-        self._state.resize_pending(pending)
-        reported = self._reported or self._state.checkpoint.load_status()
-        if pending is None or (reported is not None and _says(reported, pending, self.pod.metadata.generation)):
-            return
-        text = resize.summary(self.desired, pending.message)
-        self._pod_ctx.event(f"Resize{pending.reason}", f"Pod resize {pending.reason}: {text}", warning=True)
+        if pending != self.observed.resize_pending:
+            self._resizer.pends(pending, self._reported or self._state.checkpoint.load_status())
 
     def take_tokens(self, tokens: Iterable[PodToken]) -> None:
         """Tokens of its account that came with the pod."""
@@ -266,56 +255,17 @@ class Worker:
         pod_ctx.keep_tokens()
 
     async def _release(self) -> None:
-        """The pod has ended: its network, cgroup and volumes go (in memory or on disk, they are what an eviction wants
-        back); its logs and bundles stay until it is deleted. Nothing is pulled for it any more."""
+        """The pod has ended; nothing is pulled for it any more."""
         self._containers.images.close()
-        try:
-            await self._sandbox.release()
-        except (NetworkError, StartError) as error:
-            self._state.failed(RELEASE, "FailedKillPod", f"error killing pod: {error}")
-            return
-        self._deps.cgroups.kill(self._pod_ctx.cgroup)
-        if not self._deps.cgroups.remove(self._pod_ctx.cgroup):
-            self._state.failed(RELEASE, "FailedKillPod", "error killing pod: processes are left in its cgroup", at_once=1)
-            return
-        self._state.succeeded(RELEASE)
-        try:
-            await self._deps.pools.deletions.run(volumes.remove, self.folder / "volumes")
-        except OSError as error:
-            log.warning("volumes_left pod=%s error=%s", self.uid, error)
-        self._state.released()
-        self.on_released()
+        if await self._removal.release():
+            self.on_released()
 
     async def _teardown(self) -> None:
-        """Remove every trace, then report the pod as gone: another may take its place as soon as that is reported, so what
-        resists (a process that the kernel cannot end) is tried for as long as it takes."""
-        delay = FIRST_TEARDOWN_RETRY
-        while True:
-            try:
-                await self._remove_all()
-                break
-            except (OSError, NetworkError, StartError) as error:
-                log.warning("teardown_retry pod=%s delay=%.2f error=%s", self.uid, delay, error)
-                if delay > 1.0:
-                    self._pod_ctx.event("FailedKillPod", f"error killing pod: {error}", warning=True)
-                await self._deps.clock.sleep(delay)
-                delay = min(delay * 2, MAX_TEARDOWN_RETRY)
+        """Report the pod as gone once nothing of it is left: another may take its place then."""
+        await self._removal.remove()
         # Not recorded: the record is gone with everything else.
         self.observed.released = True
         self._deps.report(self.pod, self._status(), True)
-
-    async def _remove_all(self) -> None:
-        pod_ctx = self._pod_ctx
-        pod_ctx.deps.cgroups.kill(pod_ctx.cgroup)
-        await self._sandbox.release()
-        deletions = pod_ctx.deps.pools.deletions
-        await deletions.run(volumes.remove, pod_ctx.folder / "volumes")
-        if not pod_ctx.deps.cgroups.remove(pod_ctx.cgroup):
-            raise OSError("processes are left in the pod's cgroup")
-        pod_ctx.deps.cgroups.prune()
-        await deletions.run(shutil.rmtree, pod_ctx.logs, ignore_errors=True)
-        await deletions.run(bundles.forget_configs, pod_ctx.memory)
-        await deletions.run(rmtree.remove, pod_ctx.folder)
 
     # After a restart of the agent
 
@@ -339,12 +289,6 @@ class Worker:
 def _deletion(meta: Any) -> tuple[int, int] | None:
     """When a deleted pod is to be gone, by the control plane's clock, and how long it has from when it is told."""
     return (meta.deletionTimestamp.seconds, meta.deletionGracePeriodSeconds) if meta.deletionTimestamp.seconds else None
-
-
-def _says(status: Any, pending: PendingResize, generation: int) -> bool:
-    """Whether a status tells of this already: an agent that starts again decides again."""
-    said = ((item.reason, item.message, item.observedGeneration) for item in status.conditions if item.type == PENDING)
-    return (pending.reason, pending.message, generation) in said
 
 
 def _shown(pod: Any) -> tuple[Any, ...]:
