@@ -101,20 +101,24 @@ def first_apply(kind: Kind, created: Any, applied: dict[str, Any], *, manager: s
     record(created, {me: Entry(fields, kind.api_version, int(now))}, latest=me)
 
 
+def record_create(kind: Kind, new: Any, written: Any, *, manager: str, now: float) -> None:
+    """Give `manager` what it has written of a new object, with the defaults. What admission plugins added has no owner, so that
+    no apply of what the creator wrote removes it."""
+    # Those of a new object do not count.
+    del new.metadata.managedFields[:]
+    fields = created_fields(kind, written)
+    if fields != b"{}":
+        store(new, Owner(manager, UPDATE, kind.api_version, ""), Entry(LEAF, kind.api_version, int(now), fields))
+
+
 def record_update(
-    kind: Kind, old: Any | None, new: Any, *, manager: str, now: float, subresource: str = "", owners: Owners | None = None
+    kind: Kind, old: Any, new: Any, *, manager: str, now: float, subresource: str = "", owners: Owners | None = None
 ) -> None:
-    """Give `manager` what a create or an update changed, and take what it changed or removed from everyone else.
+    """Give `manager` what an update changed, and take what it changed or removed from everyone else.
 
     `owners`: those that the caller states in place of the ones of `old`."""
-    # Those of a new object do not count: its creator owns all of it.
     del new.metadata.managedFields[:]
     me = Owner(manager, UPDATE, kind.api_version, subresource)
-    if old is None:
-        fields = created_fields(kind, new)
-        if fields != b"{}":
-            store(new, me, Entry(LEAF, kind.api_version, int(now), fields))
-        return
     change = _changes(kind, old, new, subresource)
     owners = owners_of(old) if owners is None else owners
     if change:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from controlplane.requests import deletion, managers, ownership, serverfields, statusfields
-from controlplane.requests.admission import admit
+from controlplane.requests.admission import admit, complete
 from controlplane.requests.deletion import FOREGROUND, ORPHAN, DeleteOptions, settle
 from controlplane.resources.plugin import Caller
 from controlplane.resources.registry import Registry
@@ -65,9 +65,11 @@ def create(tx: Tx, kind: Kind[T], message: T, call: Call, *, applied: dict[str, 
     meta.creationTimestamp.seconds = int(call.now)
     if resource.has_spec:
         meta.generation = 1
+    complete(resource, message)
+    written = clone(message)
     admit(tx, resource, message, now=call.now, caller=call.caller)
     if applied is None:
-        ownership.record_update(kind, None, message, manager=call.manager, now=call.now)
+        ownership.record_create(kind, message, written, manager=call.manager, now=call.now)
     else:
         ownership.first_apply(kind, message, applied, manager=call.manager, now=call.now)
     tx.create(kind, message)
@@ -99,8 +101,13 @@ def update(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
     return cast("T", _replace(tx, resource, old, new, call))
 
 
-def _replace(tx: Tx, resource: Resource, old: Any, new: Any, call: Call, *, subresource: str = "") -> Any:
+def _admit(tx: Tx, resource: Resource, old: Any, new: Any, call: Call, *, subresource: str = "") -> None:
+    complete(resource, new, old=old, subresource=subresource)
     admit(tx, resource, new, old=old, now=call.now, caller=call.caller, subresource=subresource)
+
+
+def _replace(tx: Tx, resource: Resource, old: Any, new: Any, call: Call, *, subresource: str = "") -> Any:
+    _admit(tx, resource, old, new, call, subresource=subresource)
     _warn(resource, new, old, call)
     owners = None if subresource else managers.stated(resource.kind, old, new, now=call.now)
     del new.metadata.managedFields[:]
@@ -166,7 +173,7 @@ def apply_part(
     part.replace(changed, part.base(merged))
     unchanged = same(changed, old)
     if not unchanged and part.is_desired_state:
-        admit(tx, resource, changed, old=old, now=call.now, caller=call.caller, subresource=name)
+        _admit(tx, resource, old, changed, call, subresource=name)
         _warn(resource, changed, old, call)
     elif not unchanged:
         part.validate(kind, resource.rules, changed, old)
@@ -197,7 +204,7 @@ def apply(tx: Tx, kind: Kind[T], manifest: dict[str, Any], call: Call, *, force:
     before = _content(old)
     # What is as it was stored has passed admission.
     if _content(merged) != before:
-        admit(tx, resource, merged, old=old, now=call.now, caller=call.caller)
+        _admit(tx, resource, old, merged, call)
     _warn(resource, merged, old, call)
     if merged == old and not _is_outdated(tx, kind, old):
         return "unchanged", old

@@ -188,7 +188,8 @@ async def test_the_agent_is_told_of_projected_objects(api: Api) -> None:
     """They come with the pod, like those of other volumes."""
     from pinnace.podreferences import config_keys
 
-    made = await api.create(kinds.POD, manifest(**projected({"configMap": {"name": "c"}}, {"secret": {"name": "s"}})))
+    sources = projected({"configMap": {"name": "c"}}, {"secret": {"name": "s"}})
+    made = await api.create(kinds.POD, manifest(automountServiceAccountToken=False, **sources))
     assert config_keys(made) == {kinds.CONFIG_MAP.key("default", "c"), kinds.SECRET.key("default", "s")}
 
 

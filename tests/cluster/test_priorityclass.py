@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -76,11 +77,13 @@ async def test_a_pod_cannot_choose_its_priority(api: Api, spec: dict[str, Any], 
 async def test_updates_keep_the_priority(api: Api) -> None:
     """Of a manifest that says nothing of it, by PUT and by apply; a changed one is an error."""
     await api.create(CLASS, priority_class("usual", 7, globalDefault=True))
-    await api.apply(pod_manifest())
-    labelled = pod_manifest()
+    # Without a volume that a PUT of the manifest would lack.
+    manifest = pod_manifest(automountServiceAccountToken=False)
+    await api.apply(manifest)
+    labelled = copy.deepcopy(manifest)
     labelled["metadata"]["labels"] = {"a": "b"}
     await api.update(POD, labelled)
-    [(outcome, _)] = await api.apply(pod_manifest())
+    [(outcome, _)] = await api.apply(manifest)
     assert outcome == "unchanged"
     found = await api.get(POD, "web")
     assert (found.spec.priority, found.spec.priorityClassName) == (7, "usual")

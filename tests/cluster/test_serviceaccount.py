@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -88,6 +89,21 @@ async def test_a_pod_has_the_token_of_its_account(api: Api) -> None:
         ],
     }
     assert [outcome for outcome, _ in await api.apply({"apiVersion": "v1", "kind": "Pod", **manifest})] == ["unchanged"]
+
+
+async def test_what_admission_adds_has_no_owner(api: Api) -> None:
+    """So an apply of what the creator wrote, under the creator's name, does not remove it, as by a Helm that changes over."""
+    made = await api.create(kinds.POD, pod_manifest())
+    [creator] = made.metadata.managedFields
+    owned = json.loads(creator.fieldsV1.Raw)["f:spec"]
+    assert "f:volumes" not in owned
+    assert not any("f:volumeMounts" in item for item in owned["f:containers"].values())
+    owners = [{**codec.encode(creator), "operation": "Apply"}]
+    await api.patch(kinds.POD, "web", "MERGE", {"metadata": {"managedFields": owners}})
+    manifest = {"apiVersion": "v1", "kind": "Pod", **pod_manifest()}
+    manifest["metadata"]["labels"] = {"a": "b"}
+    [(_, applied)] = await api.apply(manifest)
+    assert volumes(applied) == volumes(made) != []
 
 
 async def test_pods_of_one_account_have_equal_specs(api: Api) -> None:

@@ -339,13 +339,13 @@ async def test_a_missing_namespace_is_an_error(box: Boxes) -> None:
 
 
 async def test_a_dead_pid_namespace_is_an_error(box: Boxes) -> None:
-    """A container of a pod whose process 1 was killed says so; making the sandbox again is enough."""
+    """A container of a pod whose PID 1 was killed says so; making the sandbox again is enough."""
     sandbox = await box.sandbox(shared_pid=True, ids=IDS)
     record = sandbox.folder / "reaper"
     os.kill(int(record.read_text().split()[0]), 9)
     while whole(str(sandbox.folder)):
         await asyncio.sleep(0.01)
-    with pytest.raises(StartError, match="process 1"):
+    with pytest.raises(StartError, match="PID 1"):
         await box.start(sandbox, "true", pid_namespace="pod")
     await box.runtime.create_sandbox(sandbox)
     assert whole(str(sandbox.folder))
