@@ -314,7 +314,9 @@ def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest) -> None:
     assert found["phase"] == "Running"
     assert status(lab, "subject")["ready"]
     lab.kctl("delete", "configmap", "words")
-    refused = lab.run("patch", "pod", "subject", "-p", patch.replace("exit 5", "exit 6"))
+    refused = lab.run(
+        "patch", "pod", "subject", "--subresource", "ephemeralcontainers", "-p", patch.replace("exit 5", "exit 6")
+    )
     assert b"may not be changed" in refused.stderr
 
 
