@@ -217,6 +217,12 @@ def _host(host: str) -> Any:
         return x509.DNSName(host)
 
 
+def remove_torn(path: Path) -> None:
+    """Delete what a writer of `path` (`write_private`) that was killed has left. Raises OSError."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
+
+
 def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file that only its owner reads; all of it or nothing.
 

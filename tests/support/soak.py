@@ -83,6 +83,15 @@ class Report:
         return statistics.median(values[quarter : 2 * quarter] or values), statistics.median(values[-quarter:])
 
 
+def resident(pid: int) -> int:
+    """Resident bytes, of which the end of a process that shares pages changes nothing; 0 when they cannot be read."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS:")), 0)
+
+
 class Soak:
     def __init__(self, lab: LabUnderTest, seed: int) -> None:
         self._lab = lab
@@ -164,7 +173,7 @@ class Soak:
             ("launcher", lab.launcher(STEADY)),
             ("control plane", lab.pid("control")),
         ):
-            if size := processes.memory(pid):
+            if size := resident(pid):
                 self.report.memory.setdefault(name, []).append(size)
 
     def _nothing_lost(self) -> None:
