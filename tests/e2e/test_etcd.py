@@ -44,6 +44,8 @@ class Plane:
         command = [
             sys.executable, "-P", "-m", "controlplane", "--state-dir", str(folder), "--store", f"etcd://{etcd}",
             "--listen", f"127.0.0.1:{self.port}", "--web", "", "--advertise", "127.0.0.1",
+            # The node of these tests has no agent, so no heartbeat.
+            "--node-grace", "3600",
         ]  # fmt: skip
         self.log = open(folder / "log", "ab")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd="/")
