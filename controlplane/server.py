@@ -7,6 +7,8 @@ import functools
 import logging
 import os
 import socket
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ from controlplane.election import Elector
 from controlplane.http.listener import Listener
 from controlplane.requests import verbs
 from controlplane.requests.execution import Executor
+from controlplane.resources.registry import Registry
 from controlplane.resources.rootca import RootCA
 from controlplane.rest.port import open_port
 from controlplane.rpc.access import Access
@@ -78,6 +81,22 @@ _OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Components:
+    """What a control plane consists of, once its store is open and bootstrapped; nothing of it runs yet."""
+
+    store: Store
+    certificates: Certificates
+    authenticator: Authenticator
+    access: AccessControl
+    permissions: Permissions
+    executor: Executor
+    elector: Elector
+    scheduler: DeferredScheduler
+    cidrs: PodCIDRs
+    nodes: Nodes
+
+
 class ControlPlane:
     def __init__(self, config: Config, clock: Clock, ids: Ids) -> None:
         self._config = config
@@ -87,53 +106,29 @@ class ControlPlane:
 
     async def run(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
         """Serve until `stop`; sets `ready` once every listener is open."""
-        config = self._config
-        registry = resources.built_in()
         self._audit = self._open_audit()
-        store = await Store.open(open_backend(config), self._clock, registry)
-        authorizers = Authorizers(store)
-        registry.plugins += (authorizers.plugin(),)
+        registry = resources.built_in()
+        store = await Store.open(open_backend(self._config), self._clock, registry)
         try:
             # As soon as the state directory is this process's own: `kctl lab up` starts agents with the CA's hash.
-            ensure_ca(config.state_dir / "pki", self._clock.now())
+            ensure_ca(self._config.state_dir / "pki", self._clock.now())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(store.serve())]
-                call = verbs.Call(self._clock.now(), self._ids, "bootstrap")
-                await store.update(lambda tx: bootstrap.objects(tx, call))
-                await store.update(lambda tx: bootstraproles.reconcile(tx, call))
-                # Only now: certificates next to an empty store are a store that was lost.
-                own = self._certificates()
-                if RootCAPublisher.name not in config.disabled:
-                    registry.plugins += (RootCA(own.ca.certificate),)
-                await self._take_tokens(store)
-                elector = Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}")
-                scheduler = DeferredScheduler(elector.store, self._clock)
-                cidrs = await self._pod_cidrs(store)
-                access = control.build(store, self._ids, authorizers, config.state_dir / "pki", self._token_settings())
-                nodes = Nodes(
-                    store, self._clock, self._ids, self._settings(), ca=own.ca, cidrs=cidrs,
-                    create_token=access.reviews.create_token,
-                )  # fmt: skip
-                authenticator = Authenticator(store, self._clock)
-                tasks.append(group.create_task(authenticator.run()))
-                tasks.append(group.create_task(own.run()))
-                tasks.append(group.create_task(nodes.run()))
-                tasks.append(group.create_task(memory.keep_trim(self._clock)))
-                lead = group.create_task(self._lead(elector, scheduler, own.ca.certificate))
-                executor, permissions = Executor(store), Permissions(authorizers)
-                server = await self._listen(store, scheduler, nodes, own, authenticator, executor, permissions, access)
-                if config.web or config.web_fds:
-                    web = await self._listen_web(store, nodes, own, authenticator, cidrs, executor, access)
-                    tasks.append(group.create_task(web.serve()))
+                components = await self._assemble(store, registry)
+                tasks += [group.create_task(loop) for loop in self._loops(components)]
+                lead = group.create_task(self._lead(components))
+                server = await self._listen(components)
+                if self._config.web or self._config.web_fds:
+                    tasks.append(group.create_task((await self._listen_web(components)).serve()))
                 ready.set()
                 tasks.append(group.create_task(memory.keep_collecting(self._clock)))
-                where = config.listen, config.web, config.socket, config.store
-                log.info("serving listen=%s web=%s socket=%s store=%s", *where)
+                c = self._config
+                log.info("serving listen=%s web=%s socket=%s store=%s", c.listen, c.web, c.socket, c.store)
                 await stop.wait()
                 # First, while the store still works: another control plane can lead at once.
                 lead.cancel()
                 await asyncio.wait([lead])
-                nodes.close()
+                components.nodes.close()
                 await server.stop(STOP_GRACE)
                 for task in tasks:
                     task.cancel()
@@ -141,6 +136,36 @@ class ControlPlane:
             await store.close()
             if self._audit is not None:
                 self._audit.close()
+
+    async def _assemble(self, store: Store, registry: Registry) -> Components:
+        """Write the objects that every cluster has, then make the components. Raises BadRequest, Invalid, OSError."""
+        config = self._config
+        authorizers = Authorizers(store)
+        registry.plugins += (authorizers.plugin(),)
+        call = verbs.Call(self._clock.now(), self._ids, "bootstrap")
+        await store.update(lambda tx: bootstrap.objects(tx, call))
+        await store.update(lambda tx: bootstraproles.reconcile(tx, call))
+        # Only now: certificates next to an empty store are a store that was lost.
+        certificates = self._certificates()
+        if RootCAPublisher.name not in config.disabled:
+            registry.plugins += (RootCA(certificates.ca.certificate),)
+        await self._take_tokens(store)
+        elector = Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}")
+        cidrs = await self._pod_cidrs(store)
+        access = control.build(store, self._ids, authorizers, config.state_dir / "pki", self._token_settings())
+        nodes = Nodes(
+            store, self._clock, self._ids, self._settings(), ca=certificates.ca, cidrs=cidrs,
+            create_token=access.reviews.create_token,
+        )  # fmt: skip
+        return Components(
+            store, certificates, Authenticator(store, self._clock), access, Permissions(authorizers), Executor(store),
+            elector, DeferredScheduler(elector.store, self._clock), cidrs, nodes,
+        )  # fmt: skip
+
+    def _loops(self, components: Components) -> tuple[Coroutine[Any, Any, None], ...]:
+        """That run as long as the control plane, whether it leads or not."""
+        c = components
+        return c.authenticator.run(), c.certificates.run(), c.nodes.run(), memory.keep_trim(self._clock)
 
     def _open_audit(self) -> auditlog.Log | None:
         """None without an audit log. Raises Invalid."""
@@ -190,14 +215,17 @@ class ControlPlane:
             c.service_account_issuer, c.api_audiences, c.token_auth_file, jwks_uri=c.service_account_jwks_uri
         )  # fmt: skip
 
-    async def _lead(self, elector: Elector, scheduler: DeferredScheduler, ca: bytes) -> None:
+    async def _lead(self, components: Components) -> None:
+        """Run controllers and the scheduler whenever this control plane is the leader."""
+        elector, ca = components.elector, components.certificates.ca.certificate
+
         async def work() -> None:
             # Made anew each time: what a former leader has observed is out of date.
             manager = ControllerManager(elector.store, self._clock, self._controllers(ca))
             async with asyncio.TaskGroup() as group:
                 group.create_task(manager.run())
                 if self._config.scheduler:
-                    group.create_task(scheduler.run())
+                    group.create_task(components.scheduler.run())
 
         await elector.lead(work)
 
@@ -211,31 +239,29 @@ class ControlPlane:
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 
-    async def _listen(
-        self, store: Store, scheduler: DeferredScheduler, nodes: Nodes, own: Certificates, authenticator: Authenticator,
-        executor: Executor, permissions: Permissions, access: AccessControl,
-    ) -> Any:  # fmt: skip
-        config = self._config
-        server = grpc.aio.server(interceptors=[Guard(authenticator, self._told())], options=_OPTIONS + _most_connections())
+    async def _listen(self, components: Components) -> Any:
+        """The gRPC server, started."""
+        config, c = self._config, components
+        server = grpc.aio.server(interceptors=[Guard(c.authenticator, self._told())], options=_OPTIONS + _most_connections())
         join = f"{config.advertise}:{config.web.rpartition(':')[2]}" if config.web else ""
         cluster = Cluster(
-            store, self._clock, scheduler, permissions, signer=Signer(own.ca, config.admin_certificate), join=join,
-            backend=config.store.partition(":")[0],
+            c.store, self._clock, c.scheduler, c.permissions, signer=Signer(c.certificates.ca, config.admin_certificate),
+            join=join, backend=config.store.partition(":")[0],
         )  # fmt: skip
-        objects = Objects(store, self._clock, self._ids, executor, permissions)
+        objects = Objects(c.store, self._clock, self._ids, c.executor, c.permissions)
         objects_pb2_grpc.add_ObjectsServicer_to_server(objects, server)
-        nodes_pb2_grpc.add_NodesServicer_to_server(nodes, server)
-        streams_pb2_grpc.add_StreamsServicer_to_server(Streams(store, nodes.switchboard, permissions), server)
+        nodes_pb2_grpc.add_NodesServicer_to_server(c.nodes, server)
+        streams_pb2_grpc.add_StreamsServicer_to_server(Streams(c.store, c.nodes.switchboard, c.permissions), server)
         cluster_pb2_grpc.add_ClusterServicer_to_server(cluster, server)
-        service = Access(access.reviews, access.authorizers, permissions, self._clock)
+        service = Access(c.access.reviews, c.access.authorizers, c.permissions, self._clock)
         access_pb2_grpc.add_AccessServicer_to_server(service, server)
         _standard_services(server)
         if config.listen:
-            port = server.add_secure_port(config.listen, own.credentials())
+            port = server.add_secure_port(config.listen, c.certificates.credentials())
         if config.socket:
             Path(config.socket).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             Path(config.socket).unlink(missing_ok=True)
-            server.add_secure_port(f"unix:{config.socket}", own.credentials())
+            server.add_secure_port(f"unix:{config.socket}", c.certificates.credentials())
         await server.start()
         if config.listen:
             defer_accept(port)
@@ -256,18 +282,16 @@ class ControlPlane:
 
         return told
 
-    async def _listen_web(
-        self, store: Store, nodes: Nodes, own: Certificates, authenticator: Authenticator, cidrs: PodCIDRs,
-        executor: Executor, access: AccessControl,
-    ) -> Listener:  # fmt: skip
-        config = self._config
+    async def _listen_web(self, components: Components) -> Listener:
+        """The HTTPS server: REST API, joining, health and metrics."""
+        config, c = self._config, components
         server = f"{config.advertise}:{config.listen.rpartition(':')[2]}"
         terms = Terms(config.node_certificate, config.node_renewal, server)
-        joining = Joining(store, self._clock, self._ids, ca=own.ca, terms=terms, cidrs=cidrs)
+        joining = Joining(c.store, self._clock, self._ids, ca=c.certificates.ca, terms=terms, cidrs=c.cidrs)
         return await open_port(
-            config.web, config.web_fds, store=store, clock=self._clock, ids=self._ids, executor=executor, certificates=own,
-            authenticator=authenticator, access=access, joining=joining, audit=self._audit, switchboard=nodes.switchboard,
-            advertise=config.rest.removeprefix("https://"),
+            config.web, config.web_fds, store=c.store, clock=self._clock, ids=self._ids, executor=c.executor,
+            certificates=c.certificates, authenticator=c.authenticator, access=c.access, joining=joining,
+            audit=self._audit, switchboard=c.nodes.switchboard, advertise=config.rest.removeprefix("https://"),
         )  # fmt: skip
 
 

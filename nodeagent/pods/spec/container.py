@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,53 +64,34 @@ def write(
 
     Raises ConfigError, OSError, SeccompUnavailable.
     """
-    host = host or security.Host(held(), apparmor.loaded())
-    said = _decide(pod, container, image, place, images=images, lookup=lookup, host=host)
-    who, may, variables = said.who, said.may, said.variables
-    path = f"{place.cgroup}/{container.name}-{bundle.name}"
+    decided = _decide(
+        pod, container, image, place, images=images, lookup=lookup, host=host or security.Host(held(), apparmor.loaded())
+    )
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folders = cgroups.create(path, limits(container), leaf=True, all_devices=may.privileged)
+    cgroup = f"{place.cgroup}/{container.name}-{bundle.name}"
+    directories = cgroups.create(cgroup, limits(container), leaf=True, all_devices=decided.may.privileged)
     mounts = mounts_of(
         container,
         pod_folder=place.folder,
         message=terminationmessage.make(bundle),
         volumes=place.volumes,
-        variables=variables.own,
+        variables=decided.variables.own,
     )
     layers = images.lower_dirs(image)
-    value = ContainerConfig(
-        args=tuple(_args(container, image.config, variables)),
-        env=said.env,
-        cwd=container.workingDir or image.config.get("WorkingDir") or "/",
+    value = replace(
+        _config(pod, container, image, place, decided),
         layers=(*layers, *mountpointlayers.below(mount_points, layers, [mount.target for mount in mounts])),
-        sandbox=str(sandbox_of(place)),
-        log=str(log),
-        user=who.user,
-        group=who.group,
-        groups=who.groups,
         mounts=tuple(mounts),
-        cgroups=folders,
+        cgroups=directories,
         hierarchies=tuple(cgroups.hierarchies),
-        capabilities=may.capabilities,
-        privileged=may.privileged,
-        no_new_privileges=may.no_new_privileges,
-        read_only_root=may.read_only_root,
-        masked=may.masked,
-        seccomp=_filter(seccomp_folder, may.seccomp, may.capabilities),
-        apparmor=may.apparmor,
-        pid_namespace=security.pid_namespace(pod, target=place.target != (0, 0)),
-        host_network=pod.spec.hostNetwork,
-        host_ipc=pod.spec.hostIPC,
-        ids=place.ids,
-        oom_score_adj=_oom_score(pod, container, place),
-        pid_target=place.target,
-        terminal=Terminal(container.stdin, container.stdinOnce, container.tty),
+        seccomp=_filter(seccomp_folder, decided.may.seccomp, decided.may.capabilities),
+        log=str(log),
         log_max_bytes=rotation.max_bytes,
         log_max_files=rotation.max_files,
     )
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     bundles.write_config(bundle, value, place.memory)
-    return variables.skipped
+    return decided.variables.skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +112,35 @@ def _decide(
     may = security.privileges(pod, container, host)
     env = _usual(container) | variables.all
     return _Decided(tuple(f"{key}={text}" for key, text in env.items()), variables, who, may)
+
+
+def _config(pod: Any, container: Any, image: Image, place: Place, decided: _Decided) -> ContainerConfig:
+    """What manifest and image say by themselves, without files of this node. Raises ConfigError."""
+    who, may = decided.who, decided.may
+    return ContainerConfig(
+        args=tuple(_args(container, image.config, decided.variables)),
+        env=decided.env,
+        cwd=container.workingDir or image.config.get("WorkingDir") or "/",
+        layers=(),
+        sandbox=str(sandbox_of(place)),
+        log="",
+        user=who.user,
+        group=who.group,
+        groups=who.groups,
+        capabilities=may.capabilities,
+        privileged=may.privileged,
+        no_new_privileges=may.no_new_privileges,
+        read_only_root=may.read_only_root,
+        masked=may.masked,
+        apparmor=may.apparmor,
+        pid_namespace=security.pid_namespace(pod, target=place.target != (0, 0)),
+        host_network=pod.spec.hostNetwork,
+        host_ipc=pod.spec.hostIPC,
+        ids=place.ids,
+        oom_score_adj=_oom_score(pod, container, place),
+        pid_target=place.target,
+        terminal=Terminal(container.stdin, container.stdinOnce, container.tty),
+    )
 
 
 def _usual(container: Any) -> dict[str, str]:
