@@ -6,6 +6,7 @@ Source: ListOptions, CreateOptions, PatchOptions and DeleteOptions of meta/v1, a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -15,12 +16,14 @@ from controlplane.requests.deletion import BACKGROUND, FOREGROUND, ORPHAN, Delet
 from controlplane.requests.watching import parse_revision
 from controlplane.rest import negotiation
 from controlplane.rest.bodies import envelope
-from pinnace import codec, schematree
+from pinnace import codec, manifest, schematree
 from pinnace.errors import BadRequest, Cause, Invalid
 from pinnace.meta.v1 import rest_pb2
 
 MAX_INT64 = (1 << 63) - 1
 MAX_MANAGER = 128
+# Values of DeleteOptions in YAML, which has seven fields: 25 microseconds for each.
+MAX_VALUES = 200
 _DELETE_OPTIONS = schematree.of(rest_pb2.DeleteOptions)
 EXACT, NOT_OLDER = "Exact", "NotOlderThan"
 
@@ -159,13 +162,14 @@ def _delete_options(request: Request) -> rest_pb2.DeleteOptions:
     if not request.body:
         return _of_query(request)
     known = (negotiation.JSON, negotiation.YAML, negotiation.PROTOBUF)
-    if negotiation.content_type(request.header("content-type"), known=known) == negotiation.PROTOBUF:
+    media = negotiation.content_type(request.header("content-type"), known=known)
+    if media == negotiation.PROTOBUF:
         try:
             return rest_pb2.DeleteOptions.FromString(envelope(request.body).raw)
         except DecodeError:
             raise BadRequest("the body is not DeleteOptions in protobuf") from None
     try:
-        value = codec.load_json(request.body)
+        value = _yaml_options(request.body) if media == negotiation.YAML else codec.load_json(request.body)
         if not isinstance(value, dict):
             raise ValueError("not an object")
         if value.get("kind") not in (None, "", "DeleteOptions"):
@@ -175,6 +179,17 @@ def _delete_options(request: Request) -> rest_pb2.DeleteOptions:
         return codec.decode(rest_pb2.DeleteOptions, known_fields)
     except (ValueError, codec.FieldError) as error:
         raise BadRequest(f"the body is not DeleteOptions: {str(error)[:200]}") from None
+
+
+def _yaml_options(body: bytes) -> Any:
+    """Raises BadRequest. The number of values is limited, so that reading them delays no other request."""
+    try:
+        documents = manifest.load(body, "body", values=MAX_VALUES)
+    except Invalid as error:
+        raise BadRequest(f"the body is not YAML: {error.message[:400]}") from None
+    if len(documents) != 1:
+        raise BadRequest(f"the body must be one YAML document, not {len(documents)}")
+    return documents[0].value
 
 
 def _of_query(request: Request) -> rest_pb2.DeleteOptions:

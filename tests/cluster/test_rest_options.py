@@ -113,6 +113,28 @@ async def test_delete_options_of_other_versions_are_read(rest: Rest, options: An
     assert (await rest.ask("DELETE", f"{MAPS}/a", options))[0] == status
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        (b"kind: DeleteOptions\napiVersion: v1\npreconditions:\n  uid: another\n", 409, "precondition"),
+        (b"gracePeriodSeconds: 0\nnewerField: {a: 1}\n", 200, ""), (b'{"gracePeriodSeconds": 0}', 200, ""),
+        (b"kind: Pod\n", 400, "the kind in the data"), (b"gracePeriodSeconds: soon\n", 400, "not DeleteOptions"),
+        (b"- a\n", 400, "not an object"), (b"{", 400, "not YAML"), (b"a: 1\n---\nb: 1\n", 400, "one YAML document"),
+        (b"a: [" + b"1," * 1000 + b"]", 400, "not YAML"),
+    ],
+)  # fmt: skip
+async def test_delete_options_may_be_yaml(rest: Rest, body: bytes, status: int, text: str) -> None:
+    await rest.ask("POST", MAPS, config_map())
+    found, answer = await rest.ask("DELETE", f"{MAPS}/a", body, content_type="application/yaml")
+    assert (found, text in answer.get("message", "")) == (status, True)
+
+
+async def test_a_collection_takes_delete_options_in_yaml(rest: Rest) -> None:
+    await rest.ask("POST", MAPS, config_map())
+    await rest.ask("DELETE", MAPS, b"dryRun: [All]\n", content_type="application/yaml")
+    assert len((await rest.get(MAPS))["items"]) == 1
+
+
 @pytest.mark.parametrize("pending", [None, 20])
 async def test_a_negative_grace_period_is_one_second(cluster: Cluster, rest: Rest, pending: int | None) -> None:
     """At the first deletion, and when it shortens one."""
