@@ -38,7 +38,7 @@ class _Known:
 
     def __init__(self) -> None:
         self.client: Client | None = None
-        self.kinds = Kinds(kinds.ALL)
+        self.kinds = Kinds((*kinds.ALL, *kinds.FORMS))
         self.served: list[Served] | None = None
         self.definitions: dict[Kind, dict[str, Any]] = {}
 
@@ -60,7 +60,7 @@ def served() -> list[Served]:
             kind = _kind_of(item)
             if kind is not None:
                 parts = tuple(part.name for part in item.subresources)
-                found.setdefault(kind.prefix, Served(kind, tuple(item.categories), tuple(item.verbs), parts))
+                found.setdefault(kind.resource, Served(kind, tuple(item.categories), tuple(item.verbs), parts))
         _known.served = list(found.values())
     return _known.served
 

@@ -22,7 +22,7 @@ _STRUCTS = {
     "Container": frozenset(("resources",)),
     "EphemeralContainerCommon": frozenset(("resources",)),
     "ContainerStatus": frozenset(("state", "lastState")),
-    "Event": frozenset(("involvedObject", "source")),
+    "Event": frozenset(("involvedObject", "source", "regarding", "deprecatedSource")),
     "NodeStatus": frozenset(("daemonEndpoints", "nodeInfo")),
     "PodTemplate": frozenset(("template",)),
     "PodTemplateSpec": _OBJECT,

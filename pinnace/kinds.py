@@ -27,11 +27,13 @@ from pinnace.core.v1 import (
     serviceaccount_pb2,
 )  # fmt: skip
 from pinnace.errors import NotFound
+from pinnace.events.v1 import event_pb2 as events_event_pb2
 from pinnace.metrics.v1beta1 import metrics_pb2
 from pinnace.node.v1 import runtimeclass_pb2
 from pinnace.policy.v1 import policy_pb2
 from pinnace.rbac.v1 import rbac_pb2
 from pinnace.scheduling.v1 import priorityclass_pb2
+from pinnace.storedforms import StoredForm
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -66,11 +68,19 @@ class Kind(Generic[T]):
     schema: KindSchema | None = None
     # Fields, list items and map entries that an object may have (`controlplane.requests.sizes`).
     most_values: int = MAX_VALUES
+    # Of a kind whose objects are stored as those of another one.
+    stored: StoredForm | None = None
     # What begins the store keys of its objects; it ends with a slash.
     prefix: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "prefix", f"/registry/{self.group + '/' if self.group else ''}{self.plural}/")
+        own = f"/registry/{self.group + '/' if self.group else ''}{self.plural}/"
+        object.__setattr__(self, "prefix", own if self.stored is None else self.stored.kind.prefix)
+
+    @property
+    def storage(self) -> Kind:
+        """The kind as which objects are stored: this one, for all but a few."""
+        return self if self.stored is None else self.stored.kind
 
     @property
     def singular(self) -> str:
@@ -143,9 +153,13 @@ class Kinds:
         return iter(tuple(self._by_prefix.values()))
 
     def add_kind(self, kind: Kind, *, served: bool = True) -> None:
-        """Add a kind; one that is not served has objects, but `find` does not see it.
+        """Add a kind; one that is not served has objects, but `find` does not see it. One that is stored as another kind is one
+        more version of that.
 
         Raises ValueError when a kind of these names exists."""
+        if kind.stored is not None:
+            self.add_version(kind)
+            return
         if kind.prefix in self._by_prefix or (served and (kind.api_version, kind.kind) in self._by_gvk):
             raise ValueError(f"{kind.api_version} {kind.kind} is registered already")
         if served:
@@ -194,15 +208,19 @@ class Kinds:
     def owner(self, api_version: str, kind: str) -> Kind | None:
         """The kind that an ownerReference names, in whichever version: the group decides."""
         group = api_version.rpartition("/")[0]
-        return next((item for item in self if item.kind == kind and item.group == group), None)
+        return next((item for item in self._every() if item.kind == kind and item.group == group), None)
 
     def by_word(self, word: str) -> Kind:
         """The kind that a user means by `po`, `pod`, `pods`, `Pod` or `leases.coordination.k8s.io`. Raises NotFound."""
         lowered = word.lower()
-        for kind in self:
+        for kind in self._every():
             if lowered in kind.words:
                 return kind
         raise NotFound(f'the server doesn\'t have a resource type "{word[:80]}" (kctl api-resources lists those it has)')
+
+    def _every(self) -> tuple[Kind, ...]:
+        """Each kind, then each of its versions."""
+        return (*self._by_prefix.values(), *self._by_gvk.values())
 
     def at(self, key: str) -> Kind | None:
         """The kind of the object at a store key; None for what is no object."""
@@ -238,6 +256,19 @@ CLUSTER_ROLE_BINDING = Kind(
 )
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
+# Stored as another kind: an event has two groups.
+EVENTS_EVENT = Kind(
+    "events.k8s.io/v1", "Event", "events", events_event_pb2.Event, ("ev",),
+    stored=StoredForm(
+        EVENT,
+        {
+            "regarding": "involvedObject", "note": "message", "reportingController": "reportingComponent",
+            "deprecatedSource": "source", "deprecatedFirstTimestamp": "firstTimestamp",
+            "deprecatedLastTimestamp": "lastTimestamp", "deprecatedCount": "count",
+        },
+    ),
+)  # fmt: skip
+
 # Not stored: the form of a subresource.
 SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 
@@ -246,7 +277,9 @@ ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD,
     POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
 )  # fmt: skip
-_BUILT_IN = Kinds(ALL)
+# Those that are stored as one of them.
+FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)
+_BUILT_IN = Kinds((*ALL, *FORMS))
 
 # Questions, which are answered and not stored.
 TOKEN_REVIEW = Kind("authentication.k8s.io/v1", "TokenReview", "tokenreviews", authentication_pb2.TokenReview, namespaced=False)

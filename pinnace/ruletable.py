@@ -22,9 +22,10 @@ _FIELDS = {"name", "says", "source", "pinnace", "old", "before", "status", "via"
 _HEAD = """# The rules of validation
 
 What a manifest must be to be accepted, compared with Kubernetes 1.37 rule by rule: the source is a function of its
-core/v1, coordination/v1, node/v1, rbac/v1, scheduling/v1 or apimachinery validation. This page is generated (`make generate`)
-from tests/unit/pinnace/validation, where each rule has manifests that it accepts and manifests that it rejects with every error
-they get; `make check` fails when it is stale. The test of a rule is `test_validation_rules.py`, `-k NAME`.
+core/v1, coordination/v1, events/v1, node/v1, rbac/v1, scheduling/v1 or apimachinery validation. This page is generated
+(`make generate`) from tests/unit/pinnace/validation, where each rule has manifests that it accepts and manifests that it
+rejects with every error they get; `make check` fails when it is stale. The test of a rule is `test_validation_rules.py`,
+`-k NAME`.
 
 Rules with a remark are not Kubernetes': Pinnace rejects more there, always by the name of the field. All errors of an object
 are reported together. Fields that are refused altogether are in [pod-fields.md](pod-fields.md).

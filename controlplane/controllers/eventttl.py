@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.store import Event, Tx
 from pinnace import kinds
+from pinnace.core.v1.event_pb2 import Event as Message
 from pinnace.kinds import Kind
 
 # Seconds, as in Kubernetes.
@@ -41,9 +42,14 @@ class EventTTL:
         if event is None:
             return None
         # Read once, when it is new to this process: a later step of the wall clock changes nothing.
-        age = min(max(now.wall - event.lastTimestamp.seconds, 0.0), self._ttl)
+        age = min(max(now.wall - _last(event), 0.0), self._ttl)
         left = self._due.setdefault(key, now.watched + self._ttl - age) - now.watched
         if left > 0:
             return Requeue(left)
         tx.delete(kinds.EVENT, namespace, name)
         return None
+
+
+def _last(event: Message) -> int:
+    """When it last happened, in seconds since the epoch. The newer form has no lastTimestamp."""
+    return max(event.lastTimestamp.seconds, event.series.lastObservedTime.seconds, event.metadata.creationTimestamp.seconds)

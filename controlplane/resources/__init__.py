@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_type
 
 from controlplane.resources.configmap import CONFIG_MAP
 from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION, Terminating
-from controlplane.resources.event import EVENT
+from controlplane.resources.event import EVENT, EVENTS_EVENT
 from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
 from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
@@ -35,8 +35,9 @@ __all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
 def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
-        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE,
-        POD, POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, EVENTS_EVENT, LEASE, LIMIT_RANGE,
+        NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET,
+        SERVICE_ACCOUNT,
     )  # fmt: skip
     plugins = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),

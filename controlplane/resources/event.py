@@ -1,8 +1,14 @@
-"""Events: what happened to an object, found by the object's fields."""
+"""Events: what happened to an object, found by the object's fields. They have two groups, core and events.k8s.io.
+
+Source: ToSelectableFields of pkg/registry/core/event, and the field labels of pkg/apis/events/v1 (conversion.go).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from controlplane.resources.columns import NAME, Cell, Column, Columns, wide
+from controlplane.resources.indexes import of_field
 from controlplane.resources.resource import Resource
 from pinnace import humantime, kinds
 from pinnace.admission import events
@@ -35,25 +41,48 @@ def _cells(item: Event, now: float) -> tuple[Cell, ...]:
 
 
 def _source(item: Event) -> str:
-    component, instance = item.source.component or item.reportingComponent, item.source.host or item.reportingInstance
+    component, instance = _reporter(item), item.source.host or item.reportingInstance
     return f"{component}, {instance}" if instance else component
+
+
+def _reporter(item: Event) -> str:
+    return item.source.component or item.reportingComponent
+
+
+_ABOUT: dict[str, Callable[[Event], str]] = {
+    "kind": lambda item: item.involvedObject.kind,
+    "namespace": lambda item: item.involvedObject.namespace,
+    "name": lambda item: item.involvedObject.name,
+    "uid": lambda item: item.involvedObject.uid,
+    "apiVersion": lambda item: item.involvedObject.apiVersion,
+    "resourceVersion": lambda item: item.involvedObject.resourceVersion,
+    "fieldPath": lambda item: item.involvedObject.fieldPath,
+}
+_OWN: dict[str, Callable[[Event], str]] = {
+    "reason": lambda item: item.reason, "source": _reporter, "type": lambda item: item.type,
+}  # fmt: skip
+
+
+def _selectable(about: str, reporter: str) -> dict[str, Callable[[Event], str]]:
+    """By the names that a group has for the object concerned and for the reporter. Of the stored form in either group."""
+    fields = {f"{about}.{name}": text for name, text in _ABOUT.items()}
+    return {**fields, **_OWN, reporter: lambda item: item.reportingComponent}
 
 
 EVENT = Resource(
     kinds.EVENT,
     rules=events.RULES,
-    selectable={
-        "involvedObject.kind": lambda item: item.involvedObject.kind,
-        "involvedObject.namespace": lambda item: item.involvedObject.namespace,
-        "involvedObject.name": lambda item: item.involvedObject.name,
-        "involvedObject.uid": lambda item: item.involvedObject.uid,
-        "involvedObject.apiVersion": lambda item: item.involvedObject.apiVersion,
-        "reason": lambda item: item.reason,
-        "reportingComponent": lambda item: item.reportingComponent,
-        "source": lambda item: item.source.component or item.reportingComponent,
-        "type": lambda item: item.type,
-    },
+    selectable=_selectable("involvedObject", "reportingComponent"),
     # Not of its kind, which most events share.
     indexed=("involvedObject.name", "involvedObject.uid"),
+    # Of what the other group has an index of. An index is made when it is first asked for.
+    own_indexes={f"regarding.{name}": of_field(_ABOUT[name]) for name in ("name", "uid")},
     columns=Columns(_COLUMNS, _cells),
+)
+EVENTS_EVENT = Resource(
+    kinds.EVENTS_EVENT,
+    rules=events.STRICT_RULES,
+    selectable=_selectable("regarding", "reportingController"),
+    indexed=("regarding.name", "regarding.uid"),
+    columns=Columns(_COLUMNS, lambda item, now: _cells(events.stored(item), now)),
 )

@@ -135,7 +135,7 @@ def _every(resource: Resource, item: Any, now: float) -> Iterator[tuple[str, int
 
 def _counts(resource: Resource) -> tuple[str, ...]:
     """`count/leases.coordination.k8s.io`, and the older short names."""
-    kind = resource.kind
+    kind = resource.kind.storage
     counted = f"count/{kind.resource}"
     return (counted, kind.plural) if not kind.group and kind.plural in _PLAIN else (counted,)
 

@@ -187,7 +187,7 @@ class Renderer:
 
     def items(self, rows: Iterable[StoredObject]) -> Iterable[bytes]:
         if self.form.media == negotiation.PROTOBUF:
-            return (field(2, row.encoded()) for row in rows)
+            return (field(2, row.encoded(self.resource.kind)) for row in rows)
         if self.form.media == negotiation.YAML:
             return (self._item(tables.item_of(self.resource, row)) for row in rows)
         return map(self._stored, rows)
@@ -224,7 +224,7 @@ class Renderer:
     def event(self, type_: str, row: StoredObject) -> bytes:
         """One event, with what ends it."""
         if self.form.media == negotiation.PROTOBUF:
-            return _framed(type_, self._envelope(self.resource.kind.kind, row.encoded()))
+            return _framed(type_, self._envelope(self.resource.kind.kind, row.encoded(self.resource.kind)))
         return _line(type_, self._row_table(row) if self.form.shape == negotiation.TABLE else self._stored(row))
 
     def _row_table(self, row: StoredObject) -> bytes:

@@ -75,7 +75,8 @@ async def _page(cache: WatchCache, query: Query, key: str, revision: int) -> Pag
                     remaining = 0 if query.matches else cache.of(query.kind).count(key, prefix)
                     return Page(page.rows, revision, _encode(key, revision), remaining)
                 # Of a custom object this may take as long as a selector: not while the page is sent.
-                row.content(query.kind)
+                if query.kind.stored is None:
+                    row.content(query.kind)
                 page.rows.append(row)
             key, seen = row.key, seen + 1
             if seen % STEP == 0:

@@ -26,8 +26,11 @@ class StoredObject:
 
     def content(self, kind: Kind | None = None) -> bytes:
         """The bytes that readers of `kind`, by default the object's, see: the stored ones, unless they were written under
-        another schema. Worked out once for each schema."""
-        schema = (kind or self.kind).schema
+        another schema, or are read as another kind. Of a schema worked out once."""
+        kind = kind or self.kind
+        if kind.stored is not None:
+            return kind.stored.read(kind.cls, self.value)
+        schema = kind.schema
         reader = schema.reader if schema is not None else None
         if reader is None:
             return self.value
@@ -55,7 +58,7 @@ class StoredObject:
 
     def parse(self, kind: Kind | None = None) -> Any:
         """A message of its own, with its resourceVersion filled in, as a version of the object's kind serves it."""
-        message: Any = self.kind.cls.FromString(self.content(kind))
+        message: Any = (kind or self.kind).cls.FromString(self.content(kind))
         message.metadata.resourceVersion = str(self.revision)
         return message
 

@@ -40,8 +40,8 @@ class Tx:
         """The object, the caller's own to change, or None."""
         key = kind.key(namespace, name)
         if key in self._writes:
-            message = self._writes[key][1]
-            return None if message is None else cast("T", clone(message))
+            of, message = self._writes[key]
+            return None if message is None else cast("T", _copy(kind, of, message))
         row = self._cache.row(kind, key)
         self._reads[key] = row.revision if row else self._cache.unreadable.get(key, 0)
         return cast("T", row.parse(kind)) if row else None
@@ -63,11 +63,11 @@ class Tx:
         prefix = kind.key(namespace, "") if namespace and kind.namespaced else kind.prefix
         self._ranges.setdefault(prefix, self.base)
         found = {row.key: row.parse(kind) for row in self._cache.rows(kind, namespace)}
-        for key, (_, message) in self._writes.items():
+        for key, (of, message) in self._writes.items():
             if key.startswith(prefix):
                 found.pop(key, None)
                 if message is not None:
-                    found[key] = clone(message)
+                    found[key] = cast("T", _copy(kind, of, message))
         return [found[key] for key in sorted(found)]
 
     def get_untracked(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
@@ -110,10 +110,10 @@ class Tx:
 
     def txn(self) -> Txn:
         writes: list[Write] = []
-        for key, (_, message) in self._writes.items():
+        for key, (kind, message) in self._writes.items():
             if key in self._replaced:
                 writes.append(Write(key, None))
-            writes.append(Write(key, _stored(message)))
+            writes.append(Write(key, _stored(kind, message)))
         return Txn(tuple(writes), self._reads, self._ranges)
 
     def stamp(self, txn: Txn, committed: Committed) -> None:
@@ -135,9 +135,20 @@ class Tx:
         return bool(self._writes)
 
 
-def _stored(message: Any) -> bytes | None:
+def _copy(kind: Kind, of: Kind, message: Any) -> Any:
+    """What was written as an object of one kind, as another one that is stored alike."""
+    if kind.stored is of.stored:
+        return clone(message)
+    value = message.SerializeToString() if of.stored is None else of.stored.write(message)
+    cls: Any = kind.cls
+    return cls.FromString(value if kind.stored is None else kind.stored.read(cls, value))
+
+
+def _stored(kind: Kind, message: Any) -> bytes | None:
     if message is None:
         return None
     message.metadata.ClearField("resourceVersion")
+    if kind.stored is not None:
+        return kind.stored.write(message)
     value: bytes = message.SerializeToString(deterministic=True)
     return value

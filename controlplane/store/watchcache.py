@@ -45,6 +45,7 @@ class WatchCache:
 
     def of(self, kind: Kind) -> ResourceCache:
         """The cache of a kind's resource."""
+        kind = kind.storage
         found = self._resources.get(kind.prefix)
         if found is not None:
             if found.kind is not kind and self.kinds.at(f"{kind.prefix}x") is kind:

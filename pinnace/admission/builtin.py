@@ -25,6 +25,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.CLUSTER_ROLE_BINDING: rbac.CLUSTER_ROLE_BINDING_RULES,
     kinds.CONFIG_MAP: config.CONFIG_MAP_RULES,
     kinds.EVENT: events.RULES,
+    kinds.EVENTS_EVENT: events.STRICT_RULES,
     kinds.LEASE: leases.RULES,
     kinds.LIMIT_RANGE: limitranges.RULES,
     kinds.NAMESPACE: namespaces.RULES,

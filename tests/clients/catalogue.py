@@ -76,7 +76,7 @@ GO = (
     Client(
         "controller-runtime", _module("sigs.k8s.io/controller-runtime"),
         "a manager with a controller of a kind of its own: cached clients with an index, metadata-only watches, a finalizer, status "
-        "patches, owned objects that are applied and restored, events; leader election of two managers",
+        "patches, owned objects that are applied and restored, events of both groups; leader election of two managers",
         checks=("controller", "leadership"),
     ),
 )  # fmt: skip

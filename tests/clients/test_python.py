@@ -84,7 +84,7 @@ def may_be_absent(item: schema.Field | None) -> bool:
 def messages() -> list[tuple[str, schema.Schema]]:
     """Group and schema of all messages of which stored objects consist, without those under fields that are refused."""
     found: dict[str, schema.Schema] = {}
-    pending = [schema.of(kind.cls) for kind in kinds.ALL]
+    pending = [schema.of(kind.cls) for kind in (*kinds.ALL, *kinds.FORMS)]
     while pending:
         spec = pending.pop()
         if spec.full_name not in found:

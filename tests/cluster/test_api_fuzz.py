@@ -14,14 +14,14 @@ from pinnace.errors import ApiError
 from pinnace.kinds import Kind
 from tests.support.api import Api
 from tests.support.cluster import Cluster
-from tests.support.trees import BASES, TREES, objects
+from tests.support.trees import TREES, base_of, objects
 
 # One control plane for all examples: everything but the first object is a dry run.
 ANY = settings(
     max_examples=60, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
-every_kind = pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.kind)
+every_kind = pytest.mark.parametrize("kind", [*kinds.ALL, *kinds.FORMS], ids=lambda kind: kind.group_kind)
 POINTERS = st.sampled_from(
     ["", "/metadata", "/metadata/labels", "/spec", "/spec/containers/0", "/spec/-", "/data/a", "a", "/~2"]
 )
@@ -37,7 +37,7 @@ def name_of(kind: Kind) -> str:
 
 
 def base(kind: Kind) -> dict[str, Any]:
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name_of(kind)}, **BASES.get(kind.kind, {})}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name_of(kind)}, **base_of(kind)}
 
 
 async def there(cluster: Cluster, kind: Kind) -> None:

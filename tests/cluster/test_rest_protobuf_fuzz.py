@@ -85,7 +85,7 @@ async def asked(cluster: Cluster) -> Asked:
     return Asked(rest, Documents([await rest.get(entry["serverRelativeURL"]) for entry in entries]))
 
 
-@pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", [*kinds.ALL, *kinds.FORMS], ids=lambda kind: kind.group_kind)
 @ANY
 @given(data=st.data())
 async def test_any_body_in_protobuf_is_answered(asked: Asked, kind: Kind, data: st.DataObject) -> None:

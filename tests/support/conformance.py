@@ -31,7 +31,8 @@ VIRTUAL: dict[str, Any] = {
 def sample(kind: str, api_version: str) -> tuple[str, dict[str, Any]]:
     """A name that the kind allows, and an object."""
     name = "widgets.example.com" if kind == "CustomResourceDefinition" else NAME
-    rest = {**BASES, **VIRTUAL, **ACTIONS}.get(kind, {})
+    known = {**BASES, **VIRTUAL, **ACTIONS}
+    rest = known.get(f"{kind}.{api_version.rpartition('/')[0]}", known.get(kind, {}))
     if kind == "CustomResourceDefinition":
         rest = {"spec": customkinds.definition(plural="widgets", kind="Widget", short_names=())["spec"]}
         rest["spec"]["group"] = "example.com"

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pinnace import schema
+from pinnace.kinds import Kind
 from pinnace.schema import Field, Schema
 from tests.support import customkinds
 
@@ -66,9 +67,24 @@ def values(draw: st.DrawFn, item: Field, depth: int) -> Any:
 BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "PodTemplate": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
+    "Event.events.k8s.io": {
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "example.com/a",
+        "reportingInstance": "a-1",
+        "action": "Do",
+        "reason": "Done",
+        "type": "Normal",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "web"},
+    },
     "LimitRange": {"spec": {"limits": [{"type": "Container"}]}},
     "Pod": {"spec": {"containers": [{"name": "main", "image": "x"}]}},
     "RuntimeClass": {"handler": "native"},
     "RoleBinding": {"roleRef": {"kind": "Role", "name": "reader"}},
     "ClusterRoleBinding": {"roleRef": {"kind": "ClusterRole", "name": "reader"}},
 }
+
+
+def base_of(kind: Kind) -> dict[str, Any]:
+    """What makes the smallest object of a kind valid: of the group's kind, where there is another one of the name."""
+    found: dict[str, Any] = BASES.get(kind.group_kind, BASES.get(kind.kind, {}))
+    return found

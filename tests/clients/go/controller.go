@@ -6,6 +6,7 @@ import (
 	"time"
 
 	core "k8s.io/api/core/v1"
+	events "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -84,7 +85,8 @@ func managed(ctx context.Context, c *cluster) (ctrl.Manager, error) {
 		return nil, err
 	}
 	//lint:ignore SA1019 the recorder of core/v1, which most controllers still use
-	reconciler := &yard{manager.GetClient(), manager.GetEventRecorderFor("yard")}
+	older := manager.GetEventRecorderFor("yard")
+	reconciler := &yard{manager.GetClient(), manager.GetEventRecorder("yard"), older}
 	// Of Secrets, metadata alone is watched.
 	return manager, ctrl.NewControllerManagedBy(manager).For(&Keel{}).Owns(&core.ConfigMap{}).
 		Owns(&core.Secret{}, builder.OnlyMetadata).Complete(reconciler)
@@ -195,12 +197,23 @@ func (v *voyage) restored(ctx context.Context) error {
 	})
 }
 
+// Recorded waits for the events of two reports, of either group: those in events.k8s.io have a series.
 func (v *voyage) recorded(ctx context.Context) error {
-	return poll(ctx, "an event is recorded", func() (bool, error) {
-		found := &core.EventList{}
-		wanted := client.MatchingFields{"involvedObject.kind": "Keel", "involvedObject.name": v.key.Name, "reason": "Laid"}
-		err := v.direct.List(ctx, found, client.InNamespace(v.key.Namespace), wanted)
-		return len(found.Items) > 1, err
+	return poll(ctx, "events are recorded", func() (bool, error) {
+		newer, older := &events.EventList{}, &core.EventList{}
+		wanted := client.MatchingFields{"regarding.kind": "Keel", "regarding.name": v.key.Name, "reason": "Laid"}
+		if err := v.direct.List(ctx, newer, client.InNamespace(v.key.Namespace), wanted); err != nil {
+			return false, err
+		}
+		wanted = client.MatchingFields{"involvedObject.kind": "Keel", "involvedObject.name": v.key.Name, "reason": "Reported"}
+		err := v.direct.List(ctx, older, client.InNamespace(v.key.Namespace), wanted)
+		repeated := 0
+		for _, event := range newer.Items {
+			if event.Action == "Lay" && event.Series != nil && event.Series.Count > 1 {
+				repeated++
+			}
+		}
+		return repeated > 1 && len(older.Items) > 1, err
 	})
 }
 

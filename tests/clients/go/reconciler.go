@@ -9,6 +9,7 @@ import (
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	applied "k8s.io/client-go/applyconfigurations/core/v1"
 	owner "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -21,7 +22,9 @@ const finalizer = "go.example.com/wreck"
 // deleted leaves a wreck.
 type yard struct {
 	client.Client
-	events record.EventRecorder
+	// Of events.k8s.io/v1, and of core/v1.
+	events events.EventRecorder
+	older  record.EventRecorder
 }
 
 func (y *yard) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -74,7 +77,11 @@ func (y *yard) report(ctx context.Context, keel *Keel) error {
 	if err := y.Status().Patch(ctx, keel, client.MergeFromWithOptions(&before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return err
 	}
-	y.events.Eventf(keel, core.EventTypeNormal, "Laid", "A keel of %d", keel.Spec.Length)
+	// Twice of the same object: the recorder patches a series into the event.
+	for range 2 {
+		y.events.Eventf(keel, nil, core.EventTypeNormal, "Laid", "Lay", "A keel of %d", keel.Spec.Length)
+	}
+	y.older.Eventf(keel, core.EventTypeNormal, "Reported", "A keel of %d", keel.Spec.Length)
 	return nil
 }
 

@@ -38,3 +38,9 @@ def test_descriptions_are_tables() -> None:
 def test_kinds_have_kubernetes_short_names(word: str) -> None:
     """And their groups."""
     assert kinds.by_word(word) in kinds.ALL
+
+
+def test_a_kind_with_two_groups_is_of_the_core_group() -> None:
+    """Unless the word names the other one."""
+    assert kinds.by_word("ev") is kinds.by_word("events") is kinds.EVENT
+    assert kinds.by_word("events.events.k8s.io") is kinds.EVENTS_EVENT

@@ -14,7 +14,7 @@ from pinnace.admission import admit, admit_status
 from pinnace.codec import FieldError
 from pinnace.errors import ApiError
 from pinnace.kinds import Kind
-from tests.support.trees import BASES, TREES, objects
+from tests.support.trees import TREES, base_of, objects
 
 
 def admitted(kind: Kind, value: Any, old: Any | None = None) -> Any | None:
@@ -35,13 +35,13 @@ def admitted(kind: Kind, value: Any, old: Any | None = None) -> Any | None:
     return None
 
 
-@pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", [*kinds.ALL, *kinds.FORMS], ids=lambda kind: kind.group_kind)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_any_tree_is_admitted_or_invalid(kind: Kind, data: st.DataObject) -> None:
     """As a new object, and as a change of a small one; what is admitted is encoded, decoded and admitted again."""
     value = data.draw(objects(schema.of(kind.cls)) | TREES)
-    base = {"metadata": {"name": "a", "namespace": "default" if kind.namespaced else ""}, **BASES.get(kind.kind, {})}
+    base = {"metadata": {"name": "a", "namespace": "default" if kind.namespaced else ""}, **base_of(kind)}
     old = codec.decode(kind.cls, base)
     admit(kind, old)
     made = admitted(kind, value)
@@ -52,14 +52,14 @@ def test_any_tree_is_admitted_or_invalid(kind: Kind, data: st.DataObject) -> Non
         admitted(kind, {**base, **value}, old)
 
 
-@pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", [*kinds.ALL, *kinds.FORMS], ids=lambda kind: kind.group_kind)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_protobuf_is_admitted_or_invalid(kind: Kind, data: st.DataObject) -> None:
     """A body in protobuf may hold quantities and times that no JSON could be decoded to."""
-    message = codec.decode(kind.cls, {"metadata": {"name": "a", "namespace": "default"}, **BASES.get(kind.kind, {})})
+    message = codec.decode(kind.cls, {"metadata": {"name": "a", "namespace": "default"}, **base_of(kind)})
     spoil(message, data)
-    for old in (None, codec.decode(kind.cls, {"metadata": {"name": "a"}, **BASES.get(kind.kind, {})})):
+    for old in (None, codec.decode(kind.cls, {"metadata": {"name": "a"}, **base_of(kind)})):
         copy = type(message).FromString(message.SerializeToString())
         try:
             admit(kind, copy, old=old)

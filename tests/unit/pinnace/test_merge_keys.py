@@ -94,7 +94,7 @@ TABLE = {row.split()[0]: row.split()[1:] for row in FIELDS.strip().splitlines()}
 def descriptors() -> list[Descriptor]:
     """Every message of the kinds of the API."""
     found: dict[str, Descriptor] = {}
-    waiting = [kind.cls.DESCRIPTOR for kind in kinds.ALL]
+    waiting = [kind.cls.DESCRIPTOR for kind in (*kinds.ALL, *kinds.FORMS)]
     while waiting:
         item = waiting.pop()
         if item.full_name not in found:

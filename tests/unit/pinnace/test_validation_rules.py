@@ -28,6 +28,11 @@ BASES: dict[str, dict[str, Any]] = {
     "ConfigMap": IN_DEFAULT,
     "Secret": IN_DEFAULT,
     "Event": {**IN_DEFAULT, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web"}},
+    "Event.events.k8s.io": {
+        **IN_DEFAULT, "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "example.com/a",
+        "reportingInstance": "a-1", "action": "Do", "reason": "Done", "type": "Normal",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "web"},
+    },
     "Lease": IN_DEFAULT,
     "Node": NAMED,
     "Namespace": NAMED,
@@ -40,7 +45,7 @@ BASES: dict[str, dict[str, Any]] = {
     "LimitRange": {**IN_DEFAULT, "spec": {"limits": [{"type": "Container"}]}},
     "ResourceQuota": {**IN_DEFAULT, "spec": {"hard": {"pods": "1"}}},
     "PodTemplate": {**IN_DEFAULT, "template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,9 @@ def changed(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def errors_of(case: Case) -> list[str]:
     """Every error of a case, as kctl shows it."""
-    kind = next(kind for kind in kinds.ALL if kind.kind == case.rule.kind)
-    before, own = changed(BASES[kind.kind], case.rule.old or {}), SUBRESOURCE_RULES.get((kind, case.rule.via))
+    # Of a kind with two groups, the core group's has the plain name.
+    kind = next(kind for kind in (*kinds.ALL, *kinds.FORMS) if case.rule.kind in (kind.kind, kind.group_kind))
+    before, own = changed(BASES[case.rule.kind], case.rule.old or {}), SUBRESOURCE_RULES.get((kind, case.rule.via))
     try:
         old = None
         if case.rule.old is not None:

@@ -45,7 +45,7 @@ def test_built_in_kinds_are_listed_by_group_and_version() -> None:
         f"{item.kind.plural}.{group.name}" for group in found for version in group.versions for item in version.resources
     } == {
         f"{kind.plural}.{kind.group}"
-        for kind in (*kinds.ALL, *kinds.REVIEWS, kinds.NODE_METRICS, kinds.POD_METRICS)
+        for kind in (*kinds.ALL, *kinds.FORMS, *kinds.REVIEWS, kinds.NODE_METRICS, kinds.POD_METRICS)
         if "/" not in kind.plural
     }
     core = [item.kind.plural for item in found[0].versions[0].resources]

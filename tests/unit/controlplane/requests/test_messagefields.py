@@ -40,7 +40,7 @@ def decoded(kind: Kind, value: Any) -> Any:
         return kind.cls(**error.partial) if isinstance(error.partial, dict) else kind.cls()
 
 
-@pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", [*kinds.ALL, *kinds.FORMS], ids=lambda kind: kind.group_kind)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_message_has_the_fields_of_its_json(kind: Kind, data: st.DataObject) -> None:

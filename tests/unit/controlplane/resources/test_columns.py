@@ -140,7 +140,7 @@ def test_cells_are_those_of_kubernetes(kind: Kind, value: dict[str, Any], cells:
     assert shown(kind, value) == cells
 
 
-@pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: str(kind.kind))
+@pytest.mark.parametrize("kind", [*kinds.ALL, *kinds.FORMS], ids=lambda kind: str(kind.group_kind))
 def test_every_kind_has_a_cell_for_each_column(kind: Kind) -> None:
     """Also for an empty object. One column is the name, by which clients find it."""
     columns = resources.built_in().resource(kind).columns
