@@ -74,18 +74,25 @@ def parse(text: str) -> Media | None:
     return Media(name.lower(), parameters, weight)
 
 
-def form(header: str, *, protobuf: bool, tables: bool = True) -> Form:
-    """The first form that both sides know. `protobuf`: the resource's messages are Kubernetes'. Raises NotAcceptable."""
-    known = {JSON: JSON, YAML: YAML, "*/*": JSON, "application/*": JSON} | ({PROTOBUF: PROTOBUF} if protobuf else {})
+def form(header: str, *, protobuf: bool, tables: bool = True, stream: bool = False) -> Form:
+    """The first form that both sides know. `protobuf`: the resource's messages are Kubernetes'. In protobuf every resource has
+    its metadata alone, and none has a table. A `stream` has no form in YAML.
+
+    Source: AllowsMediaTypeTransform and NegotiateOutputMediaTypeStream of apiserver's endpoints/handlers. Raises
+    NotAcceptable."""
+    known = {JSON: JSON, "*/*": JSON, "application/*": JSON}
+    known |= ({} if stream else {YAML: YAML}) | ({PROTOBUF: PROTOBUF} if protobuf else {})
+    shaped = {**known, PROTOBUF: PROTOBUF} if tables else {}
     for media in accepted(header):
-        name, shape = known.get(media.type), media.parameters.get("as", "")
-        if name is None:
+        shape = media.parameters.get("as", "")
+        if not shape and media.type in known:
+            return Form(known[media.type])
+        if not shape or media.parameters.get("g") != _META or media.parameters.get("v") not in ("v1", "v1beta1"):
             continue
-        if not shape:
-            return Form(name)
-        if media.parameters.get("g") != _META or media.parameters.get("v") not in ("v1", "v1beta1") or not tables:
+        name = shaped.get(media.type)
+        if name is None or (shape == TABLE and name == PROTOBUF):
             continue
-        if name == JSON and shape in (TABLE, PARTIAL, PARTIAL_LIST):
+        if shape in (TABLE, PARTIAL, PARTIAL_LIST):
             return Form(name, PARTIAL if shape == PARTIAL_LIST else shape, media.parameters["v"])
     raise NotAcceptable(f"only the following media types are accepted: {', '.join(dict.fromkeys(_names(known)))}")
 

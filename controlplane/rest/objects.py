@@ -56,7 +56,8 @@ class Objects:
             return await self._act(request, target, resource, action)
         if target.subresource and resource.subresource(target.subresource) is None:
             raise NotFound("the server could not find the requested resource", kind=target.qualified, name=target.name)
-        renderer = Renderer.of(request, subresources.form(resource, target.subresource), self._clock.now())
+        form = subresources.form(resource, target.subresource)
+        renderer = Renderer.of(request, form, self._clock.now(), watch=verb == "watch")
         handler = getattr(self, f"_{verb}", None)
         allowed = ("get", "update", "patch") if target.subresource else (*resource.verbs, "patch", "update")
         if handler is None or verb not in allowed:

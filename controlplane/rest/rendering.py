@@ -1,14 +1,12 @@
 """Objects, lists and watch events as bytes, in the form that the client accepts.
 
-An object's JSON is kept for a while, and that of its metadata: lists, tables and watches of many clients send the same bytes.
 Lists are made piece by piece, so that none is in memory as a whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,52 +16,12 @@ from controlplane.requests.tables import Include
 from controlplane.resources.resource import Resource
 from controlplane.rest import negotiation
 from controlplane.rest.bodies import MAGIC, dumps
+from controlplane.rest.kept import KEPT
 from controlplane.rest.negotiation import Form
 from controlplane.store import StoredObject
 from pinnace.errors import BadRequest
-from pinnace.kinds import Reader
 from pinnace.meta.v1 import meta_pb2, rest_pb2
 from pinnace.protowire import field, opened
-
-# Bytes of JSON that are kept.
-MAX_KEPT = 8 << 20
-
-
-class _Kept:
-    """The JSON of stored objects and of their metadata, the least recently used of which is dropped first."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._size = 0
-        # By form, key, revision, content (an object that leaves a selection is sent as it was before, with the revision of
-        # the change), and of a custom kind the schema that the object is read along.
-        self._texts: OrderedDict[tuple[str, str, int, int, Reader | None], bytes] = OrderedDict()
-
-    def whole(self, resource: Resource, row: StoredObject) -> bytes:
-        return self._text(resource, row, resource.kind.api_version, lambda item: tables.whole(resource.kind, item))
-
-    def partial(self, resource: Resource, row: StoredObject, api_version: str = tables.API_VERSION) -> bytes:
-        """Its PartialObjectMetadata."""
-        form = f"{tables.PARTIAL} {api_version}"
-        return self._text(resource, row, form, lambda item: {**tables.partial(item), "apiVersion": api_version})
-
-    def _text(self, resource: Resource, row: StoredObject, form: str, document: Callable[[Any], dict[str, Any]]) -> bytes:
-        schema = resource.kind.schema
-        reader = schema.reader if schema is not None else None
-        key = (form, row.key, row.revision, hash(row.value), reader)
-        found = self._texts.get(key)
-        if found is not None:
-            self._texts.move_to_end(key)
-            return found
-        made = dumps(document(tables.item_of(resource, row)))
-        self._texts[key] = made
-        self._size += len(made)
-        while self._size > self._most:
-            self._size -= len(self._texts.popitem(last=False)[1])
-        return made
-
-
-_KEPT = _Kept(MAX_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +60,9 @@ class Renderer:
     _headed: bool = dataclasses.field(default=False, init=False)
 
     @classmethod
-    def of(cls, request: Request, resource: Resource, now: float) -> Renderer:
+    def of(cls, request: Request, resource: Resource, now: float, *, watch: bool = False) -> Renderer:
         """As the client asks for it. Raises NotAcceptable, BadRequest."""
-        form = negotiation.form(request.header("accept"), protobuf=resource.kind.schema is None)
+        form = negotiation.form(request.header("accept"), protobuf=resource.kind.schema is None, stream=watch)
         try:
             return cls(resource, form, now, Include(request.param("includeObject") or Include.METADATA.value))
         except ValueError:
@@ -115,24 +73,45 @@ class Renderer:
     def object(self, message: Any) -> bytes:
         form = self.form
         if form.media == negotiation.PROTOBUF:
-            return self._envelope(self.resource.kind.kind, message.SerializeToString())
+            return self._envelope(self._raw(message))
         if form.shape == negotiation.TABLE:
             meta = {"resourceVersion": message.metadata.resourceVersion}
-            return dumps(
-                self._version(tables.table(self.resource, [message], now=self.now, include=self.include, metadata=meta))
-            )
-        document = tables.partial(message) if form.shape else tables.whole(self.resource.kind, message)
-        if form.media == negotiation.YAML:
-            return _yaml(document)
-        return dumps(self._version(document) if form.shape else document)
+            made = tables.table(self.resource, [message], now=self.now, include=self.include, metadata=meta)
+        else:
+            made = tables.partial(message) if form.shape else tables.whole(self.resource.kind, message)
+        document = self._version(made) if form.shape else made
+        return _yaml(document) if form.media == negotiation.YAML else dumps(document)
 
     def _version(self, document: dict[str, Any]) -> dict[str, Any]:
-        document["apiVersion"] = f"meta.k8s.io/{self.form.version}"
+        document["apiVersion"] = self._meta_version
         return document
 
-    def _envelope(self, kind: str, raw: bytes) -> bytes:
-        type_ = rest_pb2.TypeMeta(apiVersion=self.resource.kind.api_version, kind=kind)
-        return MAGIC + rest_pb2.Unknown(typeMeta=type_, raw=raw).SerializeToString()
+    @property
+    def _meta_version(self) -> str:
+        """The apiVersion of tables and of metadata alone."""
+        return f"meta.k8s.io/{self.form.version}"
+
+    def _raw(self, message: Any) -> bytes:
+        """An object in protobuf, or its metadata: field 1 in every kind, and in PartialObjectMetadata."""
+        data: bytes = message.metadata.SerializeToString() if self.form.shape else message.SerializeToString()
+        return field(1, data) if self.form.shape else data
+
+    def _encoded(self, row: StoredObject) -> bytes:
+        """A stored object as `_raw`, where possible without parsing it."""
+        if self.form.shape:
+            return self._raw(tables.item_of(self.resource, row))
+        return row.encoded(self.resource.kind)
+
+    def _type(self, *, list: bool = False) -> rest_pb2.TypeMeta:
+        kind = self.resource.kind
+        if self.form.shape:
+            return rest_pb2.TypeMeta(
+                apiVersion=self._meta_version, kind=negotiation.PARTIAL_LIST if list else negotiation.PARTIAL
+            )
+        return rest_pb2.TypeMeta(apiVersion=kind.api_version, kind=self._list_kind if list else kind.kind)
+
+    def _envelope(self, raw: bytes) -> bytes:
+        return MAGIC + rest_pb2.Unknown(typeMeta=self._type(), raw=raw).SerializeToString()
 
     # Lists
 
@@ -162,21 +141,19 @@ class Renderer:
         """A list up to its first item. `size`: the bytes of all items, which is in the opening of protobuf, and tells YAML
         whether there are any."""
         if self.form.media == negotiation.PROTOBUF:
-            type_ = rest_pb2.TypeMeta(apiVersion=self.resource.kind.api_version, kind=self._list_kind)
             beginning = field(1, meta.message())
-            unknown = rest_pb2.Unknown(typeMeta=type_).SerializeToString()
+            unknown = rest_pb2.Unknown(typeMeta=self._type(list=True)).SerializeToString()
             return MAGIC + unknown + opened(2, len(beginning) + size) + beginning
-        head = self._head(meta)
+        head, name = self._head(meta), b"rows" if self.form.shape == negotiation.TABLE else b"items"
         if self.form.media == negotiation.YAML:
-            return _yaml(head) + (b"\nitems:" if size else b"\nitems: []")
-        name = "rows" if self.form.shape == negotiation.TABLE else "items"
-        return dumps(head)[:-1] + b',"%s":[' % name.encode()
+            return _yaml(head) + (b"\n%s:" if size else b"\n%s: []") % name
+        return dumps(head)[:-1] + b',"%s":[' % name
 
     def _head(self, meta: ListMeta) -> dict[str, Any]:
         if self.form.shape == negotiation.TABLE:
             return _without_rows(self._version(tables.table(self.resource, (), now=self.now, metadata=meta.document())))
         if self.form.shape:
-            kind, version = negotiation.PARTIAL_LIST, f"meta.k8s.io/{self.form.version}"
+            kind, version = negotiation.PARTIAL_LIST, self._meta_version
         else:
             kind, version = self._list_kind, self.resource.kind.api_version
         return {"kind": kind, "apiVersion": version, "metadata": meta.document()}
@@ -187,7 +164,7 @@ class Renderer:
 
     def items(self, rows: Iterable[StoredObject]) -> Iterable[bytes]:
         if self.form.media == negotiation.PROTOBUF:
-            return (field(2, row.encoded(self.resource.kind)) for row in rows)
+            return (field(2, self._encoded(row)) for row in rows)
         if self.form.media == negotiation.YAML:
             return (self._item(tables.item_of(self.resource, row)) for row in rows)
         return map(self._stored, rows)
@@ -197,26 +174,27 @@ class Renderer:
         if self.form.shape == negotiation.TABLE:
             return self._row(row)
         if self.form.shape:
-            return _KEPT.partial(self.resource, row, f"meta.k8s.io/{self.form.version}")
-        return _KEPT.whole(self.resource, row)
+            return KEPT.partial(self.resource, row, self._meta_version)
+        return KEPT.whole(self.resource, row)
 
     def _row(self, row: StoredObject) -> bytes:
         """As `tables.row`. Cells tell the time, the object does not."""
         cells = dumps(tables.cells(self.resource, tables.item_of(self.resource, row), self.now))
         if self.include is Include.NONE:
             return b'{"cells":%s}' % cells
-        kept = _KEPT.partial if self.include is Include.METADATA else _KEPT.whole
+        kept = KEPT.partial if self.include is Include.METADATA else KEPT.whole
         return b'{"cells":%s,"object":%s}' % (cells, kept(self.resource, row))
 
     def _item(self, item: Any) -> bytes:
         """One item of a list."""
         if self.form.media == negotiation.PROTOBUF:
-            return field(2, item.SerializeToString())
+            return field(2, self._raw(item))
         if self.form.shape == negotiation.TABLE:
-            return dumps(tables.row(self.resource, item, now=self.now, include=self.include))
-        if self.form.shape:
-            return dumps(self._version(tables.partial(item)))
-        document = tables.whole(self.resource.kind, item)
+            document = tables.row(self.resource, item, now=self.now, include=self.include)
+        elif self.form.shape:
+            document = self._version(tables.partial(item))
+        else:
+            document = tables.whole(self.resource.kind, item)
         return b"\n" + _yaml([document]) if self.form.media == negotiation.YAML else dumps(document)
 
     # Watches
@@ -224,7 +202,7 @@ class Renderer:
     def event(self, type_: str, row: StoredObject) -> bytes:
         """One event, with what ends it."""
         if self.form.media == negotiation.PROTOBUF:
-            return _framed(type_, self._envelope(self.resource.kind.kind, row.encoded(self.resource.kind)))
+            return _framed(type_, self._envelope(self._encoded(row)))
         return _line(type_, self._row_table(row) if self.form.shape == negotiation.TABLE else self._stored(row))
 
     def _row_table(self, row: StoredObject) -> bytes:
@@ -243,7 +221,7 @@ class Renderer:
             message: Any = kind.cls()
             message.metadata.resourceVersion = str(revision)
             message.metadata.annotations.update(meta.get("annotations", {}))
-            return _framed("BOOKMARK", self._envelope(kind.kind, message.SerializeToString()))
+            return _framed("BOOKMARK", self._envelope(self._raw(message)))
         if self.form.shape == negotiation.TABLE:
             table = tables.table(self.resource, (), now=self.now, metadata=meta, header=not self._headed)
             self._headed = True

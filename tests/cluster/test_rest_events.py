@@ -9,6 +9,7 @@ import pytest
 from pinnace import codec, kinds, manifest
 from pinnace.events.v1 import event_pb2
 from pinnace.meta.v1 import rest_pb2
+from tests.support import wirefields
 from tests.support.access import cluster_role, cluster_role_binding, rule, user
 from tests.support.cluster import Cluster
 from tests.support.rest import Rest
@@ -89,22 +90,9 @@ async def test_events_are_created_and_listed_in_protobuf(rest: Rest) -> None:
         status, data = await rest.text("GET", url, accept=PROTOBUF)
         found = rest_pb2.Unknown.FromString(data[4:])
         # Field 2 of a list are its items.
-        raw = found.raw if url != GROUP else next(value for number, value in _fields(found.raw) if number == 2)
+        raw = found.raw if url != GROUP else wirefields.parse(found.raw)[2][0]
         assert (status, found.typeMeta.apiVersion) == (200, "events.k8s.io/v1")
         assert content(codec.encode(event_pb2.Event.FromString(raw))) == OF_GROUP
-
-
-def _fields(data: bytes) -> list[tuple[int, bytes]]:
-    """The length-delimited fields of a message."""
-    from google.protobuf.internal import decoder  # type: ignore[attr-defined]
-
-    found, at = [], 0
-    while at < len(data):
-        tag, at = decoder._DecodeVarint(data, at)
-        size, at = decoder._DecodeVarint(data, at)
-        found.append((tag >> 3, data[at : at + size]))
-        at += size
-    return found
 
 
 async def test_an_event_in_yaml(rest: Rest) -> None:

@@ -14,7 +14,10 @@ PARTIAL = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=me
 @pytest.mark.parametrize(("header", "protobuf", "expected"), [
     ("", True, Form(JSON)), ("*/*", True, Form(JSON)), ("application/json", True, Form(JSON)),
     (TABLE, True, Form(JSON, "Table", "v1")), (TABLE.partition(",")[2], True, Form(JSON, "Table", "v1beta1")),
-    (PARTIAL, True, Form(JSON, "PartialObjectMetadata", "v1")),
+    (PARTIAL, True, Form(PROTOBUF, "PartialObjectMetadata", "v1")), (PARTIAL, False, Form(PROTOBUF, "PartialObjectMetadata", "v1")),
+    (PARTIAL.partition(",")[2], True, Form(JSON, "PartialObjectMetadata", "v1")),
+    (TABLE.replace("json", "yaml", 1), True, Form(YAML, "Table", "v1")),
+    (TABLE.replace("json", "vnd.kubernetes.protobuf", 1), True, Form(JSON, "Table", "v1beta1")),
     ("application/vnd.kubernetes.protobuf,application/json", True, Form(PROTOBUF)),
     ("application/vnd.kubernetes.protobuf,application/json", False, Form(JSON)),
     ("application/vnd.kubernetes.protobuf, */*", False, Form(JSON)),
@@ -28,7 +31,22 @@ def test_the_first_form_that_both_know(header: str, protobuf: bool, expected: Fo
     assert form(header, protobuf=protobuf) == expected
 
 
-@pytest.mark.parametrize("header", ["text/html", "application/json;q=0", "application/json;as=Nonsense;g=meta.k8s.io;v=v1"])
+def test_a_stream_has_no_form_in_yaml() -> None:
+    """As its documents would have no end; the client's next choice is taken."""
+    assert form(f"{YAML}, application/json;q=0.5", protobuf=True, stream=True) == Form(JSON)
+    with pytest.raises(NotAcceptable):
+        form(f"{YAML};as=Table;g=meta.k8s.io;v=v1", protobuf=True, stream=True)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "text/html",
+        "application/json;q=0",
+        "application/json;as=Nonsense;g=meta.k8s.io;v=v1",
+        "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1",
+    ],
+)
 def test_forms_that_nothing_can_be_sent_in(header: str) -> None:
     """The error lists those that can."""
     with pytest.raises(NotAcceptable, match="application/json, application/yaml"):
