@@ -142,7 +142,7 @@ class LifecycleManager:
             self._target(name), self._pod_ctx.deps.clock,
             changed=lambda **fields: self._change(name, **fields),
             unhealthy=lambda message: self._unhealthy(name, message),
-            slots=self._pod_ctx.deps.exec_slots, jitter=jitter,
+            slot=lambda: self._pod_ctx.deps.exec_slots.one(self._pod_ctx.uid), jitter=jitter,
         )  # fmt: skip
         started = self._pod_ctx.observed.lifecycle(name).started
         await prober.run(last.started_at or self._pod_ctx.deps.clock.now(), started=started)

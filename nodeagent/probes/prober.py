@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from nodeagent.pods.model import Fault
 from nodeagent.probes.checks import Result, Target, check
-from nodeagent.probes.execslots import ExecSlots
 from nodeagent.probes.resultcounter import ResultCounter
 from pinnace.clock import Clock
 
@@ -19,20 +19,22 @@ from pinnace.clock import Clock
 Changed = Callable[..., None]
 # `unhealthy(message)`: an event for people.
 Unhealthy = Callable[[str], None]
+# A slot to run a command in, of the pod's share.
+Slot = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Prober:
     def __init__(
-        self, target: Target, clock: Clock, *, changed: Changed, unhealthy: Unhealthy, slots: ExecSlots,
+        self, target: Target, clock: Clock, *, changed: Changed, unhealthy: Unhealthy, slot: Slot,
         jitter: Callable[[float], float] = lambda period: 0.0,
     ) -> None:  # fmt: skip
-        """`slots` bounds the commands of all probers; `jitter` delays the first check, given the period in seconds."""
+        """`slot` bounds the commands of all probers; `jitter` delays the first check, given the period in seconds."""
         self._target = target
         self._container = target.container
         self._clock = clock
         self._changed = changed
         self._unhealthy = unhealthy
-        self._slots = slots
+        self._slot = slot
         self._jitter = jitter
 
     async def run(self, started_at: float, *, started: bool) -> None:
@@ -68,7 +70,7 @@ class Prober:
     async def _check(self, probe: Any) -> Result:
         if not probe.handler.HasField("exec"):
             return await check(probe.handler, self._target, probe.timeoutSeconds)
-        async with self._slots.one():
+        async with self._slot():
             return await check(probe.handler, self._target, probe.timeoutSeconds)
 
     def _tell(self, kind: str, result: Result, counter: ResultCounter, told: str) -> str:

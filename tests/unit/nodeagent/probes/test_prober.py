@@ -36,10 +36,10 @@ class Subject:
         message = codec.decode(container_pb2.Container, container(**probes))
         rules.apply_defaults(message)
         self.began = self.clock.now()
-        self.slots = ExecSlots(1)
+        self.slots = ExecSlots(1, each=1)
         self.prober = Prober(
             Target("127.0.0.1", message, self._run), self.clock,
-            changed=lambda **fields: self.told.update(fields), unhealthy=self.events.append, slots=self.slots, jitter=lambda period: self.jitter * period,
+            changed=lambda **fields: self.told.update(fields), unhealthy=self.events.append, slot=lambda: self.slots.one("u1"), jitter=lambda period: self.jitter * period,
         )  # fmt: skip
 
     async def _run(self, command: list[str], within: float) -> tuple[int, str]:
@@ -157,7 +157,7 @@ async def test_an_agent_that_starts_again_spreads_its_probes() -> None:
 async def test_a_command_waits_for_a_slot_of_the_node() -> None:
     """Many pods' exec probes do not run at once; the wait is no failure."""
     subject = Subject(livenessProbe=EXEC)
-    async with subject.slots.one(), subject.probing():
+    async with subject.slots.one("u1"), subject.probing():
         await subject.after(0)
         assert subject.asked == []
     async with subject.probing():
