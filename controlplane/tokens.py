@@ -1,9 +1,10 @@
 """Join tokens, kept as Secrets of type bootstrap.kubernetes.io/token in kube-system.
 
 Form and Secret layout are those of Kubernetes' bootstrap tokens; unlike those, a token lets one node join, once. It is
-either bound to the name of that node, or lets a node join under a name that no node has. Only a hash of the secret part is
-stored. A used token is kept until it expires, so that a host whose answer was lost may repeat its request; a token from
-`--join-tokens` is kept for good, so that a restart with the same file neither renews nor revives it.
+either bound to the name of that node, or lets a node join under a name that neither a Node nor a pod's spec.nodeName has.
+Only a hash of the secret part is stored. A used token is kept until it expires, so that a host whose answer was lost may
+repeat its request; a token from `--join-tokens` is kept for good, so that a restart with the same file neither renews nor
+revives it.
 """
 
 from __future__ import annotations

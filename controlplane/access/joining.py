@@ -23,6 +23,7 @@ from controlplane.access.nodeidentity import NodeIdentity
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.http.messages import Access, Request, Response, Route
+from controlplane.resources.indexes import NODE
 from controlplane.store import Store, Tx
 from controlplane.turns import Turns
 from pinnace import certificate, csr, kinds, nodename, pki
@@ -83,6 +84,8 @@ class Joining:
         node = tx.get(kinds.NODE, "", joining.node)
         if node is not None:
             _check_free(node, bound=bool(bound))
+        elif not bound:
+            _check_unused(tx, joining.node)
         node = reports.ensure(tx, joining.node, cidrs=self._cidrs, ids=self._ids, now=now)
         nodeidentity.put(tx, node, NodeIdentity(node.metadata.uid, uid, joining.key_hash), now=now)
         return uid
@@ -145,6 +148,19 @@ def _check_free(node: Any, *, bound: bool) -> None:
     ready = conditions.find(node.status, "Ready")
     if ready is not None and ready.status == "True":
         raise Conflict(f'node "{name}" is Ready: stop its agent and wait until it is NotReady, or remove the node')
+
+
+def _check_unused(tx: Tx, name: str) -> None:
+    """Raises AlreadyExists for a name without a Node that pods have: the host would receive them and their Secrets.
+
+    They are those of a node that was removed lately, and those that a manifest gives to a node to come. A pod that is given
+    the name later is given to the host that has it."""
+    if pod := next(iter(tx.by_index(kinds.POD, NODE, name)), None):
+        namespace, found = pod.message.metadata.namespace, pod.message.metadata.name
+        raise AlreadyExists(
+            f'pods are assigned to node "{name}", such as {namespace}/{found}: join under another name (--node-name), '
+            f"or get a token for this node (kctl node join-command {name})"
+        )
 
 
 def _repeated(tx: Tx, joining: tokens.Joining) -> str:

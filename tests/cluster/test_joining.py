@@ -15,6 +15,7 @@ from controlplane.access import nodeidentity
 from controlplane.access.authenticator import Authenticator
 from controlplane.access.identity import of_certificate
 from controlplane.access.joining import Joining, Terms
+from controlplane.controllers.podgc import QUARANTINE
 from controlplane.http.messages import Request
 from controlplane.store.backend import Txn, Write
 from controlplane.store.memory import MemoryBackend
@@ -109,6 +110,42 @@ async def test_a_token_takes_over_no_existing_node(door: Door, state: str) -> No
         await door.join("n1", token)
     assert pair is None or door.good(pair)
     assert door.good(await door.join("n2", token))
+
+
+@pytest.mark.parametrize("state", ["removed", "not there yet", "removed, with a finished pod"])
+async def test_a_token_takes_no_name_that_pods_have(door: Door, state: str) -> None:
+    """The attack: its holder's node would receive them and their Secrets. Neither is the token used up by it, nor a pod CIDR,
+    and a token for that node is good."""
+    cluster, token = door.cluster, await door.token()
+    if state == "not there yet":
+        await cluster.create(pod("web", nodeName="n1"))
+    else:
+        await door.join("n1")
+        await ready(cluster)
+        await cluster.create(pod("web"))
+        await cluster.advance(1)
+    if state == "removed, with a finished pod":
+        await cluster.change(kinds.POD, "web", lambda found: setattr(found.status, "phase", "Succeeded"))
+    assert cluster.get(kinds.POD, "web").spec.nodeName == "n1"
+    if state != "not there yet":
+        await cluster.delete(kinds.NODE, "n1")
+    with pytest.raises(AlreadyExists, match=r'pods are assigned to node "n1", such as default/web.*kctl node join-command n1'):
+        await door.join("n1", token)
+    assert cluster.get(kinds.NODE, "n1") is None
+    assert door.good(await door.join("n2", token))
+    assert cluster.get(kinds.NODE, "n2").spec.podCIDR == "10.244.0.0/24"
+    assert door.good(await door.join("n1", await door.token("n1")))
+
+
+async def test_a_name_is_free_once_no_pod_has_it(door: Door) -> None:
+    """The pods of a node that was removed are deleted after a while."""
+    await door.join("n1")
+    await ready(door.cluster)
+    await door.cluster.create(pod("web"))
+    await door.cluster.advance(1)
+    await door.cluster.delete(kinds.NODE, "n1")
+    await door.cluster.advance(QUARANTINE + 30)
+    assert door.good(await door.join("n1"))
 
 
 async def test_a_bound_token_never_takes_over_a_ready_node(door: Door) -> None:
