@@ -9,8 +9,11 @@ IPv4 and ARP, with the MAC and IP address that the pod was given. In the node's 
 - Nothing is accepted on a pod's port itself. A bridge hands frames to link-local addresses (01:80:c2:00:00:0x, IEEE 802.1D) to
   the port, past its own rules; every other frame arrives on the bridge.
 - Packets from pods to 127.0.0.0/8 are dropped, for the bridge routes to it (host ports on localhost, see `nat`).
+- An address of the cluster's pod CIDRs is a sender on the bridge, in the overlay and on `lo` only: pods' packets to the
+  underlay have the node's address. Reverse path filters do not see to it: most hosts' are loose, and the strict one of
+  another node's overlay device takes a forged packet for one that this node has routed.
 - On a host whose forwarding the agent has enabled, nothing is forwarded but the pods' own traffic, and nothing new comes in
-  to pods but through a host port: the host does not become a router.
+  to pods, this node's or others', but through a host port: the host does not become a router.
 
 An IPv6 router advertisement of a pod is dropped with all IPv6 (CVE-2020-10749); the devices have no IPv6 either.
 Pure.
@@ -23,7 +26,7 @@ from dataclasses import dataclass
 
 from nodeagent.network import vxlan
 from nodeagent.network.interface import Node
-from nodeagent.network.nftables import ACCEPT, DROP, Json, chain, match, meta, payload, rule, table
+from nodeagent.network.nftables import ACCEPT, DROP, Json, chain, match, meta, payload, prefix, rule, table
 
 # Priorities by number: libnftables' JSON does not know every name. Before connection tracking, but after reassembly.
 _RAW, _FILTER = -300, 0
@@ -120,18 +123,21 @@ def node_rules(name: str, node: Node, bridge: str, peers: Iterable[str], *, rout
         {"add": {"set": {"family": "ip", "table": name, "name": PEERS, "type": "ipv4_addr", **_addresses(peers)}}},
         chain("ip", name, "guard", type="filter", hook="prerouting", prio=_RAW, policy="accept"),
         rule("ip", name, "guard", match(meta("iifname"), f"{PORTS}*"), DROP),
-        rule("ip", name, "guard", match(meta("iifname"), inside), match(payload("ip", "daddr"), _loopback()), DROP),
+        rule("ip", name, "guard", match(meta("iifname"), inside), match(payload("ip", "daddr"), prefix("127.0.0.0/8")), DROP),
+        *_foreign(name, bridge, node.cluster_cidrs),
         rule("ip", name, "guard", *encapsulated, match(meta("iifname"), inside), DROP),
         rule("ip", name, "guard", *encapsulated, received, match(payload("ip", "saddr"), f"@{PEERS}", "!="), DROP),
         chain("ip", name, "sent", type="filter", hook="output", prio=_FILTER, policy="accept"),
         # Has no value for what the kernel sends itself.
         rule("ip", name, "sent", *encapsulated, match(meta("skuid"), 0, ">="), DROP),
-        *(_no_router(name, bridge, inside) if router else []),
+        *(_no_router(name, inside) if router else []),
     ]
 
 
-def _loopback() -> Json:
-    return {"prefix": {"addr": "127.0.0.0", "len": 8}}
+def _foreign(name: str, bridge: str, cidrs: Iterable[str]) -> list[Json]:
+    """Drop pods' addresses where no pod's packet arrives, whether the host forwards for others or not."""
+    elsewhere = match(meta("iifname"), {"set": [bridge, vxlan.DEVICE, "lo"]}, "!=")
+    return [rule("ip", name, "guard", elsewhere, match(payload("ip", "saddr"), prefix(cidr)), DROP) for cidr in cidrs]
 
 
 def _encapsulated(node: Node) -> list[Json]:
@@ -140,14 +146,15 @@ def _encapsulated(node: Node) -> list[Json]:
     return [match(payload("udp", "dport"), node.port), match(vni, node.vni)]
 
 
-def _no_router(name: str, bridge: str, inside: Json) -> list[Json]:
+def _no_router(name: str, inside: Json) -> list[Json]:
     outside = match(meta("iifname"), inside, "!=")
-    new = match({"ct": {"key": "state"}}, "new", "in")
+    # Not only `new`: what tracking calls invalid is forwarded as well, and of no translated connection.
+    new = match({"ct": {"key": "state"}}, {"set": ["established", "related"]}, "!=")
     direct = match({"&": [{"ct": {"key": "status"}}, "dnat"]}, 0)
     return [
         chain("ip", name, "forward", type="filter", hook="forward", prio=_FILTER, policy="accept"),
         rule("ip", name, "forward", outside, match(meta("oifname"), inside, "!="), DROP),
-        rule("ip", name, "forward", outside, match(meta("oifname"), bridge), new, direct, DROP),
+        rule("ip", name, "forward", outside, match(meta("oifname"), inside), new, direct, DROP),
     ]
 
 

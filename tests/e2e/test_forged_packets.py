@@ -18,6 +18,7 @@ from tests.support.labs import LabUnderTest, eventually, pod, running
 
 pytestmark = pytest.mark.root
 VICTIM, NEIGHBOUR, ATTACKER = "victim", "neighbour", "attacker"
+NODES = ("node-1", "node-2")
 
 
 class Place:
@@ -64,6 +65,23 @@ class Place:
         """Encapsulated for node-2, as if node-1 had routed it: the neighbour seems to write to the victim."""
         inner = frames.ipv4_udp(self.address(NEIGHBOUR), self.address(VICTIM), b"forged")
         return frames.vxlan(self.vni, frames.ethernet(mac_of("node-1"), mac_of("node-2"), inner))
+
+    def nic(self, host: str) -> str:
+        """The MAC address of a host on the underlay."""
+        return str(json.loads(self.on(host, "ip", "-j", "link", "show", "eth0"))[0]["address"])
+
+    def plain(self, by: str, target: str) -> None:
+        """The outsider sends `target`, by way of a node, a packet that is not encapsulated and seems to be the neighbour's."""
+        frame = frames.ethernet(self.nic("control"), self.nic(by), frames.ipv4_udp(self.address(NEIGHBOUR), target, b"plain"))
+        frames.send_frame(self.host("control"), "eth0", frame)
+
+    def restart_agents(self) -> None:
+        """They make the tables again; each sees to the first of them before it is Ready."""
+        for node in NODES:
+            self.lab.kill(node)
+            self.lab.start_agent(node)
+        for node in NODES:
+            eventually(lambda node=node: {"bindings", "peers"} <= set(self.on(node, "nft", "list", "ruleset").split()))
 
     def received(self, send: Any) -> list[bytes]:
         """What the victim gets when `send` is called."""
@@ -207,16 +225,64 @@ def test_the_host_does_not_become_a_router(place: Place) -> None:
         assert got() == []
 
 
-def test_outsiders_reach_no_pod_directly(place: Place) -> None:
-    with through(place, place.address(VICTIM), "node-2"):
-        target = (place.address(VICTIM), frames.PORT)
-        assert place.received(lambda: frames.send_udp(place.host("control"), target, b"in")) == []
+@pytest.mark.parametrize("node", NODES)
+def test_outsiders_reach_no_pod_directly(place: Place, node: str) -> None:
+    """By way of the pod's own node or of another, whose packet the pod's node would take for a peer's."""
+    place.on("node-2", "sysctl", "-qw", "net.ipv4.conf.pinnace-vx.rp_filter=0")
+    target = (place.address(VICTIM), frames.PORT)
+    try:
+        with through(place, place.address(VICTIM), node):
+            assert place.received(lambda: frames.send_udp(place.host("control"), target, b"in")) == []
+    finally:
+        place.on("node-2", "sysctl", "-qw", "net.ipv4.conf.pinnace-vx.rp_filter=1")
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_host_that_is_no_node_cannot_send_in_a_pods_name(place: Place, node: str) -> None:
+    """Its packet is an ordinary one; a node that forwards it would give it the overlay's trust."""
+    assert place.received(lambda: place.plain(node, place.address(VICTIM))) == []
+
+
+def test_a_host_that_is_no_node_cannot_send_to_the_node_in_a_pods_name(place: Place) -> None:
+    with frames.listening(place.host("node-1"), place.underlay("node-1")) as got:
+        place.plain("node-1", place.underlay("node-1"))
+        assert got() == []
+
+
+@pytest.fixture
+def routers(place: Place) -> Iterator[None]:
+    """Both nodes' agents find a host that forwarded before them, as one with Docker does."""
+    markers = [place.lab.memory_dir(node) / "forwarding" for node in NODES]
+    for marker in markers:
+        marker.unlink()
+    place.restart_agents()
+    for node in NODES:
+        eventually(lambda node=node: "chain forward" not in place.on(node, "nft", "list", "table", "ip", "pinnace"))
+    yield
+    # The memory is mounted in the new agents' namespaces too.
+    for node in NODES:
+        (place.lab.memory_dir(node) / "forwarding").touch()
+    place.restart_agents()
+    for node in NODES:
+        eventually(lambda node=node: "chain forward" in place.on(node, "nft", "list", "table", "ip", "pinnace"))
+
+
+@pytest.mark.usefixtures("routers")
+def test_a_host_that_forwarded_before_is_careful_about_senders_too(place: Place) -> None:
+    """Such a host forwards for outsiders, in their own name alone."""
+    address = place.underlay("node-2")
+    with through(place, address, "node-1"), frames.listening(place.host("node-2"), address) as got:
+        frames.send_udp(place.host("control"), (address, frames.PORT), b"through")
+        assert got() != []
+    for node in NODES:
+        test_a_host_that_is_no_node_cannot_send_in_a_pods_name(place, node)
+    test_a_host_that_is_no_node_cannot_send_to_the_node_in_a_pods_name(place)
+    test_ordinary_packets_arrive(place)
 
 
 def test_the_attacks_work_without_the_rules(place: Place) -> None:
     """Last: the tables are deleted by hand, and made again by the agents when they start again."""
-    nodes = ("node-1", "node-2")
-    for node in nodes:
+    for node in NODES:
         for family in ("ip", "bridge", "arp", "ip6"):
             place.on(node, "nft", "delete", "table", family, "pinnace")
         place.on(node, "sysctl", "-qw", "net.ipv4.conf.pinnace0.rp_filter=0", "net.ipv4.conf.pinnace-vx.rp_filter=0")
@@ -228,15 +294,16 @@ def test_the_attacks_work_without_the_rules(place: Place) -> None:
         with through(place, address, "node-1"), frames.listening(place.host("node-2"), address) as got:
             frames.send_udp(place.host("control"), (address, frames.PORT), b"through")
             assert got() != []
+        for node in NODES:
+            assert b"plain" in place.received(lambda node=node: place.plain(node, place.address(VICTIM)))
+        with frames.listening(place.host("node-1"), place.underlay("node-1")) as got:
+            place.plain("node-1", place.underlay("node-1"))
+            assert b"plain" in got()
         bridge = json.loads(place.on("node-1", "ip", "-j", "link", "show", "pinnace0"))[0]["address"]
         packet = frames.ipv4_udp(place.address(NEIGHBOUR), place.address(VICTIM), b"forged")
         frame = frames.ethernet(place.mac(ATTACKER), bridge, packet)
         assert b"forged" in place.received(lambda: frames.send_frame(place.of(ATTACKER), "eth0", frame))
     finally:
-        for node in nodes:
-            place.lab.kill(node)
-            place.lab.start_agent(node)
-    for node in nodes:
-        eventually(lambda node=node: {"bindings", "peers"} <= set(place.on(node, "nft", "list", "ruleset").split()))
+        place.restart_agents()
     test_a_host_that_is_no_node_cannot_send_encapsulated_packets(place)
     test_a_pod_cannot_send_from_its_neighbours_address(place, "IP address")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nodeagent.network import guard, vxlan
@@ -49,11 +51,21 @@ def test_encapsulated_packets_come_from_peers_only() -> None:
         "add chain ip guard filter prerouting -300 accept",
         "guard: meta iifname == pnc* drop",
         f"guard: meta iifname == {INSIDE} ip daddr == 127.0.0.0/8 drop",
+        f"guard: meta iifname != {{ br0, {vxlan.DEVICE}, lo }} ip saddr == 10.244.0.0/16 drop",
         f"guard: {ENCAPSULATED} meta iifname == {INSIDE} drop",
         f"guard: {ENCAPSULATED} fib daddr type != unicast ip saddr != @peers drop",
         "add chain ip sent filter output 0 accept",
         f"sent: {ENCAPSULATED} meta skuid >= 0 drop",
     ]
+
+
+@pytest.mark.parametrize("router", [False, True])
+def test_every_pod_cidr_is_refused_as_a_sender_from_outside(router: bool) -> None:
+    """On hosts that forwarded before the agent came, too."""
+    node = replace(NODE, cluster_cidrs=("10.244.0.0/16", "10.245.0.0/16"))
+    found = [line for line in lines(guard.node_rules("pinnace", node, "br0", [], router=router)) if "ip saddr == " in line]
+    elsewhere = f"guard: meta iifname != {{ br0, {vxlan.DEVICE}, lo }}"
+    assert found == [f"{elsewhere} ip saddr == 10.244.0.0/16 drop", f"{elsewhere} ip saddr == 10.245.0.0/16 drop"]
 
 
 def test_a_host_whose_forwarding_the_agent_has_enabled_is_no_router() -> None:
@@ -64,7 +76,8 @@ def test_a_host_whose_forwarding_the_agent_has_enabled_is_no_router() -> None:
     assert found[len(without) :] == [
         "add chain ip forward filter forward 0 accept",
         f"forward: meta iifname != {INSIDE} meta oifname != {INSIDE} drop",
-        f"forward: meta iifname != {INSIDE} meta oifname == br0 ct state in new (ct status & dnat) == 0 drop",
+        f"forward: meta iifname != {INSIDE} meta oifname == {INSIDE} ct state != {{ established, related }} "
+        "(ct status & dnat) == 0 drop",
     ]
 
 
