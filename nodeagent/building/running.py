@@ -22,6 +22,7 @@ from nodeagent.building.leftovers import Node
 from nodeagent.building.limits import RunLimits
 from nodeagent.building.progress import Say
 from nodeagent.building.sources import Account
+from nodeagent.launcher import bundle as names
 from nodeagent.linux.capabilities import DEFAULT
 from nodeagent.network import sandboxaddress
 from nodeagent.network.interface import NetworkError
@@ -89,7 +90,7 @@ class Runner:
         self._has_sandbox = True
         await node.runtime.create_sandbox(SandboxConfig(sandbox, HOSTNAME))
         address = sandboxaddress.allocate(node.ipam, self.name)
-        await node.network.attach(self.name, sandbox / "ns/net", address)
+        await node.network.attach(self.name, Path(names.namespace(sandbox, "net")), address)
         self._write_etc("", address)
         return sandbox
 
@@ -220,7 +221,7 @@ def _mount_points(layers: tuple[str, ...], directory: Path, points: Iterable[str
                 _make_point(root, parent, path)
             finally:
                 os.close(parent)
-    return str(directory / "upper")
+    return names.upper(directory)
 
 
 def _make_point(root: int, parent: int, path: str) -> None:

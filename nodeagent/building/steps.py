@@ -17,6 +17,7 @@ from nodeagent.building.progress import Progress
 from nodeagent.building.runsteps import RunSteps
 from nodeagent.building.stages import Stage
 from nodeagent.building.state import State
+from nodeagent.launcher import bundle as names
 from pinnace.clock import Clock
 
 # Writes a layer: the directories below it from the top down, and the directory whose `upper` it becomes.
@@ -86,10 +87,11 @@ class Steps:
         images, scratch = self._origins.images, self._directory / str(self._progress.number)
         try:
             await make(images.layer_dirs(current.layers), scratch)
-            layer = await asyncio.to_thread(_digest, scratch / "upper")
+            upper = Path(names.upper(scratch))
+            layer = await asyncio.to_thread(_digest, upper)
             if layer:
                 self._origins.hold(layer)
-                await asyncio.to_thread(images.adopt, layer, scratch / "upper")
+                await asyncio.to_thread(images.adopt, layer, upper)
         finally:
             await leftovers.discard(scratch)
         created = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nodeagent.building.errors import BuildError
+from nodeagent.launcher import bundle as names
 from nodeagent.linux import syscalls
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -48,7 +49,7 @@ def attached(layers: Sequence[str], directory: Path) -> Iterator[Path]:
 
 
 def _made(directory: Path) -> tuple[Path, Path, Path]:
-    upper, work, target = (directory / name for name in ("upper", "work", "rootfs"))
+    upper, work, target = (directory / name for name in (names.UPPER, names.WORK, "rootfs"))
     for path in (upper, work, target):
         path.mkdir(parents=True, exist_ok=True, mode=0o755)
         # Whatever the umask: it is the mode of the tree's root.

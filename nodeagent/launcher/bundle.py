@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 CONFIG, CANCELLED, STATE, EXIT, ATTACH, OCI = "config.json", "cancelled", "state.json", "exit.json", "attach.sock", "oci"
 UPPER, WORK = "upper", "work"
+SANDBOX = "sandbox"
+
+
+def sandbox(pod: Path) -> str:
+    """The sandbox directory of a pod, in the pod's own."""
+    return f"{os.fspath(pod)}/{SANDBOX}"
 
 
 def config(bundle: Path) -> str:

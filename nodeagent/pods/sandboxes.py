@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from nodeagent.launcher import bundle as names
 from nodeagent.launcher import sandbox
 from nodeagent.network import sandboxaddress
 from nodeagent.network.interface import HostPort, NetworkError
@@ -22,7 +24,7 @@ from pinnace import hostports
 class Sandbox:
     def __init__(self, pod_ctx: PodContext) -> None:
         self._pod_ctx = pod_ctx
-        self._folder = pod_ctx.folder / "sandbox"
+        self._folder = Path(names.sandbox(pod_ctx.folder))
 
     async def create(self) -> None:
         """Make all of it; every step can be repeated, so a half made one is completed. Books what fails."""
@@ -36,9 +38,8 @@ class Sandbox:
             address = "" if config.host_network else sandboxaddress.allocate(pod_ctx.deps.ipam, pod_ctx.uid)
             state.address_given(address)
             if not config.host_network:
-                await pod_ctx.deps.network.attach(
-                    pod_ctx.uid, self._folder / "ns/net", address, host_ports(pod_ctx.pod, address)
-                )
+                netns = Path(names.namespace(self._folder, "net"))
+                await pod_ctx.deps.network.attach(pod_ctx.uid, netns, address, host_ports(pod_ctx.pod, address))
             self._write_etc()
             state.sandbox_made()
         except (StartError, NetworkError, OSError, HostnameError) as error:

@@ -192,12 +192,3 @@ class Execs(Protocol):
         Its standard streams are `stdio`, which stays the caller's; with `config.tty` there is none, and `terminal` is
         called once with the master of a terminal of the container's own, which is then the caller's.
         Raises StartError when it cannot be started."""
-
-
-class Copies(Protocol):
-    """Optional: files in and out of a container as tar streams."""
-
-    async def copy(self, handle: Handle, path: str, stdio: tuple[int, int, int], *, unpack: bool) -> int:
-        """Pack the file or folder at `path` to standard output, or with `unpack` put the tree that comes on standard
-        input there; what goes wrong is said on standard error. Returns an exit code; cancelling ends it once its streams
-        are closed. Links in `path` are followed inside the container, others never. Raises StartError."""

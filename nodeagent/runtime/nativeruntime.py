@@ -103,6 +103,9 @@ class NativeRuntime:
         return await self._help(request | {"tty": config.tty}, stdio or (), terminal if config.tty else None)
 
     async def copy(self, handle: Handle, path: str, stdio: tuple[int, int, int], *, unpack: bool) -> int:
+        """Pack the file or directory at `path` to standard output, or with `unpack` put the tree that comes on standard
+        input there; errors are written to standard error. Returns an exit code; cancelling ends it once its streams are
+        closed. Links in `path` are followed inside the container, others never. Raises StartError."""
         return await self._help({"op": "copy", "bundle": str(handle.bundle), "path": path, "unpack": unpack}, stdio, None)
 
     async def _help(self, request: dict[str, Any], stdio: tuple[int, ...], terminal: Callable[[int], None] | None) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodeagent.launcher import bundle as names
 from nodeagent.linux import namespaces
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.worker import Worker
@@ -84,7 +85,7 @@ class PortStreams:
 
 
 def _namespace(worker: Worker) -> Path | None:
-    return None if worker.pod.spec.hostNetwork else worker.folder / "sandbox/ns/net"
+    return None if worker.pod.spec.hostNetwork else Path(names.namespace(names.sandbox(worker.folder), "net"))
 
 
 async def connect(port: Port) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nodeagent.images import mountpointlayers
 from nodeagent.images.store import Image, ImageStore
+from nodeagent.launcher import bundle as names
 from nodeagent.linux.capabilities import held
 from nodeagent.pods import terminationmessage
 from nodeagent.pods.spec import security
@@ -42,7 +43,7 @@ class Place:
 
 
 def sandbox_of(place: Place) -> Path:
-    return place.folder / "sandbox"
+    return Path(names.sandbox(place.folder))
 
 
 def limits(container: Any) -> Limits:
