@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -25,11 +26,13 @@ from tests.support.objects import container, pod
 @pytest.fixture
 def program() -> Iterator[subprocess.Popen[bytes]]:
     """Something that runs and takes no notice of SIGTERM."""
-    found = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; wait; wait"], stdout=subprocess.PIPE)
+    command = ["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; wait; wait"]
+    found = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     assert found.stdout is not None
     found.stdout.readline()
     yield found
-    found.kill()
+    # Its sleep too.
+    os.killpg(found.pid, signal.SIGKILL)
     found.wait()
     found.stdout.close()
 
@@ -96,6 +99,31 @@ async def test_a_prober_that_fails_is_not_lost(tmp_path: Path, program: subproce
     assert run.pod_ctx.state.changed.is_set()
     with pytest.raises(ValueError, match="a fault of ours"):
         run.pod_ctx.check()
+
+
+async def test_probes_of_containers_that_were_running_are_spread_over_their_period(
+    tmp_path: Path, program: subprocess.Popen[bytes]
+) -> None:
+    """An agent that starts finds all containers of the node at once; a container that it starts is probed at once."""
+    names = [f"c{number}" for number in range(30)]
+    probe = {"exec": {"command": ["ask"]}, "periodSeconds": 1000}
+    run = Run(tmp_path, program, *(container(name, readinessProbe=probe) for name in ("main", *names)))
+    for name in names:
+        run.pod_ctx.observed.attempts[name] = (Attempt(name, 0, "busybox", started_at=run.host.clock.now()),)
+        run.lifecycles.resume(name, run.handle, LifecycleState(started=True))
+    await settle()
+    assert run.host.executed == []
+    run.lifecycles.begin("main", run.handle)
+    await settle()
+    assert run.host.executed == [["ask"]]
+    seen = []
+    for _ in range(10):
+        await run.host.clock.advance(100)
+        await settle()
+        seen.append(len(run.host.executed))
+    run.lifecycles.close()
+    assert seen[0] < 1 + len(names) <= seen[-1]
+    assert len(set(seen)) > 3
 
 
 async def failing() -> None:

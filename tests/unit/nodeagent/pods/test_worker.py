@@ -7,6 +7,7 @@ import fcntl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,26 @@ async def test_a_pod_is_not_gone_while_its_network_is_there(tmp_path: Path) -> N
         await ending.after(10)
     assert [removed for _, removed in ending.host.reports if removed]
     assert free(ending.host.ipam, ending.worker.observed.address)
+
+
+async def test_a_pod_is_not_gone_while_a_process_is_left_in_its_cgroup(tmp_path: Path) -> None:
+    """However often its removal is tried: such a process (of an NFS mount that hangs) may run on, and write."""
+    (tmp_path / "cgroups").mkdir()
+    (tmp_path / "cgroups/cgroup.controllers").touch()
+    ending = PodTermination(tmp_path, deletionTimestamp="2001-01-01T00:00:00Z")
+    # The kernel removes no cgroup that has a process, as no directory that has a file.
+    left = tmp_path / "cgroups/pinnace/besteffort/podu1/main-0/a-process"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    async with ending.working():
+        failures = partial(
+            ending.host.events.count, ("FailedKillPod", "error killing pod: processes are left in the pod's cgroup")
+        )
+        await eventually(lambda: failures() > 60, clock=ending.host.clock, step=30)
+        assert not [removed for _, removed in ending.host.reports if removed]
+        left.unlink()
+        await eventually(lambda: ending.host.reports and ending.host.reports[-1][1], clock=ending.host.clock, step=30)
+    assert not left.parent.parent.exists()
 
 
 async def test_an_ended_pod_keeps_its_address_while_it_keeps_its_network(tmp_path: Path) -> None:
