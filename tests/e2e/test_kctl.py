@@ -86,20 +86,24 @@ def test_get_prints_tables_names_and_templates(lab: LabUnderTest) -> None:
 
 def test_watch_prints_every_change(lab: LabUnderTest) -> None:
     """`get -w` shows a pod come and go."""
+    lab.apply(pod("first", nodeSelector={"no": "node"}))
     command = [sys.executable, "-P", "-m", "cli.main", "get", "pods", "-w"]
     with subprocess.Popen(command, env=lab.environment, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
         try:
-            time.sleep(0.5)
+            # The list, which the watch continues.
+            while "first" not in watcher.stdout.readline():
+                pass
             lab.apply(pod("seen"))
             lab.kctl("wait", "pod/seen", "--for=condition=Ready")
             lab.kctl("delete", "pod", "seen")
-            time.sleep(0.5)
+            said = ""
+            while "Terminating" not in said:
+                said += watcher.stdout.readline()
         finally:
             watcher.terminate()
-        said = watcher.stdout.read() if watcher.stdout else ""
-    assert "Pending" in said
+    assert "seen    0/1     Pending" in said
     assert "1/1     Running   0" in said
-    assert "Terminating" in said
 
 
 def test_not_found_and_unknown_words(lab: LabUnderTest) -> None:

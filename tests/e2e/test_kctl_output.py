@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -66,9 +65,13 @@ def test_a_pod_with_a_completed_container_is_not_ready(lab: LabUnderTest) -> Non
 def test_a_wait_ends_when_its_object_is_deleted(lab: LabUnderTest) -> None:
     """With NotFound for a condition and success for the deletion itself; nothing to delete is success too."""
     lab.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "brief"}})
-    command = [sys.executable, "-P", "-m", "cli.main", "wait", "cm/brief", "--for=jsonpath={.data.never}", "--timeout=60s"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=lab.environment) as waiter:
-        time.sleep(1)
+    conditions = ["--for=create", "--for=jsonpath={.data.never}"]
+    command = [sys.executable, "-P", "-m", "cli.main", "wait", "cm/brief", *conditions, "--timeout=60s"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=lab.environment) as waiter:
+        assert waiter.stdout is not None
+        # It has seen the object, and waits for the other condition.
+        assert waiter.stdout.readline() == "configmap/brief condition met\n"
         lab.kctl("delete", "cm", "brief")
         _, said = waiter.communicate(timeout=30)
     assert (waiter.returncode, said) == (1, 'Error from server (NotFound): configmaps "brief" not found\n')

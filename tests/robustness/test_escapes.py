@@ -19,7 +19,7 @@ from tests.support.boxes import boxes, compiled, tries_layer
 pytestmark = pytest.mark.root
 IDS = IdRange(900 * 65536, 65536)
 # What Kubernetes grants by default: NET_RAW makes packets of any kind in the pod's own network namespace, where they
-# reach nobody who believes them (tests/e2e/test_isolation.py forges ARP replies between pods).
+# reach nobody who believes them (tests/e2e/test_neighbours.py forges ARP replies between pods).
 GRANTED = {"packet_socket", "forge_arp", "raw_ip"}
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
