@@ -15,12 +15,11 @@ from typing import Any
 import grpc
 
 from controlplane import bootstrap, resources, tokens
-from controlplane.access import auditlog, auditpolicy, bootstraproles, control
+from controlplane.access import auditlog, bootstraproles, control
 from controlplane.access.authenticator import Authenticator
 from controlplane.access.authorizers import Authorizers
 from controlplane.access.certificates import Certificates, Lifetimes, ensure_ca
 from controlplane.access.control import AccessControl, TokenSettings
-from controlplane.access.identity import ANONYMOUS, Identity
 from controlplane.access.joining import Joining, Terms
 from controlplane.backends import open_backend
 from controlplane.config import Config
@@ -49,8 +48,9 @@ from controlplane.resources.registry import Registry
 from controlplane.resources.rootca import RootCA
 from controlplane.rest.port import open_port
 from controlplane.rpc.access import Access
+from controlplane.rpc.auditing import Auditor
 from controlplane.rpc.cluster import Cluster, Signer
-from controlplane.rpc.guard import Guard, Told
+from controlplane.rpc.guard import Guard
 from controlplane.rpc.objects import Objects
 from controlplane.rpc.permissions import Permissions
 from controlplane.rpc.streams import Streams
@@ -58,7 +58,7 @@ from controlplane.scheduler.deferred import DeferredScheduler
 from controlplane.store import Store
 from pinnace import memory, openfiles, wire
 from pinnace.api.v1 import access_pb2_grpc, cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
-from pinnace.clock import Clock, Ids, perf
+from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest
 
 log = logging.getLogger("pinnace.controlplane")
@@ -242,7 +242,9 @@ class ControlPlane:
     async def _listen(self, components: Components) -> Any:
         """The gRPC server, started."""
         config, c = self._config, components
-        server = grpc.aio.server(interceptors=[Guard(c.authenticator, self._told())], options=_OPTIONS + _most_connections())
+        audit = self._audit
+        told = None if audit is None else Auditor(audit, Registry.of(c.store), self._clock, self._ids)
+        server = grpc.aio.server(interceptors=[Guard(c.authenticator, told)], options=_OPTIONS + _most_connections())
         join = f"{config.advertise}:{config.web.rpartition(':')[2]}" if config.web else ""
         cluster = Cluster(
             c.store, self._clock, c.scheduler, c.permissions, signer=Signer(c.certificates.ca, config.admin_certificate),
@@ -268,19 +270,6 @@ class ControlPlane:
         if config.socket:
             os.chmod(config.socket, 0o600)
         return server
-
-    def _told(self) -> Told | None:
-        """What the audit log is told of gRPC calls: agents' reports and sessions apart, which are not users' requests."""
-        if self._audit is None:
-            return None
-        log, clock, ids = self._audit, self._clock, self._ids
-
-        def told(method: str, caller: Identity | None, start: float, code: str) -> None:
-            if not method.startswith("/pinnace.api.v1.Nodes/"):
-                now = clock.now()
-                log.put(auditpolicy.of_call(method, caller or ANONYMOUS, code, ids.uid(), now - (perf() - start), now))
-
-        return told
 
     async def _listen_web(self, components: Components) -> Listener:
         """The HTTPS server: REST API, joining, health and metrics."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane import metrics
-from controlplane.access.auditpolicy import Level, Policy, Record, read_policy
+from controlplane.access.auditpolicy import Body, Level, Policy, Record, read_policy
 from pinnace import codec
 from pinnace.errors import Invalid
 
@@ -52,8 +52,9 @@ def event(record: Record, level: Level) -> dict[str, Any]:
     return made
 
 
-def _object(data: bytes) -> Any:
+def _object(body: Body) -> Any:
     """JSON that is not too large; protobuf and YAML are left out."""
+    data = body() if callable(body) else body
     if not data.startswith((b"{", b"[")) or len(data) > MAX_OBJECT:
         return None
     try:

@@ -8,10 +8,11 @@ Source: audit.k8s.io/v1 Policy of k8s.io/apiserver.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from controlplane.access.attributes import Attributes
 from controlplane.access.identity import Identity
 from pinnace import errors, manifest
 from pinnace.errors import Invalid
@@ -39,9 +40,13 @@ class Level(enum.IntEnum):
         return ("None", "Metadata", "Request", "RequestResponse")[self]
 
 
+# JSON, or nothing; or what makes it, for a record that is written with it.
+Body = bytes | Callable[[], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One request that has been answered. Times in seconds since the epoch; `request` and `response` are JSON or empty."""
+    """One request that has been answered. Times in seconds since the epoch."""
 
     id: str
     uri: str
@@ -59,19 +64,28 @@ class Record:
     subresource: str = ""
     namespace: str = ""
     name: str = ""
-    request: bytes = b""
-    response: bytes = b""
+    request: Body = b""
+    response: Body = b""
 
     @property
     def combined(self) -> str:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-def of_call(method: str, caller: Identity, code: str, id_: str, received: float, answered: float) -> Record:
-    """A gRPC call, as a request for a path. `code` is the name of its status."""
+def of_call(
+    method: str, caller: Identity, code: str, about: Attributes | None = None, request: Body = b"", response: Body = b"", *,
+    id_: str, received: float, answered: float, source: str = "",
+) -> Record:  # fmt: skip
+    """A gRPC call: a request on a resource, or without one for a path. `code` is the name of its status."""
     http = 200 if code == "OK" else next((item.http for item in errors.ALL if item.grpc == code), 500)
-    verb = method.rpartition("/")[2].lower()
-    return Record(id_, method, verb, caller.user, caller.groups, "", "grpc", received, answered, http)
+    verb = about.verb if about is not None else method.rpartition("/")[2].lower()
+    record = Record(id_, method, verb, caller.user, caller.groups, source, "grpc", received, answered, http)
+    if about is None:
+        return record
+    return replace(
+        record, group=about.group, version=about.version, resource=about.resource, subresource=about.subresource,
+        namespace=about.namespace, name=about.name, request=request, response=response,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

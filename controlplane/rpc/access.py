@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from controlplane.access import attributes
+from controlplane.access.attributes import Attributes
 from controlplane.access.authorizer import Authorizer
+from controlplane.access.identity import Identity
 from controlplane.access.impersonation import Impersonation, impersonate
 from controlplane.access.reviews import Reviews
 from controlplane.requests import decoding
 from controlplane.resources.resource import Resource
-from controlplane.rpc.permissions import Permissions
+from controlplane.rpc.permissions import Permissions, note
 from pinnace import kinds
 from pinnace.api.v1 import access_pb2, access_pb2_grpc, objects_pb2
 from pinnace.clock import Clock
@@ -36,8 +39,17 @@ class Access(access_pb2_grpc.AccessServicer):
             Impersonation(request.impersonatedUser, tuple(request.impersonatedGroups), request.impersonatedUID),
         )
         kind, review = _open(request.object)
+        note(_about(user, kind, review.metadata))
         answer = self._reviews.create(kind, review, user, now=self._clock.now())
         return objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=answer.SerializeToString())
+
+
+def _about(user: Identity, kind: Kind, meta: Any) -> Attributes:
+    """A review as a request on a resource; a token is a subresource of its account."""
+    if kind is kinds.TOKEN_REQUEST:
+        kind, part = kinds.SERVICE_ACCOUNT, "token"
+        return attributes.on(user, "create", kind, namespace=meta.namespace, name=meta.name, subresource=part)
+    return attributes.on(user, "create", kind, namespace=meta.namespace)
 
 
 def _open(item: objects_pb2.Object) -> tuple[Kind, Any]:

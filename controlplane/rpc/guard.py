@@ -16,6 +16,8 @@ from google.protobuf.message import DecodeError
 
 from controlplane import metrics
 from controlplane.access import identity
+from controlplane.access.attributes import Attributes
+from controlplane.rpc.auditing import Call
 from controlplane.rpc.permissions import calling
 from pinnace import wire
 from pinnace.clock import perf
@@ -43,8 +45,8 @@ class Authenticator(Protocol):
         """Around a streaming call. Raises Unauthenticated when the certificate is revoked meanwhile."""
 
 
-# Told of each call when it ends: the method, who called if that is known, when it began and the name of its status.
-Told = Callable[[str, identity.Identity | None, float, str], None]
+# Told of each call when it ends.
+Told = Callable[[Call], None]
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -101,13 +103,15 @@ def _writing(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 def _unary(behavior: Any, method: str, auth: Authenticator, told: Told | None) -> Any:
     async def call(request: Any, context: Any) -> Any:
-        start, code, caller = perf(), "OK", None
+        start, code, caller, response = perf(), "OK", None, None
+        asked, peer = list[Attributes](), context.peer()
         try:
             caller = auth.of_call(context)
             _check_service(caller, method)
             _check(request)
-            with calling(caller):
-                return await behavior(request, context)
+            with calling(caller, asked):
+                response = await behavior(request, context)
+                return response
         except Exception as error:
             failure = _translate(error, method)
             code = failure.grpc
@@ -115,7 +119,7 @@ def _unary(behavior: Any, method: str, auth: Authenticator, told: Told | None) -
         finally:
             metrics.observe_call(method, code, perf() - start)
             if told is not None:
-                told(method, caller, start, code)
+                told(Call(method, caller, peer, start, code, asked, request, response))
 
     return call
 
@@ -123,10 +127,11 @@ def _unary(behavior: Any, method: str, auth: Authenticator, told: Told | None) -
 def _stream(behavior: Any, method: str, auth: Authenticator, told: Told | None) -> Any:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         start, code, caller = perf(), "OK", None
+        asked, peer = list[Attributes](), context.peer()
         try:
             caller = auth.of_call(context)
             _check_service(caller, method)
-            with calling(caller):
+            with calling(caller, asked):
                 async with auth.open(caller):
                     _check(request)
                     result = behavior(request, context)
@@ -143,7 +148,7 @@ def _stream(behavior: Any, method: str, auth: Authenticator, told: Told | None) 
         finally:
             metrics.count_stream(method, code)
             if told is not None:
-                told(method, caller, start, code)
+                told(Call(method, caller, peer, start, code, asked))
 
     return call
 

@@ -1,6 +1,7 @@
 """Whether the caller of an RPC may do what it asks for. Each method checks for itself, on the attributes of its request.
 
 The guard says who calls (`calling`), for as long as a call lasts; the services ask here before they read or write anything.
+What they have asked, the guard tells the audit log.
 A method that is called within the process, without the guard, is called by the control plane itself.
 """
 
@@ -11,26 +12,39 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from controlplane.access import attributes, authorizer
+from controlplane.access.attributes import Attributes
 from controlplane.access.authorizer import Authorizer
 from controlplane.access.identity import Identity
 from pinnace.errors import Unauthenticated
 from pinnace.kinds import Kind
 
+# Questions of one call that are kept. An Apply has two for each of its objects, and the audit log needs none of them.
+MAX_ASKED = 10
 _caller: ContextVar[Identity | None] = ContextVar("caller", default=None)
+_asked: ContextVar[list[Attributes] | None] = ContextVar("asked", default=None)
 
 
 @contextmanager
-def calling(identity: Identity) -> Iterator[None]:
-    """Around a call. Of a stream's generator, its caller runs every step in one task."""
-    token = _caller.set(identity)
+def calling(identity: Identity, asked: list[Attributes] | None = None) -> Iterator[None]:
+    """Around a call; what it asks permission for comes to `asked`. Of a stream's generator, its caller runs every step in one
+    task."""
+    tokens = _caller.set(identity), _asked.set(asked)
     try:
         yield
     finally:
-        # A generator that is closed by another task leaves the variable of that task alone.
+        # A generator that is closed by another task leaves the variables of that task alone.
         try:
-            _caller.reset(token)
+            _caller.reset(tokens[0])
+            _asked.reset(tokens[1])
         except ValueError:
             pass
+
+
+def note(request: Attributes) -> None:
+    """For the audit log: what the present call is about, where others decide on it."""
+    asked = _asked.get()
+    if asked is not None and len(asked) < MAX_ASKED:
+        asked.append(request)
 
 
 class Permissions:
@@ -52,6 +66,7 @@ class Permissions:
         identity = self.caller
         if self._authorizer is not None and identity is not None:
             request = attributes.on(identity, verb, kind, namespace=namespace, name=name, subresource=subresource)
+            note(request)
             authorizer.require(self._authorizer, request)
 
     def at(self, verb: str, path: str) -> None:

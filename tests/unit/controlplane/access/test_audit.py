@@ -117,5 +117,6 @@ def test_a_grpc_call_is_a_path() -> None:
     """With the code of HTTP that belongs to its status."""
     from controlplane.access.identity import Identity
 
-    made = auditpolicy.of_call("/pinnace.api.v1.Objects/Create", Identity("alice", ("devs",)), "NOT_FOUND", "id", 1.0, 2.0)
+    method, alice = "/pinnace.api.v1.Objects/Create", Identity("alice", ("devs",))
+    made = auditpolicy.of_call(method, alice, "NOT_FOUND", id_="id", received=1.0, answered=2.0)
     assert (made.verb, made.uri, made.code, made.resource) == ("create", "/pinnace.api.v1.Objects/Create", 404, "")
