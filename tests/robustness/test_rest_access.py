@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,7 +174,11 @@ def test_only_the_two_ports_are_open(attacked: Attacked) -> None:
 
 def listeners(pid: int) -> set[int]:
     """TCP and UDP ports at which a process takes what comes."""
-    own = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    own = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        # The process opens and closes files meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            own.add(str(link.readlink()))
     found = set()
     for table, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
