@@ -120,7 +120,7 @@ def patch(client: Any, target: Target, body: Mapping[str, Any], command: str, ar
 
 def word_of(kind: Kind, name: str) -> str:
     """`pod/web`, `crontab.stable.example.com/web`."""
-    return f"{kind.resource.replace(kind.plural, kind.singular, 1)}/{name}"
+    return f"{kind.qualified}/{name}"
 
 
 def show(kind: Kind, item: Any, done: str, args: Any) -> None:

@@ -68,7 +68,7 @@ def _check_here(manifests: Manifests) -> None:
         for error in item.locate_all(causes):
             manifests.fail(error)
         if not causes:
-            print(f"{item.kind.singular}/{item.name} is well-formed (dry run)")
+            print(f"{item.kind.qualified}/{item.name} is well-formed (dry run)")
 
 
 def request_for(client: Any, items: list[Item], args: Any) -> Any:
@@ -155,9 +155,9 @@ def _tell(item: Item, result: Any, manifests: Manifests, args: Any, done: list[d
         return
     word = objects_pb2.ApplyResult.Outcome.Name(result.outcome).lower()
     if args.output in ("", "wide"):
-        print(f"{item.kind.singular}/{item.name} {word}{flags.DRY_RUN_SUFFIX[args.dry_run]}")
+        print(f"{item.kind.qualified}/{item.name} {word}{flags.DRY_RUN_SUFFIX[args.dry_run]}")
     elif args.output == "name":
-        print(f"{item.kind.singular}/{item.name}")
+        print(f"{item.kind.qualified}/{item.name}")
     else:
         done.append(output.document(item.kind, opened(item.kind, result.object.protobuf)))
 

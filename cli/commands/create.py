@@ -83,7 +83,7 @@ def _here(pairs: list[tuple[kinds.Kind, dict[str, Any]]], args: Any) -> str:
     lines = []
     for kind, value in pairs:
         meta = value.get("metadata") or {}
-        word = f"{kind.singular}/{meta.get('name') or meta.get('generateName')}"
+        word = f"{kind.qualified}/{meta.get('name') or meta.get('generateName')}"
         lines.append(f"{word}\n" if args.output == "name" else f"{word} created (dry run)\n")
     return "".join(lines)
 
@@ -121,7 +121,7 @@ def _create(client: Any, kind: kinds.Kind, value: dict[str, Any], args: Any) -> 
         dryRun=args.dry_run == "server",
     )
     message = opened(kind, client.call(client.objects.Create, request).protobuf)
-    name = f"{kind.singular}/{message.metadata.name}"
+    name = f"{kind.qualified}/{message.metadata.name}"
     if args.output in ("", "wide"):
         return f"{name} created{flags.DRY_RUN_SUFFIX[args.dry_run]}\n"
     if args.output == "name":

@@ -138,11 +138,11 @@ def _one(client: Any, target: Target, grace: int | None, args: Any) -> str:
 def _report(target: Target, args: Any) -> None:
     kind, _, name = target
     if args.output == "name":
-        print(f"{kind.singular}/{name}", flush=True)
+        print(f"{kind.qualified}/{name}", flush=True)
         return
     how = "force deleted" if args.force else "deleted"
     where = "" if not kind.namespaced else f" from {args.namespace} namespace" if args.namespace else ""
-    print(f'{kind.singular} "{name}" {how}{where}{flags.DRY_RUN_SUFFIX[args.dry_run]}', flush=True)
+    print(f'{kind.qualified} "{name}" {how}{where}{flags.DRY_RUN_SUFFIX[args.dry_run]}', flush=True)
 
 
 def _wait(client: Any, pending: list[tuple[Target, str]], timeout: float) -> None:
@@ -151,12 +151,12 @@ def _wait(client: Any, pending: list[tuple[Target, str]], timeout: float) -> Non
     deadline = time.monotonic() + timeout if timeout else None
     try:
         for number, ((kind, namespace, name), uid) in enumerate(pending):
-            progress.show(f"waiting for {kind.singular}/{name} to stop ({len(pending) - number} left)")
+            progress.show(f"waiting for {kind.qualified}/{name} to stop ({len(pending) - number} left)")
             left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
             try:
                 until_gone(client, kind, namespace, name, uid=uid, timeout=left)
             except Timeout:
-                raise Timeout(f"timed out waiting for {kind.singular}/{name} to be deleted") from None
+                raise Timeout(f"timed out waiting for {kind.qualified}/{name} to be deleted") from None
     finally:
         progress.clear()
 

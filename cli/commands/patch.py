@@ -79,7 +79,7 @@ def _send(client: Any, kind: Any, name: str, patch: bytes, args: Any) -> Any:
 
 
 def _show(kind: Any, item: Any, args: Any, *, changed: bool) -> None:
-    word = f"{kind.resource.replace(kind.plural, kind.singular, 1)}/{item.metadata.name}"
+    word = f"{kind.qualified}/{item.metadata.name}"
     if args.output == "name":
         print(word)
     elif args.output:

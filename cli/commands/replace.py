@@ -95,7 +95,7 @@ def _replace(client: Any, item: files.Item, args: Any) -> str:
     else:
         method = client.objects.Create if args.force else client.objects.Update
         message = opened(item.kind, client.call(method, request).protobuf)
-    name = f"{item.kind.singular}/{message.metadata.name}"
+    name = f"{item.kind.qualified}/{message.metadata.name}"
     if args.output in ("", "wide"):
         return f"{name} replaced{flags.DRY_RUN_SUFFIX[args.dry_run]}\n"
     if args.output == "name":

@@ -77,7 +77,7 @@ def _scale_all(client: Any, targets: list[Target], args: Any) -> int:
             failed += 1
             complain(error)
             continue
-        word = f"{kind.resource.replace(kind.plural, kind.singular, 1)}/{name}"
+        word = f"{kind.qualified}/{name}"
         print(word if args.output == "name" else f"{word} scaled{flags.DRY_RUN_SUFFIX[args.dry_run]}")
     return failed
 

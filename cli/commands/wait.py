@@ -73,7 +73,7 @@ def _run(client: Any, waits: list[_Wait], args: Any) -> int:
     for kind, namespace, name in targets:
         try:
             for wait in ordered:
-                progress.show(f"waiting for {kind.singular}/{name}: {wait.text}")
+                progress.show(f"waiting for {kind.qualified}/{name}: {wait.text}")
                 found = _one(client, (kind, namespace, name), wait, deadline=deadline, once=not timeout)
                 progress.clear()
                 _show(kind, found, args.output)
@@ -86,7 +86,7 @@ def _run(client: Any, waits: list[_Wait], args: Any) -> int:
 
 
 def _show(kind: Kind, found: Any, format_: str) -> None:
-    word = f"{kind.singular}/{found.metadata.name}"
+    word = f"{kind.qualified}/{found.metadata.name}"
     if format_ in ("", "wide"):
         print(f"{word} condition met", flush=True)
     elif format_ == "name":

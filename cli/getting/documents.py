@@ -79,7 +79,7 @@ class Documents:
 
 
 def _name(kind: Kind, item: Any) -> str:
-    return f"{kind.singular}/{item.metadata.name}"
+    return f"{kind.qualified}/{item.metadata.name}"
 
 
 def _columns(documents: list[dict[str, Any]], args: Any, **more: Any) -> str:

@@ -66,7 +66,7 @@ class Tables:
         several, blocks = len(self._tables) > 1, []
         for kind, table in self._tables.values():
             if table.rows:
-                layout = replace(self._layout(kind), prefix=f"{kind.singular}/" if several else "")
+                layout = replace(self._layout(kind), prefix=f"{kind.qualified}/" if several else "")
                 rows = self.ordered(kind, table.rows)
                 blocks.append(layout.text(table.columns, rows, header=not self._args.no_headers))
         if blocks:

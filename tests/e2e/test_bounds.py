@@ -56,7 +56,8 @@ def test_bounds_from_manifest_to_error(lab: LabUnderTest) -> None:
     assert "pods: 1/2, requests.cpu: 100m/500m" in table[1]
     assert "requests.cpu       100m   500m" in lab.kctl("describe", "quota", "team")
     assert lab.kctl("get", "pc,sa,limits", "-o", "name").split() == [
-        "priorityclass/high", "priorityclass/system-cluster-critical", "priorityclass/system-node-critical",
+        "priorityclass.scheduling.k8s.io/high", "priorityclass.scheduling.k8s.io/system-cluster-critical",
+        "priorityclass.scheduling.k8s.io/system-node-critical",
         "serviceaccount/builder", "serviceaccount/default", "limitrange/bounds",
     ]  # fmt: skip
     assert "podtemplate" in lab.kctl("api-resources", "-o", "name")

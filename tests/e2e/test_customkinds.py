@@ -50,7 +50,8 @@ def test_a_definition_and_its_objects_in_one_file(kctl: Run, tmp_path: Path) -> 
     objects = {"apiVersion": "v1", "kind": "List", "items": [made, crontab(image="busybox", labels={"a": "b"})]}
     path.write_text(json.dumps(objects))
     assert kctl("apply", "-f", str(path)).stdout.splitlines() == [
-        "customresourcedefinition/crontabs.stable.example.com created", "crontab/backup created",
+        "customresourcedefinition.apiextensions.k8s.io/crontabs.stable.example.com created",
+        "crontab.stable.example.com/backup created",
     ]  # fmt: skip
     assert kctl("wait", "crd/crontabs.stable.example.com", "--for=condition=Established").stdout
     lines = kctl("get", "ct").stdout.splitlines()
