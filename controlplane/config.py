@@ -20,6 +20,8 @@ CONTROLLERS = (
     "clusterroleaggregation",
     "serviceaccounts",
     "rootcapublisher",
+    "replicaset",
+    "deployment",
 )
 
 

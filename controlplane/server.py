@@ -25,12 +25,14 @@ from controlplane.backends import open_backend
 from controlplane.config import Config
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
 from controlplane.controllers.customresources import CustomResources
+from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.podgc import PodGC
+from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.rootcapublisher import RootCAPublisher
 from controlplane.controllers.runner import Controller, ControllerManager
@@ -235,7 +237,7 @@ class ControlPlane:
         every: list[Controller] = [
             NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
-            ServiceAccounts(), RootCAPublisher(ca),
+            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
 from pinnace.apiextensions.v1 import customresourcedefinition_pb2
+from pinnace.apps.v1 import deployment_pb2, replicaset_pb2
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.authorization.v1 import authorization_pb2
 from pinnace.autoscaling.v1 import scale_pb2
@@ -98,6 +99,11 @@ class Kind(Generic[T]):
     def resource(self) -> str:
         """`pods`, or `leases.coordination.k8s.io`: the plural with its group."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def qualified(self) -> str:
+        """`pod`, or `lease.coordination.k8s.io`: the singular with its group, as clients name objects in their output."""
+        return f"{self.singular}.{self.group}" if self.group else self.singular
 
     @property
     def group_kind(self) -> str:
@@ -225,9 +231,9 @@ class Kinds:
     def at(self, key: str) -> Kind | None:
         """The kind of the object at a store key; None for what is no object."""
         parts = key.split("/", 4)
-        # "", "registry", plural | group, ...: a group always has a dot, a plural never.
-        depth = 4 if len(parts) > 3 and "." in parts[2] else 3
-        return self._by_prefix.get("/".join(parts[:depth]) + "/")
+        # "", "registry", plural | group, ...: no group has the name of a plural of the core group.
+        found = self._by_prefix.get("/".join(parts[:3]) + "/")
+        return found or self._by_prefix.get("/".join(parts[:4]) + "/")
 
 
 POD = Kind("v1", "Pod", "pods", pod_pb2.Pod, ("po",))
@@ -254,6 +260,8 @@ CLUSTER_ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles
 CLUSTER_ROLE_BINDING = Kind(
     "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", rbac_pb2.ClusterRoleBinding, namespaced=False
 )
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", deployment_pb2.Deployment, ("deploy",))
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.ReplicaSet, ("rs",))
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
 # Stored as another kind: an event has two groups.
@@ -274,8 +282,9 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
-    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD,
-    POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, DEPLOYMENT, EVENT, LEASE, LIMIT_RANGE,
+    NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET,
+    SERVICE_ACCOUNT,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)

@@ -53,3 +53,22 @@ def requirements(selector: LabelSelector) -> tuple[Requirement, ...]:
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     """Whether labels meet every requirement of a selector."""
     return all(requirement.matches(labels) for requirement in requirements(selector))
+
+
+def text(selector: LabelSelector) -> str:
+    """The selector as lists take it: `app=web,tier in (a,b),!old`. Empty for one that matches every object.
+
+    Source: apimachinery's FormatLabelSelector."""
+    return ",".join(_text(requirement) for requirement in sorted(requirements(selector), key=lambda item: item.key))
+
+
+def _text(requirement: Requirement) -> str:
+    values = sorted(requirement.values)
+    match requirement.operator:
+        case "Exists":
+            return requirement.key
+        case "DoesNotExist":
+            return f"!{requirement.key}"
+        case "In" if len(values) == 1:
+            return f"{requirement.key}={values[0]}"
+    return f"{requirement.key} {requirement.operator.lower()} ({','.join(values)})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_type
 
 from controlplane.resources.configmap import CONFIG_MAP
 from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION, Terminating
+from controlplane.resources.deployment import DEPLOYMENT
 from controlplane.resources.event import EVENT, EVENTS_EVENT
 from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
@@ -17,6 +18,7 @@ from controlplane.resources.podtemplate import POD_TEMPLATE
 from controlplane.resources.priorityclass import PRIORITY_CLASS, Priority
 from controlplane.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from controlplane.resources.registry import Registry
+from controlplane.resources.replicaset import REPLICA_SET
 from controlplane.resources.resource import Resource, Strategy, Subresource
 from controlplane.resources.resourcemetrics import MEASURED
 from controlplane.resources.resourcequota import RESOURCE_QUOTA, ResourceQuotaPlugin
@@ -35,9 +37,9 @@ __all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
 def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
-        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, EVENT, EVENTS_EVENT, LEASE, LIMIT_RANGE,
-        NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET,
-        SERVICE_ACCOUNT,
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, DEPLOYMENT, EVENT, EVENTS_EVENT, LEASE,
+        LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING,
+        RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
     )  # fmt: skip
     plugins = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),

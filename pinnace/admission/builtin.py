@@ -5,6 +5,7 @@ from __future__ import annotations
 from pinnace import kinds
 from pinnace.admission import (
     config,
+    deployments,
     events,
     leases,
     limitranges,
@@ -14,6 +15,7 @@ from pinnace.admission import (
     podtemplates,
     priorityclasses,
     rbac,
+    replicasets,
     resourcequotas,
     runtimeclasses,
 )  # fmt: skip
@@ -24,6 +26,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.CLUSTER_ROLE: rbac.CLUSTER_ROLE_RULES,
     kinds.CLUSTER_ROLE_BINDING: rbac.CLUSTER_ROLE_BINDING_RULES,
     kinds.CONFIG_MAP: config.CONFIG_MAP_RULES,
+    kinds.DEPLOYMENT: deployments.RULES,
     kinds.EVENT: events.RULES,
     kinds.EVENTS_EVENT: events.STRICT_RULES,
     kinds.LEASE: leases.RULES,
@@ -33,6 +36,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.POD: pods.RULES,
     kinds.POD_TEMPLATE: podtemplates.RULES,
     kinds.PRIORITY_CLASS: priorityclasses.RULES,
+    kinds.REPLICA_SET: replicasets.RULES,
     kinds.RESOURCE_QUOTA: resourcequotas.RULES,
     kinds.ROLE: rbac.ROLE_RULES,
     kinds.ROLE_BINDING: rbac.ROLE_BINDING_RULES,

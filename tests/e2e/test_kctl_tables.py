@@ -101,9 +101,9 @@ def test_several_kinds_are_several_tables(kctl: Run) -> None:
     """With the kind before each name; a category stands for its kinds."""
     pods, crontabs = kctl("get", "all").stdout.split("\n\n")
     assert [row[0] for row in table(pods)] == ["NAME", "pod/web"]
-    assert [row[0] for row in table(crontabs)] == ["NAME", "crontab/backup"]
+    assert [row[0] for row in table(crontabs)] == ["NAME", "crontab.stable.example.com/backup"]
     assert table(kctl("get", "cron").stdout)[1][0] == "backup"
-    assert kctl("get", "all", "-o", "name").stdout.splitlines() == ["pod/web", "crontab/backup"]
+    assert kctl("get", "all", "-o", "name").stdout.splitlines() == ["pod/web", "crontab.stable.example.com/backup"]
     named = kctl("get", "pod/web", "cm/a", "cm/none", fails=True)
     assert [row[0] for row in table(named.stdout) if row] == ["NAME", "pod/web", "NAME", "configmap/a"]
     assert named.stderr == 'Error from server (NotFound): configmaps "none" not found\n'
@@ -149,6 +149,6 @@ def test_resources_are_listed_from_discovery(kctl: Run) -> None:
     ]  # fmt: skip
     assert lines["pods"][1:5] == ["po", "v1", "true", "Pod"]
     names = kctl("api-resources", "--categories", "all", "-o", "name").stdout.split()
-    assert names == ["pods", "crontabs.stable.example.com"]
+    assert names == ["pods", "deployments.apps", "replicasets.apps", "crontabs.stable.example.com"]
     scoped = kctl("api-resources", "--namespaced=false", "--api-group", "", "--no-headers", "--verbs", "list,watch").stdout
     assert [row[0] for row in table(scoped)] == ["namespaces", "nodes"]

@@ -13,12 +13,14 @@ from typing import Any
 from controlplane import bootstrap, resources
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
 from controlplane.controllers.customresources import CustomResources
+from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.podgc import PodGC
+from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.runner import ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
@@ -130,12 +132,16 @@ class Cluster:
             reports.recover(tx, name, now=self.clock.now())
 
     async def report(self, node: str, pod: Any, *, phase: str = "Running", removed: bool = False, **status: Any) -> None:
-        """What the agent of `node` says of a pod; `status` are further fields, as JSON."""
+        """What the agent of `node` says of a pod that is ready while it runs; `status` are further fields, as JSON."""
+        ready = {"type": "Ready", "status": "True" if phase == "Running" else "False"}
+        conditions = [*status.pop("conditions", []), ready]
+        await self.state(node, pod, removed=removed, phase=phase, conditions=conditions, **status)
+
+    async def state(self, node: str, pod: Any, *, removed: bool = False, **status: Any) -> None:
+        """What the agent of `node` says of a pod: its whole status, as JSON."""
         request = nodes_pb2.ReportStatusRequest()
         item = request.pods.add(namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid, removed=removed)
         item.status.CopyFrom(codec.decode(type(item.status), status))
-        item.status.phase = phase
-        item.status.conditions.add(type="Ready", status="True" if phase == "Running" else "False")
         await self._done(lambda tx: reports.report(tx, node, request, now=self.clock.now()))
 
     # Time
@@ -187,6 +193,8 @@ async def running(
             CustomResources(),
             ClusterRoleAggregation(),
             ServiceAccounts(),
+            ReplicaSets(cluster.ids),
+            Deployments(cluster.ids),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())

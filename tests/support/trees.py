@@ -63,9 +63,15 @@ def values(draw: st.DrawFn, item: Field, depth: int) -> Any:
     return draw(one)
 
 
+WORKLOAD = {
+    "selector": {"matchLabels": {"app": "web"}},
+    "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
+}
 # What makes the smallest object of a kind valid, besides its metadata.
 BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
+    "Deployment": {"spec": WORKLOAD},
+    "ReplicaSet": {"spec": WORKLOAD},
     "PodTemplate": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
     "Event.events.k8s.io": {
         "eventTime": "2026-01-01T00:00:00.000000Z",

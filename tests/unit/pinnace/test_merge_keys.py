@@ -22,6 +22,7 @@ ContainerRestartRuleOnExitCodes.values set - -
 ContainerStatus.allocatedResourcesStatus map:name merge name
 ContainerStatus.volumeMounts map:mountPath merge mountPath
 CustomResourceDefinitionStatus.conditions map:type - -
+DeploymentStatus.conditions map:type merge type
 EphemeralContainerCommon.env map:name merge name
 EphemeralContainerCommon.ports map:containerPort,protocol merge containerPort
 EphemeralContainerCommon.volumeDevices map:devicePath merge devicePath
@@ -57,6 +58,7 @@ PodStatus.volumeHealth map:name - -
 PodVolumeHealth.healthConditions map:status,reason merge status
 ReplicationControllerSpec.selector atomic - -
 ReplicationControllerStatus.conditions map:type merge type
+ReplicaSetStatus.conditions map:type merge type
 ResourceRequirements.claims map:name - -
 ResourceStatus.resources map:resourceID - -
 Scheduling.nodeSelector atomic - -

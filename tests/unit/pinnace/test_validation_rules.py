@@ -22,6 +22,10 @@ from pinnace.ruletable import Rule
 RULES = ruletable.load()
 NAMED = {"metadata": {"name": "web"}}
 IN_DEFAULT = {"metadata": {"name": "web", "namespace": "default"}}
+WORKLOAD = {
+    "selector": {"matchLabels": {"app": "web"}},
+    "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
+}
 # The smallest object of a kind that is accepted.
 BASES: dict[str, dict[str, Any]] = {
     "Pod": {**IN_DEFAULT, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
@@ -44,6 +48,8 @@ BASES: dict[str, dict[str, Any]] = {
     "ClusterRoleBinding": {**NAMED, "roleRef": {"kind": "ClusterRole", "name": "reader"}},
     "LimitRange": {**IN_DEFAULT, "spec": {"limits": [{"type": "Container"}]}},
     "ResourceQuota": {**IN_DEFAULT, "spec": {"hard": {"pods": "1"}}},
+    "Deployment": {**IN_DEFAULT, "spec": WORKLOAD},
+    "ReplicaSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "PodTemplate": {**IN_DEFAULT, "template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
 }  # fmt: skip
 

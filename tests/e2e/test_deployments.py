@@ -1,0 +1,69 @@
+"""A Deployment on the nodes of a lab: real pods come, roll over to another template, and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.breaking import IDLE
+from tests.support.labs import ROOT, LabUnderTest, eventually, running
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    with running("t-deploy", tmp_path_factory.mktemp("deploy"), nodes=2) as found:
+        yield found
+
+
+def deployment(marker: str, replicas: int = 4) -> dict[str, Any]:
+    """The example, with a variable that changes its template."""
+    item: dict[str, Any] = yaml.safe_load((ROOT / "examples/deployment.yaml").read_text())
+    item["spec"]["replicas"] = replicas
+    [container] = item["spec"]["template"]["spec"]["containers"]
+    container |= {"env": [{"name": "MARKER", "value": marker}], "command": ["sh", "-c", IDLE]}
+    return item
+
+
+def available(lab: LabUnderTest) -> tuple[int, int]:
+    status = lab.get("deployment", "web")["status"]
+    return status.get("availableReplicas", 0), status.get("updatedReplicas", 0)
+
+
+def markers(lab: LabUnderTest) -> list[str]:
+    items = [item for item in lab.pods().values() if "deletionTimestamp" not in item["metadata"]]
+    return sorted(item["spec"]["containers"][0]["env"][0]["value"] for item in items)
+
+
+def test_pods_run_roll_over_and_go(lab: LabUnderTest) -> None:
+    """On every node, without a moment below the least number; deleted with all that it owns."""
+    lab.apply(deployment("one"))
+    eventually(lambda: available(lab) == (4, 4))
+    assert len({item["spec"]["nodeName"] for item in lab.pods().values()}) == 2
+    lab.apply(deployment("two"))
+    least = [4]
+
+    def rolled_over() -> bool:
+        least.append(available(lab)[0])
+        return available(lab) == (4, 4) and markers(lab) == ["two"] * 4
+
+    eventually(rolled_over)
+    assert min(least) == 4
+    assert "4/4" in lab.kctl("get", "deployments")
+    assert lab.kctl("get", "all").count("pod/web-") >= 4
+    lab.kctl("scale", "deployment/web", "--replicas", "1")
+    eventually(lambda: len(lab.pods()) == 1)
+    lab.kctl("delete", "deployment", "web")
+    eventually(lambda: lab.pods() == {} and not lab.get("replicasets")["items"])
+
+
+def test_the_example_works_as_it_is(lab: LabUnderTest) -> None:
+    """Three pods, ready."""
+    lab.kctl("apply", "-f", str(ROOT / "examples/deployment.yaml"))
+    lab.kctl("wait", "--for", "condition=Available", "deployment/web", "--timeout", "60s")
+    lab.kctl("delete", "-f", str(ROOT / "examples/deployment.yaml"))
+    eventually(lambda: lab.pods() == {})
