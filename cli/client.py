@@ -21,7 +21,7 @@ if not _given:
     del os.environ[_VERBOSITY]
 from cli import complaints  # noqa: E402
 from cli.contexts import Context  # noqa: E402
-from pinnace import kinds, pki, wire  # noqa: E402
+from pinnace import channels, kinds, pki, wire  # noqa: E402
 from pinnace.api.v1 import objects_pb2, objects_pb2_grpc  # noqa: E402
 from pinnace.errors import ApiError, Expired, Internal, Unavailable  # noqa: E402
 from pinnace.kinds import Kind  # noqa: E402
@@ -54,14 +54,14 @@ class Client:
     def __init__(self, context: Context) -> None:
         self.context = context
         credentials = grpc.ssl_channel_credentials(context.ca, context.key, context.certificate)
-        self.channel = grpc.secure_channel(context.server.replace("unix://", "unix:"), credentials, options=_OPTIONS)
+        self.channel = channels.blocking(context.server, credentials, _OPTIONS)
         self.objects = objects_pb2_grpc.ObjectsStub(self.channel)
 
     def aio_channel(self) -> Any:
         """A channel of its own, for asyncio."""
         context = self.context
         credentials = grpc.ssl_channel_credentials(context.ca, context.key, context.certificate)
-        return grpc.aio.secure_channel(context.server.replace("unix://", "unix:"), credentials, options=_OPTIONS)
+        return channels.secure(context.server, credentials, _OPTIONS)
 
     def call(self, method: Callable[..., Any], request: Any, *, timeout: float | None = DEADLINE) -> Any:
         """A unary call. Raises ApiError."""

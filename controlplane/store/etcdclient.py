@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import Message
 
 from controlplane.store import etcd_messages_pb2 as pb
+from pinnace import channels
 from pinnace.errors import ApiError, TooLarge, Unavailable
 
 M = TypeVar("M", bound=Message)
@@ -47,9 +48,9 @@ class Member:
         self.endpoint = endpoint
         self.cause = ""
         if credentials is None:
-            self.channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            self.channel = channels.insecure(endpoint, _OPTIONS)
         else:
-            self.channel = grpc.aio.secure_channel(endpoint, credentials, options=_OPTIONS)
+            self.channel = channels.secure(endpoint, credentials, _OPTIONS)
 
     async def call(self, method: str, request: Message, response: type[M], seconds: float) -> M:
         """Raises grpc.aio.AioRpcError, Unavailable when the member was left meanwhile."""

@@ -20,7 +20,7 @@ import grpc
 
 from nodeagent.control.credentials import Credentials, Pair
 from nodeagent.streams.service import Streams
-from pinnace import pki, wire
+from pinnace import channels, pki, wire
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import Clock, jitter
@@ -187,7 +187,7 @@ class Session:
 
     def _connect(self, pair: Pair) -> _Connection:
         credentials = grpc.ssl_channel_credentials(pair.ca, pair.key, pair.certificate)
-        channel = grpc.aio.secure_channel(self._server, credentials, options=_OPTIONS)
+        channel = channels.secure(self._server, credentials, _OPTIONS)
         return _Connection(pair, channel, nodes_pb2_grpc.NodesStub(channel))
 
     def _retire(self, connection: _Connection | None) -> None:

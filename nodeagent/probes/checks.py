@@ -179,7 +179,9 @@ async def _grpc(action: Any, target: Target) -> Result:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with grpc.aio.insecure_channel(f"{_bracketed(target.address)}:{action.port}") as channel:
+    from pinnace import channels
+
+    async with channels.insecure(f"{_bracketed(target.address)}:{action.port}") as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=action.service))
         except grpc.aio.AioRpcError as error:

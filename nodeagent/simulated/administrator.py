@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import yaml
 
-from pinnace import pki, wire
+from pinnace import channels, pki, wire
 from pinnace.api.v1 import cluster_pb2, cluster_pb2_grpc
 from pinnace.errors import BadRequest
 
@@ -57,7 +57,7 @@ async def make_tokens(context: Context, names: list[str]) -> Tokens:
     credentials = grpc.ssl_channel_credentials(context.ca, context.pair.key, context.pair.certificate)
     options = (("grpc.ssl_target_name_override", pki.SERVER_NAME), *wire.WINDOW)
     room = asyncio.Semaphore(AT_ONCE)
-    async with grpc.aio.secure_channel(context.server, credentials, options=options) as channel:
+    async with channels.secure(context.server, credentials, options) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)
 
         async def make(name: str) -> cluster_pb2.JoinTokenResponse:

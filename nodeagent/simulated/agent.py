@@ -13,7 +13,7 @@ import grpc
 
 from nodeagent.simulated.joining import Joined, Joiner
 from nodeagent.simulated.pods import ScriptedPods
-from pinnace import __version__, pki, wire
+from pinnace import __version__, channels, pki, wire
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.clock import Clock, jitter, spread
 from pinnace.core.v1 import node_pb2
@@ -62,7 +62,7 @@ class SimulatedAgent:
         if joined is None:
             return
         credentials = grpc.ssl_channel_credentials(ca, joined.pair.key, joined.pair.certificate)
-        channel = grpc.aio.secure_channel(joined.server, credentials, options=_OPTIONS)
+        channel = channels.secure(joined.server, credentials, _OPTIONS)
         try:
             async with asyncio.TaskGroup() as group:
                 stub = nodes_pb2_grpc.NodesStub(channel)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
+import pytest
+
 
 @dataclass
 class Proxy:
@@ -77,3 +79,16 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
     except OSError:
         pass
+
+
+@contextmanager
+def through_proxy(target: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that the environment names for everything."""
+    with proxy(target) as found:
+        for name in ("GRPC_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{found.address}")
+            monkeypatch.setenv(name.lower(), f"http://{found.address}")
+        for name in ("NO_PROXY", "NO_GRPC_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+        yield found

@@ -22,6 +22,7 @@ from pinnace import csr, pki
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc, streams_pb2
 from pinnace.clock import Clock, SystemClock, VirtualClock
 from tests.support.labs import PATIENCE
+from tests.support.proxy import through_proxy
 
 NODE = ("system:node:n1", ("system:nodes",))
 CA = pki.new_ca(time.time())
@@ -173,6 +174,15 @@ async def test_the_new_session_is_open_before_the_old_one_ends(tmp_path: Path) -
         assert control.log == ["open 1", "open 2", "closed 1"]
         assert agent.welcomes == ["10.0.1.0/24", "10.0.2.0/24"]
         assert control.peers[1].strip() == new.strip()
+
+
+async def test_the_agent_reaches_the_control_plane_without_the_proxy_of_image_pulls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with through_proxy("127.0.0.1:1", monkeypatch) as proxy:
+        async with connected(tmp_path) as (_, agent):
+            await agent.session.report(nodes_pb2.ReportStatusRequest())
+        assert proxy.asked == []
 
 
 async def test_a_stream_ends_on_the_connection_that_it_began_on(tmp_path: Path) -> None:

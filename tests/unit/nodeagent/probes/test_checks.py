@@ -17,6 +17,7 @@ from pinnace import codec, pki
 from pinnace.core.v1 import container_pb2
 from tests.support.cancelling import heeded
 from tests.support.objects import container
+from tests.support.proxy import through_proxy
 
 Answer = Callable[[str, dict[str, str]], bytes]
 
@@ -198,8 +199,14 @@ async def test_a_command_passes_with_code_0(code: int, output: str, expected: Re
 
 
 @pytest.mark.shows("spec.containers[].livenessProbe.grpc.{port,service}")
-async def test_grpc_asks_the_health_service() -> None:
-    """SERVING passes; another state, an unknown service and a closed port fail."""
+async def test_grpc_asks_the_health_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SERVING passes; another state, an unknown service and a closed port fail. The proxy of image pulls is not asked."""
+    with through_proxy("127.0.0.1:1", monkeypatch) as proxy:
+        await _check_health()
+    assert proxy.asked == []
+
+
+async def _check_health() -> None:
     server = grpc.aio.server()
     service = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(service, server)
