@@ -29,6 +29,8 @@ class Server:
         self._control = control
         self._idle = round(idle * 1000)
         self._receives = True
+        # It is started for a request, however long that takes to come.
+        self._used = False
         self._retired = False
         self._forks: dict[int, tuple[int, socket.socket]] = {}
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -41,7 +43,7 @@ class Server:
     def serve(self) -> None:
         """Until the agent has gone, or nothing has been asked for `idle` seconds."""
         while self._receives or self._forks:
-            ready = {fd for fd, _ in self._poll.poll(None if self._forks else self._idle)}
+            ready = {fd for fd, _ in self._poll.poll(self._idle if self._used and not self._forks else None)}
             if not ready:
                 self._retire()
             # Channels before anything that closes one: their numbers are used again.
@@ -71,6 +73,7 @@ class Server:
         data, descriptors = terminals.receive(self._control, work.MAX_REQUEST)
         if not data:
             return False
+        self._used = True
         *files, channel = descriptors
         pid = os.fork()
         if pid == 0:

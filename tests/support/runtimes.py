@@ -166,7 +166,9 @@ def runs(handle: Handle) -> bool:
 
 
 def catches(handle: Handle, number: int) -> bool:
-    """Whether the container's first process has a handler for a signal by now."""
+    """Whether the container's program has a handler for a signal by now: what starts it, as runc's first process, has some too."""
+    if not Path(f"/proc/{handle.pid}/cmdline").read_bytes().startswith(b"sh\0"):
+        return False
     lines = Path(f"/proc/{handle.pid}/status").read_text().splitlines()
     mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
     return bool(mask >> (number - 1) & 1)

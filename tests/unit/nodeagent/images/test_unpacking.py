@@ -15,12 +15,13 @@ import socket
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nodeagent.images import layertree
+from nodeagent.images import layertree, unpacking
 from nodeagent.images import unpack as unpack_module
 from nodeagent.images.store import ImageStore
 from nodeagent.images.unpacking import Unpacker
@@ -230,6 +231,16 @@ async def test_no_request_is_lost_to_a_process_that_ends(tmp_path: Path) -> None
     finally:
         unpacker.close()
     assert len(pids) > 1
+
+
+def test_a_process_that_was_just_started_waits_for_its_request() -> None:
+    """However late that is: it is idle only once it has done something."""
+    control, pid = unpacking._start(0.01)
+    try:
+        time.sleep(0.3)
+        assert Path(f"/proc/{pid}").exists()
+    finally:
+        os.close(control)
 
 
 def test_memory_is_bounded_by_the_kernel(directory: Path) -> None:
