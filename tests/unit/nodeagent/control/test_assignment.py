@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,28 @@ def test_a_secret_is_stored_in_memory_and_nowhere_on_the_disk(node: Node) -> Non
     node.assignment.close()
     assert not [path for path in node.disk.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
     assert node.restart().lookup("Secret", "default", "s") == secret()
+
+
+async def test_the_event_loop_waits_for_no_sync(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many objects, on a disk that takes its time: they are stored and published meanwhile, and synced in the end."""
+    slow, threads, loop = threading.Event(), set[int](), threading.get_ident()
+
+    def fsync(descriptor: int) -> None:
+        threads.add(threading.get_ident())
+        if threading.get_ident() != loop:
+            slow.wait(20)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for number in range(3):
+        node.apply(
+            *(change(f"Pod/default/web-{number}-{item}", pod(meta={"uid": "u1"})) for item in range(10)), peer(f"n{number}")
+        )
+    assert loop not in threads
+    assert len(node.keys()) == 33
+    assert len(list((node.disk / "objects").iterdir())) == 30
+    slow.set()
+    node.assignment.close()
+    assert len(threads - {loop}) == 1
 
 
 def test_a_secret_on_the_disk_of_an_earlier_version_moves_to_memory(node: Node) -> None:

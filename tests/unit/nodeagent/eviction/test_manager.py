@@ -14,11 +14,12 @@ import pytest
 from nodeagent.eviction.manager import EvictionManager, Surroundings
 from nodeagent.eviction.thresholds import Config, parse
 from nodeagent.eviction.usage import Place
-from nodeagent.node.pools import InlinePool
-from nodeagent.runtime.cgroups import Usage
+from nodeagent.node.pools import InlinePool, Pool
+from nodeagent.runtime.cgroups import Cgroups, Usage
 from pinnace.clock import VirtualClock
 from pinnace.podresources import CRITICAL_PRIORITY
 from tests.support.objects import container, pod
+from tests.support.opens import opens
 
 MIB = 1 << 20
 HARD = Config(parse("memory.available<100Mi,nodefs.available<10Mi"), transition=60.0, interval=10.0)
@@ -73,10 +74,14 @@ class Node:
         self.asked: list[int] = []
         self.images = 0
         self.cgroups = FakeCgroups(self.pods)
-        self.manager = EvictionManager(config, Surroundings(
-            pods=lambda: list(self.pods), cgroups=self.cgroups,  # type: ignore[arg-type]
-            clock=self.clock, state=folder, images=folder, capacity=capacity, event=self._event, changed=self._changed,
-            reclaim=self._reclaim, image_bytes=lambda: self.images, walks=InlinePool(),
+        self.config = config
+        self.manager = self.managing(self.cgroups, InlinePool(), **capacity)
+
+    def managing(self, cgroups: Any, walks: Pool, **capacity: int) -> EvictionManager:
+        return EvictionManager(self.config, Surroundings(
+            pods=lambda: list(self.pods), cgroups=cgroups, clock=self.clock, state=self.folder, images=self.folder,
+            capacity=capacity, event=self._event, changed=self._changed, reclaim=self._reclaim,
+            image_bytes=lambda: self.images, walks=walks,
         ))  # fmt: skip
 
     def _event(self, reason: str, message: str, warning: bool) -> None:
@@ -125,6 +130,25 @@ async def test_a_calm_node_evicts_nobody(node: Node) -> None:
     assert await node.manager.look() == []
     assert holds(node) == {"MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
     assert (node.evicted(), node.events, node.changes) == ([], [], 0)
+
+
+async def test_cgroups_and_disks_are_read_off_the_event_loop(tmp_path: Path) -> None:
+    """A disk that hangs, and a cgroup with many processes, delay no other work of the agent."""
+    node = Node(tmp_path / "pods", HARD)
+    item = node.run("a", volumes=[{"name": "data", "emptyDir": {}}])
+    (item.place().folder / "volumes/data").mkdir(parents=True)
+    root = tmp_path / "cgroups"
+    (root / "pinnace/a").mkdir(parents=True)
+    (root / "cgroup.controllers").touch()
+    for directory in ("pinnace", "pinnace/a"):
+        (root / directory / "memory.current").write_text("4096")
+    node.manager = node.managing(
+        Cgroups("pinnace", root), Pool("walks", 2), memory=300 * MIB, **{"ephemeral-storage": 100 * MIB}
+    )
+    with opens(tmp_path) as found:
+        await node.manager.look()
+    assert found.on_loop == set()
+    assert {"memory.current", "data"} <= found.off_loop
 
 
 async def test_one_pod_at_a_time_until_enough_is_left(node: Node) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
 
-from nodeagent.node.stats import busy_nanos, interfaces
+from nodeagent.launcher import bundle as names
+from nodeagent.node.pools import Pool
+from nodeagent.node.stats import Collector, busy_nanos, interfaces
+from nodeagent.pods.manager import PodManager
+from nodeagent.runtime.cgroups import Cgroups
+from nodeagent.runtime.interface import Handle
 from pinnace import usage
 from pinnace.api.v1 import streams_pb2
+from pinnace.clock import VirtualClock
+from tests.support.objects import pod
+from tests.support.opens import opens
 
 NET_DEV = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
@@ -46,3 +57,36 @@ def test_rates_are_between_two_samples() -> None:
     usage.add_rates(first, second)
     assert second.cpuNanoCores == 2_000_000
     assert {c.name: c.cpuNanoCores for c in second.pods[0].containers} == {"a": 500_000_000, "b": 200_000_000, "c": 100_000_000}
+
+
+@dataclass
+class Running:
+    """A worker whose container runs, and the manager that has it."""
+
+    handles: dict[str, Handle]
+    pod: Any = field(default_factory=lambda: pod("web"))
+
+    @property
+    def workers(self) -> dict[str, Running]:
+        return {"u1": self}
+
+
+async def test_cgroups_and_layers_are_read_off_the_event_loop(tmp_path: Path) -> None:
+    """With and without a second sample."""
+    bundle, root = tmp_path / "bundle", tmp_path / "cgroups"
+    cgroup = root / "pinnace/podu1/main-0"
+    for directory in (bundle / "upper", cgroup):
+        directory.mkdir(parents=True)
+    (root / "cgroup.controllers").touch()
+    (cgroup / "memory.current").write_text("4096")
+    Path(names.config(bundle)).write_text(json.dumps({"cgroups": [str(cgroup)]}))
+    running = Running({"main": Handle(bundle, 1, 1, 1, 1, 1.0)})
+    clock = VirtualClock()
+    collector = Collector(
+        cast(PodManager, running), Cgroups("pinnace", root), clock, Pool("walks", 2), node="n1", capacity=["memory"]
+    )
+    with opens(tmp_path) as found:
+        stats = await collector.collect(0)
+    assert stats.pods[0].containers[0].memoryUsageBytes == 4096
+    assert found.on_loop == set()
+    assert {"memory.current", "upper"} <= found.off_loop
