@@ -31,11 +31,14 @@ def _clean(lab: LabUnderTest) -> Iterator[None]:
 
 def logged(lab: LabUnderTest, name: str, lines: int) -> list[str]:
     """The lines of a pod's log, at least so many, sorted."""
+    return sorted(read_log(lab, name, lines))
 
+
+def read_log(lab: LabUnderTest, name: str, lines: int) -> list[str]:
     def read() -> list[str]:
         found = lab.kctl("logs", name).splitlines()
         assert len(found) >= lines, found
-        return sorted(line.rstrip("\r") for line in found)
+        return [line.rstrip("\r") for line in found]
 
     return list(eventually(read))
 
@@ -59,6 +62,18 @@ def test_a_user_opens_its_streams_by_name(lab: LabUnderTest, runtime: str) -> No
     assert logged(lab, "streams", 4) == ["appended", "done", "to-stderr", "to-stdout"]
     assert lab.kctl("exec", "streams", "--", "sh", "-c", STREAMS) == "to-stdout\nappended\ndone\n"
     assert lab.kctl("exec", "-i", "streams", "--", "sh", "-c", "cat /dev/stdin", stdin="fed") == "fed"
+
+
+@pytest.mark.parametrize("runtime", ["native", "runc"])
+def test_a_users_terminal_is_its_own(lab: LabUnderTest, runtime: str) -> None:
+    """By every name that it has; its device belongs to the user."""
+    script = "echo out > /dev/stdout; echo err > /dev/stderr; echo tty > /dev/tty; tty; stat -c '%u %a' $(tty); exec sleep 1000"
+    container = {"tty": True, "stdin": True}
+    lab.apply(pod("terminal", "sh", "-c", script, container=container, **USER, **handler(lab, runtime)))
+    *names, device, owner = read_log(lab, "terminal", 5)
+    assert names == ["out", "err", "tty"]
+    assert device.startswith("/dev/")
+    assert owner == "1000 620"
 
 
 @pytest.mark.parametrize("runtime", ["native", "runc"])

@@ -196,6 +196,23 @@ def test_a_pod_over_its_own_storage_limits_goes_from_a_calm_node(lab: LabUnderTe
     assert conditions(lab) == set()
 
 
+def test_files_of_the_node_that_a_container_may_write_count(lab: LabUnderTest) -> None:
+    """They are mounted from the pod's directory, and in none of its layers and volumes."""
+    paths = {
+        "hosts": "/etc/hosts",
+        "resolv": "/etc/resolv.conf",
+        "hostname": "/etc/hostname",
+        "message": "/dev/termination-log",
+    }
+    resources = {"limits": {"ephemeral-storage": "2Mi"}}
+    for name, path in paths.items():
+        text = f"dd if=/dev/zero of={path} bs=1M count=4 2>/dev/null; {SLEEP}"
+        lab.apply(script(name, text, container={"resources": resources}))
+    for name in paths:
+        status = eventually(lambda name=name: evicted(lab, name))
+        assert status["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
+
+
 def test_an_eviction_outlives_the_agent(lab: LabUnderTest) -> None:
     """Killed in the midst of it, the agent that follows finishes what was begun and starts nothing again."""
     lab.apply(holder("greedy", 230, MEMORY), script("calm", SLEEP))

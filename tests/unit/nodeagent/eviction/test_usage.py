@@ -149,10 +149,12 @@ def test_a_pods_layers_logs_and_volumes(tmp_path: Path) -> None:
     written(place.folder / "volumes/settings/file", 5)
     # Files of the pod's that containers may write.
     written(place.folder / "etc-hosts", 7)
+    written(place.folder / "resolv.conf", 9)
+    written(place.folder / "hostname", 10)
     written(place.folder / "containers/main/1/termination-log", 8)
     subject = pod("web", volumes=[{"name": "data", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "x"}}])
     layers, volumes = storage_of(subject, place, Meter())
-    assert {name: disk.used // MIB for name, disk in layers.items()} == {"main": 6 + 7 + 8}
+    assert {name: disk.used // MIB for name, disk in layers.items()} == {"main": 6 + 7 + 8 + 9 + 10}
     assert {name: disk.used // MIB for name, disk in volumes.items()} == {"data": 4}
 
 
