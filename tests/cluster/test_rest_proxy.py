@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,37 +11,16 @@ import pytest
 from controlplane.access.auditlog import Log
 from controlplane.access.auditpolicy import Level, Policy, Rule
 from controlplane.rest.auditing import Audited
-from tests.support import objects
+from tests.support import proxied
 from tests.support.awaiting import eventually
 from tests.support.cluster import Cluster
 from tests.support.front import Front, front
 from tests.support.podserver import Exchange, PodServer, pod_server
+from tests.support.proxied import PODS, path
 from tests.support.rest import Rest
 
-PODS = "/api/v1/namespaces/default/pods"
+rest, api, server = proxied.rest, proxied.api, proxied.server
 CLOSE = "Connection: close\r\n\r\n"
-
-
-@pytest.fixture
-async def rest(cluster: Cluster) -> Rest:
-    await cluster.create(objects.pod("web", nodeName="n1"))
-    return Rest(cluster)
-
-
-@pytest.fixture
-async def api(rest: Rest, tmp_path: Path) -> AsyncIterator[Front]:
-    async with front(tmp_path, rest.site) as made:
-        yield made
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PodServer]:
-    async with pod_server() as made:
-        yield made
-
-
-def path(server: PodServer, rest: str = "/") -> str:
-    return f"{PODS}/web:{server.port}/proxy{rest}"
 
 
 async def test_a_request_goes_to_the_pod_and_its_response_comes_back(api: Front, server: PodServer, rest: Rest) -> None:

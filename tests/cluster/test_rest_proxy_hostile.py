@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import h11
 import pytest
@@ -16,36 +15,15 @@ from controlplane.rest.proxy.podconnection import Timeouts
 from controlplane.rest.proxy.pods import PodProxy
 from controlplane.rest.proxy.slots import Slots
 from pinnace.errors import ApiError, Timeout, TooManyRequests
-from tests.support import objects
+from tests.support import objects, proxied
 from tests.support.awaiting import eventually
 from tests.support.cluster import Cluster
-from tests.support.front import Front, front
+from tests.support.front import Front
 from tests.support.podserver import Exchange, PodServer, pod_server
+from tests.support.proxied import PODS, path
 from tests.support.rest import Rest
 
-PODS = "/api/v1/namespaces/default/pods"
-
-
-@pytest.fixture
-async def rest(cluster: Cluster) -> Rest:
-    await cluster.create(objects.pod("web", nodeName="n1"))
-    return Rest(cluster)
-
-
-@pytest.fixture
-async def api(rest: Rest, tmp_path: Path) -> AsyncIterator[Front]:
-    async with front(tmp_path, rest.site) as made:
-        yield made
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PodServer]:
-    async with pod_server() as made:
-        yield made
-
-
-def path(server: PodServer, rest: str = "/") -> str:
-    return f"{PODS}/web:{server.port}/proxy{rest}"
+rest, api, server = proxied.rest, proxied.api, proxied.server
 
 
 @pytest.mark.parametrize("framing", [

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.support import objects
+from tests.support import proxied
 from tests.support.awaiting import eventually
-from tests.support.cluster import Cluster
-from tests.support.front import Client, Front, front
-from tests.support.podserver import Exchange, PodServer, pod_server
+from tests.support.front import Client, Front
+from tests.support.podserver import Exchange, PodServer
 from tests.support.rest import Rest
 
+rest, api, server = proxied.rest, proxied.api, proxied.server
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSet-Cookie: a=b\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
@@ -27,24 +25,6 @@ async def echo(exchange: Exchange) -> None:
     await exchange.send(SWITCH + b"greeting")
     while data := await exchange.reader.read(1 << 16):
         await exchange.send(data)
-
-
-@pytest.fixture
-async def rest(cluster: Cluster) -> Rest:
-    await cluster.create(objects.pod("web", nodeName="n1"))
-    return Rest(cluster)
-
-
-@pytest.fixture
-async def api(rest: Rest, tmp_path: Path) -> AsyncIterator[Front]:
-    async with front(tmp_path, rest.site) as made:
-        yield made
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PodServer]:
-    async with pod_server() as made:
-        yield made
 
 
 def handshake(server: PodServer, *, method: str = "GET", protocol: str = "websocket") -> bytes:
