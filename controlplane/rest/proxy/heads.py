@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from controlplane.http.messages import Request
 
@@ -32,14 +32,19 @@ _NOT_TO_CLIENTS = frozenset((
     "access-control-allow-origin", "access-control-allow-credentials", "access-control-allow-headers",
     "access-control-allow-methods", "service-worker-allowed",
 ))  # fmt: skip
+# Of responses whose body is changed on its way: what holds for the bytes that the pod sent.
+_OF_BYTES = frozenset(("accept-ranges", "content-digest", "content-length", "content-md5", "digest"))
+_HTML = "text/html"
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A proxied port in both worlds: `authority` is its host and port for the pod, `base` its path in the API."""
+    """A proxied port in both worlds: `authority` is its host and port for the pod, `base` its path in the API, `host` that
+    which the client calls the API by."""
 
     authority: str
     base: str
+    host: str = ""
 
 
 def websocket(request: Request) -> bool:
@@ -53,6 +58,10 @@ def to_pod(request: Request, site: Site) -> Headers:
     """The head of the request for the pod."""
     left_out = _HOP_BY_HOP | _NOT_TO_PODS | set(_words(request.headers, "connection"))
     found: Headers = [("Host", site.authority)]
+    if _HTML in request.header("accept"):
+        # A page is to come as it is, so that its links can be changed.
+        left_out |= {"accept-encoding"}
+        found.append(("Accept-Encoding", "identity"))
     for name, values in request.headers.items():
         # CGI's rules, which many servers follow, make - and _ the same.
         known = name.replace("_", "-")
@@ -86,29 +95,52 @@ def _connection(request: Request) -> Headers:
     return [("Connection", "Upgrade"), ("Upgrade", "websocket")] if websocket(request) else [("Connection", "close")]
 
 
+def is_page(headers: Iterable[tuple[bytes, bytes]], *, status: int) -> bool:
+    """Whether a response is a whole document of HTML that can be read as it is."""
+    names = _named(headers)
+    kind, _, parameters = next(iter(names.get("content-type", ())), "").partition(";")
+    whole = status not in (204, 206, 304) and not set(_words(names, "content-encoding")) - {"identity"}
+    return whole and kind.strip().lower() == _HTML and "utf-16" not in parameters.lower()
+
+
 def to_client(headers: Iterable[tuple[bytes, bytes]], site: Site, *, status: int) -> Headers:
-    """The headers of a pod's response, with the length of its body where the pod has said it."""
+    """The headers of a pod's response, with the length of its body where the pod has said it, and it does not change."""
+    headers = list(headers)
+    names = _named(headers)
     named = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in headers]
-    names: dict[str, list[str]] = {}
-    for name, value in named:
-        names.setdefault(name, []).append(value)
     left_out = _HOP_BY_HOP | _NOT_TO_CLIENTS | set(_words(names, "connection"))
     if "transfer-encoding" in names or status == 204:
         left_out |= {"content-length"}
+    if is_page(headers, status=status):
+        left_out |= _OF_BYTES
     kept = [(name, value) for name, value in named if name not in left_out]
     return [(name, location(value, site) if name == "location" else value) for name, value in kept]
 
 
+def _named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name, value in headers:
+        names.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1"))
+    return names
+
+
 def location(value: str, site: Site) -> str:
-    """Where a redirect leads: a path of the pod's is one below the API's; another host, or a relative path, stays."""
+    """Where a redirect or a link leads: a path of the pod's is one below the API's; another host, or a relative path, stays."""
     try:
         parts = urlsplit(value)
     except ValueError:
         return value
     path = parts.path or ("/" if parts.netloc else "")
-    if parts.netloc not in ("", site.authority) or not path.startswith("/") or path.startswith(f"{site.base}/"):
+    if not _is_own(parts, site) or not path.startswith("/") or path.startswith(f"{site.base}/"):
         return value
     return urlunsplit(("", "", site.base + path, parts.query, parts.fragment))
+
+
+def _is_own(url: SplitResult, site: Site) -> bool:
+    """Whether a URL has no host, or that of the pod, as the pod or as the client knows it."""
+    if not url.netloc:
+        return not url.scheme
+    return url.netloc in (site.authority, site.host) and url.scheme in ("", "http", "https")
 
 
 def _words(headers: Mapping[str, list[str]], name: str) -> list[str]:

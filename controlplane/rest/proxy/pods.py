@@ -8,18 +8,20 @@ Source: ProxyREST of pods (pkg/registry/core/pod/rest) and UpgradeAwareHandler o
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 import h11
 
 from controlplane import streamtargets
 from controlplane.access.identity import ANONYMOUS
-from controlplane.http.messages import Request, Response, Upgrade
+from controlplane.http.messages import Chunks, Request, Response, Upgrade
 from controlplane.rest.paths import Target
 from controlplane.rest.proxy import heads, names
 from controlplane.rest.proxy.exchange import Exchange
 from controlplane.rest.proxy.heads import Site
+from controlplane.rest.proxy.links import Links
 from controlplane.rest.proxy.podconnection import PodConnection, Timeouts
 from controlplane.rest.proxy.slots import Slots, held
 from controlplane.rest.proxy.upgrades import PodUpgrade
@@ -31,6 +33,8 @@ from pinnace.core.v1.pod_pb2 import Pod
 
 # Seconds that a client may take for one piece of a response.
 PATIENCE = 300.0
+# Bytes of HTML that are read before other tasks have a turn.
+STEP = 16 << 10
 DEFAULTS = Timeouts()
 
 
@@ -51,7 +55,7 @@ class PodProxy:
         node = streamtargets.locate(self._store, opening, running=True)
         if not target.rest and request.method in ("GET", "HEAD") and not heads.websocket(request):
             return _to_root(request)
-        site = Site(_authority(pod, port), _path(request).removesuffix(target.rest))
+        site = Site(_authority(pod, port), _path(request).removesuffix(target.rest), request.header("host"))
         async with AsyncExitStack() as until_end:
             until_end.enter_context(self._slots.taken((request.identity or ANONYMOUS).user))
             exchange = Exchange(PodConnection(NodeStream(self._router, node, opening), self._times), self._times.head)
@@ -66,9 +70,24 @@ async def _answer(
     headers = heads.to_client(head.headers, site, status=head.status_code)
     if isinstance(head, h11.InformationalResponse):
         return PodUpgrade(exchange.pod, headers, exchange.switched(), until_end.pop_all())
-    chunks = held(exchange.body(), until_end.pop_all())
+    page = heads.is_page(head.headers, status=head.status_code)
+    chunks = held(_below(exchange.body(), site) if page else exchange.body(), until_end.pop_all())
     await anext(chunks)
     return Response(chunks, "", head.status_code, tuple(headers), patience=PATIENCE)
+
+
+async def _below(chunks: Chunks, site: Site) -> Chunks:
+    """A document of HTML with its links below the proxy."""
+    # Each byte is a character of Latin 1, whatever it is in the document's own set.
+    links = Links(lambda link: heads.location(link.decode("latin-1"), site).encode("latin-1"))
+    async with aclosing(chunks):
+        async for piece in chunks:
+            for at in range(0, len(piece), STEP):
+                if made := links.feed(piece[at : at + STEP]):
+                    yield made
+                await asyncio.sleep(0)
+    if rest := links.end():
+        yield rest
 
 
 def _to_root(request: Request) -> Response:
