@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
-from controlplane.access.auditlog import Log
-from controlplane.access.auditpolicy import Record
+from controlplane.access.auditlog import MAX_OBJECT, Log
+from controlplane.access.auditpolicy import Body, Record
 from controlplane.access.identity import ANONYMOUS
 from controlplane.http.messages import Request, Response, Upgrade
 from controlplane.http.server import Application
+from controlplane.requests import objectjson
+from controlplane.resources.registry import Registry
 from controlplane.rest import options, paths
+from controlplane.rest.bodies import MAGIC, dumps, envelope
 from controlplane.rest.paths import Target
 from pinnace.clock import Clock, Ids
-from pinnace.errors import ApiError
+from pinnace.errors import ApiError, BadRequest
 
 _NONE = Target("", "", "")
 # No status was sent to a client that has gone: nginx' code for it.
@@ -22,10 +26,11 @@ CLIENT_GONE = 499
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """An Application, and the log of what is asked of it."""
+    """An Application, and the log of what is asked of it. `registry`: the kinds of objects in protobuf."""
 
     site: Application
     log: Log
+    registry: Registry
     clock: Clock
     ids: Ids
 
@@ -68,6 +73,19 @@ class Audited:
                 verb=verb or request.method.lower()[:20], user=user.user, groups=user.groups, source=request.peer,
                 agent=request.header("user-agent"), received=received, answered=self.clock.now(), code=code,
                 group=target.group, version=target.version, resource=target.resource, subresource=target.subresource,
-                namespace=target.namespace, name=target.name, request=request.body, response=response,
+                namespace=target.namespace, name=target.name, request=self._body(request.body), response=self._body(response),
             )
         )  # fmt: skip
+
+    def _body(self, data: bytes) -> Body:
+        """What is in protobuf is JSON in the log."""
+        return partial(self._json, data) if data.startswith(MAGIC) and len(data) <= MAX_OBJECT else data
+
+    def _json(self, data: bytes) -> bytes:
+        """Nothing for what cannot be read, and for lists."""
+        try:
+            found = envelope(data)
+        except BadRequest:
+            return b""
+        value = objectjson.value_of(self.registry, found.typeMeta.apiVersion, found.typeMeta.kind, found.raw)
+        return b"" if value is None else dumps(value)

@@ -51,7 +51,7 @@ async def open_port(
         callers=Callers(authenticator.of_certificate, access.tokens, access.authorizers, clock),
         virtual=(Reviews(access.reviews, clock), ResourceMetrics(store, Statistics(switchboard, clock), clock)),
     )
-    application: Application = site if audit is None else Audited(site, audit, clock, ids)
+    application: Application = site if audit is None else Audited(site, audit, registry, clock, ids)
     listener = Listener(Web(application).handle, certificates.tls, clock, Limits.within(openfiles.limit()))
     for descriptor in descriptors:
         listener.adopt(descriptor)

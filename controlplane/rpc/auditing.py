@@ -21,12 +21,11 @@ from controlplane.access.attributes import Attributes
 from controlplane.access.auditlog import MAX_OBJECT, Log
 from controlplane.access.auditpolicy import Record
 from controlplane.access.identity import ANONYMOUS, Identity
-from controlplane.requests import tables
+from controlplane.requests import objectjson, tables
 from controlplane.resources.registry import Registry
 from pinnace import codec, wire
 from pinnace.api.v1 import access_pb2, objects_pb2
 from pinnace.clock import Clock, Ids, perf
-from pinnace.kinds import Kind
 from pinnace.meta.v1 import meta_pb2
 
 log = logging.getLogger("pinnace.audit")
@@ -89,7 +88,7 @@ class Auditor:
     def _applied(self, request: objects_pb2.ApplyRequest, response: objects_pb2.ApplyResponse, make: Any) -> Iterator[Record]:
         """A record for each object; of one whose kind is not served without its content."""
         for item, result in zip(request.objects, response.results, strict=False):
-            kind, code = self._kind(item.apiVersion, item.kind), "OK"
+            kind, code = objectjson.kind_of(self._registry, item.apiVersion, item.kind), "OK"
             if result.HasField("error"):
                 code = wire.from_status(result.error).grpc
             if kind is None:
@@ -144,23 +143,7 @@ class Auditor:
     def _value(self, item: objects_pb2.Object) -> Any:
         if item.WhichOneof("body") == "table":
             return _table(item.table)
-        kind = self._kind(item.apiVersion, item.kind)
-        try:
-            return None if kind is None else tables.whole(kind, kind.cls.FromString(item.protobuf))
-        except DecodeError:
-            return None
-
-    def _kind(self, api_version: str, name: str) -> Kind | None:
-        """A kind that requests may have, also one that is not stored."""
-        every = (kind for resource in (*self._registry.served(), *self._registry.virtual) for kind in _forms(resource))
-        return next((kind for kind in every if (kind.api_version, kind.kind) == (api_version, name)), None)
-
-
-def _forms(resource: Any) -> Iterator[Kind]:
-    yield resource.kind
-    yield from (item.form.kind for item in resource.actions.values())
-    yield from (item.form.kind for item in resource.subresources.values() if item.form is not None)
-    yield from resource.answered.values()
+        return objectjson.value_of(self._registry, item.apiVersion, item.kind, item.protobuf)
 
 
 def source(peer: str) -> str:

@@ -12,7 +12,9 @@ import pytest
 from controlplane.access import bootstraproles
 from controlplane.access.auditlog import Log
 from controlplane.access.auditpolicy import Level, Policy, Rule
+from controlplane.resources.registry import Registry
 from controlplane.rest.auditing import Audited
+from pinnace import kinds
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.clock import settle
 from pinnace.meta.v1 import rest_pb2
@@ -22,6 +24,7 @@ from tests.support.rest import Rest
 MAPS, SECRETS = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 REVIEWS = "/apis/authorization.k8s.io/v1"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 ALICE = "Bearer token-of-alice"
 
 
@@ -156,11 +159,22 @@ async def test_a_service_account_has_a_token_until_it_is_gone(rest: Rest) -> Non
     assert (await rest.ask("GET", MAPS, authorization=f"Bearer {other[1]['status']['token']}"))[0] == 401
 
 
+def enveloped(kind: str, message: Any) -> bytes:
+    type_ = rest_pb2.TypeMeta(apiVersion="v1", kind=kind)
+    return b"k8s\0" + rest_pb2.Unknown(typeMeta=type_, raw=message.SerializeToString()).SerializeToString()
+
+
+def _recorded(rest: Rest, cluster: Cluster, folder: Path) -> Log:
+    """The log of all that is asked from here on, with everything that is ever written."""
+    log = Log(folder / "audit.log", Policy((Rule(Level.REQUEST_RESPONSE),)))
+    log.open()
+    rest.site = Audited(rest.site, log, Registry.of(cluster.store), cluster.clock, cluster.ids)
+    return log
+
+
 async def test_requests_are_recorded(rest: Rest, cluster: Cluster, tmp_path: Path) -> None:
     """Those that are refused for their credentials, too; a secret only with its name."""
-    log = Log(tmp_path / "audit.log", Policy((Rule(Level.REQUEST_RESPONSE),)))
-    log.open()
-    rest.site = Audited(rest.site, log, cluster.clock, cluster.ids)
+    log = _recorded(rest, cluster, tmp_path)
     await rest.ask("POST", SECRETS, {"metadata": {"name": "s"}, "stringData": {"k": "hidden"}})
     await rest.ask("POST", MAPS, {"metadata": {"name": "m"}, "data": {"k": "shown"}})
     rest.anonymous()
@@ -173,6 +187,26 @@ async def test_requests_are_recorded(rest: Rest, cluster: Cluster, tmp_path: Pat
     ]  # fmt: skip
     assert [line["user"]["username"] for line in lines] == ["admin", "admin", "system:anonymous"]
     assert ("hidden" in text, "shown" in text, "nonsense" in text) == (False, True, False)
+
+
+async def test_what_is_sent_in_protobuf_is_recorded_in_json(rest: Rest, cluster: Cluster, tmp_path: Path) -> None:
+    """Objects and options in both directions; of a secret nothing, and of what cannot be read neither."""
+    log = _recorded(rest, cluster, tmp_path)
+    for kind, path in ((kinds.CONFIG_MAP, MAPS), (kinds.SECRET, SECRETS)):
+        message = kind.cls(metadata={"name": "m"})
+        message.data["k"] = "shown" if kind is kinds.CONFIG_MAP else b"hidden"
+        await rest.text("POST", path, enveloped(kind.kind, message), content_type=PROTOBUF, accept=PROTOBUF)
+    options = rest_pb2.DeleteOptions(gracePeriodSeconds=7)
+    await rest.ask("DELETE", f"{MAPS}/m", enveloped("DeleteOptions", options), content_type=PROTOBUF)
+    await rest.ask("POST", MAPS, b"k8s\0nonsense", content_type=PROTOBUF)
+    log.close()
+    text = (tmp_path / "audit.log").read_text()
+    made, secret, gone, broken = (json.loads(line) for line in text.splitlines())
+    for found in (made["requestObject"], made["responseObject"]):
+        assert (found["kind"], found["apiVersion"], found["data"]) == ("ConfigMap", "v1", {"k": "shown"})
+    assert gone["requestObject"] == {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 7}
+    assert not [line for line in (secret, broken) if "requestObject" in line]
+    assert ("hidden" in text, "aGlkZGVu" in text) == (False, False)
 
 
 async def test_why_a_token_is_refused_is_for_the_log_alone(

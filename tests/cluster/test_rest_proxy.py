@@ -10,6 +10,7 @@ import pytest
 
 from controlplane.access.auditlog import Log
 from controlplane.access.auditpolicy import Level, Policy, Rule
+from controlplane.resources.registry import Registry
 from controlplane.rest.auditing import Audited
 from tests.support import proxied
 from tests.support.awaiting import eventually
@@ -348,7 +349,7 @@ async def test_requests_are_recorded(rest: Rest, cluster: Cluster, server: PodSe
         await exchange.head()
         await exchange.reader.read()
 
-    async with front(tmp_path, Audited(rest.site, log, cluster.clock, cluster.ids)) as api:
+    async with front(tmp_path, Audited(rest.site, log, Registry.of(cluster.store), cluster.clock, cluster.ids)) as api:
         await api.ask("POST", path(server, "/a?b=c"), b'{"hidden": 1}')
         server.serve = silent
         async with api.client() as client:
