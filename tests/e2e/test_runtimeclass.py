@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import subprocess
@@ -180,6 +181,53 @@ def test_containers_outlive_the_agent_and_their_class(lab: LabUnderTest, of_clas
     lab.kctl("delete", "pod", "stays")
     gone(lab, "stays")
     assert not Path(f"/proc/{state['pid']}").exists() or "\nState:\tZ" in Path(f"/proc/{state['pid']}/status").read_text()
+
+
+@pytest.mark.parametrize("handler", ["native", "runc"])
+def test_a_secret_is_in_no_file_on_a_nodes_disk(lab: LabUnderTest, handler: str) -> None:
+    """In the environment and in volumes, of containers that run and have ended, under a new agent and after the pod."""
+    value = f"opensesame-of-{handler}-4711"
+    lab.kctl("create", "secret", "generic", "keys", f"--from-literal=password={value}")
+    reference = {"secretKeyRef": {"name": "keys", "key": "password"}}
+    uses = {
+        "env": [{"name": "PASSWORD", "valueFrom": reference}, {"name": "URL", "value": "db://$(PASSWORD)@db"}],
+        "volumeMounts": [
+            {"name": "keys", "mountPath": "/keys"},
+            {"name": "all", "mountPath": "/all"},
+            {"name": "keys", "mountPath": "/one", "subPath": "password"},
+        ],
+    }
+    probe = {"exec": {"command": ["sh", "-c", "test $(cat /keys/password) = $PASSWORD"]}, "periodSeconds": 1}
+    sources = [{"secret": {"name": "keys"}}]
+    made = pod(
+        "holds", runtimeClassName=handler, container=uses | {"readinessProbe": probe},
+        volumes=[{"name": "keys", "secret": {"secretName": "keys"}}, {"name": "all", "projected": {"sources": sources}}],
+    )  # fmt: skip
+    made["spec"]["initContainers"] = [{**made["spec"]["containers"][0], "name": "first", "command": ["true"]} | uses]
+    del made["spec"]["initContainers"][0]["readinessProbe"]
+    lab.apply(made)
+    node = ready(lab, "holds")["spec"]["nodeName"]
+    script = "cat /keys/password /all/password /one; echo $URL"
+    assert lab.kctl("exec", "holds", "--", "sh", "-c", script) == f"{value * 3}db://{value}@db\n"
+    assert holding(lab.memory_dir(node), value), "the search finds it where it may be"
+    assert holding(lab.node_dir(node), value) == []
+    lab.kill(node)
+    lab.start_agent(node)
+    eventually(lambda: lab.run("exec", "holds", "--", "true").returncode == 0)
+    assert holding(lab.node_dir(node), value) == []
+    lab.kctl("delete", "pod,secret", "--all")
+    gone(lab, "holds")
+    assert holding(lab.node_dir(node), value) == []
+    assert eventually(lambda: not holding(lab.memory_dir(node), value))
+
+
+def holding(directory: Path, value: str) -> list[str]:
+    """Files of the directory's own file system that hold the value, as it is or in base64 (where it may begin at any of
+    three places)."""
+    coded = [base64.b64encode(b"x" * shift + value.encode()).decode().rstrip("=")[4:-1] for shift in range(3)]
+    patterns = [word for text in (value, *coded) for word in ("-e", text)]
+    command = ["find", str(directory), "-xdev", "-type", "f", "-exec", "grep", "-laF", *patterns, "{}", "+"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False).stdout.split()
 
 
 @pytest.mark.parametrize("handler", ["runc", "crun"])

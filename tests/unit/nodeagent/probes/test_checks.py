@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from nodeagent.probes.checks import Result, Target, check
+from nodeagent.probes.checks import Result, Target, check, run_hook
 from pinnace import codec, pki
 from pinnace.core.v1 import container_pb2
 from tests.support.cancelling import heeded
@@ -69,10 +69,13 @@ def response(code: int, body: str = "", **headers: str) -> bytes:
         b"HTTP/1.1 200 OK\r\nopensesame\r\n\r\n", b"HTTP/1.1 999999 opensesame\r\n\r\n", b"",
     ],
 )  # fmt: skip
-async def test_what_a_server_sends_is_in_no_message(serve: Any, raw: bytes) -> None:
-    """Events are for many eyes, and an error page or a broken answer may hold secrets."""
+@pytest.mark.parametrize("ask", [check, run_hook])
+async def test_what_a_server_sends_is_in_no_message(serve: Any, raw: bytes, ask: Any) -> None:
+    """Events are for many eyes, and an error page or a broken answer may hold secrets. Of probes and of hooks."""
     port = await serve(lambda path, headers: raw)
-    found = await check(handler("httpGet", port=port), target(), 5)
+    kind = container_pb2.Probe if ask is check else container_pb2.Lifecycle
+    made = codec.decode(kind, {"httpGet": {"port": port}} if ask is check else {"preStop": {"httpGet": {"port": port}}})
+    found = await ask(made.handler if ask is check else made.preStop, target(), 5)
     assert not found.ok
     assert "opensesame" not in found.message
 
@@ -204,6 +207,24 @@ async def test_grpc_asks_the_health_service(monkeypatch: pytest.MonkeyPatch) -> 
     with through_proxy("127.0.0.1:1", monkeypatch) as proxy:
         await _check_health()
     assert proxy.asked == []
+
+
+class Refuses(health_pb2_grpc.HealthServicer):
+    async def Check(self, request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.INTERNAL, "the password is opensesame")
+
+
+async def test_the_text_of_a_grpc_error_is_in_no_message() -> None:
+    """It is the server's."""
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(Refuses(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        found = await check(handler("grpc", port=port), target(), 5)
+    finally:
+        await server.stop(None)
+    assert found == Result(False, "gRPC probe failed: INTERNAL")
 
 
 async def _check_health() -> None:
