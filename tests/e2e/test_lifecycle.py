@@ -21,6 +21,18 @@ MOUNTED = {"volumeMounts": [{"name": "work", "mountPath": "/work"}]}
 FAST = {"periodSeconds": 1, "failureThreshold": 1}
 
 
+# What differs by runtime: commands that enter a container, how one is stopped, who watches over it.
+BOTH = pytest.mark.parametrize("runtime", [{}, {"runtimeClassName": "life-runc"}], ids=["native", "runc"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _class(lab: LabUnderTest) -> Iterator[None]:
+    item = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "life-runc"}, "handler": "runc"}
+    lab.apply(item)
+    yield
+    lab.kctl("delete", "runtimeclass", "life-runc")
+
+
 @pytest.fixture(autouse=True)
 def _clean(lab: LabUnderTest) -> Iterator[None]:
     yield
@@ -89,7 +101,8 @@ def test_readiness_follows_its_probe(lab: LabUnderTest, handler: dict[str, Any])
 
 
 @pytest.mark.shows("spec.containers[].livenessProbe.terminationGracePeriodSeconds")
-def test_a_failed_liveness_probe_restarts_the_container(lab: LabUnderTest) -> None:
+@BOTH
+def test_a_failed_liveness_probe_restarts_the_container(lab: LabUnderTest, runtime: dict[str, Any]) -> None:
     """With the probe's own grace: this one does not listen to SIGTERM."""
     probe = {
         "exec": {"command": ["test", "-e", "/alive"]},
@@ -106,6 +119,7 @@ def test_a_failed_liveness_probe_restarts_the_container(lab: LabUnderTest) -> No
             "trap '' TERM; while :; do sleep 0.1; done",
             container=container,
             terminationGracePeriodSeconds=600,
+            **runtime,
         )
     )
     eventually(lambda: status(lab, "sick").get("restartCount", 0) >= 1)
@@ -151,10 +165,11 @@ def test_a_probe_that_takes_too_long_has_failed(lab: LabUnderTest) -> None:
 
 
 @pytest.mark.shows("spec.containers[].lifecycle.postStart.exec.command")
-def test_post_start_runs_beside_the_program_before_it_counts_as_started(lab: LabUnderTest) -> None:
+@BOTH
+def test_post_start_runs_beside_the_program_before_it_counts_as_started(lab: LabUnderTest, runtime: dict[str, Any]) -> None:
     """Not started, not ready, until the hook has ended."""
     hook = {"exec": {"command": ["sh", "-c", "echo hooked > /work/out; while [ ! -e /work/go ]; do sleep 0.1; done"]}}
-    lab.apply(pod("hooked", container={"lifecycle": {"postStart": hook}, **MOUNTED}, **WORK))
+    lab.apply(pod("hooked", container={"lifecycle": {"postStart": hook}, **MOUNTED}, **WORK, **runtime))
     eventually(lambda: lab.run("exec", "hooked", "--", "cat", "/work/out").stdout == b"hooked\n")
     assert not status(lab, "hooked")["started"]
     lab.kctl("exec", "hooked", "--", "touch", "/work/go")
@@ -170,11 +185,12 @@ def test_a_failed_post_start_hook_ends_the_container(lab: LabUnderTest) -> None:
 
 
 @pytest.mark.shows("spec.containers[].lifecycle.preStop.exec.command")
-def test_pre_stop_runs_before_the_stop_signal(lab: LabUnderTest) -> None:
+@BOTH
+def test_pre_stop_runs_before_the_stop_signal(lab: LabUnderTest, runtime: dict[str, Any]) -> None:
     """In order, and within the grace period."""
     hook = {"exec": {"command": ["sh", "-c", "echo hook >> /proc/1/fd/1; sleep 0.5"]}}
     text = "trap 'echo signal; exit 0' TERM; while :; do sleep 0.1; done"
-    lab.apply(pod("stops", "sh", "-c", text, container={"lifecycle": {"preStop": hook}}))
+    lab.apply(pod("stops", "sh", "-c", text, container={"lifecycle": {"preStop": hook}}, **runtime))
     lab.kctl("wait", "pod/stops", "--for=condition=Ready", "--timeout=20s")
     item = lab.get("pod", "stops")
     log = lab.node_dir(item["spec"]["nodeName"]) / "logs" / f"default_stops_{item['metadata']['uid']}" / "main" / "0.log"
@@ -211,7 +227,8 @@ def test_a_pre_stop_hook_that_hangs_is_cut_off_by_the_grace(lab: LabUnderTest) -
 
 
 @pytest.mark.shows("spec.containers[].lifecycle.stopSignal")
-def test_the_stop_signal_of_the_manifest_is_sent(lab: LabUnderTest) -> None:
+@BOTH
+def test_the_stop_signal_of_the_manifest_is_sent(lab: LabUnderTest, runtime: dict[str, Any]) -> None:
     """lifecycle.stopSignal instead of SIGTERM."""
     text = "trap '' TERM; trap 'exit 21' USR1; while :; do sleep 0.1; done"
     lab.apply(
@@ -224,6 +241,7 @@ def test_the_stop_signal_of_the_manifest_is_sent(lab: LabUnderTest) -> None:
             restartPolicy="Never",
             activeDeadlineSeconds=2,
             os={"name": "linux"},
+            **runtime,
         )
     )
     eventually(lambda: status(lab, "usr1")["state"].get("terminated", {}).get("exitCode") == 21)
@@ -234,7 +252,8 @@ def test_the_stop_signal_of_the_manifest_is_sent(lab: LabUnderTest) -> None:
 
 
 @pytest.mark.shows("spec.initContainers[].restartPolicy")
-def test_a_sidecar_starts_first_and_stays_and_stops_last(lab: LabUnderTest, tmp_path: Path) -> None:
+@BOTH
+def test_a_sidecar_starts_first_and_stays_and_stops_last(lab: LabUnderTest, tmp_path: Path, runtime: dict[str, Any]) -> None:
     """Started before the main container, counted in READY, told to stop after it."""
     sidecar = shell(
         "side",
@@ -245,7 +264,7 @@ def test_a_sidecar_starts_first_and_stays_and_stops_last(lab: LabUnderTest, tmp_
     setup = shell("setup", "echo setup >> /work/log", **MOUNTED)
     main = "echo main-start >> /work/log; until [ -e /work/go ]; do sleep 0.1; done; echo main-end >> /work/log"
     # The volumes of a pod that has ended are given back; a hostPath is not the pod's.
-    kept = {"volumes": [{"name": "work", "hostPath": {"path": str(tmp_path)}}]}
+    kept = {"volumes": [{"name": "work", "hostPath": {"path": str(tmp_path)}}], **runtime}
     lab.apply(
         pod("served", "sh", "-c", main, container=MOUNTED, initContainers=[sidecar, setup], restartPolicy="Never", **kept)
     )
@@ -292,9 +311,10 @@ def test_a_restart_rule_restarts_all_containers_in_their_sandbox(lab: LabUnderTe
     assert has_event(lab, "anew", "RestartAllContainers")
 
 
-def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest) -> None:
+@BOTH
+def test_an_ephemeral_container_joins_a_running_pod(lab: LabUnderTest, runtime: dict[str, Any]) -> None:
     """It sees the target's processes, and its end changes nothing of the pod."""
-    lab.apply(pod("subject", **WORK))
+    lab.apply(pod("subject", **WORK, **runtime))
     lab.kctl("wait", "pod/subject", "--for=condition=Ready", "--timeout=20s")
     lab.kctl("create", "configmap", "words", "--from-literal=WORD=here")
     debug = {
@@ -338,14 +358,15 @@ def test_a_readiness_gate_holds_the_pod_back_until_its_condition_is_true(lab: La
 # The agent may go at any moment
 
 
-def test_a_new_agent_repeats_no_hook_and_forgets_no_readiness(lab: LabUnderTest) -> None:
+@BOTH
+def test_a_new_agent_repeats_no_hook_and_forgets_no_readiness(lab: LabUnderTest, runtime: dict[str, Any]) -> None:
     """Killed and started again, the pod stays Ready and its postStart hook has run once."""
     container = {
         "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "echo once >> /work/hooks"]}}},
         "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 600},
         **MOUNTED,
     }
-    lab.apply(pod("steady", container=container, **WORK))
+    lab.apply(pod("steady", container=container, **WORK, **runtime))
     lab.kctl("wait", "pod/steady", "--for=condition=Ready", "--timeout=20s")
     item = lab.get("pod", "steady")
     since = condition(lab, "steady", "Ready")["lastTransitionTime"]
