@@ -20,8 +20,9 @@ import grpc  # noqa: E402
 if not _given:
     del os.environ[_VERBOSITY]
 from cli import complaints  # noqa: E402
+from cli.connection import AioChannels, Channel  # noqa: E402
 from cli.contexts import Context  # noqa: E402
-from pinnace import channels, kinds, pki, wire  # noqa: E402
+from pinnace import kinds, wire  # noqa: E402
 from pinnace.api.v1 import objects_pb2, objects_pb2_grpc  # noqa: E402
 from pinnace.errors import ApiError, Expired, Internal, Unavailable  # noqa: E402
 from pinnace.kinds import Kind  # noqa: E402
@@ -41,27 +42,19 @@ SUPERSEDED = (MANAGER, *(f"{MANAGER}-{command}" for command in _IMPERATIVE))
 PAGE = 500
 # Seconds for one call; streams have none.
 DEADLINE = 30.0
-_OPTIONS = (
-    ("grpc.ssl_target_name_override", pki.SERVER_NAME),
-    ("grpc.max_receive_message_length", 256 << 20),
-    ("grpc.enable_retries", 0),
-    *wire.WINDOW,
-    *wire.ACCEPTING_CHANNEL,
-)
 
 
 class Client:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, fresh: Callable[[], Context] | None = None) -> None:
+        """`fresh` returns `context` with the certificate for the next call, and raises ApiError; none: always this one."""
         self.context = context
-        credentials = grpc.ssl_channel_credentials(context.ca, context.key, context.certificate)
-        self.channel = channels.blocking(context.server, credentials, _OPTIONS)
+        self.fresh = fresh or (lambda: context)
+        self.channel = Channel(self.fresh)
         self.objects = objects_pb2_grpc.ObjectsStub(self.channel)
 
-    def aio_channel(self) -> Any:
-        """A channel of its own, for asyncio."""
-        context = self.context
-        credentials = grpc.ssl_channel_credentials(context.ca, context.key, context.certificate)
-        return channels.secure(context.server, credentials, _OPTIONS)
+    def aio_channels(self) -> AioChannels:
+        """Of their own, for asyncio."""
+        return AioChannels(self.fresh)
 
     def call(self, method: Callable[..., Any], request: Any, *, timeout: float | None = DEADLINE) -> Any:
         """A unary call. Raises ApiError."""

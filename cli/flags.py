@@ -107,7 +107,8 @@ def client(args: Any) -> Client:
     from cli import contexts, discovery, renewal
     from cli.client import Client
 
-    made = Client(renewal.fresh(contexts.current(args), contexts.path(args.config)))
+    renewed = renewal.Renewed(contexts.current(args), contexts.path(args.config))
+    made = Client(renewed.context(), renewed.context)
     discovery.connect(made)
     return made
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import h11
+
+from pinnace.errors import ApiError
 
 ACCEPT_HOSTS = r"^localhost$,^127\.0\.0\.1$,^\[::1\]$"
 ACCEPT_PATHS = "^.*"
@@ -83,8 +85,9 @@ def _host(text: str) -> str:
 
 
 class LocalProxy:
-    def __init__(self, server: str, tls: ssl.SSLContext, accepted: Filter | None) -> None:
-        """`server`: URL of the REST API. `accepted` None: everything."""
+    def __init__(self, server: str, tls: Callable[[], ssl.SSLContext], accepted: Filter | None) -> None:
+        """`server`: URL of the REST API. `tls` is called for each request, in a thread, and raises ApiError. `accepted` None:
+        everything."""
         parts = urlsplit(server)
         self._host, self._port = parts.hostname or "", parts.port or 443
         self._authority = parts.netloc
@@ -115,8 +118,9 @@ class LocalProxy:
             return False
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
-                connected = await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=READ)
-        except (OSError, TimeoutError) as error:
+                tls = await asyncio.to_thread(self._tls)
+                connected = await asyncio.open_connection(self._host, self._port, ssl=tls, limit=READ)
+        except (OSError, TimeoutError, ApiError) as error:
             await client.refuse(502, f"cannot reach the REST API: {getattr(error, 'strerror', None) or error or 'no answer'}")
             return False
         api = _Side(h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD), *connected)

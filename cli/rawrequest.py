@@ -68,6 +68,21 @@ def tls(context: Context) -> ssl.SSLContext:
     return made
 
 
+class Tls:
+    """For a command that may outlast its certificate: `fresh` returns the context for the next connection."""
+
+    def __init__(self, fresh: Callable[[], Context]) -> None:
+        self._fresh = fresh
+        self._made: tuple[bytes, ssl.SSLContext] | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises ApiError."""
+        found = self._fresh()
+        if self._made is None or self._made[0] != found.certificate:
+            self._made = (found.certificate, tls(found))
+        return self._made[1]
+
+
 def _error(response: http.client.HTTPResponse) -> ApiError:
     """From the Status in the body, if there is one."""
     body = response.read(MAX_ERROR)

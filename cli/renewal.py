@@ -1,4 +1,5 @@
-"""kctl's own certificate: replaced when two thirds of its lifetime are over, by any command that finds it so.
+"""kctl's own certificate: replaced when two thirds of its lifetime are over, by any command that finds it so, also while it
+runs (`Renewed`).
 
 On the control plane's machine, and in a lab, the control plane keeps its administrator's context fresh, and kctl takes the
 certificate from there, even when its own has expired. Elsewhere it asks the control plane for a new one, which needs one
@@ -12,6 +13,7 @@ import base64
 import fcntl
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ from pinnace.errors import ApiError, BadRequest, Unauthenticated
 WITHIN = 5.0
 # Part of the lifetime that is left when a renewal that fails is worth a warning.
 URGENT = 0.1
+# Seconds between tries of one command.
+MIN_RETRY, MAX_RETRY = 1.0, 3600.0
 LABS = Path("/var/lib/pinnace/labs")
 
 
@@ -60,12 +64,40 @@ def fresh(context: Context, file: Path) -> Context:
     return context
 
 
+class Renewed:
+    """A context for a command that may outlast its certificate. For several threads."""
+
+    def __init__(self, context: Context, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._context = context
+        # When to look for another certificate, in seconds since the epoch.
+        self._next = 0.0
+
+    def context(self) -> Context:
+        """With a certificate that lasts; most calls return at once. Raises as `fresh`."""
+        if time.time() < self._next:
+            return self._context
+        with self._lock:
+            if time.time() >= self._next:
+                self._context = fresh(self._context, self._file)
+                self._next = self._due(time.time())
+            return self._context
+
+    def _due(self, now: float) -> float:
+        """Where there is no new certificate yet: ten times more, but not with every call."""
+        validity = certificate.validity(self._context.certificate)
+        return max(validity.renewal, now + min(max((validity.end - now) / 10, MIN_RETRY), MAX_RETRY))
+
+
 def _renewed(context: Context, file: Path, *, expired: bool) -> tuple[Context | None, str]:
     """The context with a new certificate, stored; or None and the reason."""
-    if (file.parent / "pki/ca.key").exists():
-        # The control plane's own file, which it renews by itself.
-        return None, ""
     try:
+        # Whoever owns the file may have renewed it: another command, the control plane its own, a user the files that it names.
+        if (now := _current(context, file)).certificate != context.certificate:
+            return now, ""
+        if (file.parent / "pki/ca.key").exists():
+            return None, ""
         with _locked(file):
             user = _user(context, file)
             if user is None:

@@ -61,26 +61,24 @@ class Forwarder:
 
     async def serve(self, addresses: list[str], pairs: list[tuple[int, int]]) -> None:
         """Listen until cancelled. Raises BadRequest when no address can be listened on."""
-        from pinnace.api.v1 import streams_pb2_grpc
+        channels = self._client.aio_channels()
+        servers = [await self._listen(channels, address, local, remote) for address in addresses for local, remote in pairs]
+        try:
+            await self._lost.wait()
+            if self._failure is not None:
+                raise self._failure
+            raise NotFound(f"lost connection to pod {self._pod.metadata.name}: the pod was deleted")
+        finally:
+            for server in servers:
+                server.close()
+            await channels.close()
 
-        async with self._client.aio_channel() as channel:
-            stub = streams_pb2_grpc.StreamsStub(channel)
-            servers = [await self._listen(stub, address, local, remote) for address in addresses for local, remote in pairs]
-            try:
-                await self._lost.wait()
-                if self._failure is not None:
-                    raise self._failure
-                raise NotFound(f"lost connection to pod {self._pod.metadata.name}: the pod was deleted")
-            finally:
-                for server in servers:
-                    server.close()
-
-    async def _listen(self, stub: Any, address: str, local: int, remote: int) -> asyncio.Server:
+    async def _listen(self, channels: Any, address: str, local: int, remote: int) -> asyncio.Server:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._report(f"Handling connection for {port}")
             try:
-                async with self._slots:
-                    await self._carry(stub, remote, reader, writer)
+                async with self._slots, channels.use() as channel:
+                    await self._carry(channel, remote, reader, writer)
             except ApiError as error:
                 self._report(f"error forwarding port {remote} to pod {self._pod.metadata.name}: {error.message}", sys.stderr)
                 if isinstance(error, NotFound):
@@ -108,17 +106,17 @@ class Forwarder:
             self._failure = error
             self._lost.set()
 
-    async def _carry(self, stub: Any, remote: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, channel: Any, remote: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end in both directions. Raises ApiError, OSError."""
         import grpc
 
         from pinnace import wire
-        from pinnace.api.v1 import streams_pb2
+        from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 
         meta = self._pod.metadata
         opening = streams_pb2.OpenStream(namespace=meta.namespace, pod=meta.name)
         opening.portForward.port = remote
-        call = stub.PortForward()
+        call = streams_pb2_grpc.StreamsStub(channel).PortForward()
         sender = None
         try:
             await call.write(streams_pb2.Frame(open=opening))

@@ -25,14 +25,18 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--reject-methods", default=localproxy.REJECT_METHODS, help=_LIST % "methods to reject")
     parser.add_argument("--disable-filter", action="store_true", help="accept every request, also those of web pages elsewhere")
     args = parser.parse_args(arguments)
-    context = flags.client(args).context
+    client = flags.client(args)
     if args.disable_filter:
         print("warning: the filter is disabled: any web page in a browser here can use the API", file=sys.stderr)
     accepted = None if args.disable_filter else _filter(args)
     # Here, where an API that cannot be reached is an error of the command instead of every request.
-    rawrequest.get(context, "/version", lambda data: None)
+    rawrequest.get(client.context, "/version", lambda data: None)
     try:
-        asyncio.run(_serve(localproxy.LocalProxy(rawrequest.server(context), rawrequest.tls(context), accepted), args))
+        asyncio.run(
+            _serve(
+                localproxy.LocalProxy(rawrequest.server(client.context), rawrequest.Tls(client.fresh).context, accepted), args
+            )
+        )
     except KeyboardInterrupt:
         return 130
     return 0

@@ -163,3 +163,69 @@ def test_the_subject_of_a_request_is_the_certificate_s() -> None:
     assert pki.subject(pair(1).certificate) == ADMIN
     request = csr.new(*pki.subject(pair(1).certificate))
     assert csr.SigningRequest.parse(request.certificate, *ADMIN).user == "kubernetes-admin"
+
+
+def test_a_command_that_lasts_gets_the_renewed_certificate(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once it is time, and until then no call looks for one."""
+    file = write(tmp_path / "config", pair(1))
+    renewed = renewal.Renewed(read(file), file)
+    first = renewed.context()
+    write(file, pair(0))
+    assert renewed.context() == first
+    monkeypatch.setattr(time, "time", lambda: NOW + 65 * DAY)
+    assert renewed.context() == read(file) != first
+    assert asked == []
+
+
+@pytest.mark.parametrize("owner", ["another command", "files that it names", "the control plane"])
+def test_a_command_that_lasts_takes_what_others_have_renewed(
+    owner: str, asked: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "config", pair(1))
+    if owner == "the control plane":
+        (tmp_path / "pki").mkdir()
+        (tmp_path / "pki/ca.key").touch()
+    elif owner == "files that it names":
+        config = yaml.safe_load(file.read_text())
+        config["users"][0]["user"] = {"client-certificate": "me.crt", "client-key": "me.key"}
+        file.write_text(yaml.safe_dump(config))
+        store_pair(tmp_path, pair(1))
+    renewed = renewal.Renewed(read(file), file)
+    first = renewed.context()
+    if owner == "files that it names":
+        store_pair(tmp_path, pair(0))
+    else:
+        write(file, pair(0))
+    monkeypatch.setattr(time, "time", lambda: NOW + 65 * DAY)
+    assert renewed.context() == read(file) != first
+    assert asked == []
+
+
+def store_pair(folder: Path, made: pki.Pair) -> None:
+    (folder / "me.crt").write_bytes(made.certificate)
+    (folder / "me.key").write_bytes(made.key)
+
+
+def test_a_command_that_lasts_does_not_ask_with_each_call(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a control plane that cannot be reached; after a while it does again, and in the end it fails."""
+    tries = []
+
+    def fail(context: contexts.Context) -> contexts.Context:
+        tries.append(context)
+        raise Unavailable("not now")
+
+    monkeypatch.setattr(renewal, "_asked_for", fail)
+    file = write(tmp_path / "config", pair(61))
+    renewed = renewal.Renewed(read(file), file)
+    assert {renewed.context().certificate for _ in range(5)} == {read(file).certificate}
+    assert len(tries) == 1
+    monkeypatch.setattr(time, "time", lambda: NOW + renewal.MAX_RETRY + 600)
+    renewed.context()
+    assert len(tries) == 2
+    monkeypatch.setattr(time, "time", lambda: NOW + 30 * DAY)
+    with pytest.raises(Unauthenticated, match="expired"):
+        renewed.context()
