@@ -84,15 +84,16 @@ def _files(folder: Path) -> list[str]:
 
 def _processes(lab: layout.Lab, node: str) -> list[str]:
     """What runs in the node's namespaces and in its cgroups, by what it is; once a process that unpacks images has ended, as it
-    does by itself when there is nothing to unpack."""
+    does by itself when there is nothing to unpack, and no process ended while it was looked at."""
 
-    def found() -> list[str]:
+    def settled() -> list[list[str]]:
         pids = set(processes.of_host(lab, node))
         pids |= {int(pid) for path in _cgroups(lab, node) for pid in _read(Path(path) / "cgroup.procs").split()}
-        return sorted(_what(pid) for pid in pids)
+        found = sorted(_what(pid) for pid in pids)
+        return [] if any(not what or "/nodeagent/unpacker" in what for what in found) else [found]
 
-    eventually(lambda: not any("/nodeagent/unpacker" in what for what in found()))
-    return found()
+    [found] = eventually(settled)
+    return list(found)
 
 
 def _what(pid: int) -> str:
