@@ -101,7 +101,7 @@ class Agent:
         builds = self._builds(deps, images)
         streams = self._streams(deps, native, images, builds)
         hello = functools.partial(_hello, status, mac_of(config.node))
-        events = Events(hello, self._network.welcomed, self._assignment.apply, streams)
+        events = Events(hello, self._welcomed, self._assignment.apply, streams)
         try:
             async with asyncio.TaskGroup() as group:
                 mirrors = MirrorPodSyncer(files, self._pods, session.show, self._clock)
@@ -121,6 +121,10 @@ class Agent:
             await native.close()
             await self._overlay.close()
             await asyncio.to_thread(self._assignment.close)
+
+    async def _welcomed(self, welcome: nodes_pb2.Welcome) -> None:
+        await self._network.welcomed(welcome)
+        self._pods.connected()
 
     def _take_up(self, deps: WorkerDependencies, reporter: StatusManager, status: NodeStatusReporter) -> StaticPods | None:
         """Begin with what is on disk: static pods, and those of the last assignment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +13,20 @@ from nodeagent.node.pools import Pool
 from nodeagent.pods import resize
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
-from nodeagent.pods.model import ObservedState
+from nodeagent.pods.model import ObservedState, StepFailure
 from nodeagent.pods.spec import etcfiles, hostnames, security
 from nodeagent.pods.state import PodState
 from nodeagent.runtime import idranges
 from nodeagent.runtime.interface import IdRange, Runtime
-from nodeagent.volumes.accounttokens import PodTokens
+from nodeagent.volumes.accounttokens import REASON, PodTokens
 from nodeagent.volumes.content import ACCOUNT_TOKEN
 from nodeagent.volumes.manager import PodVolumes, Volume
 from pinnace import podresources, podspec, podtokens
 from pinnace.core.v1 import container_pb2
 
 log = logging.getLogger("pinnace.pods")
+# Seconds between looks at a token that is refused; the next answer wakes the worker at once.
+LOOK = 3600.0
 
 
 class PodContext:
@@ -39,7 +42,8 @@ class PodContext:
         self.logs = deps.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
         files = tuple(etcfiles.TARGETS.values())
         self.mounter = PodVolumes(self.folder / "volumes", self.lookup, deps.node_facts, files)
-        self.tokens = PodTokens(deps.create_token, deps.clock)
+        warning = functools.partial(self.event, warning=True)
+        self.tokens = PodTokens(deps.create_token, deps.clock, self._tokens_changed, warning)
         self._keeping: asyncio.Task[None] | None = None
         # By name, once they are there.
         self.volumes: dict[str, Volume] = {}
@@ -123,11 +127,35 @@ class PodContext:
         anywhere = any(volume.volumeSource.HasField("hostPath") for volume in self.pod.spec.volumes)
         return pools.host_paths if anywhere else pools.volumes
 
-    def keep_tokens(self) -> None:
-        """Renew the tokens that its volumes show from now on, for as long as it has a worker."""
-        if self._keeping is None and any(podtokens.sources(self.pod)):
-            self._keeping = asyncio.ensure_future(self.tokens.keep(lambda: self.pod, self.refresh_volumes))
+    def token_failure(self) -> StepFailure | None:
+        """Why its volumes are not made yet, if for want of a token. One that is refused is waited for, as in kubelet; without a
+        control plane the pod starts without it, and its volumes show it once it comes."""
+        self._keep_tokens()
+        now, lack = self.deps.clock.now(), self.tokens.lack(self.pod)
+        if lack is None:
+            return None
+        until = now + LOOK if lack.until is None else lack.until
+        if until > now:
+            return StepFailure("FailedMount", f"failed to fetch token: {lack.why}", until)
+        text = f'Unable to retrieve the service account token of volume "{lack.volume}": {lack.why}'
+        self.event(REASON, f"{text}; containers start without it", warning=True)
+        return None
+
+    def _keep_tokens(self) -> None:
+        """Have the tokens that its volumes show from now on, for as long as it has a worker."""
+        if self._keeping is None and any(podtokens.projections(self.pod)):
+            self._keeping = self.tokens.start(lambda: self.pod)
             self.mind(self._keeping)
+
+    def drop_tokens(self) -> None:
+        """Renew none any more."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+
+    def _tokens_changed(self) -> None:
+        # Also before its volumes are there: they may be made without it at this moment.
+        self.refresh_volumes()
+        self.state.retry_now("")
 
     def refresh_volumes(self) -> None:
         """Bring the files of its volumes up to date, in a thread; once more if that is asked for meanwhile."""
@@ -145,9 +173,9 @@ class PodContext:
             self._refreshing = None
 
     def close(self) -> None:
-        for task in (self._refreshing, self._keeping):
-            if task is not None:
-                task.cancel()
+        self.drop_tokens()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
 
     def mind(self, task: asyncio.Task[None]) -> None:
         """A task next to the worker's loop: when it fails, so does the worker, and what the task was to see is not lost."""

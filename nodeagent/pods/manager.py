@@ -226,6 +226,11 @@ class PodManager:
         for worker in self.workers.values():
             worker.nudge()
 
+    def connected(self) -> None:
+        """There is a session with the control plane."""
+        for worker in self.workers.values():
+            worker.connected()
+
     def find(self, namespace: str, name: str) -> Worker | None:
         for worker in self.workers.values():
             meta = worker.pod.metadata

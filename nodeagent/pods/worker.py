@@ -116,6 +116,10 @@ class Worker:
         """Tokens of its account that came with the pod."""
         self._pod_ctx.tokens.take(tokens)
 
+    def connected(self) -> None:
+        """There is a session with the control plane."""
+        self._pod_ctx.tokens.connected()
+
     def leave(self) -> None:
         """The pod is no longer assigned to this node."""
         self.gone = True
@@ -162,9 +166,6 @@ class Worker:
         """Work until the pod is gone from this node."""
         try:
             await self._containers.recover()
-            if self.observed.volumes:
-                # Of an agent that has just started: it has no token yet, while the volumes show earlier ones.
-                self._pod_ctx.keep_tokens()
             while True:
                 self._state.changed.clear()
                 self._pod_ctx.check()
@@ -242,21 +243,23 @@ class Worker:
         if isinstance(layers, StepFailure):
             self._state.waits("", layers)
             return
+        if (failure := pod_ctx.token_failure()) is not None:
+            self._state.waits("", failure)
+            return
         try:
             pod_ctx.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if pod_ctx.pod.spec.volumes:
-                await pod_ctx.tokens.renew(pod_ctx.pod)
                 prepare = pod_ctx.mounter.prepare
                 pod_ctx.volumes = await pod_ctx.volume_pool.run_within(MOUNT_WITHIN, prepare, pod_ctx.pod, layers)
         except (OSError, VolumeError) as error:
             self._state.failed("", "FailedMount", str(error))
             return
         self._state.volumes_made()
-        pod_ctx.keep_tokens()
 
     async def _release(self) -> None:
-        """The pod has ended; nothing is pulled for it any more."""
+        """The pod has ended; nothing is pulled for it any more, and no token renewed."""
         self._containers.images.close()
+        self._pod_ctx.drop_tokens()
         if await self._removal.release():
             self.on_released()
 
@@ -274,6 +277,7 @@ class Worker:
         if (deletion := _deletion(self.pod.metadata)) is not None:
             # It may have been told long ago.
             self._state.leaves_at(min(float(deletion[0]), self._deps.clock.now() + deletion[1]))
+        pod_ctx.tokens.resume(pod_ctx.mounter.shown_tokens(self.pod))
         if not self._state.restore():
             return
         observed, ipam = pod_ctx.observed, pod_ctx.deps.ipam()

@@ -39,6 +39,11 @@ def write(folder: Path, files: dict[str, File], group: int | None = None, hidden
     return True
 
 
+def read(folder: Path, name: str) -> bytes:
+    """The file of this name that `folder` shows. Raises OSError."""
+    return (folder / "..data" / name).read_bytes()
+
+
 def _write(target: Path, file: File) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

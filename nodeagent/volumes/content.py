@@ -81,10 +81,9 @@ def _projection(part: Any, mode: int, known: Known) -> dict[str, File]:
 
 
 def _token(source: Any, mode: int, known: Known) -> dict[str, File]:
+    """Without a token there is no file: whether the pod may start so is decided before (`accounttokens`)."""
     found = known.lookup(ACCOUNT_TOKEN, podtokens.key(source))
-    if found is None:
-        raise VolumeError("there is no token of the service account yet")
-    return {posixpath.normpath(source.path): File(found.encode(), mode)}
+    return {} if found is None else {posixpath.normpath(source.path): File(found.encode(), mode)}
 
 
 def _keys(kind: str, name: str, source: Any, mode: int, known: Known) -> dict[str, File]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 from nodeagent.linux import rmtree, syscalls
 from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, mountpoints, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
+from pinnace import podtokens
 
 # How mountinfo writes spaces and the like.
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -51,6 +53,16 @@ class PodVolumes:
     def missing_images(self, pod: Any) -> dict[str, Any]:
         """What `prepare` wants the layers of: the sources of image volumes that are not mounted yet, by name."""
         return imagevolume.missing(self._folder, pod)
+
+    def shown_tokens(self, pod: Any) -> dict[str, str]:
+        """By `podtokens.key`: the tokens of an earlier agent. None after a reboot, which leaves no tmpfs."""
+        found = {}
+        for volume, source in podtokens.projections(pod):
+            path = self._folder / volume
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                if os.path.ismount(path):
+                    found[podtokens.key(source)] = atomicwriter.read(path, posixpath.normpath(source.path)).decode("ascii")
+        return found
 
     def prepare(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
         """Make or refresh every volume, by name. `layers` are those of image volumes. Raises VolumeError."""
