@@ -20,14 +20,11 @@ EXPIRATION = 3607
 
 
 def wanted(pod: Pod, account: ServiceAccount) -> bool:
-    """Whether the token is mounted: the pod decides, else its account.
-
-    By default it is not, unlike in Kubernetes: a token is in memory alone, and a pod with one does not start again while a node
-    runs without a control plane (docs/design/decisions.md)."""
+    """Whether the token is mounted: the pod decides, else its account; by default it is."""
     for source in (pod.spec, account):
         if source.HasField("automountServiceAccountToken"):
             return source.automountServiceAccountToken
-    return False
+    return True
 
 
 def mount(pod: Pod, account: ServiceAccount) -> None:

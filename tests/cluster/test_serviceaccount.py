@@ -51,7 +51,6 @@ async def test_a_pod_is_of_an_account_that_exists(api: Api) -> None:
     await api.create(kinds.POD, pod_manifest("d", serviceAccountName="none"))
 
 
-MOUNTED: dict[str, Any] = {"automountServiceAccountToken": True}
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -68,10 +67,7 @@ async def test_a_pod_has_the_token_of_its_account(api: Api) -> None:
     own = {"name": "own", "image": "b", "volumeMounts": [{"name": "e", "mountPath": TOKEN_PATH}]}
     containers = [{"name": "main", "image": "b"}, own]
     manifest = pod_manifest(
-        initContainers=[{"name": "init", "image": "b"}],
-        containers=containers,
-        volumes=[{"name": "e", "emptyDir": {}}],
-        automountServiceAccountToken=True,
+        initContainers=[{"name": "init", "image": "b"}], containers=containers, volumes=[{"name": "e", "emptyDir": {}}]
     )
     made = await api.create(kinds.POD, manifest)
     name = volumes(made)[1]
@@ -97,14 +93,14 @@ async def test_a_pod_has_the_token_of_its_account(api: Api) -> None:
 
 async def test_what_admission_adds_has_no_owner(api: Api) -> None:
     """So an apply of what the creator wrote, under the creator's name, does not remove it, as by a Helm that changes over."""
-    made = await api.create(kinds.POD, pod_manifest(**MOUNTED))
+    made = await api.create(kinds.POD, pod_manifest())
     [creator] = made.metadata.managedFields
     owned = json.loads(creator.fieldsV1.Raw)["f:spec"]
     assert "f:volumes" not in owned
     assert not any("f:volumeMounts" in item for item in owned["f:containers"].values())
     owners = [{**codec.encode(creator), "operation": "Apply"}]
     await api.patch(kinds.POD, "web", "MERGE", {"metadata": {"managedFields": owners}})
-    manifest = {"apiVersion": "v1", "kind": "Pod", **pod_manifest(**MOUNTED)}
+    manifest = {"apiVersion": "v1", "kind": "Pod", **pod_manifest()}
     manifest["metadata"]["labels"] = {"a": "b"}
     [(_, applied)] = await api.apply(manifest)
     assert volumes(applied) == volumes(made) != []
@@ -112,24 +108,23 @@ async def test_what_admission_adds_has_no_owner(api: Api) -> None:
 
 async def test_pods_of_one_account_have_equal_specs(api: Api) -> None:
     """Admission remembers a spec: the added volume has one name for all pods of the account."""
-    made = [await api.create(kinds.POD, pod_manifest(name, **MOUNTED)) for name in ("one", "two")]
+    made = [await api.create(kinds.POD, pod_manifest(name)) for name in ("one", "two")]
     assert volumes(made[0]) == volumes(made[1]) != []
     await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "other"}})
-    assert volumes(await api.create(kinds.POD, pod_manifest("three", serviceAccountName="other", **MOUNTED))) != volumes(
-        made[0]
-    )
+    assert volumes(await api.create(kinds.POD, pod_manifest("three", serviceAccountName="other"))) != volumes(made[0])
 
 
-async def test_a_token_is_mounted_where_pod_or_account_say_so(api: Api) -> None:
+async def test_a_token_is_mounted_unless_pod_or_account_say_otherwise(api: Api) -> None:
     """The pod decides, and where it does not, its account."""
     for name, value in (("bare", False), ("armed", True)):
         await api.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": name}, "automountServiceAccountToken": value})
     for number, (account, pod, mounted) in enumerate(
         (
-            ("default", None, False),
-            ("default", True, True),
+            ("default", None, True),
+            ("default", False, False),
             ("armed", None, True),
             ("armed", False, False),
+            ("bare", None, False),
             ("bare", True, True),
         )
     ):
@@ -141,14 +136,12 @@ async def test_a_token_is_mounted_where_pod_or_account_say_so(api: Api) -> None:
 async def test_a_volume_of_that_name_is_taken(api: Api) -> None:
     """A pod that is made from what was read of another keeps the volume; one whose containers need none gets none."""
     volume = {"name": "kube-api-access-mine", "emptyDir": {}}
-    made = await api.create(kinds.POD, pod_manifest("a", volumes=[volume], **MOUNTED))
+    made = await api.create(kinds.POD, pod_manifest("a", volumes=[volume]))
     assert volumes(made) == ["kube-api-access-mine"]
     assert mounts(made.spec.containers[0]) == {TOKEN_PATH: "kube-api-access-mine"}
     mount = {"name": "e", "mountPath": TOKEN_PATH}
     container = {"name": "main", "image": "b", "volumeMounts": [mount]}
-    made = await api.create(
-        kinds.POD, pod_manifest("b", containers=[container], volumes=[{"name": "e", "emptyDir": {}}], **MOUNTED)
-    )
+    made = await api.create(kinds.POD, pod_manifest("b", containers=[container], volumes=[{"name": "e", "emptyDir": {}}]))
     assert volumes(made) == ["e"]
 
 
@@ -157,7 +150,7 @@ async def test_a_mirror_pod_and_an_ephemeral_container_get_no_token(cluster: Clu
     mirror.metadata.annotations[MIRROR], mirror.spec.nodeName = "x", "n1"
     await cluster.create(mirror)
     assert not cluster.get(kinds.POD, "static").spec.volumes
-    made = await api.create(kinds.POD, pod_manifest("web", **MOUNTED))
+    made = await api.create(kinds.POD, pod_manifest("web"))
     made.spec.ephemeralContainers.add().ephemeralContainerCommon.MergeFrom(
         EphemeralContainerCommon(name="debug", image="b", imagePullPolicy="Always")
     )

@@ -89,12 +89,13 @@ def test_a_token_is_printed(lab: LabUnderTest) -> None:
 
 @pytest.mark.shows("spec.automountServiceAccountToken")
 def test_a_pod_asks_the_api_with_the_token_of_its_account(lab: LabUnderTest) -> None:
-    """It is mounted where the pod wants it, names the pod and its account, and ends with the pod."""
+    """It is mounted unless the pod does not want it, names the pod and its account, and ends with the pod."""
     place = "/var/run/secrets/kubernetes.io/serviceaccount"
     command = f"cat {place}/token {place}/namespace; echo; touch {place}/x; sleep 1000"
     without = pod("bare", "sh", "-c", "ls -d /var/run/secrets; sleep 1000")
-    lab.apply(pod("holder", "sh", "-c", command, automountServiceAccountToken=True), without)
-    lab.all_running(["holder", "bare"])
+    without["spec"]["automountServiceAccountToken"] = False
+    lab.apply(pod("holder", "sh", "-c", command), without)
+    eventually(lambda: lab.all_running(["holder", "bare"]))
     shown = eventually(lambda: text if "Read-only" in (text := lab.kctl("logs", "holder")) else "")
     token = shown.split("default\n")[0]
     assert "No such file" in eventually(lambda: lab.kctl("logs", "bare"))
@@ -125,9 +126,7 @@ for resource in ("pods", "secrets"):
 
 def test_a_program_in_a_pod_reaches_the_api(lab: LabUnderTest) -> None:
     """Where the environment says, trusting the CA that is mounted; RBAC decides. It runs this machine's Python."""
-    subject = pod(
-        "program", os.path.realpath(sys.executable), "-c", IN_CLUSTER, restartPolicy="Never", automountServiceAccountToken=True
-    )
+    subject = pod("program", os.path.realpath(sys.executable), "-c", IN_CLUSTER, restartPolicy="Never")
     paths = [path for path in dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix)) if os.path.exists(path)]
     volumes = [{"name": f"v{n}", "hostPath": {"path": path}} for n, path in enumerate(paths)]
     mounts = [{"name": f"v{n}", "mountPath": path, "readOnly": True} for n, path in enumerate(paths)]
@@ -149,7 +148,7 @@ def test_a_pod_reads_its_token(lab: LabUnderTest) -> None:
     subject["spec"] |= {"serviceAccountName": "builder", "volumes": [{"name": "t", "projected": {"sources": sources}}]}
     subject["spec"]["containers"][0]["volumeMounts"] = [{"name": "t", "mountPath": "/run/t", "readOnly": True}]
     lab.apply(subject)
-    lab.all_running(["reader"])
+    eventually(lambda: lab.all_running(["reader"]))
     shown = eventually(lambda: lines if "END CERTIFICATE" in (lines := lab.kctl("logs", "reader")) else "")
     token, vault, *ca = shown.splitlines()
     found = json.loads(lab.kctl("get", "pod", "reader", "-o", "json"))

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from cli.lab import layout, processes
 from tests.support.breaking import (
     COUNT,
     GATE,
+    GATED,
     IDLE,
     counted,
     gated,
@@ -31,6 +33,7 @@ from tests.support.traces import Traces, traces
 
 pytestmark = pytest.mark.root
 NODES = ("node-1", "node-2")
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 GATE_MOUNTS = [{"name": "gate", "mountPath": "/gate"}]
 
 
@@ -96,6 +99,37 @@ def test_an_agent_started_without_a_control_plane_takes_up_its_pods(lab: LabUnde
     found = lab.all_running(names[:3])
     assert pids(lab, found.values()) == {name: at_first[name] for name in names[:3]}
     assert [restarts(item) for item in found.values()] == [0, 0, 0]
+
+
+# Appends the token's hash to a file on disk, and "none" without one.
+NOTE = f"{{ [ -e {TOKEN} ] && sha256sum < {TOKEN} || echo none; }} >> /gate/tokens"
+
+
+def noted(lab: LabUnderTest, item: dict[str, Any]) -> list[str]:
+    """The token of each run, by its hash."""
+    path = lab.node_dir(item["spec"]["nodeName"]) / "pods" / item["metadata"]["uid"] / "volumes/gate/tokens"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_container_that_is_restarted_without_a_control_plane_has_its_token(lab: LabUnderTest, before: Traces) -> None:
+    """By the agent that it was given to, and by one that has only the pod's volumes; it is not asked for."""
+    subject = gated("holder", terminationGracePeriodSeconds=1)
+    subject["spec"]["containers"][0]["command"][-1] = f"{NOTE}; {GATED}"
+    lab.apply(subject)
+    item = eventually(lambda: lab.all_running(["holder"]))["holder"]
+    [first] = eventually(lambda: noted(lab, item))
+    lab.kill("control")
+    open_gate(lab, item)
+    eventually(lambda: noted(lab, item)[1:])
+    node = item["spec"]["nodeName"]
+    lab.kill(node)
+    runs = len(noted(lab, item))
+    lab.start_agent(node)
+    eventually(lambda: len(noted(lab, item)) > runs)
+    lab.start_control()
+    eventually(lambda: ready(lab))
+    assert first != "none"
+    assert set(noted(lab, item)) == {first}
 
 
 def test_pods_on_two_nodes_reach_each_other_without_a_control_plane(lab: LabUnderTest, before: Traces) -> None:
@@ -202,6 +236,41 @@ def test_a_machine_that_reboots_without_a_control_plane_takes_up_its_pods(lab: L
     for name, item in found.items():
         assert item["status"]["podIP"] == items[name]["status"]["podIP"]
         eventually(lambda name=name: lab.kctl("exec", name, "--", "cat", "/gate/runs") == "run\nrun\n")
+
+
+def test_a_pod_gets_its_token_after_a_reboot_when_the_control_plane_is_back(lab: LabUnderTest, before: Traces) -> None:
+    """A token is in memory alone. Until then the pod runs without it, with the CA and its namespace, and its events say so."""
+    text = f"{NOTE}; ls {TOKEN.parent} > /gate/files; {IDLE}"
+    lab.apply(script("holder", text, nodeName=NODES[0], container={"volumeMounts": GATE_MOUNTS}, **GATE))
+    item = eventually(lambda: lab.all_running(["holder"]))["holder"]
+    eventually(lambda: noted(lab, item))
+    lab.kill("control")
+    reboot(lab, NODES[0])
+    lab.start_agent(NODES[0])
+    eventually(lambda: lab.state(item, number=1))
+    assert eventually(lambda: noted(lab, item)[1:]) == ["none"]
+    lab.start_control()
+    token = eventually(lambda: lab.kctl("exec", "holder", "--", "cat", str(TOKEN)))
+    assert "FailedToRetrieveServiceAccountToken" in eventually(lambda: lab.kctl("describe", "pod", "holder"))
+    assert lab.kctl("exec", "holder", "--", "cat", "/gate/files").split() == ["ca.crt", "namespace"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["kubernetes.io"]["pod"]["uid"] == item["metadata"]["uid"]
+    assert len(noted(lab, item)) == 2
+
+
+def test_a_machine_that_reboots_starts_its_pods_with_their_tokens(lab: LabUnderTest, before: Traces) -> None:
+    """While there is a control plane: they wait until the agent is connected."""
+    names = ["a", "b", "c"]
+    text = f"{NOTE}; {IDLE}"
+    lab.apply(*(script(name, text, nodeName=NODES[0], container={"volumeMounts": GATE_MOUNTS}, **GATE) for name in names))
+    items = eventually(lambda: lab.all_running(names))
+    for item in items.values():
+        eventually(lambda item=item: noted(lab, item))
+    reboot(lab, NODES[0])
+    lab.start_agent(NODES[0])
+    for item in items.values():
+        eventually(lambda item=item: noted(lab, item)[1:])
+        assert "none" not in noted(lab, item)
 
 
 def rebooted(name: str, policy: str = "Always", **spec: Any) -> dict[str, Any]:

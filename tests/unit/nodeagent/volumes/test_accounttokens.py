@@ -269,7 +269,8 @@ async def test_a_token_from_the_future_is_of_now() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "a.b.c", jwt_of(iat="soon", exp=1), jwt_of(exp=1), ".W10.", f".{'WyJb' * 9}.", "a.W1.c", jwt_of(iat=[], exp=1)]
+    "text",
+    ["", "x", "a.b.c", jwt_of(iat="soon", exp=1), jwt_of(exp=1), ".W10.", f".{'WyJb' * 9}.", "a.W1.c", jwt_of(iat=[], exp=1)],
 )
 async def test_a_token_that_is_none_is_replaced_at_once(text: str) -> None:
     """And stays until then."""
