@@ -79,7 +79,7 @@ def test_pods_from_apply_to_delete(kubectl: Kubectl) -> None:
         ("get pod web -o custom-columns=N:.metadata.name,P:.status.phase", r"^N +P\nweb +Running"),
         ("get pods --sort-by=.metadata.name", r"^web"),
         ("get pod web -o yaml", r"^kind: Pod$"),
-        ("get all", r"^web +1/1"),
+        ("get all", r"^pod/web +1/1"),
         ("get cm page -o go-template={{.data.index}}", "^hello$"),
         ("describe pod web", r"Name: +web[\s\S]*Events:[\s\S]*Started"),
         ("logs web", "^started$"),
