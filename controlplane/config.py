@@ -22,6 +22,7 @@ CONTROLLERS = (
     "rootcapublisher",
     "replicaset",
     "deployment",
+    "daemonset",
 )
 
 

@@ -25,6 +25,7 @@ from controlplane.backends import open_backend
 from controlplane.config import Config
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
 from controlplane.controllers.customresources import CustomResources
+from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
@@ -237,7 +238,7 @@ class ControlPlane:
         every: list[Controller] = [
             NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
-            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(),
+            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 

@@ -17,6 +17,7 @@ from controlplane.store import Tx
 from pinnace import kinds, labelselectors
 from pinnace.clock import Ids
 from pinnace.core.v1.pod_pb2 import Pod
+from pinnace.errors import ApiError
 from pinnace.kinds import Kind
 
 # Owner of the fields that controllers write.
@@ -155,6 +156,11 @@ def make(template: Any, owner: Workload) -> Pod:
     pod.spec.CopyFrom(template.spec)
     owner.own(pod)
     return pod
+
+
+def rejection(error: ApiError, pod: Pod) -> str:
+    """Why a pod could not be created, the same text each time: Kubernetes names a pod only after admission."""
+    return str(error).replace(pod.metadata.name or pod.metadata.generateName, pod.metadata.generateName)
 
 
 class PodControl:

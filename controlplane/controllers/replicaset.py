@@ -83,8 +83,7 @@ class ReplicaSets:
             try:
                 self._pods.create(tx, pod, owner, now)
             except ApiError as error:
-                # As Kubernetes, which names the pod only after admission: the same text each time.
-                reason = str(error).replace(pod.metadata.name or pod.metadata.generateName, pod.metadata.generateName)
+                reason = podcontrol.rejection(error, pod)
                 self._pods.failed(tx, owner, reason, now)
                 return active, reason, 0
             active.append(pod)

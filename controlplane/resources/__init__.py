@@ -6,7 +6,9 @@ Only this module lists the built-in kinds. Generic code takes a `Registry` and n
 from typing import TYPE_CHECKING, assert_type
 
 from controlplane.resources.configmap import CONFIG_MAP
+from controlplane.resources.controllerrevision import CONTROLLER_REVISION
 from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION, Terminating
+from controlplane.resources.daemonset import DAEMON_SET
 from controlplane.resources.deployment import DEPLOYMENT
 from controlplane.resources.event import EVENT, EVENTS_EVENT
 from controlplane.resources.lease import LEASE
@@ -37,9 +39,9 @@ __all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
 def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
-        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, DEPLOYMENT, EVENT, EVENTS_EVENT, LEASE,
-        LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING,
-        RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
+        DEPLOYMENT, EVENT, EVENTS_EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
+        RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
     )  # fmt: skip
     plugins = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pinnace import kinds
 from pinnace.admission import (
     config,
+    controllerrevisions,
+    daemonsets,
     deployments,
     events,
     leases,
@@ -26,6 +28,8 @@ RULES: dict[Kind, KindRules] = {
     kinds.CLUSTER_ROLE: rbac.CLUSTER_ROLE_RULES,
     kinds.CLUSTER_ROLE_BINDING: rbac.CLUSTER_ROLE_BINDING_RULES,
     kinds.CONFIG_MAP: config.CONFIG_MAP_RULES,
+    kinds.CONTROLLER_REVISION: controllerrevisions.RULES,
+    kinds.DAEMON_SET: daemonsets.RULES,
     kinds.DEPLOYMENT: deployments.RULES,
     kinds.EVENT: events.RULES,
     kinds.EVENTS_EVENT: events.STRICT_RULES,

@@ -25,13 +25,13 @@ def default(spec: Any) -> None:
         podtemplates.default_spec(spec.template)
 
 
-def selector_errors(spec: Any) -> Iterator[Cause]:
-    """Of `spec.selector` alone. That it is there is a rule of the field."""
+def selector_errors(spec: Any, kind: str = "deployment") -> Iterator[Cause]:
+    """Of `spec.selector` alone; `kind` as Kubernetes' text has it. That it is there is a rule of the field."""
     if not spec.HasField("selector"):
         return
     yield from labelselectors.validate(spec.selector, "spec.selector")
     if not labelselectors.requirements(spec.selector):
-        yield fielderrors.invalid("spec.selector", {}, "empty selector is invalid for deployment")
+        yield fielderrors.invalid("spec.selector", {}, f"empty selector is invalid for {kind}")
 
 
 def template_errors(spec: Any, kind: str) -> Iterator[Cause]:

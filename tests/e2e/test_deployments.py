@@ -1,4 +1,4 @@
-"""A Deployment on the nodes of a lab: real pods come, roll over to another template, and go."""
+"""Deployments and DaemonSets on the nodes of a lab: real pods come, roll over to another template, and go."""
 
 from __future__ import annotations
 
@@ -67,3 +67,19 @@ def test_the_example_works_as_it_is(lab: LabUnderTest) -> None:
     lab.kctl("wait", "--for", "condition=Available", "deployment/web", "--timeout", "60s")
     lab.kctl("delete", "-f", str(ROOT / "examples/deployment.yaml"))
     eventually(lambda: lab.pods() == {})
+
+
+def test_a_daemon_set_has_a_pod_on_each_node(lab: LabUnderTest) -> None:
+    """And replaces them one after another."""
+    item = {**deployment("one"), "kind": "DaemonSet"}
+    for name in ("replicas", "strategy"):
+        del item["spec"][name]
+    lab.apply(item)
+    eventually(lambda: lab.get("daemonset", "web")["status"].get("numberAvailable") == 2)
+    assert {found["spec"]["nodeName"] for found in lab.pods().values()} == {"node-1", "node-2"}
+    item["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = "two"
+    lab.apply(item)
+    eventually(lambda: markers(lab) == ["two"] * 2 and lab.get("daemonset", "web")["status"].get("numberAvailable") == 2)
+    assert "2         2         2" in lab.kctl("get", "ds")
+    lab.kctl("delete", "ds", "web")
+    eventually(lambda: lab.pods() == {} and not lab.get("controllerrevisions")["items"])

@@ -13,6 +13,7 @@ from typing import Any
 from controlplane import bootstrap, resources
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
 from controlplane.controllers.customresources import CustomResources
+from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
@@ -195,6 +196,7 @@ async def running(
             ServiceAccounts(),
             ReplicaSets(cluster.ids),
             Deployments(cluster.ids),
+            DaemonSets(cluster.ids),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())

@@ -72,6 +72,8 @@ BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "Deployment": {"spec": WORKLOAD},
     "ReplicaSet": {"spec": WORKLOAD},
+    "DaemonSet": {"spec": WORKLOAD},
+    "ControllerRevision": {"data": {"spec": {}}},
     "PodTemplate": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
     "Event.events.k8s.io": {
         "eventTime": "2026-01-01T00:00:00.000000Z",

@@ -32,6 +32,12 @@ def deployment(name: str = "web", replicas: int = 3, **spec: Any) -> dict[str, A
     return {**replica_set(name, replicas, **spec), "kind": "Deployment"}
 
 
+def daemon_set(name: str = "web", **spec: Any) -> dict[str, Any]:
+    """As `replica_set`."""
+    body = {"selector": {"matchLabels": LABELS}, "template": template(), **spec}
+    return {**replica_set(name), "kind": "DaemonSet", "spec": body}
+
+
 class SettledApi(Api):
     """Each request is answered when the controllers have come to rest."""
 
@@ -57,7 +63,8 @@ class Agents:
 
     async def join(self) -> None:
         for node in self._nodes:
-            await self._cluster.join(node, cpu="100", memory="100Gi", pods="1000")
+            labels = {"kubernetes.io/hostname": node}
+            await self._cluster.join(node, cpu="100", memory="100Gi", pods="1000", meta={"labels": labels})
             self._cluster.alive.add(node)
 
     def pods(self) -> list[Pod]:

@@ -22,6 +22,7 @@ ContainerRestartRuleOnExitCodes.values set - -
 ContainerStatus.allocatedResourcesStatus map:name merge name
 ContainerStatus.volumeMounts map:mountPath merge mountPath
 CustomResourceDefinitionStatus.conditions map:type - -
+DaemonSetStatus.conditions map:type merge type
 DeploymentStatus.conditions map:type merge type
 EphemeralContainerCommon.env map:name merge name
 EphemeralContainerCommon.ports map:containerPort,protocol merge containerPort

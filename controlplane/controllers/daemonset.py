@@ -1,0 +1,327 @@
+"""Keeps one pod on every node that a DaemonSet's template allows. Root kind: DaemonSet.
+
+A pod selects its node by the label kubernetes.io/hostname, so the scheduler still decides whether there is room; on a node
+without that label it names the node. One transaction creates and deletes up to BATCH pods and writes the status.
+Source: kube-controller-manager's daemon controller (daemon_controller.go, update.go, util/daemonset_util.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controlplane.controllers import history, podcontrol
+from controlplane.controllers.podcontrol import BATCH, PodControl, Workload
+from controlplane.controllers.runner import Moment, Requeue
+from controlplane.requests import verbs
+from controlplane.store import Event, Tx
+from pinnace import intorpercent, kinds
+from pinnace.admission.daemonsets import ROLLING_UPDATE
+from pinnace.apps.v1.controllerrevision_pb2 import ControllerRevision
+from pinnace.apps.v1.daemonset_pb2 import DaemonSet
+from pinnace.clock import Ids, RandomIds
+from pinnace.core.v1.node_pb2 import Node
+from pinnace.core.v1.pod_pb2 import Pod
+from pinnace.errors import ApiError
+from pinnace.kinds import Kind
+from pinnace.taints import tolerated
+from pinnace.wellknown import LABEL_HOSTNAME
+
+# Tolerations that every pod of a DaemonSet has: key and effect.
+TOLERATED = (
+    ("node.kubernetes.io/not-ready", "NoExecute"), ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"), ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"), ("node.kubernetes.io/unschedulable", "NoSchedule"),
+)  # fmt: skip
+ON_HOST_NETWORK = ("node.kubernetes.io/network-unavailable", "NoSchedule")
+# Seconds until a pod that was rejected is tried again, and between the creation of a pod that failed and its replacement's.
+RETRY = 10.0
+
+
+class DaemonSets:
+    name = "daemonset"
+    watches: tuple[Kind, ...] = (kinds.DAEMON_SET, kinds.CONTROLLER_REVISION, kinds.POD, kinds.NODE)
+
+    def __init__(self, ids: Ids | None = None) -> None:
+        self._control = PodControl("daemonset-controller", ids or RandomIds())
+
+    def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
+        kind = event.row.kind
+        if kind is kinds.DAEMON_SET:
+            namespace, name = event.row.key.rsplit("/", 2)[1:]
+            yield f"{namespace}/{name}"
+        elif kind is kinds.NODE:
+            if _moves_pods(event):
+                yield from ("/".join(row.key.rsplit("/", 2)[1:]) for row in view.list_untracked(kinds.DAEMON_SET))
+        else:
+            for row in (event.old, event.new):
+                key = podcontrol.owner_key(row.message, kinds.DAEMON_SET) if row is not None else None
+                if key is not None:
+                    yield key
+            if event.new is not None and podcontrol.controller_of(event.new.message) is None:
+                yield from podcontrol.selecting(view, kinds.DAEMON_SET, event.new.message, lambda item: item.spec.selector)
+
+    def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
+        namespace, _, name = key.partition("/")
+        item = tx.get(kinds.DAEMON_SET, namespace, name)
+        if item is None or item.metadata.deletionTimestamp.seconds or podcontrol.namespace_ends(tx, namespace):
+            return None
+        return _Round(tx, item, self._control, now.wall).run()
+
+
+def _moves_pods(event: Event) -> bool:
+    """Whether a change of a node may concern where pods run: its existence, labels, or taints."""
+    if event.old is None or event.new is None:
+        return True
+    old, new = event.old.message, event.new.message
+    return bool(list(old.spec.taints) != list(new.spec.taints) or dict(old.metadata.labels) != dict(new.metadata.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether a node should get a pod, and whether one that it has may stay."""
+
+    runs: bool
+    stays: bool
+
+
+def fit(node: Node, template: Any) -> Fit:
+    """Pure. By the template's node name and selector, and the node's taints."""
+    spec, labels = template.spec, node.metadata.labels
+    if spec.nodeName not in ("", node.metadata.name):
+        return Fit(False, False)
+    if any(labels.get(key) != value for key, value in spec.nodeSelector.items()):
+        return Fit(False, False)
+    tolerations = [*spec.tolerations, *_added(spec)]
+    hard = [taint for taint in node.spec.taints if taint.effect in ("NoSchedule", "NoExecute")]
+    bad = [taint for taint in hard if not tolerated(tolerations, taint)]
+    return Fit(not bad, all(taint.effect != "NoExecute" for taint in bad))
+
+
+def _added(spec: Any) -> list[Any]:
+    """The tolerations that a pod gets besides the template's."""
+    pairs = (*TOLERATED, ON_HOST_NETWORK) if spec.hostNetwork else TOLERATED
+    made = Pod()
+    for key, effect in pairs:
+        made.spec.tolerations.add(key=key, operator="Exists", effect=effect)
+    return list(made.spec.tolerations)
+
+
+@dataclass
+class _Plan:
+    """What one round changes: nodes that get a pod, and pods that go, with a reason for an event where there is one."""
+
+    create: list[Node] = field(default_factory=list)
+    delete: dict[str, tuple[Pod, str]] = field(default_factory=dict)
+
+    def remove(self, pod: Pod, why: str = "") -> None:
+        if not pod.metadata.deletionTimestamp.seconds:
+            self.delete.setdefault(pod.metadata.name, (pod, why))
+
+
+class _Room:
+    """Pods that one transaction may still create or delete."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._taken = 0
+
+    def take(self) -> bool:
+        """The first always fits."""
+        if self._taken and (self._taken >= BATCH or self._tx.full):
+            return False
+        self._taken += 1
+        return True
+
+
+class _Round:
+    """One reconciliation of one DaemonSet."""
+
+    def __init__(self, tx: Tx, item: DaemonSet, control: PodControl, now: float) -> None:
+        self._tx = tx
+        self._item = item
+        self._control = control
+        self._now = now
+        self._owner = Workload(kinds.DAEMON_SET, item)
+        # Seconds until something is due although nothing changes.
+        self._waits: list[float] = []
+        self._nodes: dict[str, Node] = {
+            row.message.metadata.name: row.message for row in tx.list_untracked(kinds.NODE)
+        }  # fmt: skip
+        self._pods = self._by_node(podcontrol.claim(tx, self._owner, item.spec.selector, kinds.POD))
+        self._fits = {name: fit(node, item.spec.template) for name, node in self._nodes.items()}
+
+    def run(self) -> Requeue | None:
+        """Raises ApiError."""
+        revisions = history.History(self._tx, self._owner, self._control, self._now)
+        current = revisions.current()
+        digest = history.hash_of(current)
+        plan = self._membership()
+        if self._item.spec.updateStrategy.type == ROLLING_UPDATE and not plan.create and not plan.delete:
+            self._roll(plan, digest)
+        self._apply(plan, current)
+        used = frozenset(pod.metadata.labels.get(history.HASH, "") for pods in self._pods.values() for pod in pods)
+        revisions.clean_up(current, used, self._item.spec.revisionHistoryLimit)
+        self._observe(digest)
+        return Requeue(min(self._waits)) if self._waits else None
+
+    def _by_node(self, pods: Iterable[Pod]) -> dict[str, list[Pod]]:
+        """The pods of each node, the oldest first; also those that are not bound yet."""
+        found: dict[str, list[Pod]] = {}
+        for pod in sorted(pods, key=lambda pod: (pod.metadata.creationTimestamp.seconds, pod.metadata.name)):
+            found.setdefault(pod.spec.nodeName or pod.spec.nodeSelector.get(LABEL_HOSTNAME, ""), []).append(pod)
+        return found
+
+    def _membership(self) -> _Plan:
+        """A pod where one should be and is not; none where it may not stay; none that has ended; one of several."""
+        plan = _Plan()
+        for name, node in self._nodes.items():
+            pods, fits = self._pods.get(name, []), self._fits[name]
+            if fits.runs and not pods:
+                plan.create.append(node)
+            elif not fits.stays:
+                for pod in pods:
+                    plan.remove(pod)
+            else:
+                self._surplus(plan, name, pods)
+        for name in self._pods.keys() - self._nodes.keys():
+            # PodGC removes those that are bound; the others wait for a node that is gone.
+            for pod in self._pods[name]:
+                if not pod.spec.nodeName:
+                    plan.remove(pod)
+        return plan
+
+    def _surplus(self, plan: _Plan, node: str, pods: list[Pod]) -> None:
+        running: dict[str, list[Pod]] = {}
+        for pod in pods:
+            phase = pod.status.phase
+            age = self._now - pod.metadata.creationTimestamp.seconds
+            if phase == "Failed" and age < RETRY:
+                self._waits.append(RETRY - age)
+            elif phase in podcontrol.ENDED:
+                word = "failed daemon pod" if phase == "Failed" else "succeeded daemon pod"
+                plan.remove(
+                    pod, f"Found {word} {pod.metadata.namespace}/{pod.metadata.name} on node {node}, will try to kill it"
+                )
+            elif not pod.metadata.deletionTimestamp.seconds:
+                # A surge has one pod of the old and one of the new template.
+                version = pod.metadata.labels.get(history.HASH, "") if self._max_surge() else ""
+                running.setdefault(version, []).append(pod)
+        for several in running.values():
+            for pod in several[1:]:
+                plan.remove(pod)
+
+    def _desired(self) -> int:
+        return sum(item.runs for item in self._fits.values())
+
+    def _max_surge(self) -> int:
+        strategy = self._item.spec.updateStrategy
+        if strategy.type != ROLLING_UPDATE:
+            return 0
+        return intorpercent.scaled(strategy.rollingUpdate.maxSurge, self._desired(), round_up=True)
+
+    def _max_unavailable(self) -> int:
+        bounds = self._item.spec.updateStrategy.rollingUpdate
+        found = intorpercent.scaled(bounds.maxUnavailable, self._desired(), round_up=True)
+        return found if found or self._max_surge() else 1
+
+    def _is_available(self, pod: Pod) -> bool:
+        left = podcontrol.until_available(pod, self._item.spec.minReadySeconds, self._now)
+        return not pod.metadata.deletionTimestamp.seconds and left is not None and left <= 0
+
+    def _roll(self, plan: _Plan, digest: str) -> None:
+        if self._max_surge():
+            self._roll_with_surge(plan, digest)
+            return
+        unavailable, allowed, candidates = 0, list[Pod](), list[Pod]()
+        for name in self._should_run():
+            pods = self._pods.get(name, [])
+            old = [pod for pod in pods if pod.metadata.labels.get(history.HASH) != digest]
+            if not any(map(self._is_available, pods)):
+                unavailable += 1
+                allowed += old
+            else:
+                candidates += old
+        for pod in [*allowed, *candidates[: max(self._max_unavailable() - unavailable, 0)]]:
+            plan.remove(pod)
+
+    def _roll_with_surge(self, plan: _Plan, digest: str) -> None:
+        """A new pod next to an old one; the old one goes when the new one is available."""
+        surging, allowed, candidates = 0, list[Node](), list[Node]()
+        for name in self._should_run():
+            pods = [pod for pod in self._pods.get(name, []) if pod.status.phase not in podcontrol.ENDED]
+            new = [pod for pod in pods if pod.metadata.labels.get(history.HASH) == digest]
+            old = [pod for pod in pods if pod not in new]
+            if not old:
+                continue
+            if not new:
+                (candidates if any(map(self._is_available, old)) else allowed).append(self._nodes[name])
+            elif any(map(self._is_available, new)):
+                for pod in old:
+                    plan.remove(pod)
+            else:
+                surging += 1
+        plan.create += [*allowed, *candidates[: max(self._max_surge() - surging, 0)]]
+
+    def _should_run(self) -> list[str]:
+        return [name for name, item in sorted(self._fits.items()) if item.runs]
+
+    def _apply(self, plan: _Plan, current: ControllerRevision) -> None:
+        """As much of the plan as one transaction takes; the next one continues."""
+        room = _Room(self._tx)
+        for pod, why in plan.delete.values():
+            if not room.take():
+                self._waits.append(0.0)
+                return
+            if why:
+                reason = "FailedDaemonPod" if pod.status.phase == "Failed" else "SucceededDaemonPod"
+                self._control.event(self._tx, self._owner, reason, why, self._now, warning=pod.status.phase == "Failed")
+            self._control.delete(self._tx, pod, self._owner, self._now)
+        for node in plan.create:
+            if not room.take():
+                self._waits.append(0.0)
+                return
+            pod = self._pod(node, current)
+            try:
+                self._control.create(self._tx, pod, self._owner, self._now)
+            except ApiError as error:
+                self._control.failed(self._tx, self._owner, podcontrol.rejection(error, pod), self._now)
+                self._waits.append(RETRY)
+                return
+            self._pods.setdefault(node.metadata.name, []).append(pod)
+
+    def _pod(self, node: Node, current: ControllerRevision) -> Pod:
+        template = self._item.spec.template
+        pod = podcontrol.make(template, self._owner)
+        pod.metadata.generateName = f"{self._item.metadata.name}-"
+        pod.metadata.labels[history.HASH] = history.hash_of(current)
+        if node.metadata.labels.get(LABEL_HOSTNAME) == node.metadata.name:
+            pod.spec.nodeSelector[LABEL_HOSTNAME] = node.metadata.name
+        else:
+            pod.spec.nodeName = node.metadata.name
+        present = list(pod.spec.tolerations)
+        pod.spec.tolerations.extend(item for item in _added(template.spec) if item not in present)
+        return pod
+
+    def _observe(self, digest: str) -> None:
+        """Write the status."""
+        status, minimum = self._item.status, self._item.spec.minReadySeconds
+        placed = {name: pods[0] for name in self._should_run() if (pods := self._pods.get(name))}
+        waits = [podcontrol.until_available(pod, minimum, self._now) for pod in placed.values()]
+        ready = [wait for wait in waits if wait is not None]
+        status.desiredNumberScheduled = self._desired()
+        status.currentNumberScheduled = len(placed)
+        status.numberMisscheduled = sum(not item.runs and bool(self._pods.get(name)) for name, item in self._fits.items())
+        status.numberReady = len(ready)
+        status.numberAvailable = sum(wait <= 0 for wait in ready)
+        status.numberUnavailable = status.desiredNumberScheduled - status.numberAvailable
+        status.updatedNumberScheduled = _of_revision(placed, self._pods, digest)
+        status.observedGeneration = self._item.metadata.generation
+        verbs.update_status(self._tx, kinds.DAEMON_SET, self._item, self._control.call(self._now))
+        self._waits += [wait for wait in ready if wait > 0]
+
+
+def _of_revision(placed: Mapping[str, Pod], pods: Mapping[str, list[Pod]], digest: str) -> int:
+    """Nodes with a pod of the present template."""
+    return sum(any(pod.metadata.labels.get(history.HASH) == digest for pod in pods[name]) for name in placed)

@@ -1,0 +1,179 @@
+"""DaemonSets: one pod on each node that the template allows, replaced a few at a time, on virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane.controllers import history
+from pinnace import kinds
+from tests.support.api import Api
+from tests.support.cluster import Cluster
+from tests.support.workloads import Agents, SettledApi, daemon_set, template
+
+NODES = ("n1", "n2", "n3", "n4")
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> Api:
+    return SettledApi(cluster)
+
+
+@pytest.fixture
+async def agents(cluster: Cluster) -> Agents:
+    made = Agents(cluster, *NODES)
+    await made.join()
+    return made
+
+
+def where(agents: Agents) -> list[str]:
+    """Nodes of the pods that are not being deleted."""
+    return sorted(pod.spec.nodeName for pod in agents.pods() if not pod.metadata.deletionTimestamp.seconds)
+
+
+def images(agents: Agents) -> list[str]:
+    return sorted(pod.spec.containers[0].image for pod in agents.pods())
+
+
+async def taint(api: Api, node: str, key: str, effect: str) -> None:
+    await api.patch(kinds.NODE, node, "MERGE", {"spec": {"taints": [{"key": key, "effect": effect}]}})
+
+
+async def test_every_node_gets_a_pod(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """Also one that joins later; the pod of a node that leaves goes with it."""
+    await api.create(kinds.DAEMON_SET, daemon_set())
+    await agents.settle()
+    assert where(agents) == list(NODES)
+    status = cluster.get(kinds.DAEMON_SET, "web").status
+    counts = status.desiredNumberScheduled, status.currentNumberScheduled, status.numberReady, status.updatedNumberScheduled
+    assert counts == (4, 4, 4, 4)
+    assert (status.numberAvailable, status.numberUnavailable, status.numberMisscheduled) == (4, 0, 0)
+    await cluster.join("n5", cpu="4")
+    cluster.alive.add("n5")
+    await agents.settle()
+    assert where(agents) == [*NODES, "n5"]
+    cluster.alive.discard("n1")
+    await cluster.delete(kinds.NODE, "n1")
+    await cluster.advance(60, beating=())
+    assert "n1" not in where(agents)
+    assert cluster.get(kinds.DAEMON_SET, "web").status.desiredNumberScheduled == 4
+
+
+async def test_selectors_and_taints_decide_where(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """A label moves a pod; NoSchedule keeps new ones away and lets a running one stay; NoExecute takes it away."""
+    await api.patch(kinds.NODE, "n1", "MERGE", {"metadata": {"labels": {"disk": "ssd"}}})
+    await api.create(kinds.DAEMON_SET, daemon_set(template=template(nodeSelector={"disk": "ssd"})))
+    await agents.settle()
+    assert where(agents) == ["n1"]
+    await api.patch(kinds.NODE, "n2", "MERGE", {"metadata": {"labels": {"disk": "ssd"}}})
+    await agents.settle()
+    assert where(agents) == ["n1", "n2"]
+    await api.patch(kinds.NODE, "n1", "MERGE", {"metadata": {"labels": {"disk": None}}})
+    await agents.settle()
+    assert where(agents) == ["n2"]
+    await taint(api, "n2", "maintenance", "NoSchedule")
+    await agents.settle()
+    assert where(agents) == ["n2"]
+    status = cluster.get(kinds.DAEMON_SET, "web").status
+    assert (status.desiredNumberScheduled, status.numberMisscheduled) == (0, 1)
+    await taint(api, "n2", "maintenance", "NoExecute")
+    await agents.settle()
+    assert where(agents) == []
+
+
+async def test_a_cordoned_or_sick_node_keeps_its_pod(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As every pod of a DaemonSet tolerates what kubectl cordon and the node's conditions add."""
+    await api.create(kinds.DAEMON_SET, daemon_set())
+    await agents.settle()
+    await api.patch(kinds.NODE, "n1", "MERGE", {"spec": {"unschedulable": True}})
+    cluster.alive.discard("n2")
+    await cluster.advance(120)
+    await agents.settle()
+    assert where(agents) == list(NODES)
+    await cluster.delete(kinds.POD, next(pod.metadata.name for pod in agents.pods() if pod.spec.nodeName == "n1"))
+    await agents.settle()
+    assert where(agents) == list(NODES)
+
+
+@pytest.mark.parametrize(("most", "least"), [(1, 3), (2, 2), ("50%", 2), ("100%", 0)])
+async def test_a_rolling_update_leaves_few_nodes_without(
+    api: Api, cluster: Cluster, agents: Agents, most: Any, least: int
+) -> None:
+    """Never more than maxUnavailable; a rollback uses the earlier revision, under a new number."""
+    strategy = {"rollingUpdate": {"maxUnavailable": most}}
+    await api.create(kinds.DAEMON_SET, daemon_set(updateStrategy=strategy))
+    await agents.settle()
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template("web:2")}})
+    seen: list[int] = []
+
+    def watch() -> None:
+        live = [pod for pod in agents.pods() if not pod.metadata.deletionTimestamp.seconds]
+        seen.append(sum(pod.status.phase == "Running" for pod in live))
+
+    await agents.settle(watch=watch)
+    assert min(seen) >= least
+    assert images(agents) == ["web:2"] * 4
+    assert cluster.get(kinds.DAEMON_SET, "web").status.updatedNumberScheduled == 4
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template("web:1")}})
+    await agents.settle()
+    revisions = [row.parse() for row in cluster.store.rows(kinds.CONTROLLER_REVISION, "default")]
+    assert sorted(item.revision for item in revisions) == [2, 3]
+    [latest] = [item for item in revisions if item.revision == 3]
+    assert {pod.metadata.labels[history.HASH] for pod in agents.pods()} == {history.hash_of(latest)}
+
+
+async def test_a_surge_starts_new_pods_before_old_ones_end(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """Every node has an available pod at every moment."""
+    strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    await api.create(kinds.DAEMON_SET, daemon_set(updateStrategy=strategy))
+    await agents.settle()
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template("web:2")}})
+    covered: list[set[str]] = []
+
+    def watch() -> None:
+        live = [pod for pod in agents.pods() if not pod.metadata.deletionTimestamp.seconds]
+        covered.append({pod.spec.nodeName for pod in live if pod.status.phase == "Running"})
+        assert len(live) <= 5
+
+    await agents.settle(watch=watch)
+    assert all(nodes == set(NODES) for nodes in covered)
+    assert images(agents) == ["web:2"] * 4
+
+
+async def test_on_delete_replaces_what_is_deleted(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """And nothing else."""
+    await api.create(kinds.DAEMON_SET, daemon_set(updateStrategy={"type": "OnDelete"}))
+    await agents.settle()
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template("web:2")}})
+    await agents.settle()
+    assert images(agents) == ["web:1"] * 4
+    await cluster.delete(kinds.POD, agents.pods()[0].metadata.name)
+    await agents.settle()
+    assert images(agents) == ["web:1"] * 3 + ["web:2"]
+
+
+async def test_a_pod_that_failed_is_replaced_after_a_while(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """At once would be a loop where a node evicts it again and again."""
+    await api.create(kinds.DAEMON_SET, daemon_set())
+    await agents.settle()
+    failed = agents.pods()[0]
+    await cluster.report(failed.spec.nodeName, failed, phase="Failed")
+    await agents.settle()
+    assert failed.metadata.name in {pod.metadata.name for pod in agents.pods()}
+    await cluster.advance(15, beating=NODES)
+    await agents.settle()
+    assert failed.metadata.name not in {pod.metadata.name for pod in agents.pods()}
+    assert where(agents) == list(NODES)
+    assert len(cluster.events("FailedDaemonPod")) == 1
+
+
+async def test_earlier_templates_are_kept_for_a_while(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As many as revisionHistoryLimit says."""
+    await api.create(kinds.DAEMON_SET, daemon_set(revisionHistoryLimit=1))
+    await agents.settle()
+    for number in range(2, 5):
+        await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template(f"web:{number}")}})
+        await agents.settle()
+    revisions = [row.parse().revision for row in cluster.store.rows(kinds.CONTROLLER_REVISION, "default")]
+    assert sorted(revisions) == [3, 4]
