@@ -51,10 +51,14 @@ def words_and_pairs(words: list[str], what: str, marks: str = "=") -> tuple[list
     return objects, pairs
 
 
-def each(client: Any, args: Any, words: list[str], change: Callable[[Target, bool], None]) -> int:
-    """Call `change` for each object, with whether it is the only one named; returns the exit code. Raises BadRequest."""
+def each(
+    client: Any, args: Any, words: list[str], change: Callable[[Target, bool], None], *, every: bool = False
+) -> int:  # fmt: skip
+    """Call `change` for each object, with whether it is the only one named; returns the exit code. Raises BadRequest.
+
+    `every`: a type without a name stands for all its objects."""
     if not args.filename:
-        targets, single = named(client, args, words)
+        targets, single = named(client, args, words, every=every)
         return 1 if _change_all(targets, change, single=single) else 0
     from cli import files
 
@@ -69,7 +73,7 @@ def each(client: Any, args: Any, words: list[str], change: Callable[[Target, boo
     return 1 if failed or errors else 0
 
 
-def named(client: Any, args: Any, words: list[str]) -> tuple[list[Target], bool]:
+def named(client: Any, args: Any, words: list[str], *, every: bool = False) -> tuple[list[Target], bool]:
     """The objects that words and selectors name, and whether that is one by its name. Raises BadRequest, NotFound."""
     if not words:
         raise BadRequest("one or more resources must be specified as <resource> <name> or <resource>/<name>")
@@ -81,7 +85,7 @@ def named(client: Any, args: Any, words: list[str]) -> tuple[list[Target], bool]
         if args.all or selecting:
             raise BadRequest("name cannot be provided when a selector or --all is specified")
         return [Target(kind, default, name) for kind, name in pairs], len(pairs) == 1
-    if not (args.all or selecting):
+    if not (args.all or selecting or every):
         raise BadRequest(flags.NO_NAME)
     namespace = "" if args.all_namespaces else default
     return [
@@ -105,13 +109,15 @@ def _change_all(targets: list[Target], change: Callable[[Target, bool], None], *
     return failed
 
 
-def patch(client: Any, target: Target, body: Mapping[str, Any], command: str, args: Any) -> Any:
-    """The object after a merge patch, which a dry run does not store. Raises ApiError."""
+def patch(
+    client: Any, target: Target, body: Mapping[str, Any] | list[Any], command: str, args: Any, *, type_: str = "MERGE"
+) -> Any:
+    """The object after a patch, which a dry run does not store; `type_` is one of PatchRequest. Raises ApiError."""
     from cli.client import manager, opened, ref
     from pinnace.api.v1 import objects_pb2
 
     request = objects_pb2.PatchRequest(
-        ref=ref(*target), type=objects_pb2.PatchRequest.MERGE, patch=json.dumps(body).encode(),
+        ref=ref(*target), type=type_, patch=json.dumps(body).encode(),
         fieldManager=getattr(args, "field_manager", "") or manager(command), dryRun=args.dry_run != "none",
         subresource=getattr(args, "subresource", ""),
     )  # fmt: skip

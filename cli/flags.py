@@ -88,6 +88,17 @@ class Parser(_Manners):
         """For commands of commands, such as `lab up`."""
         return self.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Verb)
 
+    def parse_verb(self, verbs: Any, arguments: list[str]) -> Any:
+        """As parse_args, but flags may stand among the arguments of a verb; argparse itself ends at the first flag."""
+        from cli.main import split
+
+        before, word, rest = split(arguments)
+        if word not in verbs.choices:
+            return self.parse_args(arguments)
+        shared = argparse.Namespace(namespace="", context="", config="", kctl_command=self.get_default("kctl_command"))
+        shared.verb = word
+        return verbs.choices[word].parse_intermixed_args([*before, *rest], shared)
+
 
 class _Verb(_Manners):
     def __init__(self, **more: Any) -> None:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "label": ("label", "Set and remove labels of objects"),
     "annotate": ("annotate", "Set and remove annotations of objects"),
     "scale": ("scale", "Set the number of replicas of objects"),
+    "rollout": ("rollout", "Follow and control rollouts of workloads"),
     "delete": ("delete", "Delete objects and wait until they are gone"),
     "logs": ("logs", "Print the logs of containers"),
     "exec": ("exec", "Run a command in a container"),

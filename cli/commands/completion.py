@@ -13,6 +13,7 @@ VERBS = {
     "image": "build list load prune pull rm",
     "lab": "down list node start status stop up",
     "node": "cordon join-command uncordon",
+    "rollout": "history pause restart resume status undo",
     "top": "node pod",
 }
 # What takes the name of a pod.

@@ -6,8 +6,8 @@ from typing import Any
 
 from cli import flags, output
 from cli.complaints import complain, shown
-from cli.describing import bounds, nodes, pods
-from cli.describing.lines import events, head, labels, line, when
+from cli.describing import bounds, nodes, pods, tabbed, workloads
+from cli.describing.lines import event_rows, events, head, labels, line, when
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
 
@@ -37,8 +37,16 @@ def run(arguments: list[str]) -> int:
 
 
 def describe(client: Any, kind: Kind, item: Any) -> str:
+    if kind.kind in _TABBED:
+        lines = [*_TABBED[kind.kind](client, kind, item), *_tabbed_events(client, kind, item)]
+        return "\n".join(tabbed.align(lines))
     lines = _DESCRIBERS.get(kind.kind, _any)(client, kind, item)
     return "\n".join([*lines, *events(client, kind, item)])
+
+
+def _tabbed_events(client: Any, kind: Kind, item: Any) -> list[str]:
+    rows = event_rows(client, kind, item)
+    return ["Events:", *("  " + "\t".join(row).replace("\n", " ") for row in rows)] if rows else ["Events:\t<none>"]
 
 
 def _any(client: Any, kind: Kind, item: Any) -> list[str]:
@@ -70,3 +78,5 @@ _DESCRIBERS = {
     "Pod": pods.describe, "Node": nodes.describe, "Secret": _secret, "ConfigMap": _config_map,
     "LimitRange": bounds.limit_range, "ResourceQuota": bounds.resource_quota,
 }  # fmt: skip
+# Lines with tabs, which are aligned together with the events.
+_TABBED = {"Deployment": workloads.deployment, "ReplicaSet": workloads.replica_set}

@@ -28,20 +28,20 @@ def container_lines(container: Any, status: Any | None) -> list[str]:
             lines.append(line(title, ", ".join(f"{key}={value.string}" for key, value in sorted(amounts.items())), 2))
     for title, name in (("Liveness", "livenessProbe"), ("Readiness", "readinessProbe"), ("Startup", "startupProbe")):
         if container.HasField(name):
-            lines.append(line(title, _probe(getattr(container, name)), 2))
+            lines.append(line(title, probe(getattr(container, name)), 2))
     if container.envFrom:
         lines.append("    Environment Variables from:")
-        lines += [f"      {_env_from(source)}" for source in container.envFrom]
+        lines += [f"      {env_from(source)}" for source in container.envFrom]
     if container.env:
         lines.append("    Environment:")
-        lines += [f"      {env.name}:  {_env(env)}" for env in container.env]
+        lines += [f"      {item.name}:  {env(item)}" for item in container.env]
     if container.volumeMounts:
         lines.append("    Mounts:")
         lines += [f"      {m.mountPath} from {m.name} ({'ro' if m.readOnly else 'rw'})" for m in container.volumeMounts]
     return lines
 
 
-def _probe(probe: Any) -> str:
+def probe(probe: Any) -> str:
     numbers = (
         f"delay={probe.initialDelaySeconds}s timeout={probe.timeoutSeconds}s period={probe.periodSeconds}s "
         f"#success={probe.successThreshold} #failure={probe.failureThreshold}"
@@ -64,7 +64,7 @@ def _port(port: Any) -> str:
     return str(port.intVal) if port.type == 0 else str(port.strVal)
 
 
-def _env(env: Any) -> str:
+def env(env: Any) -> str:
     if not env.HasField("valueFrom"):
         return str(env.value)
     source = env.valueFrom
@@ -75,7 +75,7 @@ def _env(env: Any) -> str:
     return f"({source.fieldRef.fieldPath or source.resourceFieldRef.resource})"
 
 
-def _env_from(source: Any) -> str:
+def env_from(source: Any) -> str:
     kind, ref = ("Secret", source.secretRef) if source.HasField("secretRef") else ("ConfigMap", source.configMapRef)
     prefix = f" with prefix '{source.prefix}'" if source.prefix else ""
     return f"{ref.localObjectReference.name}  {kind}{prefix}  Optional: {str(ref.optional).lower()}"

@@ -49,18 +49,26 @@ def conditions(item: Any) -> list[str]:
 
 
 def events(client: Any, kind: Kind, item: Any) -> list[str]:
+    rows = event_rows(client, kind, item)
+    if not rows:
+        return [line("Events", "<none>")]
+    return ["Events:", *("  " + line for line in tables.render(rows).splitlines())]
+
+
+def event_rows(client: Any, kind: Kind, item: Any) -> list[list[str]]:
+    """A header and a row for each event of the object, oldest first; empty without events. Raises ApiError."""
     fields = f"involvedObject.kind={kind.kind},involvedObject.name={item.metadata.name}"
     found = client.list(kinds.EVENT, item.metadata.namespace if kind.namespaced else "", fields=fields)
     found = [event for event in found if event.involvedObject.uid in ("", item.metadata.uid)]
     if not found:
-        return [line("Events", "<none>")]
+        return []
     found.sort(key=tables.event_order)
     now = time.time()
-    rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "---", "----", "-------"]]
+    rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "----", "----", "-------"]]
     for event in found:
         age = humantime.duration(now - event.lastTimestamp.seconds)
         if event.count > 1:
             age += f" (x{event.count} over {humantime.duration(now - event.firstTimestamp.seconds)})"
         source = event.source.component + (f", {event.source.host}" if event.source.host else "")
         rows.append([event.type, event.reason, age, source, event.message.strip()])
-    return ["Events:", *("  " + line for line in tables.render(rows).splitlines())]
+    return rows

@@ -37,17 +37,17 @@ def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
         gates = [f"  {gate.conditionType}  {kept.get(gate.conditionType, '<none>')}" for gate in pod.spec.readinessGates]
         lines += ["Readiness Gates:", *gates]
     lines += ["Conditions:", *conditions(pod), "Volumes:" + ("" if pod.spec.volumes else "          <none>")]
-    for volume in pod.spec.volumes:
-        source = [field.name for field, _ in volume.volumeSource.ListFields()]
-        lines.append(line(volume.name, _volume(volume.volumeSource, source[0] if source else ""), 1))
+    for item in pod.spec.volumes:
+        source = [field.name for field, _ in item.volumeSource.ListFields()]
+        lines.append(line(item.name, volume(item.volumeSource, source[0] if source else ""), 1))
     lines.append(line("QoS Class", status.qosClass))
     lines += map_lines("Node-Selectors", pod.spec.nodeSelector)
-    tolerations = [_toleration(item) for item in pod.spec.tolerations]
+    tolerations = [toleration(item) for item in pod.spec.tolerations]
     lines.append(line("Tolerations", tolerations[0] if tolerations else "<none>"))
     return [*lines, *(" " * 18 + text for text in tolerations[1:])]
 
 
-def _volume(source: Any, kind: str) -> str:
+def volume(source: Any, kind: str) -> str:
     match kind:
         case "configMap":
             name = source.configMap.localObjectReference.name
@@ -62,7 +62,7 @@ def _volume(source: Any, kind: str) -> str:
     return f"{kind} ({name})"
 
 
-def _toleration(item: Any) -> str:
+def toleration(item: Any) -> str:
     text = str(item.key) + (f"={item.value}" if item.value else "") + (f":{item.effect}" if item.effect else "")
     text += " op=Exists" if item.operator == "Exists" else ""
     return text + (f" for {item.tolerationSeconds}s" if item.HasField("tolerationSeconds") else "")

@@ -1,0 +1,62 @@
+"""kctl's commands for workloads on a lab of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.breaking import IDLE
+from tests.support.labs import ROOT, LabUnderTest, eventually, running
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    with running("t-rollout", tmp_path_factory.mktemp("rollout"), nodes=1) as found:
+        yield found
+
+
+@pytest.fixture
+def web(lab: LabUnderTest) -> Iterator[LabUnderTest]:
+    """The example, rolled out; deleted with its pods in the end."""
+    item: dict[str, Any] = yaml.safe_load((ROOT / "examples/deployment.yaml").read_text())
+    item["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", f"echo started; {IDLE}"]
+    lab.apply(item)
+    lab.kctl("rollout", "status", "deployment/web", "--timeout=60s")
+    yield lab
+    lab.kctl("delete", "deployment", "web")
+    eventually(lambda: lab.pods() == {})
+
+
+def test_a_rollout_is_followed_and_undone(web: LabUnderTest) -> None:
+    """restart makes a revision, status waits for it, history has both, undo returns to the first."""
+    before = set(web.pods())
+    assert web.kctl("rollout", "restart", "deployment/web") == "deployment.apps/web restarted\n"
+    said = web.kctl("rollout", "status", "deployment/web", "--timeout=60s").splitlines()
+    assert said[-1] == 'deployment "web" successfully rolled out'
+    eventually(lambda: not before & set(web.pods()))
+    history = web.kctl("rollout", "history", "deployment/web")
+    assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"]
+    assert "kubectl.kubernetes.io/restartedAt: " in web.kctl("rollout", "history", "deployment/web", "--revision=2")
+    assert web.kctl("rollout", "undo", "deployment/web") == "deployment.apps/web rolled back\n"
+    web.kctl("rollout", "status", "deployment/web", "--revision=3", "--timeout=60s")
+    assert "restartedAt" not in str(web.get("deployment", "web")["spec"]["template"])
+    described = web.kctl("describe", "deployment", "web")
+    assert "3 desired | 3 updated | 3 total | 3 available | 0 unavailable" in described
+    assert "ScalingReplicaSet" in described
+
+
+def test_a_paused_rollout_waits(web: LabUnderTest) -> None:
+    """A changed template makes no pods until it is resumed."""
+    web.kctl("rollout", "pause", "deployment/web")
+    patch = '{"spec":{"template":{"metadata":{"annotations":{"a":"b"}}}}}'
+    web.kctl("patch", "deployment", "web", "-p", patch)
+    eventually(lambda: (item := web.get("deployment", "web"))["metadata"]["generation"] == item["status"]["observedGeneration"])
+    assert len(web.get("replicasets")["items"]) == 1
+    web.kctl("rollout", "resume", "deployment/web")
+    web.kctl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert len(web.get("replicasets")["items"]) == 2
