@@ -71,9 +71,8 @@ class Layers:
             with layer.open() as stream:
                 unpacked = await self._unpacker.unpack(stream, scratch, name=name, recipe=recipe, digest=layer.diff_id)
             self.sizes[layer.diff_id] = unpacked.size
-            if unpacked.recorded:
-                # Before the layer: where there is one, it is whole.
-                os.rename(recipe, self._recipe(layer.diff_id))
+            # Before the layer: where there is one, it is whole.
+            os.rename(recipe, self._recipe(layer.diff_id))
             os.rename(scratch, self.path(layer.diff_id))
         except OSError as error:
             raise BadImage(f"{name}: {error}") from None
@@ -96,8 +95,8 @@ class Layers:
         return self._recipes / f"{self.path(diff_id).name}.gz"
 
     def tar(self, diff_id: str) -> tuple[int, Iterator[bytes]]:
-        """The layer's tar again: its size, and its bytes in chunks. Those of a layer that was neither built here nor
-        recorded when it came may differ, which the receiver detects by the digest. Raises OSError."""
+        """The layer's tar again: its size, and its bytes in chunks. Those of a layer that an earlier
+        version took without a recipe may differ, which the receiver detects by the digest. Raises OSError."""
         recipe, folder = self._recipe(diff_id), self.path(diff_id)
         if recipe.exists():
             return tarsplit.size(recipe), tarsplit.stream(recipe, folder)

@@ -45,7 +45,7 @@ def parts_of(path: str, *, clamp: bool = False) -> list[str]:
 class LayerTree:
     """The tree below `root`, a descriptor of a directory that was empty. All methods raise BadImage and OSError.
 
-    `lost` is set once content is gone that a member brought: the tar cannot be made of the tree again.
+    `lost` is set once content is gone that a member brought: the tar cannot be made of the tree alone again.
     """
 
     def __init__(self, root: int, *, follow: bool = True) -> None:

@@ -4,6 +4,9 @@ given to another node.
 A recipe is the tar without the content of its files, which are in the folder: pieces of it as they were, and names of
 files in between. (The idea is tar-split's, which Docker and containers/storage use for the same.)
 
+A tar may bring a path twice, or hide what it has brought itself. What came first is in no folder, so the recipe of such a tar
+is all of it.
+
     piece: b"I", 4 bytes of length, bytes        file: b"F", 4 bytes of length, name, 8 bytes of size        gzip around all
 """
 
@@ -70,6 +73,13 @@ class TarSplitWriter:
             pass
         self._piece()
         self._out.close()
+
+
+def keep_whole(stream: IO[bytes], out: IO[bytes]) -> None:
+    """Write to `out`, instead of what it has, the recipe of all that `stream` has."""
+    out.seek(0)
+    out.truncate()
+    TarSplitWriter(stream, out).finish()
 
 
 def size(recipe: Path) -> int:

@@ -37,10 +37,9 @@ PROGRAM = Path(__file__).resolve().parent.parent / "unpacker"
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """`size` is the bytes of the files; `recorded` says that the recipe makes the tar again."""
+    """`size` is the bytes of the files."""
 
     size: int
-    recorded: bool
 
 
 class Unpacker:
@@ -78,7 +77,7 @@ class Unpacker:
             raise BadImage(answer["error"])
         if "lost" in answer:
             raise BadImage(f"{name}: {answer['lost']}")
-        return Unpacked(answer["size"], answer["recorded"])
+        return Unpacked(answer["size"])
 
     async def _ask(self, request: bytes, files: list[int]) -> dict[str, Any]:
         """Raises OSError."""

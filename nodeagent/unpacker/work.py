@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
+from nodeagent.images import tarsplit
 from nodeagent.images.layertree import MAX_INODES
 from nodeagent.images.tarsplit import TarSplitWriter
 from nodeagent.images.unpack import MAX_BYTES, unpack
@@ -70,9 +71,9 @@ def why(number: int) -> str:
 
 def _layer(request: dict[str, Any], packed: int, directory: int, recipe: int) -> dict[str, Any]:
     """Raises BadImage, OSError, MemoryError."""
-    name, size = request["name"], request["size"]
+    name, size, offset = request["name"], request["size"], request["offset"]
     # Before the root changes: a decompressor is imported here.
-    plain = Bounded(decompressed(cast(IO[bytes], io.BufferedReader(Slice(packed, request["offset"], size), 1 << 18))))
+    plain = _plain(packed, offset, size)
     confine(directory)
     with os.fdopen(recipe, "wb") as out:
         recorder = TarSplitWriter(cast(IO[bytes], plain), out)
@@ -83,9 +84,16 @@ def _layer(request: dict[str, Any], packed: int, directory: int, recipe: int) ->
             recorder.finish()
         except BadImage as error:
             raise BadImage(f"{name}: {error}") from None
+        if tree.lost and request["whiteouts"]:
+            # Of a layer, what a later member replaced is nowhere else.
+            tarsplit.keep_whole(cast(IO[bytes], _plain(packed, offset, size)), out)
     if request["digest"] and plain.digest() != request["digest"]:
         raise BadImage(f"layer {request['digest']} does not match its digest")
-    return {"size": size_of("."), "recorded": not tree.lost}
+    return {"size": size_of(".")}
+
+
+def _plain(packed: int, offset: int, size: int) -> Bounded:
+    return Bounded(decompressed(cast(IO[bytes], io.BufferedReader(Slice(packed, offset, size), 1 << 18))))
 
 
 def confine(directory: int) -> None:

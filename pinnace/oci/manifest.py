@@ -135,7 +135,8 @@ def descriptor(value: Any, name: str) -> Descriptor:
 def config(data: bytes, layers: int, name: str) -> ImageConfig:
     """A config that goes with a manifest of so many layers. Raises BadImage."""
     value = document(data, name)
-    if (system := value.get("os") or "linux") != "linux":
+    # In any case, as containerd normalises it.
+    if str(system := value.get("os") or "linux").lower() != "linux":
         raise BadImage(f"{name} is for {str(system)[:40]}, and this node runs linux")
     rootfs = value.get("rootfs")
     diff_ids = entries(rootfs if isinstance(rootfs, dict) else {}, "diff_ids", name)

@@ -192,8 +192,9 @@ def test_a_hostile_layer_is_an_error_of_its_image_alone(lab: LabUnderTest, regis
 
 
 def test_an_image_is_saved_shown_and_loaded_again(lab: LabUnderTest, registry: LabRegistry, tmp_path: Path) -> None:
-    """Pulled on one node, saved from there, and loaded under the same id on the other."""
-    name = registry.push("saved", motd("saved"))
+    """Pulled on one node, saved from there, and loaded under the same id on the other; its layer has a file twice."""
+    twice = layer(("etc/motd", "replaced"), ("etc/motd", "saved"))
+    name = registry.push("saved", packed(BUSYBOX, twice, Cmd=["cat", "/etc/motd"]))
     lab.kctl("image", "pull", name, "--node", "node-1")
     [shown] = json.loads(lab.kctl("image", "inspect", name))
     assert shown["RepoTags"] == [name]

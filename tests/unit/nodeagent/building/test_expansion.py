@@ -36,7 +36,7 @@ def test_expansion(text: str, wanted: str) -> None:
     ("text", "words"),
     [("${V", "missing"), ("${", "missing"), ("${}", "bad substitution"), ("${{V}", "bad substitution"), ("${:-b}", "bad substitution"),
      ("'open", "not closed"), ('"open', "not closed"), (r'"open\"', "not closed"), ("${.}", "unsupported modifier"), ("${V=x}", "unsupported modifier"),
-     ("${V:=x}", "unsupported modifier"), ("${V:x}", "unsupported modifier"), ("${V:#x}", "unsupported modifier"), ("${V:", "missing"),
+     ("${V:=x}", "unsupported modifier"), ("${V:x}", "unsupported modifier"), *((f"${{V:{sign}x}}", "unsupported modifier") for sign in ("#", "##", "%", "%%")), ("${V:", "missing"),
      ("${unset:?must be given}", "unset: must be given"), ("${unset?}", "not allowed to be unset"), ("${EMPTY:?}", "not allowed to be empty"),
      (r"${V#\x}", "invalid escape"), ("${V//a}", "missing '/'"), ("${V/a/b", "missing '}'"), ("${a:-" * 40 + "}" * 40, "nested"),
      ("${V#" + "a" * 5000 + "}", "more than 4096")],

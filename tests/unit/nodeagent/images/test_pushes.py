@@ -169,9 +169,21 @@ async def test_an_upload_that_breaks_off_is_resumed(
     assert all(digest(data) == name for name, data in blobs.items())
 
 
+async def test_an_image_whose_layer_has_a_path_twice_is_pushed(store: ImageStore, puller: Puller, tmp_path: Path) -> None:
+    """docker load takes such a layer, and docker push sends it."""
+    image = await loaded(store, tmp_path, layer(("a", "first"), ("b", "kept"), ("a", "second")))
+    with registry(tmp_path / "reg") as found:
+        pushed = await push(puller, image, f"{found.address}/app:1")
+        other = Puller(ImageStore(tmp_path / "again"), puller._registries, puller._clock)
+        await pull(other, f"{found.address}/app@{pushed}")
+        other.close()
+
+
 async def test_a_layer_that_cannot_be_made_again_is_not_pushed(store: ImageStore, puller: Puller, tmp_path: Path) -> None:
-    """A file that came twice has lost its first content."""
+    """An earlier version kept nothing of what a later member replaced."""
     image = await loaded(store, tmp_path, layer(("a", "first"), ("a", "second")))
+    for recipe in (store.incoming.parent / "recipes").iterdir():
+        recipe.unlink()
     with registry(tmp_path / "reg") as found, pytest.raises(PushError, match="cannot be made again as it was"):
         await push(puller, image, f"{found.address}/app:1")
     assert not list(store.incoming.iterdir())

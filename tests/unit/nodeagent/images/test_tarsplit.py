@@ -51,6 +51,16 @@ TARS: dict[str, Callable[[], bytes]] = {
     "no file": lambda: layer(member("a", tarfile.DIRTYPE)),
     "a file that a whiteout hides": lambda: layer(("a", ""), ("b", "content")),
 }
+# What is there first is in no directory afterwards.
+REPLACING: dict[str, Callable[[], bytes]] = {
+    "a file twice": lambda: layer(("a", "first"), ("b", "kept"), ("a", "second")),
+    "a file twice, as long": lambda: layer(("a", "one"), ("a", "two")),
+    "a file and its whiteout": lambda: layer(("d/a", "first"), ("d/.wh.a", "")),
+    "a file for a directory": lambda: layer(("d/a", "first"), ("d/b", "other"), ("d", "a file")),
+    "a link for a file": lambda: layer(("a", "first"), member("a", tarfile.SYMTYPE, "b"), ("b", "kept")),
+    "a hard link for a file": lambda: layer(("a", "first"), ("b", "other"), member("a", tarfile.LNKTYPE, "b")),
+    "a large file twice": lambda: layer(("a", "x" * 3_000_000), ("a", "y" * 2_000_000)),
+}
 
 
 @pytest.fixture
@@ -66,10 +76,10 @@ async def added(layers: Layers, data: bytes) -> str:
     return diff_id
 
 
-@pytest.mark.parametrize("name", TARS)
+@pytest.mark.parametrize("name", [*TARS, *REPLACING])
 async def test_the_tar_is_made_again_to_the_byte(layers: Layers, tmp_path: Path, name: str) -> None:
-    """Headers of any format, padding and what follows; and its size is known before."""
-    data = TARS[name]()
+    """Headers of any format, padding and what follows, and what later members replace; and its size is known before."""
+    data = (TARS | REPLACING)[name]()
     size, chunks = layers.tar(await added(layers, data))
     assert size == len(data)
     assert b"".join(chunks) == data
@@ -84,9 +94,12 @@ async def test_a_recipe_holds_no_content(layers: Layers, tmp_path: Path) -> None
 
 
 async def test_a_layer_that_cannot_be_made_again_is_not_passed_off_as_itself(layers: Layers, tmp_path: Path) -> None:
-    """A file that came twice has lost its first content; one that was changed on disk is noticed."""
+    """Without its recipe a file that came twice has lost its first content; one that was changed on disk is noticed."""
     data = layer(("a", "first"), ("a", "second"))
-    _, chunks = layers.tar(await added(layers, data))
+    diff_id = await added(layers, data)
+    [recipe] = (tmp_path / "recipes").iterdir()
+    recipe.unlink()
+    _, chunks = layers.tar(diff_id)
     assert b"".join(chunks) != data
     diff_id = await added(layers, layer(("b", "content")))
     (layers.path(diff_id) / "b").write_text("longer than it was")

@@ -123,6 +123,7 @@ def test_indexes_in_indexes_are_searched(store: Store) -> None:
 def test_a_single_manifest_is_taken_as_it_is(store: Store) -> None:
     """Whatever its config says of the architecture: there may be an emulator. Not for another system."""
     assert store.select(store.image("other", OTHER)) == "other"
+    assert store.select(store.image("mine", system="Linux")) == "mine"
     with pytest.raises(BadImage, match="the config of app:1 is for windows, and this node runs linux"):
         store.select(store.image("windows", system="windows"))
 
