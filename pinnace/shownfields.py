@@ -12,6 +12,10 @@ _CONDITION = ("type", "status")
 _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.apiextensions.v1.CustomResourceDefinitionCondition": _CONDITION,
     "pinnace.apiextensions.v1.CustomResourceDefinitionVersion": ("served", "storage"),
+    "pinnace.apps.v1.DaemonSetStatus": (
+        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady",
+    ),
+    "pinnace.apps.v1.ReplicaSetStatus": ("replicas",),
     "pinnace.authentication.v1.TokenReviewSpec": ("token",),
     "pinnace.authorization.v1.NonResourceRule": ("verbs",),
     "pinnace.authorization.v1.ResourceRule": ("verbs",),
@@ -49,6 +53,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.core.v1.Sysctl": ("name", "value"),
     "pinnace.core.v1.VolumeHealthCondition": ("status", "reason"),
     "pinnace.core.v1.VolumeMountStatus": ("name", "mountPath"),
+    "pinnace.events.v1.EventSeries": ("count",),
 }  # fmt: skip
 
 
