@@ -47,6 +47,9 @@ class Evictable(Protocol):
     def over(self) -> bool:
         """Whether nothing of it runs any more, and nothing will."""
 
+    def cleaned(self) -> bool:
+        """Whether none of its files are being deleted."""
+
     def evict(self, *, reason: str, message: str, grace: float, disruption: bool = True) -> None:
         """End it for good: containers have `grace` seconds. It keeps its status."""
 
@@ -209,7 +212,7 @@ class EvictionManager:
 
     async def _cleaned(self, evicted: list[Evictable]) -> None:
         deadline = self._s.clock.monotonic() + CLEANED_WITHIN
-        while not all(pod.over() for pod in evicted) and self._s.clock.monotonic() < deadline:
+        while not all(pod.over() and pod.cleaned() for pod in evicted) and self._s.clock.monotonic() < deadline:
             await self._s.clock.sleep(CLEANED_EVERY)
 
 

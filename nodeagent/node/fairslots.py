@@ -7,6 +7,7 @@ others.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter, deque
 from collections.abc import Hashable
 
@@ -47,11 +48,12 @@ class FairSlots:
         self._held[owner] -= 1
         if not self._held[owner]:
             del self._held[owner]
-        while self.free > 0 and (following := self._next()) is not None:
-            self._grant(following)
+        while self.free > 0 and (following := self._next()):
+            self._grant(*following)
 
-    def _next(self) -> Hashable | None:
-        return next((owner for owner in self._waiting if self._held[owner] < self._each), None)
+    def _next(self) -> list[Hashable]:
+        """The owner whose turn it is; none where all that wait have their share."""
+        return list(itertools.islice((owner for owner in self._waiting if self._held[owner] < self._each), 1))
 
     def _grant(self, owner: Hashable) -> None:
         turns = self._waiting.pop(owner)

@@ -1,22 +1,26 @@
 """Threads for blocking work, a bounded number for each kind: what hangs in one kind delays no other.
 
 A call to the kernel can hang for good (a hostPath on a dead NFS server). Its thread is then lost until the kernel answers, so
-each kind of work has threads of its own, a deadline for who waits, and a bound on who may wait. Threads are daemons: one that
-hangs does not keep the agent from ending.
+each kind of work has threads of its own, a deadline for who waits, and a bound on who may wait. Within a kind, owners (a pod, a
+file system) share the threads: each has its bound, and those that wait take turns. Threads are daemons: one that hangs does not
+keep the agent from ending.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from nodeagent.node.fairslots import FairSlots
+
 P = ParamSpec("P")
 T = TypeVar("T")
-# Callers that may wait for a thread of one kind.
+# Callers of one owner that may wait for a thread of one kind.
 MAX_WAITING = 1000
 
 
@@ -25,22 +29,25 @@ class PoolBusy(OSError):
 
 
 class Pool:
-    """At most `threads` calls at a time; `name` is what errors and threads are called by."""
+    """At most `threads` calls at a time, and `each` of one owner (default: all); `name` is what errors and threads are called
+    by. A pool and its shares (`of`) have the same threads."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, each: int = 0) -> None:
         self._name = name
-        self._free = asyncio.Semaphore(threads)
-        self._waiting = 0
+        self._slots = FairSlots(threads, each or threads)
+        self._owner: Hashable = None
+
+    def of(self, owner: Hashable) -> Pool:
+        """The share of an owner."""
+        found = copy.copy(self)
+        found._owner = owner
+        return found
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `work` in a thread. Raises what it raises, and PoolBusy. Cancelling does not end the work."""
-        if self._waiting >= MAX_WAITING:
+        if self._slots.waiting(self._owner) >= MAX_WAITING:
             raise PoolBusy(f"{self._name}: {MAX_WAITING} callers are waiting")
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
+        await self._slots.acquire(self._owner)
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 
@@ -68,7 +75,7 @@ class Pool:
             raise TimeoutError(f"{self._name}: not done within {seconds:g} s") from None
 
     def _done(self, outcome: Callable[[], None]) -> None:
-        self._free.release()
+        self._slots.release(self._owner)
         outcome()
 
 
@@ -100,6 +107,7 @@ class Pools:
     host_paths: Pool = field(default_factory=lambda: Pool("hostPath volumes", 16))
     # A bundle's files, and what became of one.
     bundles: Pool = field(default_factory=lambda: Pool("bundles", 8))
-    deletions: Pool = field(default_factory=lambda: Pool("deletions", 4))
+    # In turns (`deletion`), a pod's one after the other.
+    deletions: Pool = field(default_factory=lambda: Pool("deletions", 4, each=1))
     # Sizes of trees, and what cgroups use.
     walks: Pool = field(default_factory=lambda: Pool("disk and cgroup usage", 2))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.images.store import Image
-from nodeagent.linux import rmtree
+from nodeagent.launcher import bundle as names
 from nodeagent.pods import resize, restarts, terminationmessage
 from nodeagent.pods.checkpoint import load
 from nodeagent.pods.context import PodContext
@@ -21,9 +21,12 @@ from nodeagent.pods.spec import container as bundles
 from nodeagent.pods.spec import stopsignal
 from nodeagent.pods.spec.environment import ConfigError
 from nodeagent.pods.steps import Start
-from nodeagent.runtime.bundles import discard, forget_config, move_to_memory
+from nodeagent.runtime.bundles import move_to_memory
 from nodeagent.runtime.interface import Exit, Handle, RuntimeLost, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
+
+# Seconds between looks whether files of earlier attempts are gone.
+LOOK = 1.0
 
 
 class Containers:
@@ -52,7 +55,7 @@ class Containers:
         pod_ctx = self._pod_ctx
         container = pod_ctx.container(step.name)
         image = self._image(container)
-        if image is None:
+        if image is None or self._held(step):
             return
         bundle = pod_ctx.state.checkpoint.bundle(step.name, step.number)
         attempt = Attempt(
@@ -63,13 +66,12 @@ class Containers:
             # Left by an agent that was killed before the runtime was asked; or by a monitor that was, before it had written
             # down what it had started.
             pod_ctx.deps.cgroups.kill(self._cgroup(step.name, step.number))
-            if bundle.exists():
-                await pod_ctx.deps.pools.deletions.run(discard, bundle)
+            pod_ctx.leftovers.put_aside(bundle)
             self._write_bundle(bundle, container, image)
             pod_ctx.state.starting(attempt)
         except (ConfigError, SeccompUnavailable, OSError) as error:
             pod_ctx.state.failed(step.name, getattr(error, "reason", "CreateContainerConfigError"), str(error))
-            await pod_ctx.deps.pools.deletions.run(discard, bundle)
+            self._put_aside(bundle)
             return
         await self._launch(bundle, attempt)
 
@@ -80,7 +82,7 @@ class Containers:
         except (RuntimeLost, OSError) as error:
             # No run of the container: it does not count for its policy, and the same attempt is made again.
             pod_ctx.state.failed(attempt.name, "RunContainerError", str(error))
-            await pod_ctx.deps.pools.deletions.run(discard, bundle)
+            self._put_aside(bundle)
             return
         except StartError as error:
             if self._whole():
@@ -89,12 +91,21 @@ class Containers:
             # Its reaper was killed, say. No fault of the container: the sandbox is completed, then it is tried again.
             pod_ctx.state.sandbox_lost()
             pod_ctx.state.failed(attempt.name, "RunContainerError", str(error), at_once=1)
-            await pod_ctx.deps.pools.deletions.run(discard, bundle)
+            self._put_aside(bundle)
             return
         pod_ctx.event("Started", f"Started container {attempt.name}")
         self._delete(pod_ctx.state.started(replace(attempt, started_at=handle.started_at)))
         self.lifecycles.begin(attempt.name, handle)
         self._follow(handle, attempt.name)
+
+    def _held(self, step: Start) -> bool:
+        """Whether files of attempts before the last are still being deleted: a container that fills the disk again and again
+        has no more of it than the attempts that are kept, which count against its limits."""
+        if not any(number < step.number - 1 for number in self._pod_ctx.leftovers.pending(step.name)):
+            return False
+        text = "files of earlier attempts are being deleted"
+        self._pod_ctx.state.waits(step.name, StepFailure("ContainerCreating", text, self._pod_ctx.deps.clock.now() + LOOK, 0))
+        return True
 
     def _image(self, container: Any) -> Image | None:
         """The image, or None while it is on its way or cannot be had: the problem says which."""
@@ -159,15 +170,16 @@ class Containers:
 
     def _delete(self, attempts: list[Attempt]) -> None:
         """What is no longer kept: bundles, logs and cgroups."""
-        for attempt in attempts:
-            self._delete_one(attempt)
-
-    def _delete_one(self, attempt: Attempt) -> None:
         pod_ctx = self._pod_ctx
-        discard(pod_ctx.state.checkpoint.bundle(attempt.name, attempt.number))
-        for path in pod_ctx.logs.glob(f"{attempt.name}/{attempt.number}.log*"):
-            path.unlink(missing_ok=True)
-        pod_ctx.deps.cgroups.remove(self._cgroup(attempt.name, attempt.number))
+        for attempt in attempts:
+            logs = list(pod_ctx.logs.glob(f"{attempt.name}/{attempt.number}.log*"))
+            pod_ctx.leftovers.discard(pod_ctx.state.checkpoint.bundle(attempt.name, attempt.number), logs)
+            pod_ctx.deps.cgroups.remove(self._cgroup(attempt.name, attempt.number))
+
+    def _put_aside(self, bundle: Path) -> None:
+        """Best effort: the next start of the attempt does it first."""
+        with contextlib.suppress(OSError):
+            self._pod_ctx.leftovers.put_aside(bundle)
 
     def _cgroup(self, name: str, number: int) -> str:
         return f"{self._pod_ctx.cgroup}/{name}-{number}"
@@ -187,8 +199,8 @@ class Containers:
         self.lifecycles.end(name)
         self._note_end(name, int(handle.bundle.name), exit_)
         pod_ctx.deps.cgroups.remove(path)
-        # In a thread: it may have left a million files. Before the worker looks, whose teardown would delete them too.
-        await pod_ctx.deps.pools.deletions.run(_clean, handle.bundle)
+        # Next to the loop: it may have left a million files. Before the worker looks, whose teardown waits for it.
+        pod_ctx.leftovers.clean(handle.bundle)
         pod_ctx.state.changed.set()
 
     def _note_end(self, name: str, number: int, exit_: Exit) -> None:
@@ -215,24 +227,27 @@ class Containers:
     # After a restart of the agent
 
     async def recover(self) -> None:
-        """Take up every attempt that is on disk."""
+        """Take up every attempt that is on disk, and every deletion that was under way."""
+        self._pod_ctx.leftovers.resume(self._pod_ctx.folder / "containers")
         for bundle in self._pod_ctx.state.checkpoint.bundles():
             await self._recover(bundle)
 
     async def _recover(self, bundle: Path) -> None:
         attempt = self._pod_ctx.state.checkpoint.load_attempt(bundle)
         if attempt is None:
-            discard(bundle)
+            self._put_aside(bundle)
             return
         lifecycle = self._pod_ctx.state.checkpoint.load_lifecycle(bundle)
         if attempt.finished_at is not None:
+            if Path(names.upper(bundle)).exists():
+                self._pod_ctx.leftovers.clean(bundle)
             self._delete(self._pod_ctx.state.started(attempt))
             self._pod_ctx.state.lifecycle_begins(attempt.name, lifecycle)
             return
         # In a thread: a start may be under way.
         found = await self._pod_ctx.deps.pools.bundles.run(self._pod_ctx.runtime.recover, bundle)
         if found is None:
-            discard(bundle)
+            self._put_aside(bundle)
             return
         state = load(bundle / "state.json") or {}
         self._delete(self._pod_ctx.state.started(replace(attempt, started_at=state.get("started_at"))))
@@ -244,19 +259,11 @@ class Containers:
             return
         self._pod_ctx.state.lifecycle_begins(attempt.name, lifecycle)
         self._note_end(attempt.name, attempt.number, found)
-        _clean(bundle)
+        self._pod_ctx.leftovers.clean(bundle)
 
 
 def _name(item: Any) -> str:
     return str(item.ephemeralContainerCommon.name)
-
-
-def _clean(bundle: Path) -> None:
-    """The writable layer of a container that has ended is of no use any more; what logs and status need stays."""
-    forget_config(bundle)
-    for part in ("upper", "work"):
-        with contextlib.suppress(OSError):
-            rmtree.remove(bundle / part)
 
 
 def _ended(attempt: Attempt, exit_: Exit, message: str) -> Attempt:

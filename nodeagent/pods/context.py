@@ -13,6 +13,7 @@ from nodeagent.node.pools import Pool
 from nodeagent.pods import resize
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
+from nodeagent.pods.leftovers import Leftovers
 from nodeagent.pods.model import ObservedState, StepFailure
 from nodeagent.pods.spec import etcfiles, hostnames, security
 from nodeagent.pods.state import PodState
@@ -52,6 +53,7 @@ class PodContext:
         self._cgroup = ""
         # What a task next to the worker's loop failed with.
         self._fault: BaseException | None = None
+        self.leftovers = Leftovers(deps.pools.deletions.of(self.uid), mind=self.mind, failed=self._not_deleted)
 
     @property
     def observed(self) -> ObservedState:
@@ -173,9 +175,13 @@ class PodContext:
             self._refreshing = None
 
     def close(self) -> None:
+        self.leftovers.close()
         self.drop_tokens()
         if self._refreshing is not None:
             self._refreshing.cancel()
+
+    def _not_deleted(self, path: Path, error: OSError) -> None:
+        log.warning("not_deleted pod=%s path=%s error=%s", self.uid, path.relative_to(self.folder), error)
 
     def mind(self, task: asyncio.Task[None]) -> None:
         """A task next to the worker's loop: when it fails, so does the worker, and what the task was to see is not lost."""

@@ -148,6 +148,10 @@ class Worker:
         """Whether nothing of the pod runs any more, and nothing will."""
         return self.observed.released and not self.handles
 
+    def cleaned(self) -> bool:
+        """Whether nothing of the pod is being deleted: of one that is over, its volumes and writable layers are gone."""
+        return not self._pod_ctx.leftovers.busy
+
     def place(self) -> Place:
         """Where what the pod uses can be measured."""
         runs = tuple((name, item.number) for name, attempts in self.observed.attempts.items() for item in attempts)
@@ -166,6 +170,7 @@ class Worker:
         """Work until the pod is gone from this node."""
         try:
             await self._containers.recover()
+            self._removal.resume()
             while True:
                 self._state.changed.clear()
                 self._pod_ctx.check()
@@ -265,9 +270,7 @@ class Worker:
 
     async def _teardown(self) -> None:
         """Report the pod as gone once nothing of it is left: another may take its place then."""
-        await self._removal.remove()
-        # Not recorded: the record is gone with everything else.
-        self.observed.released = True
+        await self._removal.remove(slow=self._publish)
         self._deps.report(self.pod, self._status(), True)
 
     # After a restart of the agent

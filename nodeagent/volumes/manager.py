@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodeagent.linux import rmtree, syscalls
+from nodeagent.linux import syscalls
 from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, mountpoints, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
 from pinnace import podtokens
@@ -188,12 +188,11 @@ def _making(path: Path, tmpfs: str) -> Iterator[bool]:
     marker.touch()
 
 
-def remove(folder: Path) -> None:
-    """Unmount and delete all volumes of a pod. Raises OSError when something is still mounted."""
+def unmount(folder: Path) -> None:
+    """Unmount all volumes of a pod; then they may be deleted. Raises OSError."""
     # The deepest first. A container may have mounted something in a volume, which mountPropagation brought here.
     for path in sorted(_mounts(folder), key=lambda path: path.count("/"), reverse=True):
         syscalls.umount(path, syscalls.MNT_DETACH)
-    rmtree.remove(folder)
 
 
 def _mounts(folder: Path) -> list[str]:

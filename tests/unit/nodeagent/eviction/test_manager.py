@@ -27,13 +27,14 @@ HARD = Config(parse("memory.available<100Mi,nodefs.available<10Mi"), transition=
 
 @dataclass
 class FakePod:
-    """A pod that gives back its memory as soon as it is evicted, unless it is stubborn."""
+    """A pod that gives back its memory as soon as it is evicted, unless it is stubborn. `deleting`: not yet its disk."""
 
     pod: Any
     folder: Path
     memory: int = 0
     stubborn: bool = False
     ended: bool = False
+    deleting: bool = False
     evictions: list[tuple[str, str, float, bool]] = field(default_factory=list)
 
     @property
@@ -45,6 +46,9 @@ class FakePod:
 
     def over(self) -> bool:
         return self.ended
+
+    def cleaned(self) -> bool:
+        return not self.deleting
 
     def evict(self, *, reason: str, message: str, grace: float, disruption: bool = True) -> None:
         self.evictions.append((reason, message, grace, disruption))
@@ -165,6 +169,20 @@ async def test_one_pod_at_a_time_until_enough_is_left(node: Node) -> None:
     assert message.startswith(
         "The node was low on resource: memory. Threshold quantity: 100Mi, available: 70Mi. Container main"
     )
+
+
+async def test_the_files_of_an_evicted_pod_are_waited_for(node: Node) -> None:
+    """It has ended, and its disk is not free yet: no other goes in the meantime. A bound of half a minute holds."""
+    slow, other = node.run("slow", 260), node.run("other", 250)
+    slow.deleting = True
+    async with node.looping():
+        assert node.evicted() == ["slow"]
+        await node.clock.advance(20)
+        assert node.evicted() == ["slow"]
+        slow.deleting = False
+        await node.clock.advance(1)
+        assert node.evicted() == ["slow", "other"]
+        other.deleting = True
 
 
 async def test_a_pod_that_starts_between_two_measurements_is_a_candidate(node: Node) -> None:

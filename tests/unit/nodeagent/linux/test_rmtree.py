@@ -86,3 +86,33 @@ def test_nothing_is_deleted_through_a_mount(tmp_path: Path) -> None:
         target = subprocess.run(["findmnt", "-no", "TARGET", "--source", "test"], capture_output=True, text=True, check=True)
         for line in target.stdout.split():
             subprocess.run(["umount", line], check=True)
+
+
+def test_a_deletion_is_made_in_steps_and_may_be_given_up(tmp_path: Path) -> None:
+    """Each deletes about one entry, in a wide directory too; given up, it keeps nothing open, and another deletes the rest."""
+    root, opened = tmp_path / "root", len(os.listdir("/proc/self/fd"))
+    (root / "sub").mkdir(parents=True)
+    for number in range(100):
+        (root / f"sub/{number}").touch()
+    steps = rmtree.removing(root)
+    for _ in range(50):
+        next(steps)
+    assert 45 <= len(list((root / "sub").iterdir())) <= 60
+    del steps
+    assert len(os.listdir("/proc/self/fd")) == opened
+    rmtree.remove(root)
+    assert not root.exists()
+
+
+def test_two_deletions_of_one_tree_do_not_fail_each_other(tmp_path: Path) -> None:
+    """One of an agent's worker that failed, and that of the next."""
+    root = tmp_path / "root"
+    for number in range(10):
+        (root / f"{number}/{number}").mkdir(parents=True)
+        (root / f"{number}/file").touch()
+    one, other = rmtree.removing(root), rmtree.removing(root)
+    ends = [False, False]
+    while not all(ends):
+        for place, steps in enumerate((one, other)):
+            ends[place] = next(steps, "end") == "end"
+    assert not root.exists()

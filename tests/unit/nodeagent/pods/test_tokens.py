@@ -81,7 +81,7 @@ class Node:
 def node(tmp_path: Path) -> Iterator[Node]:
     found = Node(tmp_path)
     yield found
-    manager.remove(tmp_path / "pods/u1/volumes")
+    manager.unmount(tmp_path / "pods/u1/volumes")
 
 
 async def test_a_pod_that_comes_with_its_token_needs_no_call(node: Node) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from nodeagent.network.addresses import Ipam
 from nodeagent.network.interface import NetworkError
+from nodeagent.pods import removal
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.model import Attempt, ObservedState
 from nodeagent.pods.steps import RestartAll
@@ -233,6 +234,8 @@ async def test_a_start_that_is_under_way_holds_up_nobody_else(tmp_path: Path) ->
         started = threading.Timer(1.0, fcntl.flock, (monitor, fcntl.LOCK_UN))
         started.start()
         worker = Worker(host.deps(puller=Pulling()), pod(meta={"uid": "u1"}))
+        # So that nothing is started once that is over.
+        worker.evict(reason="Evicted", message="the node is low on disk", grace=0)
         task = asyncio.ensure_future(worker.run())
         await asyncio.sleep(0.1)
         assert started.is_alive()
@@ -259,3 +262,52 @@ async def test_a_new_agent_knows_that_all_containers_were_restarted(tmp_path: Pa
     again._state.started(Attempt("main", 1, "busybox", epoch=2))
     assert again.observed.epoch == 2
     assert again.observed.current("main") is not None
+
+
+@asynccontextmanager
+async def slow_deletions(host: Host, worker: Worker) -> AsyncIterator[None]:
+    """The pod has many files: its deletions get no further for now."""
+    gate = threading.Event()
+    share = worker._deps.pools.deletions.of(worker.uid)
+    turn = asyncio.ensure_future(share.run(gate.wait, 30))
+    await settle()
+    try:
+        yield
+    finally:
+        gate.set()
+        await turn
+
+
+async def test_a_pod_has_ended_while_its_volumes_are_being_deleted(tmp_path: Path) -> None:
+    """It is reported, its address is free, and an agent that starts again continues the deletion."""
+    ending = PodTermination(tmp_path)
+    file = ending.worker.folder / "volumes/cache/file"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    async with slow_deletions(ending.host, ending.worker), ending.working():
+        await ending.after(1)
+        assert ending.host.reports[-1][0].phase == "Succeeded"
+        assert ending.worker.over()
+        assert not ending.worker.cleaned()
+        assert free(ending.host.ipam, ending.worker.observed.address)
+        assert file.exists()
+    PodCheckpoint(ending.worker.folder).save_attempt(ending.worker.observed.attempts["main"][0])
+    another = Worker(ending.host.deps(), ending.worker.pod)
+    task = asyncio.ensure_future(another.run())
+    await eventually(lambda: not file.parent.parent.exists() and another.cleaned())
+    assert another.over()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_deleted_pod_with_many_files_is_not_held_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported as it is, and as gone once nothing of it is left."""
+    monkeypatch.setattr(removal, "SLOW", 0.01)
+    ending = PodTermination(tmp_path, deletionTimestamp="2001-01-01T00:00:00Z")
+    async with ending.working():
+        async with slow_deletions(ending.host, ending.worker):
+            await eventually(lambda: ending.host.reports)
+            assert [(status.phase, removed) for status, removed in ending.host.reports] == [("Succeeded", False)]
+            assert ending.worker.over()
+        await eventually(lambda: [removed for _, removed in ending.host.reports if removed])
+    assert not ending.worker.folder.exists()

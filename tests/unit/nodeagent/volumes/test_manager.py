@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nodeagent.linux import rmtree
 from nodeagent.volumes import manager
 from nodeagent.volumes.content import VolumeError
 from nodeagent.volumes.manager import PodVolumes
@@ -48,10 +49,16 @@ def known() -> Known:
     return found
 
 
+def remove(folder: Path) -> None:
+    """As the agent does, in turns."""
+    manager.unmount(folder)
+    rmtree.remove(folder)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Any:
     yield tmp_path / "volumes"
-    manager.remove(tmp_path / "volumes")
+    remove(tmp_path / "volumes")
 
 
 @pytest.fixture
@@ -82,9 +89,9 @@ def test_everything_is_made_and_goes_without_a_trace(folder: Path, known: Known,
     assert volumes.prepare(subject, {}) == made
     assert (folder / "disk/kept").exists()
     assert len(mounts(folder)) == 4
-    manager.remove(folder)
+    remove(folder)
     assert (mounts(folder), folder.exists()) == ([], False)
-    manager.remove(folder)
+    remove(folder)
 
 
 def test_mounts_of_volumes_have_neither_setuid_nor_devices(
@@ -175,5 +182,5 @@ def test_what_a_container_mounted_is_unmounted_and_not_deleted(folder: Path, kno
     for place in ("disk/a b", "memory/c", "disk/a b"):
         (folder / place).mkdir(exist_ok=True)
         subprocess.run(["mount", "--bind", str(kept), str(folder / place)], check=True)
-    manager.remove(folder)
+    remove(folder)
     assert ((kept / "file").read_text(), mounts(folder), folder.exists()) == ("x", [], False)
