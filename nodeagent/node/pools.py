@@ -101,10 +101,10 @@ def _raiser(result: asyncio.Future[T], error: BaseException) -> Callable[[], Non
 class Pools:
     """The kinds of blocking work that pods cause."""
 
-    # Volumes that are all on the node's own file systems.
+    # Volumes, which are on the node's own file systems.
     volumes: Pool = field(default_factory=lambda: Pool("volumes", 8))
-    # Of pods with hostPath volumes: a path of the node may be anywhere.
-    host_paths: Pool = field(default_factory=lambda: Pool("hostPath volumes", 16))
+    # What hostPath volumes lead to, which may be anywhere: by what must answer for them. So many file systems may hang.
+    host_paths: Pool = field(default_factory=lambda: Pool("hostPath volumes", 64, each=1))
     # A bundle's files, and what became of one.
     bundles: Pool = field(default_factory=lambda: Pool("bundles", 8))
     # In turns (`deletion`), a pod's one after the other.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nodeagent.node.pools import Pool
+from nodeagent.linux import mountinfo
 from nodeagent.pods import resize
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
@@ -19,15 +20,18 @@ from nodeagent.pods.spec import etcfiles, hostnames, security
 from nodeagent.pods.state import PodState
 from nodeagent.runtime import idranges
 from nodeagent.runtime.interface import IdRange, Runtime
+from nodeagent.volumes import hostpath
 from nodeagent.volumes.accounttokens import REASON, PodTokens
-from nodeagent.volumes.content import ACCOUNT_TOKEN
-from nodeagent.volumes.manager import PodVolumes, Volume
+from nodeagent.volumes.content import ACCOUNT_TOKEN, VolumeError
+from nodeagent.volumes.manager import PodVolumes, Volume, naming
 from pinnace import podresources, podspec, podtokens
 from pinnace.core.v1 import container_pb2
 
 log = logging.getLogger("pinnace.pods")
 # Seconds between looks at a token that is refused; the next answer wakes the worker at once.
 LOOK = 3600.0
+# Seconds for the volumes of a pod to be there, and for a path of the node to answer.
+MOUNT_WITHIN = 30.0
 
 
 class PodContext:
@@ -122,12 +126,21 @@ class PodContext:
             return self.tokens.get(name)
         return self.deps.lookup(kind, self.pod.metadata.namespace, name)
 
-    @property
-    def volume_pool(self) -> Pool:
-        """The threads in which its volumes are made: a hostPath may hang, and delays no pod without one."""
-        pools = self.deps.pools
-        anywhere = any(volume.volumeSource.HasField("hostPath") for volume in self.pod.spec.volumes)
-        return pools.host_paths if anywhere else pools.volumes
+    async def make_volumes(self, layers: Mapping[str, Sequence[str]]) -> None:
+        """Make or refresh all volumes. Raises VolumeError, OSError."""
+        await self._check_host_paths(hostpath.of(self.pod))
+        prepare = self.mounter.prepare
+        self.volumes = await self.deps.pools.volumes.run_within(MOUNT_WITHIN, prepare, self.pod, layers)
+
+    async def _check_host_paths(self, volumes: Iterable[Any]) -> None:
+        """A path of the node may be anywhere. Those that the machine itself answers for wait for no other; of all others, one
+        call at a time waits for each server or file system. Raises VolumeError."""
+        mounted = mountinfo.mounts()
+        for volume in volumes:
+            path = hostpath.on_node(volume.volumeSource.hostPath.path)
+            share = self.deps.pools.host_paths.of(mountinfo.answering(path, mounted) or path)
+            with naming(volume):
+                await share.run_within(MOUNT_WITHIN, self.mounter.check, volume, self.pod)
 
     def token_failure(self) -> StepFailure | None:
         """Why its volumes are not made yet, if for want of a token. One that is refused is waited for, as in kubelet; without a
@@ -170,7 +183,9 @@ class PodContext:
         try:
             while self._stale:
                 self._stale = False
-                await self.volume_pool.run(self.mounter.refresh, self.pod)
+                with contextlib.suppress(VolumeError):
+                    await self._check_host_paths(self.mounter.unchecked(self.pod))
+                await self.deps.pools.volumes.run(self.mounter.refresh, self.pod)
         finally:
             self._refreshing = None
 

@@ -27,9 +27,6 @@ from nodeagent.volumes.content import VolumeError
 from pinnace.api.v1.nodes_pb2 import PodToken
 from pinnace.core.v1.pod_pb2 import Pod
 
-# Seconds for the volumes of a pod to be there.
-MOUNT_WITHIN = 30.0
-
 
 class Worker:
     def __init__(self, deps: WorkerDependencies, pod: Any) -> None:
@@ -254,8 +251,7 @@ class Worker:
         try:
             pod_ctx.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if pod_ctx.pod.spec.volumes:
-                prepare = pod_ctx.mounter.prepare
-                pod_ctx.volumes = await pod_ctx.volume_pool.run_within(MOUNT_WITHIN, prepare, pod_ctx.pod, layers)
+                await pod_ctx.make_volumes(layers)
         except (OSError, VolumeError) as error:
             self._state.failed("", "FailedMount", str(error))
             return

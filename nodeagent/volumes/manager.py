@@ -9,20 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodeagent.linux import syscalls
+from nodeagent.linux import mountinfo, syscalls
 from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, mountpoints, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
 from pinnace import podtokens
 
-# How mountinfo writes spaces and the like.
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
@@ -44,6 +41,8 @@ class PodVolumes:
         self._files = files
         # By name, as `prepare` made them last.
         self._made: dict[str, Volume] = {}
+        # By hostPath and subPath: whether a file is there.
+        self._host_files: dict[tuple[str, str], bool] = {}
         self._lookup = lookup
         self._facts = facts
         # One writer at a time: a refresh may come while the volumes are still being made.
@@ -65,12 +64,10 @@ class PodVolumes:
         return found
 
     def prepare(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
-        """Make or refresh every volume, by name. `layers` are those of image volumes. Raises VolumeError."""
-        with self._claimed():
-            for volume in pod.spec.volumes:
-                self._check_host_path(volume)
-            with self._lock:
-                return self._prepare_all(pod, layers)
+        """Make or refresh every volume, by name; `check` has seen the hostPaths. `layers` are those of image volumes.
+        Raises VolumeError."""
+        with self._claimed(), self._lock:
+            return self._prepare_all(pod, layers)
 
     @contextlib.contextmanager
     def _claimed(self) -> Iterator[None]:
@@ -82,12 +79,30 @@ class PodVolumes:
         finally:
             self._preparing.release()
 
-    def _check_host_path(self, volume: Any) -> None:
-        """Without the lock, for it may hang. Raises VolumeError."""
-        if volume.volumeSource.HasField("hostPath"):
-            source = volume.volumeSource.hostPath
-            with _naming(volume):
-                hostpath.check(hostpath.on_node(source.path), source.type)
+    def check(self, volume: Any, pod: Any) -> None:
+        """Whether a hostPath is of its type, and what of it is mounted in volumes that show files. It may hang, and alone asks
+        the node's path. Raises VolumeError."""
+        source = volume.volumeSource.hostPath
+        path = hostpath.on_node(source.path)
+        with naming(volume):
+            hostpath.check(path, source.type)
+        for mount in self._nested_mounts(volume.name, pod):
+            self._host_files[volume.name, mount.subPath] = mountpoints.shows_file(path, mount.subPath)
+
+    def unchecked(self, pod: Any) -> list[Any]:
+        """The hostPaths of which more is mounted than `check` has seen: an ephemeral container was added."""
+        known = self._host_files
+        return [
+            volume
+            for volume in hostpath.of(pod)
+            if any((volume.name, mount.subPath) not in known for mount in self._nested_mounts(volume.name, pod))
+        ]
+
+    def _nested_mounts(self, name: str, pod: Any) -> list[Any]:
+        """The mounts of a volume that are in other volumes, which show files."""
+        showing = [volume.name for volume in pod.spec.volumes if content.shows_files(volume.volumeSource)]
+        points = (point for volume in showing for point in mountpoints.nested(volume, pod, self._files))
+        return [point.mount for point in points if point.mount is not None and point.mount.name == name]
 
     def _prepare_all(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
         self._made = {volume.name: self._named(volume, pod, layers.get(volume.name, ())) for volume in pod.spec.volumes}
@@ -108,7 +123,11 @@ class PodVolumes:
     def _make_mount_points(self, volume: Any, pod: Any) -> None:
         """In a volume that shows files. Raises VolumeError."""
 
+        host_paths = {item.name for item in hostpath.of(pod)}
+
         def is_file(mount: Any) -> bool:
+            if mount.name in host_paths:
+                return self._host_files.get((mount.name, mount.subPath), False)
             return mount.name in self._made and mountpoints.shows_file(self._made[mount.name].path, mount.subPath)
 
         points = mountpoints.nested(volume.name, pod, self._files) if content.shows_files(volume.volumeSource) else []
@@ -120,7 +139,7 @@ class PodVolumes:
             raise VolumeError(text) from error
 
     def _named(self, volume: Any, pod: Any, layers: Sequence[str]) -> Volume:
-        with _naming(volume):
+        with naming(volume):
             return self._prepare(volume, pod, layers)
 
     def _prepare(self, volume: Any, pod: Any, layers: Sequence[str] = ()) -> Volume:
@@ -158,7 +177,7 @@ class PodVolumes:
 
 
 @contextlib.contextmanager
-def _naming(volume: Any) -> Iterator[None]:
+def naming(volume: Any) -> Iterator[None]:
     """Errors as VolumeError, in kubelet's words."""
     prefix = f'MountVolume.SetUp failed for volume "{volume.name}" :'
     try:
@@ -196,8 +215,6 @@ def unmount(folder: Path) -> None:
 
 
 def _mounts(folder: Path) -> list[str]:
-    """The mount points below a folder, each as often as something is mounted there (proc(5), mountinfo)."""
+    """The mount points below a folder, each as often as something is mounted there."""
     prefix = f"{os.path.realpath(folder)}/"
-    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    points = (os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split()[4])) for line in lines)
-    return [point for point in points if point.startswith(prefix)]
+    return [mount.point for mount in mountinfo.mounts() if mount.point.startswith(prefix)]

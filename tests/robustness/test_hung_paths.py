@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,8 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse for a file system that hangs"),
 ]
-HUNG = 24
+# More than there ever are threads for paths of a node.
+HUNG = 72
 # A file system whose server never answers; it ends with this process.
 MOUNT = """
 import ctypes, os, sys, time
@@ -49,17 +51,23 @@ def hung(lab: LabUnderTest, tmp_path: Path) -> Iterator[Path]:
     subprocess.run([*enter, "umount", "--lazy", str(path)], check=True, timeout=20)
 
 
-def test_pods_with_a_hung_host_path_delay_no_others(lab: LabUnderTest, hung: Path) -> None:
-    """More of them than there are threads for them; starts, ends and deletions of others go on, and theirs too."""
-    volume = {"volumes": [{"name": "data", "hostPath": {"path": f"{hung}/data", "type": "Directory"}}]}
-    mount = {"container": {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}}
+def _on_node(path: Path, **source: str) -> dict[str, Any]:
+    """A pod's volume at a path of the node, and its mount."""
+    mounted = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    return {"volumes": [{"name": "data", "hostPath": {"path": str(path), **source}}], "container": mounted}
+
+
+def test_pods_with_a_hung_host_path_delay_no_others(lab: LabUnderTest, hung: Path, tmp_path: Path) -> None:
+    """More of them than there are threads for them; starts, ends and deletions of others go on, and theirs too. Those of others
+    with paths of the node that answer do as well."""
     stuck = [f"stuck-{number}" for number in range(HUNG)]
-    lab.apply(*(pod(name, **volume, **mount) for name in stuck))
+    lab.apply(*(pod(name, **_on_node(hung / name, type="Directory")) for name in stuck))
     eventually(lambda: all(item["status"].get("phase") == "Pending" for item in lab.pods().values()))
     for number in range(3):
-        lab.apply(pod(f"free-{number}", volumes=[{"name": "cache", "emptyDir": {}}]))
-        eventually(lambda number=number: lab.all_running([f"free-{number}"]), within=10)
-        lab.kctl("delete", "pod", f"free-{number}", "--timeout=20s")
+        free, healthy = f"free-{number}", f"healthy-{number}"
+        lab.apply(pod(free, volumes=[{"name": "cache", "emptyDir": {}}]), pod(healthy, **_on_node(tmp_path / f"{number}")))
+        eventually(lambda free=free, healthy=healthy: lab.all_running([free, healthy]), within=20)
+        lab.kctl("delete", "pod", free, healthy, "--timeout=20s")
     events = eventually(lambda: [e for e in lab.get("events")["items"] if e["reason"] == "FailedMount"], within=60)
     assert "not done within" in events[0]["message"] or "has not answered" in events[0]["message"]
     lab.kctl("delete", "pod", *stuck, "--wait=false")

@@ -56,6 +56,19 @@ async def test_what_hangs_costs_its_own_kind_alone() -> None:
     assert await hung.run_within(5, int, "1") == 1, "the threads are free once the kernel answers"
 
 
+async def test_what_hangs_of_one_owner_leaves_threads_to_others() -> None:
+    """However many of its calls there are; once it answers, its own go on."""
+    pool, gate = Pool("work", 4, each=1), threading.Event()
+    hung = [asyncio.ensure_future(pool.of("dead").run(gate.wait, 10)) for _ in range(20)]
+    await settle()
+    with pytest.raises(TimeoutError, match=r"work: not done within 0.05 s"):
+        await pool.of("dead").run_within(0.05, int, "1")
+    assert await pool.of("healthy").run_within(5, int, "1") == 1
+    assert await pool.run_within(5, int, "1") == 1
+    gate.set()
+    assert await asyncio.gather(*hung) == [True] * 20
+
+
 async def test_only_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "MAX_WAITING", 2)
     pool, gate = Pool("work", 1), threading.Event()
