@@ -23,6 +23,8 @@ from pinnace import __version__
 # Bytes of a response that are read at a time; h11 bounds its head.
 MAX_HEAD = 16 << 10
 MAX_REDIRECTS = 10
+# Responses of status 1xx before the answer, as in Go: a server may send any number, as fast as they are read.
+MAX_INFORMATIONAL = 5
 USER_AGENT = f"kube-probe/{__version__}"
 
 
@@ -148,15 +150,19 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> tupl
 
 
 async def _answer(machine: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str]:
-    while True:
+    informational = 0
+    while informational <= MAX_INFORMATIONAL:
         event = machine.next_event()
         if event is h11.NEED_DATA:
             machine.receive_data(await reader.read(MAX_HEAD))
         elif isinstance(event, h11.Response):
             location = next((value.decode("latin-1") for name, value in event.headers if name == b"location"), "")
             return event.status_code, location
-        elif not isinstance(event, h11.InformationalResponse):
+        elif isinstance(event, h11.InformationalResponse):
+            informational += 1
+        else:
             raise RuntimeError("the connection ended without a response")
+    raise RuntimeError("too many 1xx informational responses")
 
 
 def _unverified() -> ssl.SSLContext:

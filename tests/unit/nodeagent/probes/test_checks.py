@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -153,6 +154,44 @@ async def test_another_host_may_be_asked(serve: Any) -> None:
     elsewhere = Target("192.0.2.1", target().container, never)
     for kind in ("httpGet", "tcpSocket"):
         assert (await check(handler(kind, port=port, host="127.0.0.1"), elsewhere, 5)).ok
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(("informational", "ok"), [(5, True), (6, False)])
+async def test_only_so_many_informational_responses_are_read(serve: Any, informational: int, ok: bool) -> None:
+    port = await serve(lambda path, headers: CONTINUE * informational + response(200))
+    expected = Result.of(ok, "HTTP request: too many 1xx informational responses")
+    assert await check(handler("httpGet", port=port), target(), 60) == expected
+
+
+async def test_endless_informational_responses_end_the_check() -> None:
+    """They come as fast as they are read: the check must neither wait for its timeout nor keep everything else waiting."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(CONTINUE * 1000)
+                await writer.drain()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await check(handler("httpGet", port=port), target(), 3600)
+        assert found == Result(False, "HTTP request: too many 1xx informational responses")
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000, b"HTTP/1.1 200 OK\r\nA: " + b"b" * 1_000_000,
+        b"HTTP/1.1 200 " + b"x" * 1_000_000, b"HTTP/1.1 200 OK\r\nA: b\r\n" + b" c\r\n" * 100_000,
+    ],
+)  # fmt: skip
+async def test_a_head_without_end_is_refused(serve: Any, flood: bytes) -> None:
+    """Of many fields, a long one, a long status line, or many folded lines."""
+    port = await serve(lambda path, headers: flood)
+    assert await check(handler("httpGet", port=port), target(), 60) == Result(False, "HTTP request: malformed response")
 
 
 async def test_an_answer_that_does_not_come_is_a_failure(serve: Any) -> None:
