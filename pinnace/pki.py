@@ -217,10 +217,13 @@ def _host(host: str) -> Any:
         return x509.DNSName(host)
 
 
-def remove_torn(path: Path) -> None:
-    """Delete what a writer of `path` (`write_private`) that was killed has left. Raises OSError."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
+def remove_torn(directory: Path, name: str = "") -> None:
+    """Delete what writers (`write_private`) that were killed have left of a file of that name, or of all in a directory.
+
+    Best effort: a process that starts on a disk that cannot be written starts nevertheless."""
+    for left in directory.glob(f".{name}.*" if name else ".*"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:

@@ -8,12 +8,14 @@ The store keeps the layers that are named here, even if no image has them, until
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pinnace import pki
 
+log = logging.getLogger("pinnace.building")
 # The least recently used are deleted first.
 MAX_RECORDS = 1_000
 
@@ -28,12 +30,10 @@ class BuildCache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in directory.glob(".*"):
-            # Half-written by an agent that was killed.
-            path.unlink()
+        pki.remove_torn(directory)
         # In the order of their last use.
         by_use = sorted(directory.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        self._records = {path.stem: Record(**json.loads(path.read_bytes())) for path in by_use}
+        self._records = {path.stem: record for path in by_use if (record := _read(path)) is not None}
 
     def layers(self) -> frozenset[str]:
         """The layers that records name."""
@@ -63,3 +63,12 @@ class BuildCache:
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}.json"
+
+
+def _read(path: Path) -> Record | None:
+    """None for one that is damaged: the step is made again."""
+    try:
+        return Record(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        log.error("cache_record_damaged path=%s error=%r", path, error)
+        return None

@@ -208,11 +208,8 @@ def _worth_storing(old: Any, new: Any) -> bool:
 
 def _stored(directory: Path) -> list[Path]:
     """The files of a directory, without the temporary ones of a killed agent (pki.write_private), which are removed."""
-    found = list(directory.iterdir())
-    for path in found:
-        if path.name.startswith("."):
-            path.unlink(missing_ok=True)
-    return sorted(path for path in found if not path.name.startswith("."))
+    pki.remove_torn(directory)
+    return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
 
 
 def _read(path: Path, cls: type[Any]) -> Any | None:

@@ -6,9 +6,9 @@ used, the certificate replaces the old one, and the key then takes its place; `l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,11 @@ class Credentials:
         except ValueError as error:
             raise Unauthenticated(f"{self._folder}: {error}: join again") from None
         if self._next.exists() and _matches(pem, self._next):
-            os.replace(self._next, self._key)
+            with contextlib.suppress(OSError):
+                # On a disk that cannot be written it stays where it is.
+                os.replace(self._next, self._key)
+                return Pair(ca, pem, self._key.read_bytes())
+            return Pair(ca, pem, self._next.read_bytes())
         return Pair(ca, pem, self._key.read_bytes())
 
     def pending_key(self) -> bytes:
@@ -76,12 +80,12 @@ class Credentials:
 
 
 def _matches(pem: bytes, key: Path) -> bool:
-    """Whether the certificate is of the key. `ssl` can tell, but only of files."""
-    with tempfile.NamedTemporaryFile(dir=key.parent, prefix=".node.") as file:
+    """Whether the certificate is of the key. `ssl` can tell, but only of files: one in memory, for the disk may be full."""
+    with open(os.memfd_create("certificate"), "wb") as file:
         file.write(pem)
         file.flush()
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file.name, key)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(f"/proc/self/fd/{file.fileno()}", key)
         except ssl.SSLError:
             return False
     return True

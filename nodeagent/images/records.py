@@ -5,6 +5,7 @@ The time of the file's last change is when the image was last used: kept on disk
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -80,22 +81,23 @@ class Records:
     used: dict[str, float] = field(default_factory=dict)
 
     def read(self) -> None:
-        for path in self.folder.glob(".*"):
-            # Half-written by an agent that was killed (pki.write_private).
-            path.unlink()
+        """What cannot be deleted (of a disk that cannot be written) stays, and is as if it were not there."""
+        pki.remove_torn(self.folder)
         for path in self.folder.glob("*.json"):
             try:
                 image = _decode(path.read_bytes())
             except (OSError, ValueError, KeyError, TypeError) as error:
                 # The node has to pull or load it again; an agent that did not start would cost every pod.
                 log.error("image_record_damaged path=%s error=%r", path, error)
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
                 continue
             self.by_id[image.id] = image
             self.used[image.id] = path.stat().st_mtime
         for path in self.folder.glob(f"*{_DOCUMENT}"):
             if f"sha256:{path.name.removesuffix(_DOCUMENT)}" not in self.by_id:
-                path.unlink()
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def write(self, image: Image, used: float, document: bytes = b"") -> None:
         """`document`: the image's config, of an image that comes; it is there before the record."""
@@ -118,7 +120,7 @@ class Records:
             return b""
 
     def remove(self, id_: str) -> None:
-        """Gone for good once this returns: layers that only this image has are deleted next."""
+        """Gone for good once this returns: layers that only this image has are deleted next. Raises OSError."""
         self._path(id_).unlink(missing_ok=True)
         self._path(id_, _DOCUMENT).unlink(missing_ok=True)
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -126,6 +128,10 @@ class Records:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        self.drop(id_)
+
+    def drop(self, id_: str) -> None:
+        """As if it were not there; its record stays."""
         self.by_id.pop(id_, None)
         self.used.pop(id_, None)
 

@@ -61,14 +61,23 @@ class ImageStore:
         """After any end: images whose layers are all there, and no layer without an image."""
         self._records.read()
         for image in list(self._records.by_id.values()):
-            if not all(map(self._tree.has, image.layers)):
-                self._records.remove(image.id)
-            elif len(image.sizes) != len(image.layers):
-                # As it was written before sizes were kept by layer.
-                sizes = tuple(map(self._tree.size, image.layers))
-                self._records.write(replace(image, sizes=sizes), self.used(image))
             self._tree.sizes.update(zip(image.layers, image.sizes, strict=False))
-        erase(self._displace())
+            # A disk that cannot be written keeps no agent from starting.
+            with contextlib.suppress(OSError):
+                self._recover_image(image)
+        with contextlib.suppress(OSError):
+            erase(self._displace())
+
+    def _recover_image(self, image: Image) -> None:
+        """Raises OSError; an image without its layers counts as absent nevertheless."""
+        if not all(map(self._tree.has, image.layers)):
+            self._records.drop(image.id)
+            self._records.remove(image.id)
+        elif len(image.sizes) != len(image.layers):
+            # As it was written before sizes were kept by layer.
+            sizes = tuple(map(self._tree.size, image.layers))
+            self._records.write(replace(image, sizes=sizes), self.used(image))
+            self._tree.sizes.update(zip(image.layers, sizes, strict=False))
 
     # Reading
 

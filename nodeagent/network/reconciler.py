@@ -56,8 +56,8 @@ class NetworkReconciler:
 
     async def restore(self) -> None:
         """From what the last welcome said; a torn file counts as absent."""
+        pki.remove_torn(self._path.parent, self._path.name)
         try:
-            pki.remove_torn(self._path)
             welcome = nodes_pb2.Welcome.FromString(self._path.read_bytes())
         except FileNotFoundError:
             return

@@ -19,7 +19,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nodeagent.launcher import protocol
 from nodeagent.linux import syscalls as sc
@@ -137,7 +137,7 @@ class LauncherLink:
         command = [sys.executable, "-I", "-S", str(PROGRAM), str(self._socket_path), self._version]
         program = _sealed(os.path.realpath(sys.executable))
         try:
-            with open(self._log_path, "ab") as log:
+            with _appended(self._log_path) as log:
                 self.launcher = subprocess.Popen(
                     command, executable=f"/proc/self/fd/{program}", pass_fds=(program,), stdin=subprocess.DEVNULL,
                     stdout=log, stderr=log, start_new_session=True, cwd="/",
@@ -188,6 +188,14 @@ def _end(connection: socket.socket) -> None:
     pid = int(struct.unpack("3i", credentials)[0])
     log.info("launcher_replaced pid=%d", pid)
     os.kill(pid, signal.SIGTERM)
+
+
+def _appended(path: Path) -> IO[bytes]:
+    """A log file; on a disk that cannot be written there is none."""
+    try:
+        return open(path, "ab")
+    except OSError:
+        return open("/dev/null", "ab")
 
 
 def _sealed(path: str) -> int:

@@ -31,7 +31,7 @@ def read_only(lab: LabUnderTest) -> Iterator[None]:
         subprocess.run([*enter, *arguments], check=True, timeout=20)
 
     # A mount of its own: what is mounted below (pods, memory) stays writable, as other file systems do.
-    mount("mount", "--bind", folder, folder)
+    mount("mount", "--rbind", "--make-rslave", folder, folder)
     mount("mount", "-o", "remount,bind,ro", folder)
     try:
         yield
@@ -63,3 +63,27 @@ def test_an_agent_outlives_a_disk_that_cannot_be_written(lab: LabUnderTest) -> N
     eventually(lambda: "before" not in lab.pods(), within=60)
     assert agent(lab) == process
     assert lab.pods()["meanwhile"]["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+def test_an_agent_starts_on_a_disk_that_cannot_be_written(lab: LabUnderTest) -> None:
+    """Killed in the middle of writing: what it left cannot be deleted. The node says that it is there, and its pods run on."""
+    lab.apply(pod("stays"))
+    stays = eventually(lambda: lab.all_running(["stays"]))["stays"]
+    folder = lab.node_dir(NODE)
+    lab.kill(NODE)
+    for left in ("assignment/objects/.x.17", "assignment/peers/.x.17", "images/images/.x.17", "images/build-cache/.x.17",
+                 ".welcome.pb.17", "images/recipes/left.gz"):  # fmt: skip
+        (folder / left).touch()
+    (folder / "images/layers/left").mkdir()
+    (folder / "images/incoming/left").mkdir()
+    with read_only(lab):
+        lab.start_agent(NODE)
+        process = agent(lab)
+        assert process is not None
+        eventually(lambda: lab.run("logs", "stays").returncode == 0)
+        eventually(lambda: lab.get("node", NODE)["status"]["conditions"][-1]["status"] == "True")
+        assert agent(lab) == process
+    lab.apply(pod("afterwards"))
+    eventually(lambda: lab.all_running(["stays", "afterwards"]), within=60)
+    assert agent(lab) == process
+    assert lab.pods()["stays"]["metadata"]["uid"] == stays["metadata"]["uid"]
