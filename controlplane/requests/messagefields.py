@@ -123,7 +123,9 @@ def owned(message: Any, unowned: frozenset[str], unowned_meta: frozenset[str]) -
 
 
 def owned_below(message: Any, name: str) -> bytes:
-    """The fields below the message in field `name` of an object; `{}` without any."""
+    """The fields below the message in field `name` of an object; `{}` without any, and for an object without that message."""
+    if not message.HasField(name):
+        return b"{}"
     text = _field_of(message.DESCRIPTOR, name).known_text(getattr(message, name))
     return b"{}" if text == "{}" else f'{{"f:{name}":{text}}}'.encode()
 

@@ -12,7 +12,7 @@ from typing import Any
 from controlplane.requests import managers, messagefields, ownership
 from controlplane.requests.fieldsets import LEAF
 from controlplane.requests.managers import MAX_MANAGERS, UPDATE, Entry, Owner
-from pinnace import schematree
+from pinnace import schema, schematree, shownfields
 from pinnace.kinds import Kind
 
 STATUS = ownership.STATUS
@@ -42,7 +42,10 @@ def _sole_owners(kind: Kind, old: Any, new: Any, manager: str) -> bytes | None:
 
 
 def _first(kind: Kind, old: Any, new: Any) -> bytes | None:
-    """Of a status without an owner: what changed; None if a field did not change as a whole, as a list with keys may."""
+    """Of a status without an owner: what changed; None if a field did not change as a whole, as a list with keys may, or if one
+    that is shown when it is zero may be as it was."""
+    if old.HasField(STATUS) and _shown(kind):
+        return None
     changed = new
     for item, value in old.status.ListFields():
         after = getattr(new.status, item.name)
@@ -59,6 +62,12 @@ def _first(kind: Kind, old: Any, new: Any) -> bytes | None:
 def _leaves(kind: Kind) -> frozenset[str]:
     """The fields of a built-in kind's status that are owned as a whole."""
     return frozenset(name for name, node in schematree.of_kind(kind).children[STATUS].children.items() if node.leaf)
+
+
+@cache
+def _shown(kind: Kind) -> tuple[str, ...]:
+    cls: Any = kind.cls
+    return shownfields.of(schema.of(type(cls().status)))
 
 
 def _is_mine(entry: Any, kind: Kind, manager: str) -> bool:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from controlplane.requests import ownership, statusfields
 from pinnace import codec, kinds
-from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.errors import BadRequest, Conflict, Invalid, NotFound
+from pinnace.kinds import Kind
 from pinnace.messages import clone
 from tests.support.api import Api
 from tests.support.cluster import Cluster
@@ -172,18 +172,28 @@ statuses = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(statuses, st.sampled_from(["one", "one", "two", ""])), max_size=6))
-def test_owners_found_without_a_comparison_are_those_of_the_comparison(history: list[tuple[Any, str]]) -> None:
+# `replicas` is shown when it is zero too.
+counts = st.fixed_dictionaries({}, optional={"replicas": st.integers(0, 2), "readyReplicas": st.integers(0, 2)})
+managers = st.sampled_from(["one", "one", "two", ""])
+histories = st.one_of(
+    st.tuples(st.just(kinds.POD), st.lists(st.tuples(statuses, managers), max_size=6)),
+    st.tuples(st.just(kinds.REPLICA_SET), st.lists(st.tuples(counts, managers), max_size=6)),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories)
+def test_owners_found_without_a_comparison_are_those_of_the_comparison(found: tuple[Kind, list[tuple[Any, str]]]) -> None:
     """After any writes of a status, by one manager, by several, and by components that record none."""
-    short = plain = codec.decode(Pod, {"metadata": {"name": "p"}})
+    kind, history = found
+    short = plain = codec.decode(kind.cls, {"metadata": {"name": "p"}})
     for at, (status, manager) in enumerate(history):
-        wanted = codec.decode(Pod, {"status": status}).status
+        wanted = codec.decode(kind.cls, {"status": status}).status
         one, other = clone(short), clone(plain)
         for item in (one, other):
             item.status.CopyFrom(wanted)
         if manager and one.status != short.status:
-            statusfields.record(kinds.POD, short, one, manager=manager, now=float(at))
-            ownership.record_update(kinds.POD, plain, other, manager=manager, now=float(at), subresource="status")
+            statusfields.record(kind, short, one, manager=manager, now=float(at))
+            ownership.record_update(kind, plain, other, manager=manager, now=float(at), subresource="status")
         short, plain = one, other
         assert short == plain
