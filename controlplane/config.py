@@ -23,6 +23,7 @@ CONTROLLERS = (
     "replicaset",
     "deployment",
     "daemonset",
+    "statefulset",
 )
 
 

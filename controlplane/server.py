@@ -38,6 +38,7 @@ from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.rootcapublisher import RootCAPublisher
 from controlplane.controllers.runner import Controller, ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
+from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
 from controlplane.deferredaccept import defer_accept
 from controlplane.dispatcher import network
@@ -238,7 +239,7 @@ class ControlPlane:
         every: list[Controller] = [
             NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
-            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(),
+            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(), StatefulSets(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 

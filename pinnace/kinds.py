@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
 from pinnace.apiextensions.v1 import customresourcedefinition_pb2
-from pinnace.apps.v1 import controllerrevision_pb2, daemonset_pb2, deployment_pb2, replicaset_pb2
+from pinnace.apps.v1 import controllerrevision_pb2, daemonset_pb2, deployment_pb2, replicaset_pb2, statefulset_pb2
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.authorization.v1 import authorization_pb2
 from pinnace.autoscaling.v1 import scale_pb2
@@ -266,6 +266,7 @@ CONTROLLER_REVISION = Kind(
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", daemonset_pb2.DaemonSet, ("ds",))
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", deployment_pb2.Deployment, ("deploy",))
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.ReplicaSet, ("rs",))
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", statefulset_pb2.StatefulSet, ("sts",))
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
 # Stored as another kind: an event has two groups.
@@ -288,7 +289,7 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET, DEPLOYMENT,
     EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE,
-    ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+    ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)

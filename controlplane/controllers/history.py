@@ -29,6 +29,12 @@ def data_of(template: Any) -> bytes:
     return json.dumps({"spec": {"template": value}}, separators=(",", ":"), sort_keys=True).encode()
 
 
+def template_in(revision: ControllerRevision) -> dict[str, Any]:
+    """The template of a revision, as JSON."""
+    value: dict[str, Any] = json.loads(revision.data.raw)["spec"]["template"]
+    return {key: item for key, item in value.items() if key != "$patch"}
+
+
 def hash_of(revision: ControllerRevision) -> str:
     return revision.metadata.labels[HASH]
 
@@ -76,7 +82,7 @@ class History:
         return verbs.create(self._tx, kinds.CONTROLLER_REVISION, made, self._control.call(self._now))
 
     def clean_up(self, current: ControllerRevision, used: frozenset[str], kept: int) -> None:
-        """Delete the oldest revisions beyond `kept`, those whose hashes are `used` by pods apart."""
+        """Delete the oldest revisions beyond `kept`, except those whose hashes or names pods have (`used`)."""
         for item in self.superfluous(current, used, kept):
             meta = item.metadata
             verbs.delete(
@@ -84,6 +90,10 @@ class History:
             )
 
     def superfluous(self, current: ControllerRevision, used: frozenset[str], kept: int) -> Sequence[ControllerRevision]:
-        unused = [item for item in self.all if item.metadata.uid != current.metadata.uid and hash_of(item) not in used]
+        unused = [
+            item
+            for item in self.all
+            if item.metadata.uid != current.metadata.uid and used.isdisjoint((hash_of(item), item.metadata.name))
+        ]
         unused.sort(key=lambda item: item.revision)
         return unused[: max(len(unused) - kept, 0)]

@@ -28,6 +28,7 @@ from controlplane.resources.reviews import REVIEWS
 from controlplane.resources.runtimeclass import RUNTIME_CLASS, RuntimeClassPlugin
 from controlplane.resources.secret import SECRET
 from controlplane.resources.serviceaccount import SERVICE_ACCOUNT, ServiceAccountPlugin
+from controlplane.resources.statefulset import STATEFUL_SET
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.core.v1.pod_pb2 import Pod
@@ -41,7 +42,7 @@ def built_in() -> Registry:
     resources: tuple[Resource, ...] = (
         CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
         DEPLOYMENT, EVENT, EVENTS_EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
-        RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+        RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
     )  # fmt: skip
     plugins = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),

@@ -20,6 +20,7 @@ from pinnace.admission import (
     replicasets,
     resourcequotas,
     runtimeclasses,
+    statefulsets,
 )  # fmt: skip
 from pinnace.admission.kindrules import KindRules
 from pinnace.kinds import Kind
@@ -45,6 +46,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.ROLE: rbac.ROLE_RULES,
     kinds.ROLE_BINDING: rbac.ROLE_BINDING_RULES,
     kinds.RUNTIME_CLASS: runtimeclasses.RULES,
+    kinds.STATEFUL_SET: statefulsets.RULES,
     kinds.SECRET: config.SECRET_RULES,
 }
 # Of writes through a subresource, where they differ.

@@ -1,4 +1,4 @@
-"""Deployments and DaemonSets on the nodes of a lab: real pods come, roll over to another template, and go."""
+"""Deployments, DaemonSets and StatefulSets on the nodes of a lab: real pods come, roll over to another template, and go."""
 
 from __future__ import annotations
 
@@ -83,3 +83,19 @@ def test_a_daemon_set_has_a_pod_on_each_node(lab: LabUnderTest) -> None:
     assert "2         2         2" in lab.kctl("get", "ds")
     lab.kctl("delete", "ds", "web")
     eventually(lambda: lab.pods() == {} and not lab.get("controllerrevisions")["items"])
+
+
+def test_a_stateful_set_has_pods_that_know_their_names(lab: LabUnderTest) -> None:
+    """One is made again under its name, on whichever node."""
+    item = {**deployment("one", replicas=2), "kind": "StatefulSet"}
+    del item["spec"]["strategy"]
+    item["spec"]["serviceName"] = "web"
+    lab.apply(item)
+    eventually(lambda: lab.get("statefulset", "web")["status"].get("availableReplicas") == 2)
+    assert lab.kctl("exec", "web-1", "--", "hostname").strip() == "web-1"
+    before = lab.pods()["web-0"]["metadata"]["uid"]
+    lab.kctl("delete", "pod", "web-0", "--wait=false")
+    eventually(lambda: lab.pods()["web-0"]["metadata"]["uid"] != before and lab.all_running(["web-0", "web-1"]))
+    assert "2/2" in lab.kctl("get", "sts")
+    lab.kctl("delete", "sts", "web")
+    eventually(lambda: lab.pods() == {})

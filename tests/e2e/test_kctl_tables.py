@@ -149,6 +149,13 @@ def test_resources_are_listed_from_discovery(kctl: Run) -> None:
     ]  # fmt: skip
     assert lines["pods"][1:5] == ["po", "v1", "true", "Pod"]
     names = kctl("api-resources", "--categories", "all", "-o", "name").stdout.split()
-    assert names == ["pods", "daemonsets.apps", "deployments.apps", "replicasets.apps", "crontabs.stable.example.com"]
+    assert names == [
+        "pods",
+        "daemonsets.apps",
+        "deployments.apps",
+        "replicasets.apps",
+        "statefulsets.apps",
+        "crontabs.stable.example.com",
+    ]
     scoped = kctl("api-resources", "--namespaced=false", "--api-group", "", "--no-headers", "--verbs", "list,watch").stdout
     assert [row[0] for row in table(scoped)] == ["namespaces", "nodes"]

@@ -25,6 +25,7 @@ from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.runner import ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
+from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
@@ -197,6 +198,7 @@ async def running(
             ReplicaSets(cluster.ids),
             Deployments(cluster.ids),
             DaemonSets(cluster.ids),
+            StatefulSets(cluster.ids),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())

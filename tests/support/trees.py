@@ -72,6 +72,7 @@ BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "Deployment": {"spec": WORKLOAD},
     "ReplicaSet": {"spec": WORKLOAD},
+    "StatefulSet": {"spec": WORKLOAD},
     "DaemonSet": {"spec": WORKLOAD},
     "ControllerRevision": {"data": {"spec": {}}},
     "PodTemplate": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},

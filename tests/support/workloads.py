@@ -38,6 +38,11 @@ def daemon_set(name: str = "web", **spec: Any) -> dict[str, Any]:
     return {**replica_set(name), "kind": "DaemonSet", "spec": body}
 
 
+def stateful_set(name: str = "web", replicas: int = 3, **spec: Any) -> dict[str, Any]:
+    """As `replica_set`."""
+    return {**replica_set(name, replicas, serviceName="web", **spec), "kind": "StatefulSet"}
+
+
 class SettledApi(Api):
     """Each request is answered when the controllers have come to rest."""
 

@@ -67,6 +67,7 @@ ServiceAccount.secrets map:name merge name
 ServiceSpec.ports map:port,protocol merge port
 ServiceSpec.selector atomic - -
 ServiceStatus.conditions map:type merge type
+StatefulSetStatus.conditions map:type merge type
 VolumeHealthStatus.healthConditions map:status,reason merge status
 VolumeMount.bindMountOptions set - -
 """

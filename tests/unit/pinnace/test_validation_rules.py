@@ -50,6 +50,7 @@ BASES: dict[str, dict[str, Any]] = {
     "ResourceQuota": {**IN_DEFAULT, "spec": {"hard": {"pods": "1"}}},
     "Deployment": {**IN_DEFAULT, "spec": WORKLOAD},
     "ReplicaSet": {**IN_DEFAULT, "spec": WORKLOAD},
+    "StatefulSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "DaemonSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "ControllerRevision": {**IN_DEFAULT, "data": {"spec": {}}, "revision": 1},
     "PodTemplate": {**IN_DEFAULT, "template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},

@@ -1,0 +1,247 @@
+"""Keeps the pods of a StatefulSet: NAME-0, NAME-1 and so on. Root kind: StatefulSet.
+
+A pod's name is its identity, and the store has each name once, so no two pods ever have one identity: a pod is created again
+only when its object is gone, which its agent reports or an administrator forces. OrderedReady goes one step at a time;
+Parallel creates and deletes all that is due.
+Source: kube-controller-manager's stateful_set_control.go and stateful_set_utils.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from controlplane.controllers import history, podcontrol
+from controlplane.controllers.podcontrol import BATCH, PodControl, Workload
+from controlplane.controllers.runner import Moment, Requeue
+from controlplane.requests import verbs
+from controlplane.store import Event, Tx
+from pinnace import codec, intorpercent, kinds
+from pinnace.admission.statefulsets import PARALLEL, ROLLING_UPDATE
+from pinnace.apps.v1.controllerrevision_pb2 import ControllerRevision
+from pinnace.apps.v1.statefulset_pb2 import StatefulSet
+from pinnace.clock import Ids, RandomIds
+from pinnace.core.v1.pod_pb2 import Pod
+from pinnace.core.v1.podtemplate_pb2 import PodTemplateSpec
+from pinnace.errors import ApiError
+from pinnace.kinds import Kind
+
+POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
+# Seconds until a pod that was rejected is tried again.
+RETRY = 10.0
+
+
+class StatefulSets:
+    name = "statefulset"
+    watches: tuple[Kind, ...] = (kinds.STATEFUL_SET, kinds.CONTROLLER_REVISION, kinds.POD)
+
+    def __init__(self, ids: Ids | None = None) -> None:
+        self._control = PodControl("statefulset-controller", ids or RandomIds())
+
+    def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
+        if event.row.kind is kinds.STATEFUL_SET:
+            namespace, name = event.row.key.rsplit("/", 2)[1:]
+            yield f"{namespace}/{name}"
+            return
+        for row in (event.old, event.new):
+            key = podcontrol.owner_key(row.message, kinds.STATEFUL_SET) if row is not None else None
+            if key is not None:
+                yield key
+        if event.new is not None and podcontrol.controller_of(event.new.message) is None:
+            yield from podcontrol.selecting(view, kinds.STATEFUL_SET, event.new.message, lambda item: item.spec.selector)
+
+    def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
+        namespace, _, name = key.partition("/")
+        item = tx.get(kinds.STATEFUL_SET, namespace, name)
+        if item is None:
+            return None
+        return _Round(tx, item, self._control, now.wall).run()
+
+
+def ordinal(item: StatefulSet, pod: Pod) -> int | None:
+    """The number in a pod's name; None for a pod of another name."""
+    parent, _, text = pod.metadata.name.rpartition("-")
+    if parent != item.metadata.name or not text.isascii() or not text.isdigit() or len(text) > 9:
+        return None
+    return int(text) if text == str(int(text)) else None
+
+
+class _Round:
+    """One reconciliation of one StatefulSet."""
+
+    def __init__(self, tx: Tx, item: StatefulSet, control: PodControl, now: float) -> None:
+        self._tx = tx
+        self._item = item
+        self._control = control
+        self._now = now
+        self._owner = Workload(kinds.STATEFUL_SET, item)
+        self._waits: list[float] = []
+        self._steps = 0
+        claimed = podcontrol.claim(tx, self._owner, item.spec.selector, kinds.POD)
+        self._pods: dict[int, Pod] = {
+            number: pod for pod in claimed if (number := ordinal(item, pod)) is not None
+        }  # fmt: skip
+        first = item.spec.ordinals.start
+        self._wanted = range(first, first + item.spec.replicas)
+        self._revisions = history.History(tx, self._owner, control, now)
+
+    def run(self) -> Requeue | None:
+        """Raises ApiError."""
+        if self._owner.deleting or podcontrol.namespace_ends(self._tx, self._owner.namespace):
+            return None
+        update = self._revisions.current()
+        current = self._current_revision(update)
+        if self._fill(current, update) and self._empty() and self._item.spec.updateStrategy.type == ROLLING_UPDATE:
+            self._roll(update)
+        self._observe(current, update)
+        used = frozenset(_revision_of(pod) for pod in self._pods.values())
+        used |= {current.metadata.name}
+        self._revisions.clean_up(update, used, self._item.spec.revisionHistoryLimit)
+        return Requeue(min(self._waits)) if self._waits else None
+
+    def _current_revision(self, update: ControllerRevision) -> ControllerRevision:
+        """That which the pods had before the present rollout."""
+        name = self._item.status.currentRevision
+        return next((item for item in self._revisions.all if item.metadata.name == name), update)
+
+    @property
+    def _ordered(self) -> bool:
+        return self._item.spec.podManagementPolicy != PARALLEL
+
+    def _may_step(self) -> bool:
+        """Whether this transaction takes another pod; the next one continues."""
+        if self._steps and (self._steps >= BATCH or self._tx.full):
+            self._waits.append(0.0)
+            return False
+        self._steps += 1
+        return True
+
+    def _fill(self, current: ControllerRevision, update: ControllerRevision) -> bool:
+        """Create missing pods, in order; whether nothing stands in the way of later steps."""
+        for number in self._wanted:
+            pod = self._pods.get(number)
+            if pod is not None and pod.status.phase in podcontrol.ENDED and not pod.metadata.deletionTimestamp.seconds:
+                self._report_end(pod)
+                self._delete(number)
+                return False
+            if pod is None:
+                if not self._may_step() or not self._create(number, current, update) or self._ordered:
+                    return False
+            elif self._ordered and not self._is_available(pod):
+                return False
+        return True
+
+    def _empty(self) -> bool:
+        """Delete pods beyond the wanted ones, the highest first; whether none is left."""
+        surplus = sorted((number for number in self._pods if number not in self._wanted), reverse=True)
+        unhealthy = [number for number in sorted(self._pods) if not self._is_available(self._pods[number])]
+        for number in surplus:
+            pod = self._pods[number]
+            if pod.metadata.deletionTimestamp.seconds:
+                if self._ordered:
+                    return False
+                continue
+            if self._ordered and not self._is_available(pod) and unhealthy[:1] != [number]:
+                # Another one is to recover first.
+                return False
+            if not self._may_step():
+                return False
+            self._delete(number)
+            if self._ordered:
+                return False
+        return not surplus
+
+    def _roll(self, update: ControllerRevision) -> None:
+        """Delete pods of earlier templates from the highest ordinal down, as many as may be unavailable."""
+        bounds = self._item.spec.updateStrategy.rollingUpdate
+        most = max(intorpercent.scaled(bounds.maxUnavailable, self._item.spec.replicas, round_up=True), 1)
+        unavailable = sum(not self._is_available(self._pods[number]) for number in self._wanted if number in self._pods)
+        for number in reversed(self._wanted):
+            if number < self._wanted.start + bounds.partition:
+                return
+            pod = self._pods.get(number)
+            if pod is None:
+                return
+            if _revision_of(pod) == update.metadata.name or pod.metadata.deletionTimestamp.seconds:
+                if not self._is_available(pod) and unavailable >= most:
+                    return
+                continue
+            if self._is_available(pod):
+                if unavailable >= most:
+                    return
+                unavailable += 1
+            if not self._may_step():
+                return
+            self._delete(number)
+
+    def _create(self, number: int, current: ControllerRevision, update: ControllerRevision) -> bool:
+        revision = current if self._keeps_revision(number) else update
+        pod = self._pod(number, revision)
+        try:
+            self._control.create(self._tx, pod, self._owner, self._now)
+        except ApiError as error:
+            self._control.failed(self._tx, self._owner, str(error), self._now)
+            self._waits.append(RETRY)
+            return False
+        self._pods[number] = pod
+        return True
+
+    def _keeps_revision(self, number: int) -> bool:
+        """Whether a pod below the partition is made again of the earlier template."""
+        strategy = self._item.spec.updateStrategy
+        return strategy.type == ROLLING_UPDATE and number < self._wanted.start + strategy.rollingUpdate.partition
+
+    def _pod(self, number: int, revision: ControllerRevision) -> Pod:
+        name = f"{self._item.metadata.name}-{number}"
+        pod = podcontrol.make(self._template(revision), self._owner)
+        pod.metadata.name = name
+        pod.metadata.labels.update({history.HASH: revision.metadata.name, POD_NAME: name, POD_INDEX: str(number)})
+        pod.spec.hostname, pod.spec.subdomain = name, self._item.spec.serviceName
+        return pod
+
+    def _template(self, revision: ControllerRevision) -> Any:
+        data = history.data_of(self._item.spec.template)
+        if revision.data.raw == data:
+            return self._item.spec.template
+        return codec.decode(PodTemplateSpec, history.template_in(revision))
+
+    def _report_end(self, pod: Pod) -> None:
+        name, phase = f"{self._owner.namespace}/{self._item.metadata.name}", pod.status.phase.lower()
+        text = f"StatefulSet {name} is recreating {phase} Pod {pod.metadata.name}"
+        reason = "RecreatingFailedPod" if pod.status.phase == "Failed" else "RecreatingTerminatedPod"
+        self._control.event(self._tx, self._owner, reason, text, self._now, warning=pod.status.phase == "Failed")
+
+    def _delete(self, number: int) -> None:
+        self._control.delete(self._tx, self._pods[number], self._owner, self._now)
+
+    def _is_available(self, pod: Pod) -> bool:
+        if pod.metadata.deletionTimestamp.seconds or pod.status.phase != "Running":
+            return False
+        left = podcontrol.until_available(pod, self._item.spec.minReadySeconds, self._now)
+        if left is not None and left > 0:
+            self._waits.append(left)
+        return left is not None and left <= 0
+
+    def _observe(self, current: ControllerRevision, update: ControllerRevision) -> None:
+        """Write the status. A rollout has ended when all pods are of the present template and ready."""
+        status, pods = self._item.status, list(self._pods.values())
+        live = [pod for pod in pods if not pod.metadata.deletionTimestamp.seconds]
+        status.replicas = len(pods)
+        status.readyReplicas = sum(podcontrol.ready_since(pod) is not None for pod in pods)
+        status.availableReplicas = sum(self._is_available(pod) for pod in pods)
+        status.updatedReplicas = sum(_revision_of(pod) == update.metadata.name for pod in live)
+        status.currentReplicas = sum(_revision_of(pod) == current.metadata.name for pod in live)
+        status.currentRevision, status.updateRevision = current.metadata.name, update.metadata.name
+        status.observedGeneration = self._item.metadata.generation
+        if status.updatedReplicas == status.replicas == status.readyReplicas and self._rolls:
+            status.currentRevision, status.currentReplicas = update.metadata.name, status.updatedReplicas
+        verbs.update_status(self._tx, kinds.STATEFUL_SET, self._item, self._control.call(self._now))
+
+    @property
+    def _rolls(self) -> bool:
+        return self._item.spec.updateStrategy.type == ROLLING_UPDATE
+
+
+def _revision_of(pod: Pod) -> str:
+    """The name of the revision that a pod was made of."""
+    return str(pod.metadata.labels.get(history.HASH, ""))
