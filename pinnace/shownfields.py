@@ -15,7 +15,10 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.apps.v1.DaemonSetStatus": (
         "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady",
     ),
+    "pinnace.apps.v1.ControllerRevision": ("revision",),
     "pinnace.apps.v1.ReplicaSetStatus": ("replicas",),
+    "pinnace.apps.v1.StatefulSetSpec": ("serviceName",),
+    "pinnace.apps.v1.StatefulSetStatus": ("replicas", "availableReplicas"),
     "pinnace.authentication.v1.TokenReviewSpec": ("token",),
     "pinnace.authorization.v1.NonResourceRule": ("verbs",),
     "pinnace.authorization.v1.ResourceRule": ("verbs",),
