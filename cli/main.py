@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "label": ("label", "Set and remove labels of objects"),
     "annotate": ("annotate", "Set and remove annotations of objects"),
     "scale": ("scale", "Set the number of replicas of objects"),
+    "set": ("set", "Set images, environment, resources and service account of pod templates"),
     "rollout": ("rollout", "Follow and control rollouts of workloads"),
     "delete": ("delete", "Delete objects and wait until they are gone"),
     "logs": ("logs", "Print the logs of containers"),
@@ -59,10 +60,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("config", "Manage contexts: list, show, choose"),
     "version": ("version", "Print the versions of kctl and the control plane"),
     "completion": ("completion", "Print a completion script for bash, zsh or fish"),
-}
-# kubectl's commands that are called something else here, or come with kinds that are not there yet.
-INSTEAD = {
-    "set": "kctl edit, or kctl patch",
 }
 # Characters of an error that was not foreseen.
 MAX_ERROR = 2_000
@@ -176,8 +173,7 @@ def unknown(word: str) -> str:
     """What to say of a word that is no command."""
     if word.startswith("-"):
         return f'unknown flag "{word}" before the command: {", ".join(GLOBAL_FLAGS)} may stand there, others follow it'
-    instead = f"use {INSTEAD[word]}" if word in INSTEAD else "kctl --help lists them"
-    return f'unknown command "{word}" for "kctl" ({instead})'
+    return f'unknown command "{word}" for "kctl" (kctl --help lists them)'
 
 
 def split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:

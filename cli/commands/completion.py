@@ -14,6 +14,7 @@ VERBS = {
     "lab": "down list node start status stop up",
     "node": "cordon join-command uncordon",
     "rollout": "history pause restart resume status undo",
+    "set": "env image resources serviceaccount",
     "top": "node pod",
 }
 # What takes the name of a pod.

@@ -23,13 +23,12 @@ from pinnace.errors import ApiError, BadRequest, Invalid, NotFound, Unavailable
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("set", 'unknown command "set" for "kctl" (use kctl edit, or kctl patch)'),
         ("nonsense", 'unknown command "nonsense" for "kctl" (kctl --help lists them)'),
         ("-x", 'unknown flag "-x" before the command: -n, --namespace, --context, --config may stand there, others follow it'),
     ],
 )
 def test_an_unknown_word_gets_the_way_on(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """kubectl's commands that are called otherwise here are named; exit code 1, on stderr."""
+    """Exit code 1, on stderr."""
     assert main.run([word, "x"]) == 1
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", f"error: {said}\n")
