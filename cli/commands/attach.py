@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cli import carry, flags
-from cli.pods import container_of, note_default, pod_name
+from cli import carry, flags, podchoice
+from cli.pods import container_of, note_default
 from pinnace import kinds
 from pinnace.errors import BadRequest
 
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("attach", "Attach to a running container: kctl attach -it shell")
-    parser.add_argument("pod", help="pod: NAME or pod/NAME")
+    parser.add_argument("pod", help="pod: NAME, or TYPE/NAME of a pod or a workload")
     parser.add_argument(
         "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
     )
@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     own, _ = carry.split_command(arguments)
     args = parser.parse_args(own)
     client = flags.client(args)
-    pod = client.get(kinds.POD, client.context.namespace, pod_name(args.pod))
+    pod = client.get(kinds.POD, client.context.namespace, podchoice.name_of(client, args.pod))
     container = container_of(pod, args.container)
     if not args.container and not args.quiet:
         note_default(pod)

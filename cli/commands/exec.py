@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cli import carry, flags
-from cli.pods import choose, pod_name
+from cli import carry, flags, podchoice
+from cli.pods import choose
 from pinnace.errors import BadRequest
 
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("exec", "Run a command in a container: kctl exec -it web -- sh")
-    parser.add_argument("pod", help="pod: NAME or pod/NAME")
+    parser.add_argument("pod", help="pod: NAME, or TYPE/NAME of a pod or a workload")
     parser.add_argument(
         "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
     )
@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     client = flags.client(args)
     from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 
-    namespace, pod = client.context.namespace, pod_name(args.pod)
+    namespace, pod = client.context.namespace, podchoice.name_of(client, args.pod)
     container = choose(client, namespace, pod, args.container, quiet=args.quiet)
     opening = streams_pb2.OpenStream(namespace=namespace, pod=pod, container=container)
     opening.exec.command.extend(command)

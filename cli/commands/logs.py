@@ -7,9 +7,9 @@ import time
 from datetime import datetime
 from typing import Any
 
-from cli import flags, logreader
+from cli import flags, logreader, podchoice
 from cli.loglines import Printer, Source
-from cli.pods import choose, pod_name
+from cli.pods import choose
 from pinnace import kinds
 from pinnace.errors import BadRequest
 
@@ -24,6 +24,8 @@ def run(arguments: list[str]) -> int:
     _check(args, container)
     client = flags.client(args)
     namespace = client.context.namespace
+    if args.all_pods:
+        args.selector, args.prefix = podchoice.selector_of(client, args.pod), True
     printer = Printer(prefix=args.prefix)
     reader = logreader.LogReader(client, _options(args), printer)
     sources = logreader.Sources(container=container, every=args.all_containers)
@@ -32,7 +34,7 @@ def run(arguments: list[str]) -> int:
         if args.follow:
             return logreader.follow_selected(client, many, namespace, args.selector, sources)
         return logreader.read_all(client, reader, namespace, args.selector, sources)
-    name = pod_name(args.pod)
+    name = podchoice.name_of(client, args.pod, within=podchoice.LOG_WITHIN, tell=True)
     if not args.all_containers and (container or not args.prefix):
         reader.read(Source(namespace, name, choose(client, namespace, name, container)))
         return 0
@@ -43,7 +45,7 @@ def run(arguments: list[str]) -> int:
 
 def _parser() -> flags.Parser:
     parser = flags.Parser("logs", "Print the logs of containers: kctl logs web -f --tail 20, kctl logs -f -l app=web --prefix")
-    parser.add_argument("pod", nargs="?", default="", help="pod: NAME or pod/NAME")
+    parser.add_argument("pod", nargs="?", default="", help="pod: NAME, or TYPE/NAME of a pod or a workload")
     parser.add_argument("container_", nargs="?", default="", metavar="container", help="container name, as with -c")
     parser.add_argument(
         "-c", "--container", default="", help="container name (default: the pod's annotated or first container)"
@@ -51,6 +53,7 @@ def _parser() -> flags.Parser:
     parser.add_argument(
         "--all-containers", action="store_true", help="all containers of the pod, including init and ephemeral ones"
     )
+    parser.add_argument("--all-pods", action="store_true", help="all pods of the workload, each line with its prefix")
     parser.add_argument("-l", "--selector", default="", help="label selector; with -f also for pods created later")
     parser.add_argument("-f", "--follow", action="store_true", help="follow the log, across rotations and restarts")
     parser.add_argument("--prefix", action="store_true", help="prefix each line with pod and container")
@@ -80,6 +83,8 @@ def _nanos(text: str) -> int:
 def _check(args: Any, container: str) -> None:
     if bool(args.pod) == bool(args.selector):
         raise BadRequest("specify a pod NAME, or -l SELECTOR")
+    if args.all_pods and "/" not in args.pod:
+        raise BadRequest("--all-pods takes the TYPE/NAME of a workload")
     if args.all_containers and container:
         raise BadRequest("--all-containers and a container name cannot be used together")
     if args.since is not None and args.since_time is not None:
@@ -95,7 +100,7 @@ def _options(args: Any) -> Any:
         follow=args.follow, previous=args.previous, timestamps=args.timestamps, limitBytes=args.limit_bytes,
         wait=args.follow and (bool(args.selector) or args.all_containers),
     )  # fmt: skip
-    tail = args.tail if args.tail is not None else TAIL_OF_MANY if args.selector else -1
+    tail = args.tail if args.tail is not None else TAIL_OF_MANY if args.selector and not args.all_pods else -1
     if tail >= 0:
         options.tailLines = tail
     if args.since is not None:

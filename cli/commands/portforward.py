@@ -6,9 +6,8 @@ import asyncio
 import sys
 from typing import Any, TextIO
 
-from cli import carry, flags
+from cli import carry, flags, podchoice
 from cli.complaints import shown
-from cli.pods import pod_name
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, NotFound
 
@@ -19,13 +18,13 @@ MAX_CONNECTIONS = 150
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("port-forward", "Forward local ports to a pod: kctl port-forward web 8080:80 :443")
-    parser.add_argument("pod", help="pod: NAME or pod/NAME")
+    parser.add_argument("pod", help="pod: NAME, or TYPE/NAME of a pod or a workload")
     parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="LOCAL omitted or 0: any free port")
     parser.add_argument("--address", default="localhost", help="comma-separated addresses to listen on (default: %(default)s)")
     args = parser.parse_args(arguments)
     pairs = [parse(word) for word in args.ports]
     client = flags.client(args)
-    pod = client.get(kinds.POD, client.context.namespace, pod_name(args.pod))
+    pod = client.get(kinds.POD, client.context.namespace, podchoice.name_of(client, args.pod))
     if pod.status.phase != "Running":
         raise BadRequest(f"unable to forward port because pod is not running. Current status={pod.status.phase or 'Pending'}")
     addresses = ["127.0.0.1" if item == "localhost" else item for item in args.address.split(",")]

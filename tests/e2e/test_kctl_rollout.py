@@ -60,3 +60,32 @@ def test_a_paused_rollout_waits(web: LabUnderTest) -> None:
     web.kctl("rollout", "resume", "deployment/web")
     web.kctl("rollout", "status", "deployment/web", "--timeout=60s")
     assert len(web.get("replicasets")["items"]) == 2
+
+
+def test_templates_are_changed(web: LabUnderTest) -> None:
+    """Variables, resources and images roll out; nothing else changes."""
+    assert web.kctl("set", "env", "deployment/web", "A=1", "B=2") == "deployment.apps/web env updated\n"
+    web.kctl("set", "resources", "deployment/web", "--requests=cpu=10m", "--limits=memory=32Mi")
+    web.kctl("set", "image", "deployment/web", "*=busybox:latest")
+    web.kctl("set", "env", "deployment/web", "A-", "C=3")
+    web.kctl("rollout", "status", "deployment/web", "--timeout=60s")
+    [container] = web.get("deployment", "web")["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "B", "value": "2"}, {"name": "C", "value": "3"}]
+    assert container["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "32Mi"}}
+    assert container["image"] == "busybox:latest"
+    assert web.kctl("set", "env", "deployment/web", "--list") == "# Deployment web, container main\nB=2\nC=3\n"
+
+
+def test_a_workload_stands_for_its_pods(web: LabUnderTest) -> None:
+    """In logs, exec, wait and scale; one pod of several, or all."""
+    assert web.kctl("logs", "deployment/web") == "started\n"
+    lines = web.kctl("logs", "deploy/web", "--all-pods").splitlines()
+    assert sorted(line.rpartition("] ")[0] + "]" for line in lines) == sorted(f"[pod/{name}/main]" for name in web.pods())
+    assert web.kctl("exec", "deploy/web", "--", "hostname").strip() in web.pods()
+    assert web.kctl("wait", "--for=condition=Available", "deploy/web", "--timeout=60s") == "deployment.apps/web condition met\n"
+    assert web.kctl("scale", "deployment/web", "--replicas", "1") == "deployment.apps/web scaled\n"
+    web.kctl("rollout", "status", "deployment/web", "--timeout=60s")
+    eventually(lambda: len(web.pods()) == 1)
+    [name] = web.pods()
+    assert web.kctl("exec", "deploy/web", "--", "hostname").strip() == name
+    assert web.kctl("get", "all").count("/web") >= 3
