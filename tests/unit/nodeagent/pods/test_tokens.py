@@ -57,6 +57,8 @@ class Node:
         try:
             await settle()
             yield worker
+            # A thread that still refreshes the volume could mount it once more after it was removed.
+            await eventually(lambda: worker._pod_ctx._refreshing is None)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
