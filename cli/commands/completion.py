@@ -9,7 +9,9 @@ from pinnace import kinds
 # What may follow the commands that are of several verbs.
 VERBS = {
     "config": "current-context delete-context get-contexts set-context use-context view",
-    "create": "configmap namespace secret",
+    "create": (
+        "clusterrole clusterrolebinding configmap deployment namespace priorityclass quota role rolebinding secret serviceaccount"
+    ),
     "image": "build list load prune pull rm",
     "lab": "down list node start status stop up",
     "node": "cordon join-command uncordon",

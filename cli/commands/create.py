@@ -1,4 +1,4 @@
-"""`kctl create`: from files, or a namespace, configmap, secret or token from arguments."""
+"""`kctl create`: from files, or from arguments: namespace, configmap, secret, token, and the kinds of `cli.creating`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ def run(arguments: list[str]) -> int:
     before, word, rest = split(arguments)
     if word == "token":
         return createtoken.run([*before, *rest])
+    if (kind := _generated(word)) is not None:
+        return _generate(kind, [*before, *rest])
     parser = flags.Parser(
         "create",
         "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file), "
-        "secret docker-registry NAME (--docker-server, --docker-username, --docker-password), token ACCOUNT",
+        "secret docker-registry NAME (--docker-server, --docker-username, --docker-password), token ACCOUNT, and with flags of "
+        "their own (kctl create KIND --help): deployment, quota, priorityclass, role, rolebinding, clusterrole, "
+        "clusterrolebinding, serviceaccount NAME",
     )
     parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic|docker-registry NAME")
     flags.add_files(parser)
@@ -39,9 +43,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--docker-username", default="", help="user name at the registry")
     parser.add_argument("--docker-password", default="", help="password at the registry")
     parser.add_argument("--docker-email", default="", help="email address at the registry")
-    parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
-    parser.add_argument("--field-manager", default="", help="owner of the created fields (default: kctl-create)")
-    parser.add_argument("-o", "--output", default="", help=output.FORMATS)
+    _add_writing(parser)
     args = parser.parse_intermixed_args(arguments)
     output.check(args.output)
     if bool(args.what) == bool(args.filename):
@@ -61,6 +63,44 @@ def run(arguments: list[str]) -> int:
     finally:
         failed = manifests.report()
     return 1 if failed else 0
+
+
+def _add_writing(parser: flags.Parser) -> None:
+    parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
+    parser.add_argument("--field-manager", default="", help="owner of the created fields (default: kctl-create)")
+    parser.add_argument("-o", "--output", default="", help=output.FORMATS)
+
+
+def _generated(word: str | None) -> kinds.Kind | None:
+    """The kind that a word means, if it is made from flags of its own."""
+    from cli.creating import generators
+
+    return next((kind for kind in generators.GENERATORS if word is not None and word.lower() in kind.words), None)
+
+
+def _generate(kind: kinds.Kind, arguments: list[str]) -> int:
+    """Raises ApiError."""
+    from cli import carry
+    from cli.creating import generators
+
+    generator = generators.GENERATORS[kind]
+    parser = flags.Parser(f"create {kind.singular}", generator.text)
+    parser.add_argument("name", help=f"name of the {kind.kind}")
+    generator.add_flags(parser)
+    _add_writing(parser)
+    own, command = carry.split_command(arguments)
+    args = parser.parse_intermixed_args(own)
+    output.check(args.output)
+    if args.dry_run == "client":
+        print(_here([(kind, _named(generator.build(args, command), args.name))], args), end="")
+        return 0
+    client = flags.client(args)
+    print(_create(client, kind, _named(generator.build(args, command), args.name), args), end="")
+    return 0
+
+
+def _named(value: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**value, "metadata": {"name": name, **value.get("metadata", {})}}
 
 
 def _checked(manifests: files.Manifests) -> list[tuple[kinds.Kind, dict[str, Any]]]:

@@ -1,0 +1,32 @@
+"""The table of the kinds that `kctl create KIND NAME` makes from flags. A kind is one entry of `GENERATORS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cli.creating import access, workloads
+from pinnace import kinds
+from pinnace.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """`add_flags` takes a parser; `build` the arguments and the words after `--`, and raises BadRequest."""
+
+    text: str
+    add_flags: Callable[[Any], None]
+    build: Callable[[Any, list[str]], dict[str, Any]]
+
+
+GENERATORS: dict[Kind, Generator] = {
+    kinds.DEPLOYMENT: Generator("Create a Deployment", workloads.add_deployment, workloads.deployment),
+    kinds.RESOURCE_QUOTA: Generator("Create a ResourceQuota", workloads.add_quota, workloads.quota),
+    kinds.PRIORITY_CLASS: Generator("Create a PriorityClass", workloads.add_priority_class, workloads.priority_class),
+    kinds.SERVICE_ACCOUNT: Generator("Create a ServiceAccount", lambda parser: None, lambda args, command: {}),
+    kinds.ROLE: Generator("Create a Role", access.add_role, access.role),
+    kinds.CLUSTER_ROLE: Generator("Create a ClusterRole", access.add_cluster_role, access.cluster_role),
+    kinds.ROLE_BINDING: Generator("Create a RoleBinding", access.add_role_binding, access.role_binding),
+    kinds.CLUSTER_ROLE_BINDING: Generator("Create a ClusterRoleBinding", access.add_subjects, access.cluster_role_binding),
+}

@@ -1,0 +1,102 @@
+"""Deployments, quotas and priority classes from flags. Pure but for a random suffix of containers' names.
+
+Source: kubectl's pkg/cmd/create (create_deployment.go, create_quota.go, create_priorityclass.go).
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pinnace import quantity
+from pinnace.clock import RandomIds
+from pinnace.errors import BadRequest
+
+MAX_REPLICAS, MAX_PORT = (1 << 31) - 1, (1 << 16) - 1
+
+
+def add_deployment(parser: Any) -> None:
+    parser.usage = "kctl create deployment NAME --image=IMAGE [FLAGS] [-- COMMAND [ARGUMENT...]]"
+    parser.add_argument("--image", action="append", default=[], help="comma-separated images, one container each (repeatable)")
+    parser.add_argument("-r", "--replicas", type=_between(0, MAX_REPLICAS), default=1, help="number of pods (default: 1)")
+    parser.add_argument("--port", type=_between(1, MAX_PORT), help="port that the first container listens on")
+
+
+def _between(least: int, most: int) -> Any:
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > 10 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from {least} to {most}')
+        return int(text)
+
+    return number
+
+
+def deployment(args: Any, command: list[str]) -> dict[str, Any]:
+    images = split(args.image)
+    if not images:
+        raise BadRequest('required flag(s) "image" not set')
+    if len(images) > 1 and command:
+        raise BadRequest("cannot specify multiple --image options and command")
+    containers: list[dict[str, Any]] = [{"name": _name(image), "image": image} for image in images]
+    if command:
+        containers[0]["command"] = command
+    if args.port is not None:
+        containers[0]["ports"] = [{"containerPort": args.port}]
+    labels = {"app": args.name}
+    return {
+        "metadata": {"labels": labels},
+        "spec": {
+            "replicas": args.replicas, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+        },
+    }  # fmt: skip
+
+
+def _name(image: str) -> str:
+    """Of a container: the last part of its image's name; made unique where characters had to be replaced."""
+    name = image.rpartition("/")[2].partition(":")[0].partition("@")[0]
+    if "_" not in name and "." not in name:
+        return name
+    return f"{name.replace('_', '-').replace('.', '-')}-{RandomIds().suffix()}"
+
+
+def split(values: list[str]) -> list[str]:
+    """Of a flag that may be repeated and takes several values at once; each value once, in order."""
+    return list(dict.fromkeys(part for value in values for part in value.split(",") if part))
+
+
+def add_quota(parser: Any) -> None:
+    parser.add_argument("--hard", default="", help="limits, such as pods=10,requests.cpu=4")
+    parser.add_argument("--scopes", default="", help="comma-separated scopes that an object must all have to count")
+
+
+def quota(args: Any, command: list[str]) -> dict[str, Any]:
+    hard = {}
+    for statement in args.hard.split(",") if args.hard else ():
+        name, sign, amount = statement.partition("=")
+        if not sign or "=" in amount:
+            raise BadRequest(f"Invalid argument syntax {statement[:80]}, expected <resource>=<value>")
+        try:
+            quantity.parse(amount)
+        except ValueError as error:
+            raise BadRequest(f"{name[:80]}: {error}") from None
+        hard[name] = amount
+    scopes = args.scopes.split(",") if args.scopes else []
+    if "" in scopes:
+        raise BadRequest('invalid resource quota scope ""')
+    return {"spec": {key: value for key, value in (("hard", hard), ("scopes", scopes)) if value}}
+
+
+def add_priority_class(parser: Any) -> None:
+    parser.add_argument("--value", type=int, default=0, help="priority of pods, higher first (default: 0)")
+    parser.add_argument("--global-default", action="store_true", help="use this class for pods that name none")
+    parser.add_argument("--description", default="", help="when to use this class")
+    parser.add_argument(
+        "--preemption-policy", default="PreemptLowerPriority", help="PreemptLowerPriority or Never (default: %(default)s)"
+    )
+
+
+def priority_class(args: Any, command: list[str]) -> dict[str, Any]:
+    found = {"value": args.value, "preemptionPolicy": args.preemption_policy}
+    found |= {"globalDefault": True} if args.global_default else {}
+    return found | ({"description": args.description} if args.description else {})
