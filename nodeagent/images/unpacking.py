@@ -113,7 +113,13 @@ class Unpacker:
                     return
                 # It has ended: nothing was asked of it for a while, or it was killed.
                 self.close()
-            control, self.pid = await asyncio.to_thread(_start, self._idle)
+            starting = _Starting()
+            try:
+                control, self.pid = await asyncio.to_thread(starting.run, self._idle)
+            except asyncio.CancelledError:
+                # The thread continues, and its process would wait for a request for ever.
+                starting.abandon()
+                raise
             self._control = weakref.finalize(self, os.close, control)
             terminals.send(control, request, *files)
 
@@ -126,6 +132,30 @@ class Unpacker:
         if self._control is not None:
             self._control()
             self._control, self.pid = None, 0
+
+
+class _Starting:
+    """A process that a thread starts. `abandon` ends it, now or when it is there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control = -1
+        self._abandoned = False
+
+    def run(self, idle: float) -> tuple[int, int]:
+        """As `_start`. Raises OSError."""
+        control, pid = _start(idle)
+        with self._lock:
+            self._control = control
+            if self._abandoned:
+                os.close(control)
+        return control, pid
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._abandoned = True
+            if self._control >= 0:
+                os.close(self._control)
 
 
 def _start(idle: float) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from nodeagent.linux.diskusage import size_of
 from pinnace.oci import BadImage
 from tests.support import archives
 from tests.support.archives import digest, layer, member
+from tests.support.labs import PATIENCE
 
 pytestmark = pytest.mark.root
 MIB = 1 << 20
@@ -200,6 +201,52 @@ async def test_a_layer_that_nobody_waits_for_is_not_unpacked_on(unpacker: Unpack
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not running(fork)
+
+
+async def test_a_request_that_is_cancelled_before_it_is_sent_leaves_no_process(directory: Path) -> None:
+    """As when another layer of the image is refused: each such image would cost the node a process for good."""
+    unpacker, before = Unpacker(), unpackers()
+    (directory.parent / "packed").write_bytes(layer(("a", "a")))
+    with open(directory.parent / "packed", "rb") as stream:
+        task = asyncio.ensure_future(unpacker.unpack(stream, directory, name="layer x"))
+        # Now a thread starts the process.
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert unpacker.pid == 0
+    await ended(before)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_start_that_is_abandoned_ends_the_process(early: bool) -> None:
+    """Before it is there, and after that."""
+    before, starting = unpackers(), unpacking._Starting()
+    if early:
+        starting.abandon()
+    starting.run(10.0)
+    if not early:
+        starting.abandon()
+    await ended(before)
+
+
+async def ended(before: set[int]) -> None:
+    """No other process is there."""
+    async with asyncio.timeout(30 * PATIENCE):
+        while unpackers() - before:
+            await asyncio.sleep(0.01)
+
+
+def unpackers() -> set[int]:
+    """Pids of the unpackers that this process has started."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            status = (path.parent / "stat").read_text().rpartition(")")[2].split()
+            if str(unpacking.PROGRAM).encode() in path.read_bytes() and status[1] == str(os.getpid()):
+                found.add(int(path.parent.name))
+    return found
 
 
 async def test_the_process_ends_when_nothing_is_unpacked_and_with_the_agent(directory: Path) -> None:
