@@ -24,6 +24,8 @@ CONTROLLERS = (
     "deployment",
     "daemonset",
     "statefulset",
+    "job",
+    "ttl-after-finished",
 )
 
 

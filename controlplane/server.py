@@ -30,6 +30,7 @@ from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
+from controlplane.controllers.job import Jobs
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.podgc import PodGC
@@ -40,6 +41,7 @@ from controlplane.controllers.runner import Controller, ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
+from controlplane.controllers.ttlafterfinished import TTLAfterFinished
 from controlplane.deferredaccept import defer_accept
 from controlplane.dispatcher import network
 from controlplane.dispatcher.podcidrs import PodCIDRs
@@ -240,6 +242,7 @@ class ControlPlane:
             NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
             ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(), StatefulSets(),
+            Jobs(), TTLAfterFinished(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 

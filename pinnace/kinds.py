@@ -14,6 +14,7 @@ from pinnace.apps.v1 import controllerrevision_pb2, daemonset_pb2, deployment_pb
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.authorization.v1 import authorization_pb2
 from pinnace.autoscaling.v1 import scale_pb2
+from pinnace.batch.v1 import job_pb2
 from pinnace.coordination.v1 import lease_pb2
 from pinnace.core.v1 import (
     binding_pb2,
@@ -267,6 +268,7 @@ DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", daemonset_pb2.DaemonSet,
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", deployment_pb2.Deployment, ("deploy",))
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.ReplicaSet, ("rs",))
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", statefulset_pb2.StatefulSet, ("sts",))
+JOB = Kind("batch/v1", "Job", "jobs", job_pb2.Job)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
 # Stored as another kind: an event has two groups.
@@ -288,7 +290,7 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET, DEPLOYMENT,
-    EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE,
+    EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE,
     ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.

@@ -25,6 +25,8 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.authorization.v1.SubjectAccessReviewStatus": ("allowed",),
     "pinnace.authorization.v1.SubjectRulesReviewStatus": ("resourceRules", "nonResourceRules", "incomplete"),
     "pinnace.autoscaling.v1.ScaleStatus": ("replicas",),
+    "pinnace.batch.v1.JobCondition": _CONDITION,
+    "pinnace.batch.v1.PodFailurePolicy": ("rules",),
     "pinnace.core.v1.AttachedVolume": ("name", "devicePath"),
     "pinnace.core.v1.ConfigMapNodeConfigSource": ("namespace", "name", "kubeletConfigKey"),
     "pinnace.core.v1.ContainerExtendedResourceRequest": ("containerName", "resourceName", "requestName"),

@@ -48,3 +48,8 @@ FINALIZER_ORPHAN = "orphan"
 FINALIZER_KUBERNETES = "kubernetes"
 # Of a CustomResourceDefinition, until its objects are deleted.
 FINALIZER_CUSTOM_RESOURCES = "customresourcecleanup.apiextensions.k8s.io"
+
+# Of the pods of a Job: its uid and name, also under the names that they had first; and the index of a pod.
+JOB_CONTROLLER_UID, LEGACY_JOB_CONTROLLER_UID = "batch.kubernetes.io/controller-uid", "controller-uid"
+JOB_NAME, LEGACY_JOB_NAME = "batch.kubernetes.io/job-name", "job-name"
+JOB_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"

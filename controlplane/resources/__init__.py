@@ -11,6 +11,7 @@ from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFI
 from controlplane.resources.daemonset import DAEMON_SET
 from controlplane.resources.deployment import DEPLOYMENT
 from controlplane.resources.event import EVENT, EVENTS_EVENT
+from controlplane.resources.job import JOB
 from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
 from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
@@ -40,8 +41,8 @@ __all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
 def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
-        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
-        DEPLOYMENT, EVENT, EVENTS_EVENT, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET, DEPLOYMENT,
+        EVENT, EVENTS_EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
         RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
     )  # fmt: skip
     plugins = (

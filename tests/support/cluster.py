@@ -18,6 +18,7 @@ from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
+from controlplane.controllers.job import Jobs
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.podgc import PodGC
@@ -27,6 +28,7 @@ from controlplane.controllers.runner import ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
+from controlplane.controllers.ttlafterfinished import TTLAfterFinished
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
@@ -199,6 +201,8 @@ async def running(
             Deployments(cluster.ids),
             DaemonSets(cluster.ids),
             StatefulSets(cluster.ids),
+            Jobs(cluster.ids),
+            TTLAfterFinished(),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())

@@ -67,10 +67,12 @@ WORKLOAD = {
     "selector": {"matchLabels": {"app": "web"}},
     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
 }
+JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "Never"}}}
 # What makes the smallest object of a kind valid, besides its metadata.
 BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "Deployment": {"spec": WORKLOAD},
+    "Job": {"spec": JOB},
     "ReplicaSet": {"spec": WORKLOAD},
     "StatefulSet": {"spec": WORKLOAD},
     "DaemonSet": {"spec": WORKLOAD},

@@ -28,6 +28,7 @@ EphemeralContainerCommon.env map:name merge name
 EphemeralContainerCommon.ports map:containerPort,protocol merge containerPort
 EphemeralContainerCommon.volumeDevices map:devicePath merge devicePath
 EphemeralContainerCommon.volumeMounts map:mountPath merge mountPath
+JobStatus.conditions atomic merge type
 NamespaceStatus.conditions map:type merge type
 NodeAllocatableResourceClaimStatus.containers set - -
 NodeAllocatableResourceClaimStatus.mapping map:name merge name
@@ -39,6 +40,7 @@ NodeStatus.conditions map:type merge type
 ObjectMeta.finalizers set merge -
 ObjectMeta.ownerReferences map:uid merge uid
 PersistentVolumeClaimStatus.conditions map:type merge type
+PodFailurePolicyOnExitCodesRequirement.values set - -
 PodSpec.containers map:name merge name
 PodSpec.ephemeralContainers map:name merge name
 PodSpec.evictionResponders map:name merge name
@@ -68,6 +70,8 @@ ServiceSpec.ports map:port,protocol merge port
 ServiceSpec.selector atomic - -
 ServiceStatus.conditions map:type merge type
 StatefulSetStatus.conditions map:type merge type
+UncountedTerminatedPods.failed set - -
+UncountedTerminatedPods.succeeded set - -
 VolumeHealthStatus.healthConditions map:status,reason merge status
 VolumeMount.bindMountOptions set - -
 """

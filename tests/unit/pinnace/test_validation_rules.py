@@ -26,6 +26,7 @@ WORKLOAD = {
     "selector": {"matchLabels": {"app": "web"}},
     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
 }
+JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "Never"}}}
 # The smallest object of a kind that is accepted.
 BASES: dict[str, dict[str, Any]] = {
     "Pod": {**IN_DEFAULT, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
@@ -49,6 +50,7 @@ BASES: dict[str, dict[str, Any]] = {
     "LimitRange": {**IN_DEFAULT, "spec": {"limits": [{"type": "Container"}]}},
     "ResourceQuota": {**IN_DEFAULT, "spec": {"hard": {"pods": "1"}}},
     "Deployment": {**IN_DEFAULT, "spec": WORKLOAD},
+    "Job": {**IN_DEFAULT, "spec": JOB},
     "ReplicaSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "StatefulSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "DaemonSet": {**IN_DEFAULT, "spec": WORKLOAD},
