@@ -22,6 +22,7 @@ from nodeagent.pods.model import Attempt, Eviction, ObservedState, PendingResize
 from nodeagent.pods.removal import Removal
 from nodeagent.pods.resizer import Resizer
 from nodeagent.pods.sandboxes import Sandbox
+from nodeagent.runtime import bundles
 from nodeagent.runtime.interface import Handle
 from nodeagent.volumes.content import VolumeError
 from pinnace.api.v1.nodes_pb2 import PodToken
@@ -166,6 +167,7 @@ class Worker:
     async def run(self) -> None:
         """Work until the pod is gone from this node."""
         try:
+            await self._deps.pools.bundles.run(bundles.forget_ended, self._state.checkpoint.bundles())
             await self._containers.recover()
             self._removal.resume()
             while True:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,17 @@ def _write(link: Path, data: bytes, target: Path) -> None:
 
 def forget_config(bundle: Path) -> None:
     """Delete a bundle's configuration, of which a container that has ended has no use. Not having one is no error."""
-    for link in (Path(names.oci(bundle)) / names.CONFIG, Path(names.config(bundle))):
+    for path in (Path(names.oci(bundle)) / names.CONFIG, Path(names.config(bundle))):
         with contextlib.suppress(OSError):
-            link.readlink().unlink()
+            # A version before 0.2 made a file on the disk.
+            (path.readlink() if path.is_symlink() else path).unlink()
+
+
+def forget_ended(bundles: Iterable[Path]) -> None:
+    """Delete the configurations of containers that have ended: a version before 0.2 left them."""
+    for bundle in bundles:
+        if os.path.exists(names.exit_record(bundle)):
+            forget_config(bundle)
 
 
 def discard(bundle: Path) -> None:

@@ -54,6 +54,19 @@ def test_after_a_reboot_a_configuration_counts_as_absent(tmp_path: Path) -> None
     assert Path(names.config(bundle)).exists()
 
 
+def test_configurations_of_ended_containers_of_an_earlier_version_are_deleted(tmp_path: Path) -> None:
+    """Those of others stay: they move to memory."""
+    ended, runs = tmp_path / "main/0", tmp_path / "main/1"
+    for bundle in (ended, runs):
+        (bundle / "oci").mkdir(parents=True)
+        for name in ("config.json", "oci/config.json"):
+            (bundle / name).write_text(json.dumps({"env": [SECRET]}))
+    Path(names.exit_record(ended)).write_text("{}")
+    bundles.forget_ended([ended, runs])
+    assert sorted(path.name for path in ended.rglob("*")) == ["exit.json", "oci"]
+    assert sorted(path.name for path in runs.rglob("*")) == ["config.json", "config.json", "oci"]
+
+
 def test_a_configuration_of_an_earlier_version_moves_to_memory(tmp_path: Path) -> None:
     """Its container runs, and an exec reads the configuration through the bundle."""
     bundle, memory = tmp_path / "disk/containers/main/0", tmp_path / "memory"
