@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from cli.lab import processes
 from nodeagent.runtime import apparmor
-from tests.support.boxes import boxes
+from tests.support.boxes import boxes, program_layer
 from tests.support.labs import ROOT, LabUnderTest, eventually, pod, running
 
 pytestmark = [
@@ -126,6 +127,18 @@ async def test_the_default_keeps_the_machine_s_files_from_being_written(lab: Lab
     assert free.out.split() == ["wrote"] * len(files)
     assert held.out.count("Permission denied") == len(files)
     assert "wrote" not in held.out
+
+
+async def test_the_default_denies_the_kernels_crypto_without_a_seccomp_filter(lab: LabUnderTest) -> None:
+    """And sockets of hypervisors: a container whose seccompProfile is Unconfined has the profile alone. Others it may make."""
+    async with boxes("t-armour-sockets") as box:
+        sandbox, layers = await box.sandbox(), (str(program_layer(box, "families")), str(box.image))
+        command = ("/bin/families", *(str(int(family)) for family in (socket.AF_ALG, socket.AF_VSOCK, socket.AF_INET)))
+        free = await box.run(sandbox, *command, layers=layers, seccomp="")
+        held = await box.run(sandbox, *command, layers=layers, seccomp="", apparmor="pinnace-default")
+    assert "38 made\n" in free.out
+    assert "Permission denied" not in free.out
+    assert held.out == "38 Permission denied\n40 Permission denied\n2 made\n"
 
 
 def test_a_confined_container_ends_with_its_monitor(lab: LabUnderTest) -> None:

@@ -1,4 +1,4 @@
-"""Containers without a cluster: bundles made by hand and started by the native runtime, for tests of isolation."""
+"""Containers without a cluster: bundles made by hand and started by one of the node's runtimes, for tests of isolation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.linux.capabilities import DEFAULT
-from nodeagent.runtime import seccomp
+from nodeagent.runtime import handlers, seccomp
 from nodeagent.runtime.cgroups import Cgroups, Limits
 from nodeagent.runtime.interface import ContainerConfig, ExecConfig, Handle, SandboxConfig
 from nodeagent.runtime.nativeruntime import NativeRuntime
@@ -39,9 +39,11 @@ class Ran:
 class Boxes:
     """`run(...)` runs a command in a container of its own in `sandbox`, and returns what it printed."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, handler: str = handlers.NATIVE) -> None:
         self.folder = folder
-        self.runtime = NativeRuntime(folder, SystemClock())
+        self.native = NativeRuntime(folder, SystemClock())
+        # Any: of a handler, with the optional exec.
+        self.runtime: Any = handlers.configured(self.native, handlers.installed(), folder, folder / "memory").of(handler)
         self.cgroups = Cgroups(name)
         self.image = folder / "image"
         self._numbers = itertools.count()
@@ -112,8 +114,8 @@ class Boxes:
                 await asyncio.wait_for(self.runtime.wait(found), DEADLINE)
         for folder in self._sandboxes:
             await self.runtime.remove_sandbox(folder)
-        await self.runtime.close()
-        launcher = self.runtime.launcher
+        await self.native.close()
+        launcher = self.native.launcher
         if launcher is not None:
             launcher.kill()
             launcher.wait()
@@ -145,12 +147,12 @@ def compiled(name: str) -> bytes:
         return Path(folder, name).read_bytes()
 
 
-def tries_layer(box: Boxes) -> Path:
-    """A layer with /bin/tries."""
+def program_layer(box: Boxes, name: str) -> Path:
+    """A layer with /bin/NAME, compiled from tests/support/NAME.c."""
     layer = box.add_layer()
     (layer / "bin").mkdir()
-    (layer / "bin/tries").write_bytes(compiled("tries"))
-    (layer / "bin/tries").chmod(0o755)
+    (layer / "bin" / name).write_bytes(compiled(name))
+    (layer / "bin" / name).chmod(0o755)
     return layer
 
 
@@ -159,11 +161,11 @@ def busybox(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def boxes(name: str = "t-box") -> AsyncIterator[Boxes]:
+async def boxes(name: str = "t-box", handler: str = handlers.NATIVE) -> AsyncIterator[Boxes]:
     """A runtime of its own with busybox as the image; everything is gone at the end."""
     # A short path: the launcher's Unix socket lies in it. Mode 755: containers in user namespaces pass through it.
     folder = Path(tempfile.mkdtemp(prefix="box-", dir="/tmp"))
-    found = Boxes(folder, f"{name}-{os.getpid()}")
+    found = Boxes(folder, f"{name}-{os.getpid()}", handler)
     busybox(found.image)
     try:
         yield found
