@@ -26,6 +26,7 @@ CONTROLLERS = (
     "statefulset",
     "job",
     "ttl-after-finished",
+    "disruption",
 )
 
 

@@ -33,6 +33,7 @@ from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.job import Jobs
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
+from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
 from controlplane.controllers.podgc import PodGC
 from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.resourcequota import ResourceQuotas
@@ -243,6 +244,7 @@ class ControlPlane:
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
             ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(), StatefulSets(),
             Jobs(), TTLAfterFinished(),
+            PodDisruptionBudgets(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 

@@ -267,6 +267,9 @@ CONTROLLER_REVISION = Kind(
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", daemonset_pb2.DaemonSet, ("ds",))
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", deployment_pb2.Deployment, ("deploy",))
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.ReplicaSet, ("rs",))
+POD_DISRUPTION_BUDGET = Kind(
+    "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)
+)  # fmt: skip
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", statefulset_pb2.StatefulSet, ("sts",))
 JOB = Kind("batch/v1", "Job", "jobs", job_pb2.Job)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
@@ -290,8 +293,8 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET, DEPLOYMENT,
-    EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE,
-    ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+    EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
+    RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)

@@ -17,6 +17,7 @@ from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
 from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
 from controlplane.resources.node import NODE
 from controlplane.resources.pod import POD
+from controlplane.resources.poddisruptionbudget import POD_DISRUPTION_BUDGET
 from controlplane.resources.podtemplate import POD_TEMPLATE
 from controlplane.resources.priorityclass import PRIORITY_CLASS, Priority
 from controlplane.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
@@ -41,9 +42,9 @@ __all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
 def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
-        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET, DEPLOYMENT,
-        EVENT, EVENTS_EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
-        RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
+        DEPLOYMENT, EVENT, EVENTS_EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE,
+        PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
     )  # fmt: skip
     plugins = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),

@@ -6,6 +6,7 @@ Source: registry/core/pod/storage (storage.go, eviction.go) of kube-apiserver.
 from __future__ import annotations
 
 from controlplane import conditions
+from controlplane.resources.poddisruptionbudget import charge
 from controlplane.resources.resource import Action, Resource
 from controlplane.store import Tx
 from pinnace import fielderrors
@@ -53,11 +54,13 @@ def _check_target(request: Binding) -> None:
 
 
 class Evict(Action[Eviction, Pod]):
-    """Delete the pod, if nothing speaks against its disruption, and say that it was evicted."""
+    """Delete the pod, if its disruption budget allows that, and say that it was evicted."""
 
     form = Resource(EVICTION)
 
     def perform(self, tx: Tx, stored: Pod, request: Eviction, now: float) -> DeleteOptions:
+        """Raises TooManyRequests, Forbidden, Internal."""
+        charge(tx, stored, now)
         text = "Eviction API: evicting"
         conditions.put(stored.status, "DisruptionTarget", "True", now=now, reason="EvictionByEvictionAPI", message=text)
         tx.put(POD, stored)

@@ -99,3 +99,25 @@ def test_a_stateful_set_has_pods_that_know_their_names(lab: LabUnderTest) -> Non
     assert "2/2" in lab.kctl("get", "sts")
     lab.kctl("delete", "sts", "web")
     eventually(lambda: lab.pods() == {})
+
+
+def test_a_drain_takes_no_more_than_the_budget_allows(lab: LabUnderTest) -> None:
+    """It waits, and says why; without the budget it goes through, and the pods run elsewhere."""
+    budget = {
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}},
+    }  # fmt: skip
+    lab.apply(deployment("one", replicas=2), budget)
+    eventually(lambda: available(lab) == (2, 2))
+    eventually(lambda: lab.get("pdb", "web").get("status", {}).get("currentHealthy") == 2)
+    node = next(iter(lab.pods().values()))["spec"]["nodeName"]
+    failed = lab.run("drain", node, "--timeout", "3s")
+    assert failed.returncode == 1
+    assert b"Cannot evict pod as it would violate the pod's disruption budget" in failed.stdout + failed.stderr
+    assert all("deletionTimestamp" not in item["metadata"] for item in lab.pods().values())
+    lab.kctl("delete", "pdb", "web")
+    lab.kctl("drain", node, "--timeout", "60s")
+    eventually(lambda: available(lab) == (2, 2) and all(i["spec"]["nodeName"] != node for i in lab.pods().values()))
+    lab.kctl("uncordon", node)
+    lab.kctl("delete", "deployment", "web")
+    eventually(lambda: lab.pods() == {})

@@ -21,6 +21,7 @@ from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.job import Jobs
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
+from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
 from controlplane.controllers.podgc import PodGC
 from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.resourcequota import ResourceQuotas
@@ -203,6 +204,7 @@ async def running(
             StatefulSets(cluster.ids),
             Jobs(cluster.ids),
             TTLAfterFinished(),
+            PodDisruptionBudgets(cluster.ids),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())

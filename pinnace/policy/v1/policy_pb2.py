@@ -23,16 +23,34 @@ _sym_db = _symbol_database.Default()
 
 
 from pinnace.meta.v1 import meta_pb2 as pinnace_dot_meta_dot_v1_dot_meta__pb2
+from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__pb2
 from pinnace.meta.v1 import rest_pb2 as pinnace_dot_meta_dot_v1_dot_rest__pb2
+from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epinnace/policy/v1/policy.proto\x12\x11pinnace.policy.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1apinnace/meta/v1/rest.proto\"p\n\x08\x45viction\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x35\n\rdeleteOptions\x18\x02 \x01(\x0b\x32\x1e.pinnace.meta.v1.DeleteOptionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epinnace/policy/v1/policy.proto\x12\x11pinnace.policy.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1apinnace/meta/v1/rest.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"p\n\x08\x45viction\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x35\n\rdeleteOptions\x18\x02 \x01(\x0b\x32\x1e.pinnace.meta.v1.DeleteOptions\"\xbc\x01\n\x13PodDisruptionBudget\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x38\n\x04spec\x18\x02 \x01(\x0b\x32*.pinnace.policy.v1.PodDisruptionBudgetSpec\x12<\n\x06status\x18\x03 \x01(\x0b\x32,.pinnace.policy.v1.PodDisruptionBudgetStatus\"\xe8\x01\n\x17PodDisruptionBudgetSpec\x12\x32\n\x0cminAvailable\x18\x01 \x01(\x0b\x32\x1c.pinnace.meta.v1.IntOrString\x12?\n\x08selector\x18\x02 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelectorB\r\xca\xf3\x18\tr\x07replace\x12\x34\n\x0emaxUnavailable\x18\x03 \x01(\x0b\x32\x1c.pinnace.meta.v1.IntOrString\x12\"\n\x1aunhealthyPodEvictionPolicy\x18\x04 \x01(\t\"\x9c\x03\n\x19PodDisruptionBudgetStatus\x12\x1a\n\x12observedGeneration\x18\x01 \x01(\x03\x12V\n\rdisruptedPods\x18\x02 \x03(\x0b\x32?.pinnace.policy.v1.PodDisruptionBudgetStatus.DisruptedPodsEntry\x12\x1a\n\x12\x64isruptionsAllowed\x18\x03 \x01(\x05\x12\x16\n\x0e\x63urrentHealthy\x18\x04 \x01(\x05\x12\x16\n\x0e\x64\x65siredHealthy\x18\x05 \x01(\x05\x12\x14\n\x0c\x65xpectedPods\x18\x06 \x01(\x05\x12\\\n\nconditions\x18\x07 \x03(\x0b\x32/.pinnace.policy.v1.PodDisruptionBudgetConditionB\x17\xca\xf3\x18\x13\"\x04typer\x05mergez\x04type\x1aK\n\x12\x44isruptedPodsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.pinnace.meta.v1.Time:\x02\x38\x01\"\xac\x01\n\x1cPodDisruptionBudgetCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x1a\n\x12observedGeneration\x18\x03 \x01(\x03\x12\x31\n\x12lastTransitionTime\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.policy.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVICTION']._serialized_start=109
-  _globals['_EVICTION']._serialized_end=221
+  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['selector']._loaded_options = None
+  _globals['_PODDISRUPTIONBUDGETSPEC'].fields_by_name['selector']._serialized_options = b'\312\363\030\tr\007replace'
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._loaded_options = None
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_options = b'8\001'
+  _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['conditions']._loaded_options = None
+  _globals['_PODDISRUPTIONBUDGETSTATUS'].fields_by_name['conditions']._serialized_options = b'\312\363\030\023\"\004typer\005mergez\004type'
+  _globals['_EVICTION']._serialized_start=171
+  _globals['_EVICTION']._serialized_end=283
+  _globals['_PODDISRUPTIONBUDGET']._serialized_start=286
+  _globals['_PODDISRUPTIONBUDGET']._serialized_end=474
+  _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_start=477
+  _globals['_PODDISRUPTIONBUDGETSPEC']._serialized_end=709
+  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_start=712
+  _globals['_PODDISRUPTIONBUDGETSTATUS']._serialized_end=1124
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_start=1049
+  _globals['_PODDISRUPTIONBUDGETSTATUS_DISRUPTEDPODSENTRY']._serialized_end=1124
+  _globals['_PODDISRUPTIONBUDGETCONDITION']._serialized_start=1127
+  _globals['_PODDISRUPTIONBUDGETCONDITION']._serialized_end=1299
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,7 @@ ObjectMeta.finalizers set merge -
 ObjectMeta.ownerReferences map:uid merge uid
 PersistentVolumeClaimStatus.conditions map:type merge type
 PodFailurePolicyOnExitCodesRequirement.values set - -
+PodDisruptionBudgetStatus.conditions map:type merge type
 PodSpec.containers map:name merge name
 PodSpec.ephemeralContainers map:name merge name
 PodSpec.evictionResponders map:name merge name

@@ -55,6 +55,7 @@ BASES: dict[str, dict[str, Any]] = {
     "StatefulSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "DaemonSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "ControllerRevision": {**IN_DEFAULT, "data": {"spec": {}}, "revision": 1},
+    "PodDisruptionBudget": {**IN_DEFAULT, "spec": {}},
     "PodTemplate": {**IN_DEFAULT, "template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
 }  # fmt: skip
 

@@ -1,0 +1,149 @@
+"""PodDisruptionBudgets: what they allow, and evictions that never take more, on virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane import conditions
+from controlplane.requests import actions
+from controlplane.resources.pod import POD
+from pinnace import kinds
+from pinnace.errors import ApiError, Internal, TooManyRequests
+from pinnace.policy.v1.policy_pb2 import Eviction
+from tests.support.api import Api
+from tests.support.cluster import Cluster
+from tests.support.workloads import LABELS, Agents, SettledApi, deployment
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> Api:
+    return SettledApi(cluster)
+
+
+@pytest.fixture
+async def agents(cluster: Cluster) -> Agents:
+    made = Agents(cluster, "n1", "n2")
+    await made.join()
+    return made
+
+
+def budget(name: str = "web", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": {"selector": {"matchLabels": LABELS}, **spec}}
+
+
+def allowed(cluster: Cluster) -> tuple[int, int, int, int]:
+    status = cluster.get(kinds.POD_DISRUPTION_BUDGET, "web").status
+    return status.disruptionsAllowed, status.currentHealthy, status.desiredHealthy, status.expectedPods
+
+
+async def evict(cluster: Cluster, name: str) -> None:
+    """As POST .../pods/NAME/eviction."""
+    request = Eviction()
+    request.metadata.name, request.metadata.namespace = name, "default"
+    action = POD.actions["eviction"]
+    await cluster.store.update(lambda tx: actions.perform(tx, POD, action, "default", name, request, cluster.call()))
+
+
+async def rest(api: Api) -> None:
+    await api.patch(kinds.NODE, "n1", "MERGE", {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"minAvailable": 3}, (1, 4, 3, 4)),
+        ({"minAvailable": "50%"}, (2, 4, 2, 4)),
+        ({"minAvailable": "51%"}, (1, 4, 3, 4)),
+        ({"maxUnavailable": 1}, (1, 4, 3, 4)),
+        ({"maxUnavailable": "30%"}, (2, 4, 2, 4)),
+        ({"maxUnavailable": 0}, (0, 4, 4, 4)),
+        ({"minAvailable": 9}, (0, 4, 9, 4)),
+        ({}, (4, 4, 0, 4)),
+    ],
+)  # fmt: skip
+async def test_a_bound_follows_from_the_workload(
+    api: Api, cluster: Cluster, agents: Agents, spec: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    """Percentages are of what the workload wants, rounded up."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=4))
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(**spec))
+    assert allowed(cluster)[:2] == (0, 0)
+    await agents.settle()
+    assert allowed(cluster) == expected
+    found = conditions.find(cluster.get(kinds.POD_DISRUPTION_BUDGET, "web").status, "DisruptionAllowed")
+    assert found is not None
+    assert (found.status, found.reason) == (("True", "SufficientPods") if expected[0] else ("False", "InsufficientPods"))
+
+
+async def test_evictions_take_what_is_allowed_and_no_more(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """In one go, before any controller has counted again; when a new pod is ready, the next may go."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=4))
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=2))
+    await agents.settle()
+    first, second, *others = agents.pods()
+    await evict(cluster, first.metadata.name)
+    await evict(cluster, second.metadata.name)
+    for pod in others:
+        with pytest.raises(
+            TooManyRequests, match="Cannot evict pod as it would violate the pod's disruption budget"
+        ) as refused:
+            await evict(cluster, pod.metadata.name)
+        [cause] = refused.value.causes
+        assert cause.reason == "DisruptionBudget"
+        assert cause.message.startswith("The disruption budget web needs 2 healthy pods and has ")
+    await rest(api)
+    await agents.settle()
+    assert allowed(cluster) == (2, 4, 2, 4)
+    assert not cluster.get(kinds.POD_DISRUPTION_BUDGET, "web").status.disruptedPods
+
+
+async def test_a_pod_that_does_not_run_goes_without_a_budget(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """It is not available anyway."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=1))
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=1))
+    [pod] = agents.pods()
+    await evict(cluster, pod.metadata.name)
+
+
+@pytest.mark.parametrize(("policy", "goes"), [("AlwaysAllow", True), ("IfHealthyBudget", False)])
+async def test_a_pod_that_is_not_ready_goes_by_policy(
+    api: Api, cluster: Cluster, agents: Agents, policy: str, *, goes: bool
+) -> None:
+    """By default only while the others are as many as they should be."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=2))
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=2, unhealthyPodEvictionPolicy=policy))
+    first, second = agents.pods()
+    await agents.start(first)
+    await agents.start(second, ready=False)
+    outcome: ApiError | None = None
+    try:
+        await evict(cluster, second.metadata.name)
+    except TooManyRequests as error:
+        outcome = error
+    assert (outcome is None) is goes
+
+
+async def test_an_eviction_that_deletes_nothing_counts_for_two_minutes(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As when somebody charges the budget and does not delete the pod."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=2))
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=1))
+    await agents.settle()
+    stored = cluster.get(kinds.POD_DISRUPTION_BUDGET, "web")
+    stored.status.disruptedPods[agents.pods()[0].metadata.name].seconds = int(cluster.clock.now())
+    await api.update_status(kinds.POD_DISRUPTION_BUDGET, stored)
+    await rest(api)
+    assert allowed(cluster) == (0, 1, 1, 2)
+    await cluster.advance(130, beating=("n1", "n2"))
+    assert allowed(cluster) == (1, 2, 1, 2)
+
+
+async def test_two_budgets_of_one_pod_are_an_error(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As in Kubernetes: neither may be charged alone."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=1))
+    for name in ("web", "other"):
+        await api.create(kinds.POD_DISRUPTION_BUDGET, budget(name, maxUnavailable=1))
+    await agents.settle()
+    with pytest.raises(Internal, match="more than one PodDisruptionBudget"):
+        await evict(cluster, agents.pods()[0].metadata.name)
