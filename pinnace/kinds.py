@@ -113,8 +113,9 @@ class Kind(Generic[T]):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What users may call it, in lower case."""
-        return (self.plural, self.singular, self.resource, *self.short_names)
+        """What users may call it, in lower case: each name, alone and with the group."""
+        names = (self.plural, self.singular, *self.short_names)
+        return (*names, *(f"{name}.{self.group}" for name in names)) if self.group else names
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.namespaced else f"{self.prefix}{name}"
@@ -218,7 +219,7 @@ class Kinds:
         return next((item for item in self._every() if item.kind == kind and item.group == group), None)
 
     def by_word(self, word: str) -> Kind:
-        """The kind that a user means by `po`, `pod`, `pods`, `Pod` or `leases.coordination.k8s.io`. Raises NotFound."""
+        """The kind that a user means by `po`, `pods`, `Pod`, `deploy.apps` or `leases.coordination.k8s.io`. Raises NotFound."""
         lowered = word.lower()
         for kind in self._every():
             if lowered in kind.words:

@@ -93,7 +93,7 @@ def _resource(word: str) -> tuple[str, str]:
     if not name:
         raise BadRequest("resource must be specified if apiGroup/subresource specified")
     try:
-        kind = discovery.by_word(whole if group else name)
+        kind = discovery.by_word(whole)
         name, group = kind.plural, kind.group
     except NotFound:
         pass

@@ -72,7 +72,7 @@ def test_small_kinds(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_roles_have_a_rule_for_each_group(capsys: pytest.CaptureFixture[str]) -> None:
     """Short names become plurals; subresources and unknown resources stay."""
-    words = ("--verb=get,list", "--verb=get", "--resource=po,pods/log,deployments.apps,rs,boats.example.com")
+    words = ("--verb=get,list", "--verb=get", "--resource=po,pods/log,deploy.apps,rs,boats.example.com")
     assert manifest(capsys, "role", "r", *words, "--resource-name=web")["rules"] == [
         {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"], "resourceNames": ["web"]},
         {

@@ -34,7 +34,10 @@ def test_descriptions_are_tables() -> None:
     assert "NotBestEffort" in "\n".join(quota)
 
 
-@pytest.mark.parametrize("word", ["pc", "priorityclasses.scheduling.k8s.io", "sa", "quota", "limits", "podtemplate"])
+@pytest.mark.parametrize(
+    "word",
+    ["pc", "priorityclasses.scheduling.k8s.io", "deployment.apps", "deploy.apps", "sa", "quota", "limits", "podtemplate"],
+)
 def test_kinds_have_kubernetes_short_names(word: str) -> None:
     """And their groups."""
     assert kinds.by_word(word) in kinds.ALL

@@ -78,7 +78,7 @@ def test_a_workload_stands_for_a_pod(server: Waiting, capsys: pytest.CaptureFixt
         server.put(pod(name, ready=ord("z") - ord(name)))
     assert podchoice.name_of(server, "deploy/web") == "b"
     assert capsys.readouterr().err == ""
-    assert podchoice.name_of(server, "deployments.apps/web", tell=True) == "b"
+    assert podchoice.name_of(server, "deployment.apps/web", tell=True) == "b"
     assert capsys.readouterr().err == "Found 2 pods, using pod/b\n"
 
 
