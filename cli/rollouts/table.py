@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from cli.rollouts.daemonsets import DaemonSets
 from cli.rollouts.deployments import Deployments
 from cli.rollouts.model import Progressed, Revision, Undo
+from cli.rollouts.statefulsets import StatefulSets
 from pinnace import kinds
 from pinnace.errors import BadRequest
 from pinnace.kinds import Kind
@@ -33,7 +35,9 @@ class Rollout(Protocol):
         """Raises BadRequest where the template may not be changed."""
 
 
-ROLLOUTS: dict[Kind, Rollout] = {kinds.DEPLOYMENT: Deployments()}
+ROLLOUTS: dict[Kind, Rollout] = {
+    kinds.DEPLOYMENT: Deployments(), kinds.DAEMON_SET: DaemonSets(), kinds.STATEFUL_SET: StatefulSets(),
+}  # fmt: skip
 
 
 def of_kind(kind: Kind, missing: str) -> Rollout:

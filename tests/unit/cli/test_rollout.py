@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -248,6 +249,97 @@ def test_kinds_without_rollouts_are_refused(
     """In kubectl's words."""
     assert said(capsys, verb, "rs/web-uid-of-web-1", code=1) == f"error: {expected}\n"
     assert server.sent == []
+
+
+def controlled(kind: Kind, **fields: Any) -> Any:
+    """A DaemonSet or StatefulSet of generation 2, whose template is that of revision 2."""
+    return made(
+        kind, "web", metadata={"generation": 2}, status=fields.pop("status"),
+        spec={"selector": {"matchLabels": {"app": "web"}}, "template": template("app:2"),
+              "updateStrategy": {"type": "RollingUpdate"}, **fields},
+    )  # fmt: skip
+
+
+def controller_revision(number: int) -> Any:
+    item = made(kinds.CONTROLLER_REVISION, f"web-{number}", metadata={"labels": {"app": "web"}})
+    item.metadata.ownerReferences.add(controller=True, uid="uid-of-web")
+    item.revision = number
+    item.data.raw = json.dumps({"spec": {"template": {**template(f"app:{number}"), "$patch": "replace"}}}).encode()
+    return item
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"observedGeneration": 1}, "Waiting for daemon set spec update to be observed..."),
+        (
+            {"updatedNumberScheduled": 1},
+            'Waiting for daemon set "web" rollout to finish: 1 out of 2 new pods have been updated...',
+        ),
+        ({"numberAvailable": 1}, 'Waiting for daemon set "web" rollout to finish: 1 of 2 updated pods are available...'),
+        ({}, 'daemon set "web" successfully rolled out'),
+    ],
+)
+def test_states_of_daemon_sets(
+    server: Watched, capsys: pytest.CaptureFixture[str], numbers: dict[str, int], expected: str
+) -> None:
+    """In kubectl's words."""
+    status = {
+        "observedGeneration": 2,
+        "desiredNumberScheduled": 2,
+        "updatedNumberScheduled": 2,
+        "numberAvailable": 2,
+        **numbers,
+    }
+    server.put(controlled(kinds.DAEMON_SET, status=status))
+    assert said(capsys, "status", "ds/web", "-w=false") == expected + "\n"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "partition", "expected"),
+    [
+        ({"observedGeneration": 1}, None, "Waiting for statefulset spec update to be observed..."),
+        ({"readyReplicas": 1}, None, "Waiting for 2 pods to be ready..."),
+        ({"updatedReplicas": 1}, 1, "Waiting for partitioned roll out to finish: 1 out of 2 new pods have been updated..."),
+        ({"updatedReplicas": 2}, 1, "partitioned roll out complete: 2 new pods have been updated..."),
+        ({"updatedReplicas": 1}, None, "waiting for statefulset rolling update to complete 1 pods at revision b..."),
+        ({"currentRevision": "b", "currentReplicas": 3}, None, "statefulset rolling update complete 3 pods at revision b..."),
+    ],
+)
+def test_states_of_stateful_sets(
+    server: Watched, capsys: pytest.CaptureFixture[str], numbers: dict[str, Any], partition: int | None, expected: str
+) -> None:
+    """In kubectl's words."""
+    status = {"observedGeneration": 2, "readyReplicas": 3, "currentRevision": "a", "updateRevision": "b", **numbers}
+    item = controlled(kinds.STATEFUL_SET, status=status, replicas=3)
+    if partition is not None:
+        item.spec.updateStrategy.rollingUpdate.partition = partition
+    server.put(item)
+    assert said(capsys, "status", "sts/web", "-w=false") == expected + "\n"
+
+
+@pytest.mark.parametrize("kind", [kinds.DAEMON_SET, kinds.STATEFUL_SET])
+def test_controller_revisions_are_the_history(server: Watched, capsys: pytest.CaptureFixture[str], kind: Kind) -> None:
+    """undo applies the data of one; there is no pause."""
+    word = f"{kind.qualified}/web"
+    server.put(controlled(kind, status={}))
+    assert said(capsys, "undo", word, code=1) == "error: no last revision to roll back to\n"
+    for number in (1, 2):
+        server.put(controller_revision(number))
+    assert said(capsys, "history", word) == f"{word} \nREVISION  CHANGE-CAUSE\n1         <none>\n2         <none>\n\n"
+    assert "Image:         app:1" in said(capsys, "history", word, "--revision=1")
+    assert "skipped rollback" in said(capsys, "undo", word, "--to-revision=2")
+    assert said(capsys, "undo", word) == f"{word} rolled back\n"
+    assert server.get(kind, "default", "web").spec.template.spec.containers[0].image == "app:1"
+    assert said(capsys, "restart", word) == f"{word} restarted\n"
+    assert said(capsys, "pause", word, code=1) == f'error: {kind.resource} "web" pausing is not supported\n'
+
+
+def test_pods_that_are_replaced_by_hand_have_no_rollout(server: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the strategy OnDelete."""
+    server.put(controlled(kinds.DAEMON_SET, status={}, updateStrategy={"type": "OnDelete"}))
+    refused = "error: rollout status is only available for RollingUpdate strategy type\n"
+    assert said(capsys, "status", "ds/web", code=1) == refused
 
 
 def test_objects_must_be_named(server: Watched, capsys: pytest.CaptureFixture[str]) -> None:
