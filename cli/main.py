@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "annotate": ("annotate", "Set and remove annotations of objects"),
     "scale": ("scale", "Set the number of replicas of objects"),
     "set": ("set", "Set images, environment, resources and service account of pod templates"),
+    "tree": ("tree", "Show objects with all that they own"),
     "rollout": ("rollout", "Follow and control rollouts of workloads"),
     "delete": ("delete", "Delete objects and wait until they are gone"),
     "logs": ("logs", "Print the logs of containers"),

@@ -89,3 +89,28 @@ def test_a_workload_stands_for_its_pods(web: LabUnderTest) -> None:
     [name] = web.pods()
     assert web.kctl("exec", "deploy/web", "--", "hostname").strip() == name
     assert web.kctl("get", "all").count("/web") >= 3
+    tree = [line.split()[1:3] for line in web.kctl("tree", "deployment/web").splitlines()]
+    [replica_set] = web.get("replicasets")["items"]
+    assert tree[1:3] == [["Deployment/web", "1/1"], [f"└─ReplicaSet/{replica_set['metadata']['name']}", "1"]]
+    assert tree[3] == [f"└─Pod/{name}", "1/1"]
+
+
+@pytest.mark.parametrize("kind", ["DaemonSet", "StatefulSet"])
+def test_other_workloads_roll_out(lab: LabUnderTest, kind: str) -> None:
+    """Their history are ControllerRevisions."""
+    labels = {"app": kind.lower()}
+    container = {"name": "main", "image": "busybox", "imagePullPolicy": "Never", "command": ["sh", "-c", IDLE]}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec: dict[str, Any] = {"selector": {"matchLabels": labels}, "template": template}
+    spec |= {"serviceName": "other"} if kind == "StatefulSet" else {}
+    lab.apply({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "other"}, "spec": spec})
+    word = f"{kind.lower()}.apps/other"
+    lab.kctl("rollout", "status", word, "--timeout=60s")
+    lab.kctl("set", "env", word, "A=1")
+    lab.kctl("rollout", "status", word, "--timeout=60s")
+    assert [line.split()[0] for line in lab.kctl("rollout", "history", word).splitlines()[2:] if line] == ["1", "2"]
+    assert lab.kctl("rollout", "undo", word) == f"{word} rolled back\n"
+    lab.kctl("rollout", "status", word, "--timeout=60s")
+    assert "env" not in lab.get(word)["spec"]["template"]["spec"]["containers"][0]
+    lab.kctl("delete", word)
+    eventually(lambda: lab.pods() == {})
