@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from nodeagent.images.store import Image, ImageStore
+from nodeagent.launcher import bundle as names
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.model import ObservedState
 
@@ -41,9 +43,9 @@ class ImageUsage:
 def begun_layers(folder: Path) -> set[str]:
     """The topmost layers of containers that have a bundle and have not ended."""
     found = set()
-    for path in folder.glob("*/containers/*/*/config.json"):
+    for path in folder.glob(f"*/containers/*/*/{names.CONFIG}"):
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-            if not (path.parent / "exit.json").exists():
+            if not os.path.exists(names.exit_record(path.parent)):
                 found.add(str(json.loads(path.read_bytes())["layers"][0]))
     return found
 
