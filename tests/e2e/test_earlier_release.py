@@ -101,6 +101,7 @@ class Node:
         if (launcher := self.native.launcher) is not None:
             launcher.terminate()
             launcher.wait(DEADLINE)
+        await eventually(lambda: self.cgroups.remove("besteffort"))
         self.cgroups.prune()
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"{self.folder}/" in line]
         assert not mounts, mounts
