@@ -22,7 +22,7 @@ from nodeagent.images.parts import ImageParts
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.reconciler import NetworkReconciler
 from nodeagent.network.vxlan import mac_of
-from nodeagent.node import admission, description, memorydir, supervisor
+from nodeagent.node import admission, description, memorydir, supervisor, threads
 from nodeagent.node.config import Config
 from nodeagent.node.pools import Pools
 from nodeagent.node.stats import Collector
@@ -120,7 +120,7 @@ class Agent:
             images.store.close()
             await native.close()
             await self._overlay.close()
-            await asyncio.to_thread(self._assignment.close)
+            await threads.control.run(self._assignment.close)
 
     async def _welcomed(self, welcome: nodes_pb2.Welcome) -> None:
         await self._network.welcomed(welcome)

@@ -6,7 +6,6 @@ out of that directory, and `copying` lets nothing out of the image.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from nodeagent.building.filesteps import Batch
 from nodeagent.building.pieces import Piece
 from nodeagent.images.store import ImageStore
 from nodeagent.linux import syscalls
+from nodeagent.node import threads
 from pinnace.oci import BadImage, tarheader
 from pinnace.oci.compression import decompressed
 
@@ -37,7 +37,7 @@ async def unpacked(stack: ExitStack, batches: Sequence[Batch], scratch: Path, im
             found.append(batch)
             continue
         for piece in batch.pieces:
-            descriptor = await asyncio.to_thread(_opened, batch.root, piece)
+            descriptor = await threads.builds.run(_opened, batch.root, piece)
             if descriptor < 0:
                 found.append(replace(batch, pieces=[piece]))
                 continue

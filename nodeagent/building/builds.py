@@ -22,6 +22,7 @@ from nodeagent.building.leftovers import Node
 from nodeagent.building.origins import Find
 from nodeagent.building.progress import Say
 from nodeagent.images.store import Image, ImageStore
+from nodeagent.node import threads
 from pinnace import memory, pki
 from pinnace.clock import Ids
 
@@ -66,7 +67,7 @@ class Builds:
     async def _remove(self, directory: Path) -> None:
         try:
             await leftovers.remove(self._node, directory)
-            await asyncio.to_thread(leftovers.unmount, directory)
+            await threads.builds.run(leftovers.unmount, directory)
         except OSError as error:
             log.error("build_not_unmounted build=%s error=%s", directory.name, error)
         else:

@@ -24,6 +24,7 @@ from nodeagent.building.errors import BuildError
 from nodeagent.building.fileattributes import FileAttributes
 from nodeagent.building.mounts import RunMount
 from nodeagent.linux import rmtree
+from nodeagent.node import threads
 from nodeagent.runtime.interface import Mount
 from pinnace.clock import Clock
 
@@ -63,7 +64,7 @@ class CacheMounts:
         stack.push_async_callback(self._release, name)
         data = self.directory / name / "data"
         if not data.exists():
-            await asyncio.to_thread(self._make, data, mount, layers, scratch)
+            await threads.builds.run(self._make, data, mount, layers, scratch)
         _mark(data.parent / "used", self._clock.now())
         sub_path = mount.source.strip("/") if not layers else ""
         return Mount(str(data), mount.target, read_only=mount.read_only, sub_path=sub_path)
@@ -128,7 +129,7 @@ class CacheMounts:
         """Remove what is too old, and the least recently used while all together are too large. Returns the bytes freed;
         a disk that cannot be read is logged."""
         try:
-            return await self._remove_all(await asyncio.to_thread(self._doomed))
+            return await self._remove_all(await threads.builds.run(self._doomed))
         except OSError as error:
             log.warning("cache_mounts_not_trimmed error=%s", error)
             return 0
@@ -165,9 +166,9 @@ class CacheMounts:
                 return 0
             # No build takes it while it is removed.
             self._uses[path.name] = _Use(exclusive=True)
-        size = await asyncio.to_thread(_size, path)
+        size = await threads.builds.run(_size, path)
         try:
-            await asyncio.to_thread(rmtree.remove, path)
+            await threads.builds.run(rmtree.remove, path)
             return size
         except OSError as error:
             log.warning("cache_mount_not_removed path=%s error=%s", path, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from nodeagent.building.sources import Source
 from nodeagent.building.stages import Plan
 from nodeagent.building.state import State
 from nodeagent.linux import rmtree
+from nodeagent.node import threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Copies:
         if item.source:
             layers = await self._origins.layers(item.source, self._plan, stage, item.line, self._build)
         with ExitStack() as stack:
-            local, digests = await asyncio.to_thread(self._open, stack, item, layers)
+            local, digests = await threads.builds.run(self._open, stack, item, layers)
             if not any(batch.pieces for batch in local) and not any(map(files.is_url, item.paths)):
                 await self._progress.note(f"line {item.line}: no file matches the sources")
             try:
@@ -69,7 +69,7 @@ class Copies:
                 yield Copied(tuple(digests), batches)
             finally:
                 for name in ("downloads", "archives"):
-                    await asyncio.to_thread(rmtree.remove, self._directory / name)
+                    await threads.builds.run(rmtree.remove, self._directory / name)
 
     async def _download(self, stack: ExitStack, item: Copy) -> tuple[list[Batch], list[str]]:
         batches, digests = [], []

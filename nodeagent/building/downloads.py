@@ -22,6 +22,7 @@ from nodeagent.building.errors import BuildError
 from nodeagent.images.registry.errors import Aborted, RegistryError
 from nodeagent.images.registry.http import Abort, Http
 from nodeagent.images.registry.proxies import Proxies
+from nodeagent.node import threads
 from pinnace.clock import Clock
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Downloads:
         abort = Abort()
         try:
             async with asyncio.timeout(WITHIN):
-                return await asyncio.to_thread(self._fetch, url, checksum, directory, abort)
+                return await threads.builds.run(self._fetch, url, checksum, directory, abort)
         except TimeoutError:
             raise BuildError(f"{url[:200]}: the download took longer than {WITHIN:.0f} s") from None
         finally:

@@ -19,6 +19,7 @@ from nodeagent.linux import rmtree, syscalls
 from nodeagent.network import sandboxaddress
 from nodeagent.network.addresses import Ipam
 from nodeagent.network.interface import Network, NetworkError
+from nodeagent.node import threads
 from nodeagent.pods.spec.resolver import ClusterDns
 from nodeagent.runtime import bundles
 from nodeagent.runtime.cgroups import Cgroups
@@ -99,14 +100,14 @@ async def remove(node: Node, directory: Path) -> None:
         except (NetworkError, StartError) as error:
             log.warning("build_release_failed build=%s error=%s", name, error)
             await node.clock.sleep(1.0)
-    await asyncio.to_thread(bundles.forget_configs, configs_of(node, directory))
+    await threads.builds.run(bundles.forget_configs, configs_of(node, directory))
 
 
 async def discard(directory: Path) -> None:
     """Delete a directory of a build. A failure is logged and does not hide why the build failed: the agent's next start
     deletes what is left."""
     try:
-        await asyncio.to_thread(rmtree.remove, directory)
+        await threads.builds.run(rmtree.remove, directory)
     except OSError as error:
         log.error("build_directory_not_deleted directory=%s error=%s", directory, error)
 
@@ -123,7 +124,7 @@ def unmount(directory: Path) -> None:
 async def _monitors_ended(node: Node, directory: Path) -> None:
     """A start that was asked for is cancelled or has ended, so that nothing is written below `directory` any more."""
     for path in directory.glob("*/config.json"):
-        found = await asyncio.to_thread(node.runtime.recover, path.parent)
+        found = await threads.builds.run(node.runtime.recover, path.parent)
         if isinstance(found, Handle):
             await kill(node, name_of(directory))
             await ended(node, found)

@@ -6,7 +6,6 @@ builds/<id>/<step>/mounts/secrets a tmpfs: secrets reach neither the disk nor a 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import posixpath
 import stat
@@ -21,6 +20,7 @@ from nodeagent.building.errors import BuildError
 from nodeagent.building.heredocs import Heredoc
 from nodeagent.building.mounts import RunMount
 from nodeagent.linux import syscalls
+from nodeagent.node import threads
 from nodeagent.runtime.interface import Mount
 
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -55,15 +55,15 @@ async def prepare(
         mount, place = source.mount, directory / str(number)
         inner = [other.mount.target for other in sources if other.mount.target.startswith(f"{mount.target}/")]
         if mount.kind == "secret":
-            await asyncio.to_thread(given.add, stack, mount, number, found, env)
+            await threads.builds.run(given.add, stack, mount, number, found, env)
         elif mount.kind == "tmpfs":
-            found.append(await asyncio.to_thread(_tmpfs, stack, mount, place))
+            found.append(await threads.builds.run(_tmpfs, stack, mount, place))
         elif mount.kind == "cache":
             found.append(await caches.lend(stack, mount, source.layers or (), place))
         else:
-            found.append(await asyncio.to_thread(_bind, stack, source, place, context, inner))
+            found.append(await threads.builds.run(_bind, stack, source, place, context, inner))
     if script is not None:
-        found.append(await asyncio.to_thread(_script, script, directory / "scripts"))
+        found.append(await threads.builds.run(_script, script, directory / "scripts"))
     return Prepared(tuple(found), env)
 
 

@@ -26,6 +26,7 @@ from nodeagent.launcher import bundle as names
 from nodeagent.linux.capabilities import DEFAULT
 from nodeagent.network import sandboxaddress
 from nodeagent.network.interface import NetworkError
+from nodeagent.node import threads
 from nodeagent.pods.spec.resolver import ClusterDns
 from nodeagent.pods.spec.security import APPARMOR_DEFAULT
 from nodeagent.runtime import apparmor, bundles, logreader, seccomp
@@ -112,7 +113,7 @@ class Runner:
     async def _start(self, process: Process, bundle: Path, sandbox: Path) -> Handle:
         bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
         points = [*MOUNT_POINTS, *(_point(mount) for mount in process.mounts)]
-        stubs = await asyncio.to_thread(_mount_points, process.layers, bundle / "stubs", points)
+        stubs = await threads.builds.run(_mount_points, process.layers, bundle / "stubs", points)
         prefix = "" if process.network else "alone-"
         etc = tuple(Mount(str(self._directory / f"{prefix}{name}"), f"/etc/{name}") for name in ETC)
         cgroups = self._node.cgroups

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from nodeagent.building.sources import Account
 from nodeagent.building.stages import Plan
 from nodeagent.building.state import DEFAULT_PATH, State
 from nodeagent.linux import rmtree
+from nodeagent.node import threads
 from nodeagent.runtime.interface import Exit
 
 
@@ -66,7 +66,7 @@ class RunSteps:
                 continue
             found.append(Source(mount, None if mount.kind == "bind" else ()))
             if mount.kind == "bind":
-                digests.append(await asyncio.to_thread(self._context_digest, mount))
+                digests.append(await threads.builds.run(self._context_digest, mount))
         return Inputs(tuple(found), tuple(digests))
 
     def _context_digest(self, mount: RunMount) -> str:
@@ -78,7 +78,7 @@ class RunSteps:
 
     async def write(self, item: Run, current: State, layers: tuple[str, ...], directory: Path, inputs: Inputs) -> None:
         """`layers` are directories from the top down. Raises BuildError with the exit code."""
-        account = await asyncio.to_thread(_account, current.user, layers, directory / "accounts")
+        account = await threads.builds.run(_account, current.user, layers, directory / "accounts")
         async with AsyncExitStack() as stack:
             prepared = await runmounts.prepare(
                 stack, inputs.sources, directory / "mounts", context=self._directory / "context", caches=self._caches,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from nodeagent.building.runsteps import RunSteps
 from nodeagent.building.stages import Stage
 from nodeagent.building.state import State
 from nodeagent.launcher import bundle as names
+from nodeagent.node import threads
 from pinnace.clock import Clock
 
 # Writes a layer: the directories below it from the top down, and the directory whose `upper` it becomes.
@@ -57,13 +57,13 @@ class Steps:
 
                     async def copy(layers: tuple[str, ...], directory: Path) -> None:
                         batches = await copied.batches()
-                        await asyncio.to_thread(filesteps.copy, resolved, after, layers, directory, batches)
+                        await threads.builds.run(filesteps.copy, resolved, after, layers, directory, batches)
 
                     return await self._write(item, after, keys.of_copy(resolved, after, copied.digests), copy)
             case Workdir():
 
                 async def workdir(layers: tuple[str, ...], directory: Path) -> None:
-                    await asyncio.to_thread(filesteps.workdir, resolved, after, layers, directory)
+                    await threads.builds.run(filesteps.workdir, resolved, after, layers, directory)
 
                 return await self._write(item, after, keys.of_workdir(resolved, before), workdir)
             case _:
@@ -88,10 +88,10 @@ class Steps:
         try:
             await make(images.layer_dirs(current.layers), scratch)
             upper = Path(names.upper(scratch))
-            layer = await asyncio.to_thread(_digest, upper)
+            layer = await threads.builds.run(_digest, upper)
             if layer:
                 self._origins.hold(layer)
-                await asyncio.to_thread(images.adopt, layer, upper)
+                await threads.builds.run(images.adopt, layer, upper)
         finally:
             await leftovers.discard(scratch)
         created = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,7 +7,6 @@ control plane was off. The session then moves to a new connection; streams end o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import grpc
 
 from nodeagent.control import https, keys
 from nodeagent.control.credentials import Credentials, Pair
+from nodeagent.node import threads
 from pinnace import wire
 from pinnace.clock import Clock, jitter
 from pinnace.errors import ApiError, Internal, Unauthenticated, Unavailable
@@ -111,7 +111,7 @@ class Renewal:
         if not self._endpoint.address:
             raise Unauthenticated(f"the certificate has expired: join again (kctl node join-command {node} prints how)")
         body = {"certificate": pair.certificate.decode(), "csr": request.csr.decode(), "proof": request.proof}
-        answer = await asyncio.to_thread(https.post, self._endpoint.address, "/renew", body, ca=pair.ca, clock=self._clock)
+        answer = await threads.control.run(https.post, self._endpoint.address, "/renew", body, ca=pair.ca, clock=self._clock)
         return str(answer.get("certificate"))
 
 

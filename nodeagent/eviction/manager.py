@@ -29,6 +29,8 @@ CONDITIONS = (MEMORY_PRESSURE, DISK_PRESSURE, PID_PRESSURE)
 # Seconds that an evicted pod has to be gone before the next look (kubelet's podCleanupTimeout), and between those looks.
 CLEANED_WITHIN = 30.0
 CLEANED_EVERY = 0.1
+# Seconds for one call that measures the node, or a pod.
+MEASURED_WITHIN = 60.0
 
 # Frees up to that many bytes of disk without ending a pod (images that nothing uses); returns how many it freed.
 Reclaim = Callable[[int], Awaitable[int]]
@@ -181,7 +183,9 @@ class EvictionManager:
             # One after the other: looking must not load the disk that may be the trouble.
             walked = everything or _has_storage_limit(pod.pod)
             meter = self._meters[pod.uid] if walked else None
-            found[pod.uid] = await self._s.walks.run(usage.use_of, pod.pod, pod.place(), self._s.cgroups, meter)
+            found[pod.uid] = await self._s.walks.run_within(
+                MEASURED_WITHIN, usage.use_of, pod.pod, pod.place(), self._s.cgroups, meter
+            )
         return found
 
     async def _observe(self, uses: Mapping[str, PodUse]) -> Observations:
@@ -191,7 +195,7 @@ class EvictionManager:
             node = self._s.cgroups.usage("")
             return signals.measure(self._s.capacity, node, stored, state=self._s.state, images=self._s.images)
 
-        return await self._s.walks.run(measure)
+        return await self._s.walks.run_within(MEASURED_WITHIN, measure)
 
     def _set_conditions(self, conditions: frozenset[str]) -> None:
         changed = self.pressure ^ conditions

@@ -20,6 +20,7 @@ from nodeagent.images.keymutex import KeyMutex
 from nodeagent.images.unpacking import Unpacker
 from nodeagent.linux import rmtree
 from nodeagent.linux.diskusage import size_of
+from nodeagent.node import threads
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Layer
 
@@ -77,7 +78,7 @@ class Layers:
         except OSError as error:
             raise BadImage(f"{name}: {error}") from None
         finally:
-            await asyncio.to_thread(_discard, scratch, recipe)
+            await threads.images.run(_discard, scratch, recipe)
 
     async def unpack_archive(self, packed: Path, directory: Path, name: str) -> None:
         """A tar that is no layer, packed or not, into an empty directory: with a layer's bounds, but no whiteouts.

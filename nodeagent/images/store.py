@@ -13,7 +13,6 @@ crash at any moment a layer without an image may be left, which the next start t
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from nodeagent.images import lookup
 from nodeagent.images.layers import Layers, erase
 from nodeagent.images.records import Image, Records, without
 from nodeagent.linux import rmtree
+from nodeagent.node import threads
 from pinnace.clock import Clock, SystemClock
 from pinnace.oci import BadImage
 from pinnace.oci.archive import Archive, Layer
@@ -169,7 +169,7 @@ class ImageStore:
         """
         if missing := self.lacking(config.diff_ids):
             raise BadImage(f"layer {missing[0]} did not come")
-        sizes = await asyncio.to_thread(lambda: tuple(map(self._tree.size, config.diff_ids)))
+        sizes = await threads.images.run(lambda: tuple(map(self._tree.size, config.diff_ids)))
         names, now = {normalise(reference) for reference in references}, self._clock.now()
         for other in list(self._records.by_id.values()):
             if other.id != config.id and names & set(other.references):
@@ -203,9 +203,9 @@ class ImageStore:
 
     async def load(self, path: Path, reference: str) -> list[Image]:
         """Take in every image of an archive on this node. Raises BadImage; then nothing of it is kept."""
-        archive = await asyncio.to_thread(Archive, path)
+        archive = await threads.images.run(Archive, path)
         try:
-            found = await asyncio.to_thread(archive.images, reference)
+            found = await threads.images.run(archive.images, reference)
             with self.hold([layer.diff_id for image in found for layer in image.layers]):
                 for image in found:
                     for layer in image.layers:
@@ -235,7 +235,7 @@ class ImageStore:
 
     async def sweep(self) -> int:
         """Remove the layers that no image has any more; returns the bytes freed."""
-        return await asyncio.to_thread(erase, self._displace())
+        return await threads.images.run(erase, self._displace())
 
     def _displace(self) -> list[Path]:
         layers = (layer for image in self._records.by_id.values() for layer in image.layers)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nodeagent.linux import terminals
+from nodeagent.node import threads
 from pinnace.oci import BadImage
 from pinnace.oci.members import Slice
 
@@ -115,7 +116,7 @@ class Unpacker:
                 self.close()
             starting = _Starting()
             try:
-                control, self.pid = await asyncio.to_thread(starting.run, self._idle)
+                control, self.pid = await threads.images.run(starting.run, self._idle)
             except asyncio.CancelledError:
                 # The thread continues, and its process would wait for a request for ever.
                 starting.abandon()
@@ -183,7 +184,7 @@ async def _extent(stream: IO[bytes], opened: contextlib.ExitStack) -> tuple[int,
         return stream.fileno(), 0, os.fstat(stream.fileno()).st_size
     except io.UnsupportedOperation:
         file = opened.enter_context(tempfile.TemporaryFile())
-        await asyncio.to_thread(shutil.copyfileobj, stream, file)
+        await threads.images.run(shutil.copyfileobj, stream, file)
         file.flush()
         return file.fileno(), 0, file.tell()
 

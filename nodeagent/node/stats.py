@@ -32,6 +32,8 @@ MAX_WINDOW = 5_000
 FRESH = 30.0
 _RECEIVE = ("receiveBytes", "receivePackets", "receiveErrors", "receiveDropped")
 _TRANSMIT = ("transmitBytes", "transmitPackets", "transmitErrors", "transmitDropped")
+# Seconds for one sample, or the sizes of all writable layers.
+WITHIN = 60.0
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -51,12 +53,12 @@ class Collector:
 
     async def collect(self, window: float) -> streams_pb2.NodeStats:
         """All of this node; with `window` seconds (at most MAX_WINDOW ms) between two samples, rates too."""
-        first = await self._walks.run(self._sample, self._running(), {})
+        first = await self._walks.run_within(WITHIN, self._sample, self._running(), {})
         if window <= 0:
-            layers = await self._walks.run(self._measure, self._running())
-            return await self._walks.run(self._sample, self._running(), layers)
+            layers = await self._walks.run_within(WITHIN, self._measure, self._running())
+            return await self._walks.run_within(WITHIN, self._sample, self._running(), layers)
         await self._clock.sleep(min(window, MAX_WINDOW / 1000))
-        second = await self._walks.run(self._sample, self._running(), {})
+        second = await self._walks.run_within(WITHIN, self._sample, self._running(), {})
         usage.add_rates(first, second)
         return second
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
+import socket
 import ssl
 import string
 from collections.abc import Awaitable, Callable
@@ -18,6 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import h11
 
+from nodeagent.node import threads
 from pinnace import __version__
 
 # Bytes of a response that are read at a time; h11 bounds its head.
@@ -142,11 +145,23 @@ async def _get(url: str, headers: list[tuple[str, str]]) -> tuple[int, str]:
 async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises OSError that says where and why; asyncio's own words show a tuple."""
     try:
-        return await asyncio.open_connection(host, port, ssl=context)
+        addresses = await _resolved(host)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection(address, port, ssl=context, server_hostname=host if context else None)
+        return await asyncio.open_connection(addresses[-1], port, ssl=context, server_hostname=host if context else None)
     except OSError as error:
         if isinstance(error, ssl.SSLError) or error.errno is None or error.errno <= 0:
             raise
         raise OSError(error.errno, f"{_bracketed(host)}:{port}: {os.strerror(error.errno).lower()}") from None
+
+
+async def _resolved(host: str) -> list[str]:
+    """The addresses of a name, one at least. In threads of its own: a resolver may not answer. Raises OSError."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]
+    found = await threads.names.run(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
 
 
 async def _answer(machine: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str]:

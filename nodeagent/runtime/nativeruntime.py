@@ -16,6 +16,7 @@ from typing import Any
 from nodeagent.launcher import bundle as names
 from nodeagent.linux import terminals
 from nodeagent.linux.processes import ended, kill, settle
+from nodeagent.node import threads
 from nodeagent.runtime import jsonfields
 from nodeagent.runtime.interface import ExecConfig, Exit, Handle, SandboxConfig, StartError
 from nodeagent.runtime.link import LauncherLink
@@ -66,7 +67,7 @@ class NativeRuntime:
             state = await self._link.request({"op": "start", "bundle": str(bundle), **how})
         except StartError:
             # It may have begun all the same (the launcher was killed after the fork), and even ended.
-            if await asyncio.to_thread(self.recover, bundle) is None:
+            if await threads.runtime.run_within(threads.RUNTIME_WITHIN, self.recover, bundle) is None:
                 raise
             state = _record(names.state(bundle)) or {}
         return _handle(bundle, state)

@@ -16,6 +16,7 @@ from nodeagent.building.errors import BuildError
 from nodeagent.building.limits import RunLimits
 from nodeagent.images.registry.credentials import BadSecret, parse_config
 from nodeagent.images.store import Image, ImageNotFound, ImageStore
+from nodeagent.node import threads
 from nodeagent.streams.frames import CHUNK, Frame, Handler, exhaust
 from pinnace.api.v1 import streams_pb2
 from pinnace.errors import BadRequest, Internal, NotFound
@@ -95,8 +96,8 @@ class BuildStreams:
             if diff_id not in image.layers:
                 raise BadRequest(f'image "{reference[:200]}" has no layer {diff_id[:80]}')
             with self._images.hold([diff_id]):
-                _, chunks = await asyncio.to_thread(self._images.tar, diff_id)
-                while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                _, chunks = await threads.images.run(self._images.tar, diff_id)
+                while (chunk := await threads.images.run(next, chunks, None)) is not None:
                     for start in range(0, len(chunk), CHUNK):
                         await outgoing.put(Frame(stdout=chunk[start : start + CHUNK]))
         except ImageNotFound:
@@ -113,7 +114,7 @@ class BuildStreams:
         offer = streams_pb2.ImageOffer(references=image.references, config=config, diffIds=image.layers)
         await outgoing.put(Frame(imageOffer=offer))
         for diff_id in dict.fromkeys(image.layers):
-            size, _ = await asyncio.to_thread(self._images.tar, diff_id)
+            size, _ = await threads.images.run(self._images.tar, diff_id)
             await outgoing.put(Frame(layerStart=streams_pb2.LayerStart(diffId=diff_id, sizeBytes=size)))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from nodeagent.launcher import bundle as names
 from nodeagent.linux import namespaces
+from nodeagent.node import threads
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.worker import Worker
 from nodeagent.streams.frames import CHUNK, Frame, Handler
@@ -93,7 +94,7 @@ async def connect(port: Port) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     sock = None
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
-            sock = await asyncio.to_thread(_socket, port.namespace)
+            sock = await threads.streams.run(_socket, port.namespace)
             await asyncio.get_running_loop().sock_connect(sock, (port.address, port.number))
             tls = _unverified() if port.tls else None
             return await asyncio.open_connection(sock=sock, limit=CHUNK, ssl=tls, server_hostname=port.address if tls else None)

@@ -7,7 +7,6 @@ whoever sees that ends it, for its output goes nowhere and its end would be miss
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -22,6 +21,7 @@ from typing import Any
 from nodeagent.launcher import bundle as names
 from nodeagent.launcher import init
 from nodeagent.launcher.oci import DELETE_WITHIN, ENVIRONMENT
+from nodeagent.node import threads
 from nodeagent.runtime import bundles
 from nodeagent.runtime.interface import ExecConfig, Exit, Handle, RuntimeLost, SandboxConfig
 from nodeagent.runtime.nativeruntime import NativeRuntime
@@ -50,14 +50,14 @@ class OciRuntime:
     async def start(self, bundle: Path) -> Handle:
         config = json.loads(Path(names.config(bundle)).read_text())
         refuse(config)
-        await asyncio.to_thread(self._write, bundle, config)
+        await threads.runtime.run_within(threads.RUNTIME_WITHIN, self._write, bundle, config)
         how = {"binary": str(self._binary), "root": str(self._root), "id": _id(bundle)}
         try:
             return await self._native.launch(bundle, {"oci": how})
         except RuntimeLost:
             if (self._root / _id(bundle)).exists():
                 # Its monitor was killed before it could; the next start of this bundle has the same name.
-                await asyncio.to_thread(self._forget, bundle)
+                await threads.runtime.run(self._forget, bundle)
             raise
 
     def _write(self, bundle: Path, config: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ class OciRuntime:
     async def wait(self, handle: Handle) -> Exit:
         end = await self._native.wait(handle)
         if not os.path.exists(names.exit_record(handle.bundle)):
-            await asyncio.to_thread(self._forget, handle.bundle)
+            await threads.runtime.run(self._forget, handle.bundle)
         return end
 
     def recover(self, bundle: Path) -> Handle | Exit | None:
