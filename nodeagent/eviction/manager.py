@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from nodeagent.eviction import signals, storage, usage, words
 from nodeagent.eviction.decide import Observations, State, decide, is_met
 from nodeagent.eviction.rank import Candidate, rank
 from nodeagent.eviction.thresholds import DISK_PRESSURE, MEMORY_PRESSURE, PID_PRESSURE, Config, Threshold
-from nodeagent.eviction.usage import Meter, Place, PodUse
+from nodeagent.eviction.usage import Disk, Meter, Place, PodUse
 from nodeagent.node.pools import Pool
 from nodeagent.runtime.cgroups import Cgroups
 from pinnace import codec, podresources
@@ -31,6 +31,8 @@ CLEANED_WITHIN = 30.0
 CLEANED_EVERY = 0.1
 # Seconds for one call that measures the node, or a pod.
 MEASURED_WITHIN = 60.0
+# Seconds of walking disks in one look.
+WALKED_WITHIN = 5.0
 
 # Frees up to that many bytes of disk without ending a pod (images that nothing uses); returns how many it freed.
 Reclaim = Callable[[int], Awaitable[int]]
@@ -87,6 +89,10 @@ class EvictionManager:
         # Pods that were told to go: one that resists is not waited for again, the next follows.
         self._told: set[str] = set()
         self._meters: dict[str, Meter] = {}
+        # Layers and volumes of each pod as they were measured last, and in which order pods were.
+        self._stored: dict[str, tuple[dict[str, Disk], dict[str, Disk]]] = {}
+        self._walked: dict[str, int] = {}
+        self._walks = 0
         self.pressure: frozenset[str] = frozenset()
 
     def conditions(self) -> list[node_pb2.NodeCondition]:
@@ -177,16 +183,49 @@ class EvictionManager:
 
     async def _uses(self, pods: list[Evictable], *, everything: bool) -> dict[str, PodUse]:
         """By uid. Disks are walked only for pods that have a limit there, unless everything is asked for."""
-        found = {}
-        self._meters = {pod.uid: self._meters.get(pod.uid) or Meter() for pod in pods}
-        for pod in pods:
-            # One after the other: looking must not load the disk that may be the trouble.
-            walked = everything or _has_storage_limit(pod.pod)
-            meter = self._meters[pod.uid] if walked else None
-            found[pod.uid] = await self._s.walks.run_within(
-                MEASURED_WITHIN, usage.use_of, pod.pod, pod.place(), self._s.cgroups, meter
-            )
+        places = [(pod.uid, pod.pod, pod.place()) for pod in pods]
+
+        def memory() -> dict[str, PodUse]:
+            return {uid: usage.memory_use(pod, place, self._s.cgroups) for uid, pod, place in places}
+
+        found = await self._s.walks.run_within(MEASURED_WITHIN, memory)
+        self._keep({uid for uid, _, _ in places})
+        walked = [item for item in places if everything or _has_storage_limit(item[1])]
+        await self._walk(walked)
+        for uid, _, _ in walked:
+            layers, volumes = self._stored.get(uid, ({}, {}))
+            found[uid] = replace(found[uid], layers=layers, volumes=volumes)
         return found
+
+    def _keep(self, uids: set[str]) -> None:
+        """Forget what was measured of pods that are not there any more."""
+        for known in (self._meters, self._stored, self._walked):
+            for uid in known.keys() - uids:
+                del known[uid]
+
+    async def _walk(self, places: list[tuple[str, Any, Place]]) -> None:
+        """Measure disks for WALKED_WITHIN seconds, those first that were not measured for longest: a pod whose disk takes long
+        delays neither eviction by memory nor the look at others, which come first next time."""
+        end = self._s.clock.monotonic() + WALKED_WITHIN
+        for uid, pod, place in sorted(places, key=lambda item: self._walked.get(item[0], 0)):
+            if self._s.clock.monotonic() >= end:
+                return
+            # One after the other: looking must not load the disk that may be the trouble.
+            self._walks += 1
+            self._walked[uid] = self._walks
+            meter = self._meters.setdefault(uid, Meter())
+            try:
+                self._stored[uid] = await self._s.walks.of(uid).run_within(
+                    MEASURED_WITHIN, self._measure, pod, place, meter, end
+                )
+            except TimeoutError as error:
+                # The thread may have it still.
+                log.warning("not_measured pod=%s error=%s", uid, error)
+                self._meters.pop(uid, None)
+
+    def _measure(self, pod: Any, place: Place, meter: Meter, end: float) -> tuple[dict[str, Disk], dict[str, Disk]]:
+        meter.begin(lambda: self._s.clock.monotonic() >= end)
+        return usage.storage_of(pod, place, meter)
 
     async def _observe(self, uses: Mapping[str, PodUse]) -> Observations:
         stored = sum(use.storage.used for use in uses.values()) + self._s.image_bytes()

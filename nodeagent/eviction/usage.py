@@ -1,8 +1,8 @@
 """What a pod uses of its node: memory and tasks from its cgroup, local storage by walking its trees.
 
-Local storage is read through descriptors, never by following a link, on one file system only. A walk counts at most
-ENTRIES_AT_ONCE, so that a pod with millions of files does not keep the node busy, and continues where it stopped at the next
-look: nothing stays uncounted behind the files that come first.
+Local storage is read through descriptors, never by following a link, on one file system only. A look counts at most
+ENTRIES_AT_ONCE of a pod, in all of its trees together, so that millions of files do not keep the node busy, and the
+next continues where it stopped: nothing stays uncounted behind the files, or the trees, that come first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from nodeagent.pods import terminationmessage
 from nodeagent.pods.spec import etcfiles
 from nodeagent.runtime.cgroups import Cgroups, Usage
 
-# Of one tree in one look: about a second of one core.
+# Of one pod in one look: about a second of one core.
 ENTRIES_AT_ONCE = 200_000
+# Entries between two checks whether the time is over.
+CHECKED_EVERY = 1_000
 # Directories of one walk that are open at a time.
 KEPT_OPEN = 256
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,16 +76,15 @@ def memory_of(place: Place, cgroups: Cgroups) -> tuple[Usage, dict[str, int]]:
     }
 
 
-def use_of(pod: Any, place: Place, cgroups: Cgroups, meter: Meter | None) -> PodUse:
-    """Without a meter nothing of the disk. Blocking, for a thread."""
+def memory_use(pod: Any, place: Place, cgroups: Cgroups) -> PodUse:
+    """Nothing of the disk. Blocking, for a thread."""
     total, containers = memory_of(place, cgroups)
-    layers, volumes = storage_of(pod, place, meter) if meter is not None else ({}, {})
-    return PodUse(total, containers, layers, volumes, local_volumes(pod))
+    return PodUse(total, containers, local=local_volumes(pod))
 
 
 def storage_of(pod: Any, place: Place, meter: Meter) -> tuple[dict[str, Disk], dict[str, Disk]]:
     """Layers by container and volumes by name: with the logs, and with the files of the pod's that containers may write
-    (/etc/hosts and the like, the termination message). Blocking, for a thread."""
+    (/etc/hosts and the like, the termination message). As far as `meter`, which has begun, gets. Blocking, for a thread."""
     layers: dict[str, Disk] = {}
     for name, number in place.runs:
         bundle = place.folder / "containers" / name / str(number)
@@ -116,30 +118,61 @@ def file(path: Path) -> Disk:
 
 
 class Meter:
-    """The sizes of a pod's trees, over many looks. Not thread-safe: one look at a time."""
+    """The sizes of a pod's trees, over many looks: each tree is measured once before any is again. Not thread-safe: one look
+    at a time."""
 
     def __init__(self) -> None:
         self._walks: dict[Path, _Walk] = {}
         self._whole: dict[Path, Disk] = {}
+        # Trees that were measured since all were, and whether this look has left any.
+        self._measured: set[Path] = set()
+        self._behind = False
+        self._left = 0
+        self._over: Callable[[], bool] = lambda: False
+
+    def begin(self, over: Callable[[], bool] = lambda: False) -> None:
+        """A look begins, which counts ENTRIES_AT_ONCE at most, and ends early once `over`."""
+        if not self._behind:
+            self._measured.clear()
+        self._behind = False
+        self._left, self._over = ENTRIES_AT_ONCE, over
 
     def tree(self, path: Path) -> Disk:
         """The size of a tree; nothing for one that is not there. While a walk is not through, it is at least what was found
         so far, and what the last whole one found."""
+        if path in self._measured or (self._left <= 0 and path not in self._walks):
+            self._behind = self._behind or path not in self._measured
+            return self._whole.get(path, Disk())
         try:
             walk = self._walks.pop(path, None) or _Walk(os.open(path, _OPEN))
         except OSError:
             self._whole.pop(path, None)
             return Disk()
-        walk.allow(ENTRIES_AT_ONCE)
-        while walk.step():
-            pass
-        if walk.paused:
+        # The tree itself: an empty one costs something too.
+        self._left -= 1
+        if not self._advance(walk):
+            self._behind = True
             self._walks[path] = walk
             whole = self._whole.get(path, Disk())
             return Disk(max(whole.used, walk.found.used), max(whole.inodes, walk.found.inodes))
         walk.close()
+        self._measured.add(path)
         self._whole[path] = walk.found
         return walk.found
+
+    def _advance(self, walk: _Walk) -> bool:
+        """Count what may be counted; whether that was all."""
+        while self._left > 0:
+            allowed = min(self._left, CHECKED_EVERY)
+            walk.allow(allowed)
+            while walk.step():
+                pass
+            self._left -= allowed - max(walk.left, 0)
+            if not walk.paused:
+                return True
+            if self._over():
+                self._left = 0
+        return False
 
     def __del__(self) -> None:
         for walk in self._walks.values():
@@ -167,7 +200,7 @@ class _Walk:
 
     def __init__(self, root: int) -> None:
         """Takes the descriptor over."""
-        self._left = 0
+        self.left = 0
         # Inodes of several names that were counted.
         self._linked: set[int] = set()
         top = os.fstat(root)
@@ -179,21 +212,21 @@ class _Walk:
     @property
     def paused(self) -> bool:
         """Whether it stopped because it was not allowed more, and is not through."""
-        return bool(self._path) and self._left <= 0
+        return bool(self._path) and self.left <= 0
 
     def allow(self, entries: int) -> None:
-        self._left = entries
+        self.left = entries
 
     def step(self) -> bool:
         """Count some of the open directory, or go into the next or back out; False when through, or paused."""
-        if self._left <= 0 or not self._path:
+        if self.left <= 0 or not self._path:
             return False
         level = self._path[-1]
         if (name := self._next_directory(level)) is not None:
             self._enter(level, name)
         elif level.listed:
             self._leave()
-        return bool(self._path) and self._left > 0
+        return bool(self._path) and self.left > 0
 
     def close(self) -> None:
         for level in self._path:
@@ -204,8 +237,8 @@ class _Walk:
         """Count entries up to the next directory. Where descriptors are given up, all of them first: a listing that is under
         way ends with its descriptor."""
         deep = len(self._path) >= KEPT_OPEN
-        while self._left > 0 and (name := level.next()) is not None:
-            self._left -= 1
+        while self.left > 0 and (name := level.next()) is not None:
+            self.left -= 1
             if self._count(level.fd, name):
                 if not deep:
                     return name

@@ -110,4 +110,4 @@ class Pools:
     # In turns (`deletion`), a pod's one after the other.
     deletions: Pool = field(default_factory=lambda: Pool("deletions", 4, each=1))
     # Sizes of trees, and what cgroups use.
-    walks: Pool = field(default_factory=lambda: Pool("disk and cgroup usage", 2))
+    walks: Pool = field(default_factory=lambda: Pool("disk and cgroup usage", 4, each=2))

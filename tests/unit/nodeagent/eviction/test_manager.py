@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.eviction.manager import EvictionManager, Surroundings
+from nodeagent.eviction.manager import WALKED_WITHIN, EvictionManager, Surroundings
 from nodeagent.eviction.thresholds import Config, parse
 from nodeagent.eviction.usage import Place
 from nodeagent.node.pools import InlinePool, Pool
@@ -295,3 +295,38 @@ async def test_pods_that_have_ended_are_not_looked_at(node: Node) -> None:
     """Nor counted."""
     node.run("done", 290).ended = True
     assert await node.manager.look() == []
+
+
+class SlowDisk(InlinePool):
+    """Threads in which each walk of a pod's disk takes the rest of a look; nothing else does."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.walked: list[str] = []
+
+    async def run(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        result = work(*args, **kwargs)
+        if args:
+            self.walked.append(args[0].metadata.name)
+            await self.clock.advance(WALKED_WITHIN)
+        return result
+
+
+async def test_a_pod_with_many_trees_delays_no_other_pods_eviction(node: Node) -> None:
+    """A look walks disks for some seconds, by turns; what has been measured counts until the pod's next turn."""
+    slow = SlowDisk(node.clock)
+    node.manager = node.managing(node.cgroups, slow, memory=300 * MIB)
+    volumes = [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]
+    many, full = node.run("many", volumes=volumes), node.run("full", volumes=volumes)
+    folder = full.place().folder / "volumes/v"
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"x" * 2 * MIB)
+    assert await node.manager.look() == []
+    assert slow.walked == ["many"]
+    node.run("greedy", 290)
+    # By memory at once, though the disk of another is not measured yet; and by disk with the second turn.
+    assert await node.manager.look() == [full]
+    assert [item.uid for item in await node.manager.look()] == ["greedy"]
+    assert slow.walked[:3] == ["many", "full", "many"]
+    assert not many.evictions

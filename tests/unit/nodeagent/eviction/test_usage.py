@@ -63,6 +63,53 @@ def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
     assert measure(tmp_path / "none") == Disk()
 
 
+def begun() -> Meter:
+    meter = Meter()
+    meter.begin()
+    return meter
+
+
+def look(meter: Meter, *trees: Path) -> Disk:
+    """One look at some trees, and what is known of them together."""
+    meter.begin()
+    return sum(map(meter.tree, trees), Disk())
+
+
+def test_many_trees_of_one_pod_cost_each_look_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And hide nothing from it: after some looks each tree is counted, also while others, which are larger than a look, grow."""
+    monkeypatch.setattr(usage, "ENTRIES_AT_ONCE", 10)
+    trees = [tmp_path / str(number) for number in range(5)]
+    for tree in trees:
+        tree.mkdir()
+        for number in range(14):
+            (tree / str(number)).touch()
+    written(trees[-1] / "big", 2)
+    meter, opened = Meter(), len(os.listdir("/proc/self/fd"))
+    found = [look(meter, *trees)]
+    # A walk that is paused, and none for the trees that were not reached.
+    assert len(os.listdir("/proc/self/fd")) <= opened + 2
+    found += [look(meter, *trees) for _ in range(12)]
+    assert all(later.inodes - earlier.inodes <= 11 for earlier, later in itertools.pairwise(found))
+    assert found[0].inodes <= 11
+    assert found[-1] == sum(map(measure, trees), Disk())
+    for number in range(30):
+        (trees[0] / f"more-{number}").touch()
+    written(trees[-1] / "bigger", 3)
+    looks = [look(meter, *trees) for _ in range(25)]
+    assert looks[-1] == sum(map(measure, trees), Disk())
+
+
+def test_a_look_ends_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow disk; the next continues."""
+    monkeypatch.setattr(usage, "CHECKED_EVERY", 5)
+    for number in range(20):
+        written(tmp_path / f"tree/{number}", 0)
+    meter = Meter()
+    meter.begin(lambda: True)
+    assert meter.tree(tmp_path / "tree").inodes == 6
+    assert look(meter, tmp_path / "tree") == measure(tmp_path / "tree")
+
+
 def test_files_without_number_hide_nothing_and_cost_each_look_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look counts some of a tree; the next goes on there, until all is counted; and what is deleted is so in time."""
     monkeypatch.setattr(usage, "ENTRIES_AT_ONCE", 10)
@@ -72,12 +119,12 @@ def test_files_without_number_hide_nothing_and_cost_each_look_the_same(tmp_path:
             (tmp_path / "tree" / directory / str(number)).touch()
     written(tmp_path / "tree/a/b/big", 2)
     meter = Meter()
-    found = [meter.tree(tmp_path / "tree") for _ in range(9)]
+    found = [look(meter, tmp_path / "tree") for _ in range(9)]
     assert all(later.inodes - earlier.inodes <= 10 for earlier, later in itertools.pairwise(found))
     assert found[0].inodes <= 11
     assert found[-1] == measure(tmp_path / "tree")
     (tmp_path / "tree/a/b/big").unlink()
-    found = [meter.tree(tmp_path / "tree") for _ in range(18)]
+    found = [look(meter, tmp_path / "tree") for _ in range(18)]
     assert found[0].used >= 2 * MIB, "as the last whole walk had it"
     assert found[-1] == measure(tmp_path / "tree")
 
@@ -90,7 +137,7 @@ def test_a_meter_leaves_no_descriptors(tmp_path: Path, monkeypatch: pytest.Monke
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     meter = Meter()
-    meter.tree(tmp_path / "tree")
+    look(meter, tmp_path / "tree")
     del meter
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
@@ -153,7 +200,7 @@ def test_a_pods_layers_logs_and_volumes(tmp_path: Path) -> None:
     written(place.folder / "hostname", 10)
     written(place.folder / "containers/main/1/termination-log", 8)
     subject = pod("web", volumes=[{"name": "data", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "x"}}])
-    layers, volumes = storage_of(subject, place, Meter())
+    layers, volumes = storage_of(subject, place, begun())
     assert {name: disk.used // MIB for name, disk in layers.items()} == {"main": 6 + 7 + 8 + 9 + 10}
     assert {name: disk.used // MIB for name, disk in volumes.items()} == {"data": 4}
 
