@@ -191,12 +191,15 @@ class Agent:
         status.add(lambda found: found.conditions.extend(eviction.conditions()))
         allocatable = config.resources.allocatable(description.machine(config.state_dir))
         allocatable[admission.PODS] = config.resources.max_pods
+        monitors = config.resources.monitors(description.machine(config.state_dir))
         labels = dict(status.current().metadata.labels)
 
         def admit(pod: Any, others: Iterable[Any]) -> admission.Refusal | None:
             if shutdown.shutting_down:
                 return admission.Refusal(*NOT_ADMITTED)
-            return admission.admit(pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure)
+            return admission.admit(
+                pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure, monitors=monitors
+            )
 
         self._pods.admit = admit
         self._pods.admit_resize = functools.partial(admission.admit_resize, allocatable=allocatable)

@@ -12,9 +12,11 @@ from typing import Any
 
 from nodeagent.eviction import words
 from nodeagent.eviction.thresholds import MEMORY_PRESSURE
-from pinnace import hostports, podresources
+from nodeagent.node.resources import MONITOR
+from pinnace import hostports, podresources, podspec
 from pinnace.core.v1 import scheduling_pb2
 from pinnace.heldresources import DEFERRED, INFEASIBLE
+from pinnace.podresources import MEMORY
 from pinnace.taints import tolerated
 from pinnace.wellknown import TAINT_BY_CONDITION
 
@@ -28,12 +30,16 @@ class Refusal:
 
 
 def admit(
-    pod: Any, others: Iterable[Any], *, allocatable: Mapping[str, int], labels: Mapping[str, str], pressure: frozenset[str]
-) -> Refusal | None:
+    pod: Any, others: Iterable[Any], *, allocatable: Mapping[str, int], labels: Mapping[str, str], pressure: frozenset[str],
+    monitors: int,
+) -> Refusal | None:  # fmt: skip
     """Why this node does not take `pod`, which has not begun; `others` are the pods that it runs, `labels` those
-    that the node gives itself. None: it does."""
+    that the node gives itself, `monitors` the bytes that it keeps for their monitors. None: it does."""
     running = list(others)
-    return _pressed(pod, pressure) or _misplaced(pod, labels) or _taken(pod, running) or _too_big(pod, running, allocatable)
+    return (
+        _pressed(pod, pressure) or _misplaced(pod, labels) or _taken(pod, running) or _too_big(pod, running, allocatable)
+        or _too_many_containers(pod, running, allocatable, monitors)
+    )  # fmt: skip
 
 
 def _pressed(pod: Any, pressure: frozenset[str]) -> Refusal | None:
@@ -92,6 +98,26 @@ def resize_order(pod: Any, present: Any) -> tuple[bool, int, bool]:
 def _too_big(pod: Any, others: Iterable[Any], allocatable: Mapping[str, int]) -> Refusal | None:
     asked = {PODS: 1, **{name: value for name, value in podresources.requests(pod.spec).items() if value}}
     return _full(asked, others, allocatable)
+
+
+def _too_many_containers(pod: Any, others: list[Any], allocatable: Mapping[str, int], monitors: int) -> Refusal | None:
+    """Monitors are in no pod's cgroup. Those beyond what the node keeps for them take memory that pods could request."""
+    own = _containers(pod) * MONITOR
+    excess = own + sum(_containers(other) for other in others) * MONITOR - monitors
+    if excess <= 0 or MEMORY not in allocatable:
+        return None
+    asked = min(own, excess) + podresources.requests(pod.spec).get(MEMORY, 0)
+    used = excess - min(own, excess) + sum(podresources.requests(other.spec).get(MEMORY, 0) for other in others)
+    if used + asked <= allocatable[MEMORY]:
+        return None
+    text = f"Node didn't have enough resource: memory, requested: {asked}, used: {used}, capacity: {allocatable[MEMORY]}"
+    return Refusal("OutOfmemory", f"{text} (with the processes that look after {_containers(pod)} containers)")
+
+
+def _containers(pod: Any) -> int:
+    """Those that may run at a time: an init container that is no sidecar has ended before the others start."""
+    sidecars = sum(map(podspec.is_sidecar, pod.spec.initContainers))
+    return len(pod.spec.containers) + sidecars + len(pod.spec.ephemeralContainers)
 
 
 def _full(asked: Mapping[str, int], others: Iterable[Any], allocatable: Mapping[str, int]) -> Refusal | None:

@@ -15,7 +15,9 @@ from pinnace import podresources
 from pinnace.podresources import CPU, MEMORY, STORAGE, Amounts
 
 PIDS = "pid"
-# A monitor has 2.1 MB of its own (benchmarks/footprint.py), and some pods have more than one container.
+# Bytes of a monitor, one for each container (benchmarks/footprint.py); of a pod's, as some have more than one container. What
+# all containers need beyond that counts as requests of memory (`admission`).
+MONITOR = 2_100_000
 POD_OVERHEAD = 3 << 20
 RESERVABLE = (CPU, MEMORY, STORAGE, PIDS)
 # Which resource a hard threshold keeps free (kubelet reserves for these two only).
@@ -60,6 +62,10 @@ class NodeResources:
         if MEMORY in found:
             found[MEMORY] -= self._overhead(found[MEMORY])
         return found
+
+    def monitors(self, machine: Amounts) -> int:
+        """Bytes that are reserved for the monitors of all pods."""
+        return self._overhead(self.capacity_of(machine)[MEMORY])
 
     def node_limits(self, machine: Amounts) -> Limits:
         """Of the cgroup that holds every pod."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nodeagent.node.admission import Refusal, admit
+from nodeagent.node.resources import MONITOR
 from pinnace.podresources import CRITICAL_PRIORITY
 from tests.support.objects import container, pod
 
@@ -15,9 +16,11 @@ def asks(name: str = "web", **requests: str) -> Any:
     return pod(name, container("main", requests={key.replace("_", "-"): value for key, value in requests.items()}))
 
 
-def refused(subject: Any, *others: Any, pressure: str = "", labels: dict[str, str] | None = None) -> Refusal | None:
+def refused(
+    subject: Any, *others: Any, pressure: str = "", labels: dict[str, str] | None = None, monitors: int = 300 << 20
+) -> Refusal | None:
     found = frozenset(pressure.split())
-    return admit(subject, others, allocatable=ALLOCATABLE, labels=labels or {}, pressure=found)
+    return admit(subject, others, allocatable=ALLOCATABLE, labels=labels or {}, pressure=found, monitors=monitors)
 
 
 def test_what_fits_comes_in() -> None:
@@ -70,3 +73,29 @@ def test_a_selector_for_another_node() -> None:
         "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     )
     assert refused(pod(nodeSelector={"kubernetes.io/hostname": "n1", "tier": "gold"}), labels=labels) is None
+
+
+def crowd(name: str, containers: int, **requests: str) -> Any:
+    return pod(name, *(container(f"c{number}", requests=requests if not number else None) for number in range(containers)))
+
+
+def test_monitors_of_many_containers_count_as_memory_of_their_pod() -> None:
+    """Each container has one, which is in no cgroup: hundreds in one pod would be hundreds of megabytes in none."""
+    reserved = 10 * MONITOR
+    assert refused(crowd("few", 10), monitors=reserved) is None
+    fits = ((1 << 30) - (900 << 20)) // MONITOR
+    assert refused(crowd("many", 10 + fits), asks(memory="900Mi"), monitors=reserved + MONITOR) is None
+    found = refused(crowd("many", 11 + fits), asks(memory="900Mi"), monitors=reserved + MONITOR)
+    assert found is not None
+    assert found.reason == "OutOfmemory"
+    assert f"{11 + fits} containers" in found.message
+
+
+def test_what_is_kept_for_monitors_is_for_those_of_all_pods() -> None:
+    """A pod of one container too, once others have used it up; and where memory is left it comes in."""
+    full = asks("full", memory="1Gi")
+    assert refused(pod("web"), crowd("crowd", 8), full, monitors=10 * MONITOR) is None
+    found = refused(pod("web"), crowd("crowd", 9), full, monitors=10 * MONITOR)
+    assert found is not None
+    assert found.reason == "OutOfmemory"
+    assert refused(pod("web"), crowd("crowd", 9), asks(memory="1000Mi"), monitors=10 * MONITOR) is None

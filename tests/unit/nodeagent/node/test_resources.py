@@ -127,5 +127,6 @@ def test_the_processes_that_look_after_containers_are_reserved_for() -> None:
     many = NodeResources(max_pods=110, pod_overhead=3 * MIB, hard=parse("memory.available<100Mi"))
     assert many.allocatable(MACHINE)["memory"] == (1000 - 50 - 100) * MIB
     assert many.measured() == {}
+    assert (node.monitors(MACHINE), many.monitors(MACHINE)) == (30 * MIB, 50 * MIB)
     own = NodeResources(capacity={"memory": 300 * MIB, "pid": 50}, pod_overhead=3 * MIB)
     assert own.measured() == {"memory": 285 * MIB, "pid": 50}
