@@ -99,17 +99,17 @@ def number(item: Any) -> int:
 
 
 def replica_sets(client: Any, item: Any) -> list[Any]:
-    """Those that the Deployment owns. Raises ApiError."""
+    """Those that the Deployment owns, oldest first. Raises ApiError."""
     meta = item.metadata
     found = client.list(kinds.REPLICA_SET, meta.namespace, labels=labelselectors.text(item.spec.selector))
-    return [each for each in found if any(ref.controller and ref.uid == meta.uid for ref in each.metadata.ownerReferences)]
+    owned = [each for each in found if any(ref.controller and ref.uid == meta.uid for ref in each.metadata.ownerReferences)]
+    return sorted(owned, key=lambda each: (each.metadata.creationTimestamp.seconds, each.metadata.name))
 
 
 def present(item: Any, sets: list[Any]) -> Any | None:
-    """The oldest ReplicaSet of the present template."""
+    """The first ReplicaSet of the present template: the oldest of `replica_sets`."""
     wanted = without_hash(item.spec.template)
-    found = [each for each in sets if same(without_hash(each.spec.template), wanted)]
-    return min(found, key=lambda each: (each.metadata.creationTimestamp.seconds, each.metadata.name), default=None)
+    return next((each for each in sets if same(without_hash(each.spec.template), wanted)), None)
 
 
 def without_hash(template: Any) -> Any:

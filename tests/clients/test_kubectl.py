@@ -253,6 +253,52 @@ def test_generators_and_small_kinds(kubectl: Kubectl) -> None:
     assert denied.startswith("no")
 
 
+def test_deployments_roll_out(kubectl: Kubectl) -> None:
+    """create deployment, scale, set, rollout; kctl's answers to the same questions are kubectl's."""
+    # Pods with an image that is in the lab and is not pulled.
+    kubectl("create", "-f", "-", stdin=kubectl(
+        *["create", "deployment", "web", "--image=busybox", "--replicas=2", "--dry-run=client", "-o", "yaml", "--", "sleep", "1000000"]
+    ).replace("image: busybox", "image: busybox\n        imagePullPolicy: Never"))  # fmt: skip
+    check(kubectl, [
+        ("rollout status deployment/web --timeout=60s", 'deployment "web" successfully rolled out'),
+        ("get deployment web", r"^NAME +READY +UP-TO-DATE +AVAILABLE +AGE\nweb +2/2 +2 +2 "),
+        ("scale deployment/web --replicas=1", "deployment.apps/web scaled"),
+        ("set env deployment/web A=1 B=2", "deployment.apps/web env updated"),
+        ("set env deployment/web A-", "deployment.apps/web env updated"),
+        ("set env deployment/web --list", r"^# Deployment web, container busybox\nB=2$"),
+        ("set resources deployment/web --limits=memory=64Mi", "deployment.apps/web resource requirements updated"),
+        ("set serviceaccount deployment/web default", "deployment.apps/web serviceaccount updated"),
+        ("set image deployment/web *=busybox:latest", "deployment.apps/web image updated"),
+        ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+        ("rollout pause deployment/web", "deployment.apps/web paused"),
+        ("rollout resume deployment/web", "deployment.apps/web resumed"),
+        ("rollout restart deployment/web", "deployment.apps/web restarted"),
+        ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+        ("rollout history deployment/web", r"REVISION +CHANGE-CAUSE\n1 +<none>"),
+        ("rollout history deployment/web --revision=1", r"with revision #1\nPod Template:[\s\S]*Image:\s+busybox$"),
+        ("rollout undo deployment/web --to-revision=1", "deployment.apps/web rolled back"),
+        ("rollout undo deployment/web --dry-run=client", r"^deployment.apps/web Pod Template:[\s\S]*\(dry run\)$"),
+        ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+        ("wait --for=condition=Available deploy/web --timeout=60s", "deployment.apps/web condition met"),
+        ("get deployment web -o jsonpath={.spec.template.spec.containers[0].env}", "^$"),
+        ("exec deploy/web -- echo inside", "^inside$"),
+        ("logs deploy/web", "^$"),
+        ("describe deployment web", r"NewReplicaSet: +web-\w+ \(1/1 replicas created\)"),
+    ])  # fmt: skip
+    for command in ("rollout history deployment/web", "describe deployment web", "set env deployment/web --list"):
+        theirs, ours = (
+            text.partition("\nEvents:")[0] for text in (kubectl(*command.split()), kubectl.lab.kctl(*command.split()))
+        )
+        assert ours.splitlines() == theirs.splitlines()
+    check(
+        kubectl, [("rollout undo deployment/web --to-revision=99", "unable to find specified revision 99 in history")], code=1
+    )
+    check(
+        kubectl,
+        [("delete deployment web", 'deployment.apps "web" deleted'), ("delete pods -l app=web --now", "")],
+    )
+
+
 def test_nodes_are_cordoned_and_drained(kubectl: Kubectl) -> None:
     """Evictions, not deletions: a pod without a controller takes --force."""
     kubectl("apply", "-f", "-", stdin=PAGE)

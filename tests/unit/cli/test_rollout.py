@@ -375,6 +375,17 @@ def test_a_deployment_is_described_as_by_kubectl(server: Watched, capsys: pytest
         assert line in text.splitlines()
 
 
+def test_replica_sets_are_described_oldest_first(server: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not in the order of their names."""
+    for number, created in ((1, 300), (2, 100), (3, 200)):
+        item = version(number)
+        item.metadata.creationTimestamp.seconds = created
+        server.put(item)
+    assert main._exit_code(["describe", "deployment", "web"]) == 0
+    none = "(0/3 replicas created)"
+    assert f"web-uid-of-web-3 {none}, web-uid-of-web-1 {none}\n" in capsys.readouterr().out
+
+
 def test_a_replica_set_is_described_as_by_kubectl(server: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     """With the phases of its own pods."""
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x", "uid": "uid-of-web-uid-of-web-1", "controller": True}
