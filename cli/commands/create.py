@@ -24,8 +24,8 @@ def run(arguments: list[str]) -> int:
         "create",
         "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file), "
         "secret docker-registry NAME (--docker-server, --docker-username, --docker-password), token ACCOUNT, and with flags of "
-        "their own (kctl create KIND --help): deployment, quota, priorityclass, role, rolebinding, clusterrole, "
-        "clusterrolebinding, serviceaccount NAME",
+        "their own (kctl create KIND --help): deployment, job, poddisruptionbudget, quota, priorityclass, role, rolebinding, "
+        "clusterrole, clusterrolebinding, serviceaccount NAME",
     )
     parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic|docker-registry NAME")
     flags.add_files(parser)

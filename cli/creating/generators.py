@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cli.creating import access, workloads
+from cli.creating import access, budgets, workloads
 from pinnace import kinds
 from pinnace.kinds import Kind
 
@@ -22,6 +22,8 @@ class Generator:
 
 GENERATORS: dict[Kind, Generator] = {
     kinds.DEPLOYMENT: Generator("Create a Deployment", workloads.add_deployment, workloads.deployment),
+    kinds.JOB: Generator("Create a Job", workloads.add_job, workloads.job),
+    kinds.POD_DISRUPTION_BUDGET: Generator("Create a PodDisruptionBudget", budgets.add_budget, budgets.budget),
     kinds.RESOURCE_QUOTA: Generator("Create a ResourceQuota", workloads.add_quota, workloads.quota),
     kinds.PRIORITY_CLASS: Generator("Create a PriorityClass", workloads.add_priority_class, workloads.priority_class),
     kinds.SERVICE_ACCOUNT: Generator("Create a ServiceAccount", lambda parser: None, lambda args, command: {}),

@@ -1,6 +1,6 @@
-"""Deployments, quotas and priority classes from flags. Pure but for a random suffix of containers' names.
+"""Deployments, Jobs, quotas and priority classes from flags. Pure but for a random suffix of containers' names.
 
-Source: kubectl's pkg/cmd/create (create_deployment.go, create_quota.go, create_priorityclass.go).
+Source: kubectl's pkg/cmd/create (create_deployment.go, create_job.go, create_quota.go, create_priorityclass.go).
 """
 
 from __future__ import annotations
@@ -50,6 +50,18 @@ def deployment(args: Any, command: list[str]) -> dict[str, Any]:
             "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
         },
     }  # fmt: skip
+
+
+def add_job(parser: Any) -> None:
+    parser.usage = "kctl create job NAME --image=IMAGE [FLAGS] [-- COMMAND [ARGUMENT...]]"
+    parser.add_argument("--image", default="", help="image of the container")
+
+
+def job(args: Any, command: list[str]) -> dict[str, Any]:
+    if not args.image:
+        raise BadRequest("--image must be specified")
+    container = {"name": args.name, "image": args.image, **({"command": command} if command else {})}
+    return {"spec": {"template": {"spec": {"containers": [container], "restartPolicy": "Never"}}}}
 
 
 def _name(image: str) -> str:

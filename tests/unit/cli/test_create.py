@@ -70,6 +70,30 @@ def test_small_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert manifest(capsys, "sa", "robot") == {"metadata": {"name": "robot"}}
 
 
+def test_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    """One container of the Job's name, which is not restarted."""
+    container = {"name": "once", "image": "app", "command": ["true"]}
+    assert manifest(capsys, "job", "once", "--image=app", "--", "true") == {
+        "metadata": {"name": "once"}, "spec": {"template": {"spec": {"containers": [container], "restartPolicy": "Never"}}},
+    }  # fmt: skip
+
+
+def test_a_disruption_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers and percentages; a selector with expressions."""
+    found = manifest(capsys, "pdb", "b", "--selector=app=web,tier in (a,b),!old", "--min-available=50%")
+    assert found["spec"] == {
+        "minAvailable": "50%",
+        "selector": {
+            "matchLabels": {"app": "web"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "old", "operator": "DoesNotExist"},
+            ],
+        },
+    }  # fmt: skip
+    found = manifest(capsys, "poddisruptionbudget", "b", "--selector", "app=web", "--max-unavailable=1")
+    assert found["spec"] == {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+
+
 def test_roles_have_a_rule_for_each_group(capsys: pytest.CaptureFixture[str]) -> None:
     """Short names become plurals; subresources and unknown resources stay."""
     words = ("--verb=get,list", "--verb=get", "--resource=po,pods/log,deploy.apps,rs,boats.example.com")
@@ -129,6 +153,14 @@ def test_objects_are_created(server: Server, capsys: pytest.CaptureFixture[str])
         (["deployment", "web", "--image=a,b", "--", "sh"], "cannot specify multiple --image options and command"),
         (["deployment", "web", "--image=a", "--port=0"], 'argument --port: "0" is not a number from 1 to 65535'),
         (["deployment", "--image=a"], "the following arguments are required: name"),
+        (["job", "j"], "--image must be specified"),
+        (["pdb", "b", "--min-available=1"], "a selector must be specified"),
+        (["pdb", "b", "--selector=a=b"], "one of min-available or max-unavailable must be specified"),
+        (
+            ["pdb", "b", "--selector=a=b", "--min-available=1", "--max-unavailable=1"],
+            "min-available and max-unavailable cannot",
+        ),
+        (["pdb", "b", "--selector=a=b", "--min-available=x"], "invalid format specified for min-available"),
         (["quota", "q", "--hard=pods"], "Invalid argument syntax pods, expected <resource>=<value>"),
         (["quota", "q", "--hard=pods=x"], "pods: expected a quantity"),
         (["quota", "q", "--scopes=a,,b"], 'invalid resource quota scope ""'),
