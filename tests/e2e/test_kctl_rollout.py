@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +52,16 @@ def test_a_rollout_is_followed_and_undone(web: LabUnderTest) -> None:
     assert "ScalingReplicaSet" in described
 
 
+def test_an_applied_workload_has_no_difference(web: LabUnderTest) -> None:
+    """Defaults and the status are none; a changed image is one."""
+    item = yaml.safe_load((ROOT / "examples/deployment.yaml").read_text())
+    item["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", f"echo started; {IDLE}"]
+    assert web.run("diff", "-f", "-", stdin=json.dumps(item)).returncode == 0
+    item["spec"]["template"]["spec"]["containers"][0]["image"] = "busybox:latest"
+    changed = web.run("diff", "-f", "-", stdin=json.dumps(item))
+    assert (changed.returncode, b"image: busybox:latest" in changed.stdout) == (1, True), changed.stdout
+
+
 def test_a_paused_rollout_waits(web: LabUnderTest) -> None:
     """A changed template makes no pods until it is resumed."""
     web.kctl("rollout", "pause", "deployment/web")
@@ -82,6 +94,12 @@ def test_a_workload_stands_for_its_pods(web: LabUnderTest) -> None:
     lines = web.kctl("logs", "deploy/web", "--all-pods").splitlines()
     assert sorted(line.rpartition("] ")[0] + "]" for line in lines) == sorted(f"[pod/{name}/main]" for name in web.pods())
     assert web.kctl("exec", "deploy/web", "--", "hostname").strip() in web.pods()
+    with subprocess.Popen(
+        web.command("port-forward", "deploy/web", ":80"), stdout=subprocess.PIPE, env=web.environment
+    ) as forward:
+        assert forward.stdout is not None
+        assert forward.stdout.readline().startswith(b"Forwarding from 127.0.0.1:")
+        forward.terminate()
     assert web.kctl("wait", "--for=condition=Available", "deploy/web", "--timeout=60s") == "deployment.apps/web condition met\n"
     assert web.kctl("scale", "deployment/web", "--replicas", "1") == "deployment.apps/web scaled\n"
     web.kctl("rollout", "status", "deployment/web", "--timeout=60s")
