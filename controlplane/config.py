@@ -25,6 +25,7 @@ CONTROLLERS = (
     "daemonset",
     "statefulset",
     "job",
+    "cronjob",
     "ttl-after-finished",
     "disruption",
 )

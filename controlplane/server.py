@@ -24,6 +24,7 @@ from controlplane.access.joining import Joining, Terms
 from controlplane.backends import open_backend
 from controlplane.config import Config
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
+from controlplane.controllers.cronjob import CronJobs
 from controlplane.controllers.customresources import CustomResources
 from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
@@ -243,7 +244,7 @@ class ControlPlane:
             NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
             ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(), StatefulSets(),
-            Jobs(), TTLAfterFinished(),
+            Jobs(), CronJobs(), TTLAfterFinished(),
             PodDisruptionBudgets(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]

@@ -14,7 +14,7 @@ from pinnace.apps.v1 import controllerrevision_pb2, daemonset_pb2, deployment_pb
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.authorization.v1 import authorization_pb2
 from pinnace.autoscaling.v1 import scale_pb2
-from pinnace.batch.v1 import job_pb2
+from pinnace.batch.v1 import cronjob_pb2, job_pb2
 from pinnace.coordination.v1 import lease_pb2
 from pinnace.core.v1 import (
     binding_pb2,
@@ -272,6 +272,7 @@ POD_DISRUPTION_BUDGET = Kind(
     "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)
 )  # fmt: skip
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", statefulset_pb2.StatefulSet, ("sts",))
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs", cronjob_pb2.CronJob, ("cj",))
 JOB = Kind("batch/v1", "Job", "jobs", job_pb2.Job)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
@@ -293,9 +294,9 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
-    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET, DEPLOYMENT,
-    EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICA_SET,
-    RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
+    DEPLOYMENT, EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS,
+    REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)

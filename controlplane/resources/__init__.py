@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_type
 
 from controlplane.resources.configmap import CONFIG_MAP
 from controlplane.resources.controllerrevision import CONTROLLER_REVISION
+from controlplane.resources.cronjob import CRON_JOB
 from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION, Terminating
 from controlplane.resources.daemonset import DAEMON_SET
 from controlplane.resources.deployment import DEPLOYMENT
@@ -42,7 +43,7 @@ __all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
 def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
-        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
+        CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
         DEPLOYMENT, EVENT, EVENTS_EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE,
         PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
     )  # fmt: skip

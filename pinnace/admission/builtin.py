@@ -6,6 +6,7 @@ from pinnace import kinds
 from pinnace.admission import (
     config,
     controllerrevisions,
+    cronjobs,
     daemonsets,
     deployments,
     events,
@@ -33,6 +34,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.CONFIG_MAP: config.CONFIG_MAP_RULES,
     kinds.CONTROLLER_REVISION: controllerrevisions.RULES,
     kinds.DAEMON_SET: daemonsets.RULES,
+    kinds.CRON_JOB: cronjobs.RULES,
     kinds.DEPLOYMENT: deployments.RULES,
     kinds.EVENT: events.RULES,
     kinds.EVENTS_EVENT: events.STRICT_RULES,

@@ -56,11 +56,16 @@ def default_spec(spec: Any) -> None:
             spec.completions = 1
     if not spec.HasField("backoffLimit"):
         spec.backoffLimit = UNLIMITED if spec.HasField("backoffLimitPerIndex") else DEFAULT_BACKOFF_LIMIT
+    default_patterns(spec)
+    if not spec.HasField("podReplacementPolicy"):
+        spec.podReplacementPolicy = FAILED if spec.HasField("podFailurePolicy") else TERMINATING_OR_FAILED
+
+
+def default_patterns(spec: Any) -> None:
+    """Of podFailurePolicy: a condition is True."""
     for rule in spec.podFailurePolicy.rules:
         for pattern in rule.onPodConditions:
             pattern.status = pattern.status or "True"
-    if not spec.HasField("podReplacementPolicy"):
-        spec.podReplacementPolicy = FAILED if spec.HasField("podFailurePolicy") else TERMINATING_OR_FAILED
 
 
 def generated_labels(item: Job) -> dict[str, str]:

@@ -48,3 +48,25 @@ def test_a_job_that_fails_says_so(lab: LabUnderTest) -> None:
     lab.kctl("wait", "--for=condition=failed", "job/broken", "--timeout", "60s")
     [failed] = [each for each in lab.get("job", "broken")["status"]["conditions"] if each["type"] == "Failed"]
     assert failed["reason"] == "BackoffLimitExceeded"
+
+
+def test_logs_of_a_job_are_those_of_its_pod(lab: LabUnderTest) -> None:
+    """Named by the Job, also when it has ended."""
+    item: dict[str, Any] = yaml.safe_load((ROOT / "examples/job.yaml").read_text())
+    item["metadata"]["name"] = "one"
+    item["spec"] |= {"completions": 1, "parallelism": 1}
+    lab.apply(item)
+    lab.kctl("wait", "--for=condition=complete", "job/one", "--timeout", "60s")
+    assert lab.kctl("logs", "job/one").strip() == "index 0"
+
+
+def test_a_cron_job_creates_a_job(lab: LabUnderTest) -> None:
+    """Which completes; both are gone when the CronJob is deleted."""
+    item: dict[str, Any] = yaml.safe_load((ROOT / "examples/job.yaml").read_text())
+    spec = {"schedule": "@every 2s", "jobTemplate": {"spec": item["spec"]}}
+    lab.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tick"}, "spec": spec})
+    eventually(lambda: lab.get("cronjob", "tick")["status"].get("lastSuccessfulTime"), within=60.0)
+    row = lab.kctl("get", "cronjobs").splitlines()[1].split()
+    assert row[:5] == ["tick", "@every", "2s", "<none>", "False"]
+    lab.kctl("delete", "cronjob", "tick")
+    eventually(lambda: not [job for job in lab.get("jobs")["items"] if job["metadata"]["name"].startswith("tick-")])

@@ -155,6 +155,7 @@ def test_resources_are_listed_from_discovery(kctl: Run) -> None:
         "deployments.apps",
         "replicasets.apps",
         "statefulsets.apps",
+        "cronjobs.batch",
         "jobs.batch",
         "crontabs.stable.example.com",
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from controlplane import bootstrap, resources
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
+from controlplane.controllers.cronjob import CronJobs
 from controlplane.controllers.customresources import CustomResources
 from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
@@ -203,6 +204,7 @@ async def running(
             DaemonSets(cluster.ids),
             StatefulSets(cluster.ids),
             Jobs(cluster.ids),
+            CronJobs(cluster.ids),
             TTLAfterFinished(),
             PodDisruptionBudgets(cluster.ids),
         )

@@ -72,6 +72,7 @@ JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "N
 BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "Deployment": {"spec": WORKLOAD},
+    "CronJob": {"spec": {"schedule": "@daily", "jobTemplate": {"spec": JOB}}},
     "Job": {"spec": JOB},
     "ReplicaSet": {"spec": WORKLOAD},
     "StatefulSet": {"spec": WORKLOAD},

@@ -50,6 +50,7 @@ BASES: dict[str, dict[str, Any]] = {
     "LimitRange": {**IN_DEFAULT, "spec": {"limits": [{"type": "Container"}]}},
     "ResourceQuota": {**IN_DEFAULT, "spec": {"hard": {"pods": "1"}}},
     "Deployment": {**IN_DEFAULT, "spec": WORKLOAD},
+    "CronJob": {**IN_DEFAULT, "spec": {"schedule": "@daily", "jobTemplate": {"spec": JOB}}},
     "Job": {**IN_DEFAULT, "spec": JOB},
     "ReplicaSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "StatefulSet": {**IN_DEFAULT, "spec": WORKLOAD},
