@@ -21,6 +21,7 @@ CONTROLLERS = (
     "serviceaccounts",
     "rootcapublisher",
     "replicaset",
+    "replicationcontroller",
     "deployment",
     "daemonset",
     "statefulset",

@@ -37,6 +37,7 @@ from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
 from controlplane.controllers.podgc import PodGC
 from controlplane.controllers.replicaset import ReplicaSets
+from controlplane.controllers.replicationcontroller import ReplicationControllers
 from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.rootcapublisher import RootCAPublisher
 from controlplane.controllers.runner import Controller, ControllerManager
@@ -243,8 +244,8 @@ class ControlPlane:
         every: list[Controller] = [
             NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
-            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), Deployments(), DaemonSets(), StatefulSets(),
-            Jobs(), CronJobs(), TTLAfterFinished(),
+            ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), ReplicationControllers(), Deployments(), DaemonSets(),
+            StatefulSets(), Jobs(), CronJobs(), TTLAfterFinished(),
             PodDisruptionBudgets(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]

@@ -25,6 +25,7 @@ from pinnace.core.v1 import (
     node_pb2,
     pod_pb2,
     podtemplate_pb2,
+    replicationcontroller_pb2,
     resourcequota_pb2,
     serviceaccount_pb2,
 )  # fmt: skip
@@ -271,6 +272,9 @@ REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.Replic
 POD_DISRUPTION_BUDGET = Kind(
     "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)
 )  # fmt: skip
+REPLICATION_CONTROLLER = Kind(
+    "v1", "ReplicationController", "replicationcontrollers", replicationcontroller_pb2.ReplicationController, ("rc",)
+)  # fmt: skip
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", statefulset_pb2.StatefulSet, ("sts",))
 CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs", cronjob_pb2.CronJob, ("cj",))
 JOB = Kind("batch/v1", "Job", "jobs", job_pb2.Job)
@@ -296,7 +300,8 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
     DEPLOYMENT, EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS,
-    REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+    REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+    STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)

@@ -17,9 +17,9 @@ from controlplane.controllers.podcontrol import BATCH, PodControl, Workload
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
 from controlplane.resources.indexes import OWNER
+from controlplane.resources.workloads import selector_of
 from controlplane.store import Event, Tx
 from pinnace import kinds
-from pinnace.apps.v1.replicaset_pb2 import ReplicaSet
 from pinnace.clock import Ids, RandomIds
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.errors import ApiError
@@ -31,37 +31,41 @@ RETRY, LONGEST_RETRY = 1.0, 300.0
 
 
 class ReplicaSets:
+    """For `kind`, whose spec and status have the fields of a ReplicaSet's; `source` is the component of events."""
+
     name = "replicaset"
-    watches: tuple[Kind, ...] = (kinds.REPLICA_SET, kinds.POD)
+    kind: Kind = kinds.REPLICA_SET
+    source = "replicaset-controller"
 
     def __init__(self, ids: Ids | None = None) -> None:
-        self._pods = PodControl("replicaset-controller", ids or RandomIds())
+        self._pods = PodControl(self.source, ids or RandomIds())
+        self.watches: tuple[Kind, ...] = (self.kind, kinds.POD)
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
-        if event.row.kind is kinds.REPLICA_SET:
+        if event.row.kind is self.kind:
             namespace, name = event.row.key.rsplit("/", 2)[1:]
             yield f"{namespace}/{name}"
             return
         for row in (event.old, event.new):
-            key = podcontrol.owner_key(row.message, kinds.REPLICA_SET) if row is not None else None
+            key = podcontrol.owner_key(row.message, self.kind) if row is not None else None
             if key is not None:
                 yield key
         if event.new is not None and podcontrol.controller_of(event.new.message) is None:
-            yield from podcontrol.selecting(view, kinds.REPLICA_SET, event.new.message, lambda item: item.spec.selector)
+            yield from podcontrol.selecting(view, self.kind, event.new.message, lambda item: selector_of(item.spec))
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")
-        item = tx.get(kinds.REPLICA_SET, namespace, name)
+        item = tx.get(self.kind, namespace, name)
         if item is None:
             return None
-        owner = Workload(kinds.REPLICA_SET, item)
-        claimed = podcontrol.claim(tx, owner, item.spec.selector, kinds.POD)
+        owner = Workload(self.kind, item)
+        claimed = podcontrol.claim(tx, owner, selector_of(item.spec), kinds.POD)
         active = [pod for pod in claimed if podcontrol.is_active(pod)]
         failure, left = "", 0
         if not owner.deleting and not podcontrol.namespace_ends(tx, namespace):
             active, failure, left = self._manage(tx, owner, active, now.wall)
         terminating = sum(map(podcontrol.is_terminating, claimed))
-        again = _observe(tx, item, active, terminating, failure, now.wall)
+        again = _observe(tx, owner, active, terminating, failure, now.wall)
         return Requeue(0.0) if left else again
 
     def _manage(self, tx: Tx, owner: Workload, active: list[Pod], now: float) -> tuple[list[Pod], str, int]:
@@ -110,8 +114,9 @@ def _related(tx: Tx, owner: Workload) -> Iterable[Pod]:
         yield from (row.message for row in tx.by_index(kinds.POD, OWNER, uid) if podcontrol.is_active(row.message))
 
 
-def _observe(tx: Tx, item: ReplicaSet, active: list[Pod], terminating: int, failure: str, now: float) -> Requeue | None:
+def _observe(tx: Tx, owner: Workload, active: list[Pod], terminating: int, failure: str, now: float) -> Requeue | None:
     """Write the status; when to look again although nothing changes."""
+    item = owner.message
     waits = [podcontrol.until_available(pod, item.spec.minReadySeconds, now) for pod in active]
     ready = [wait for wait in waits if wait is not None]
     labels = item.spec.template.metadata.labels.items()
@@ -119,10 +124,11 @@ def _observe(tx: Tx, item: ReplicaSet, active: list[Pod], terminating: int, fail
     status.replicas, status.readyReplicas = len(active), len(ready)
     status.fullyLabeledReplicas = sum(labels <= pod.metadata.labels.items() for pod in active)
     status.availableReplicas = sum(wait <= 0 for wait in ready)
-    status.terminatingReplicas = terminating
+    if owner.kind is kinds.REPLICA_SET:
+        status.terminatingReplicas = terminating
     status.observedGeneration = item.metadata.generation
     again = _report_failure(status, failure, now)
-    verbs.update_status(tx, kinds.REPLICA_SET, item, verbs.Call(now, RandomIds(), podcontrol.MANAGER))
+    verbs.update_status(tx, owner.kind, item, verbs.Call(now, RandomIds(), podcontrol.MANAGER))
     later = [wait for wait in ready if wait > 0]
     return Requeue(min([*later, *again])) if later or again else None
 

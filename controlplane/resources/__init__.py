@@ -24,6 +24,7 @@ from controlplane.resources.priorityclass import PRIORITY_CLASS, Priority
 from controlplane.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from controlplane.resources.registry import Registry
 from controlplane.resources.replicaset import REPLICA_SET
+from controlplane.resources.replicationcontroller import REPLICATION_CONTROLLER
 from controlplane.resources.resource import Resource, Strategy, Subresource
 from controlplane.resources.resourcemetrics import MEASURED
 from controlplane.resources.resourcequota import RESOURCE_QUOTA, ResourceQuotaPlugin
@@ -45,7 +46,8 @@ def built_in() -> Registry:
     resources: tuple[Resource, ...] = (
         CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
         DEPLOYMENT, EVENT, EVENTS_EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE,
-        PRIORITY_CLASS, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+        PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET,
+        SERVICE_ACCOUNT, STATEFUL_SET,
     )  # fmt: skip
     plugins = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),

@@ -1,4 +1,4 @@
-"""What the workloads of group apps have in common: the subresource `scale`, and cells about their template."""
+"""What workloads have in common: their selector, the subresource `scale`, and cells about their template."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from controlplane.resources.resource import Subresource
 from controlplane.resources.scale import FORM
 from pinnace import labelselectors
 from pinnace.autoscaling.v1.scale_pb2 import Scale
+from pinnace.meta.v1.meta_pb2 import LabelSelector
 
 _SHARED = ("name", "namespace", "uid", "resourceVersion")
 
@@ -19,11 +20,16 @@ TEMPLATE_COLUMNS: tuple[Column, ...] = (
 )
 
 
+def selector_of(spec: Any) -> LabelSelector:
+    """The selector of a workload's spec, also where it is a map of labels."""
+    return spec.selector if isinstance(spec.selector, LabelSelector) else LabelSelector(matchLabels=spec.selector)
+
+
 def template_cells(spec: Any) -> tuple[str, ...]:
     """Cells of TEMPLATE_COLUMNS."""
     containers = spec.template.spec.containers
     names, images = (",".join(getattr(container, field) for container in containers) for field in ("name", "image"))
-    return names or NONE, images or NONE, labelselectors.text(spec.selector) or NONE
+    return names or NONE, images or NONE, labelselectors.text(selector_of(spec)) or NONE
 
 
 class Replicas(Subresource[Any]):
@@ -46,7 +52,7 @@ class Replicas(Subresource[Any]):
         scale.metadata.creationTimestamp.CopyFrom(stored.metadata.creationTimestamp)
         scale.spec.replicas = stored.spec.replicas
         scale.status.replicas = stored.status.replicas
-        scale.status.selector = labelselectors.text(stored.spec.selector)
+        scale.status.selector = labelselectors.text(selector_of(stored.spec))
         return scale
 
     def replace(self, stored: Any, request: Any) -> None:

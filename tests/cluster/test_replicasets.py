@@ -126,3 +126,18 @@ def test_a_deletion_cost_is_an_int32(text: str, cost: int) -> None:
     pod = kinds.POD.cls()
     pod.metadata.annotations[podcontrol.DELETION_COST] = text
     assert podcontrol.deletion_cost(pod) == cost
+
+
+async def test_a_replication_controller_does_the_same(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """Its selector is the template's labels where it has none; it shares no pods with a ReplicaSet of the same labels."""
+    item = {**replica_set("old", 2), "apiVersion": "v1", "kind": "ReplicationController"}
+    del item["spec"]["selector"]
+    await api.create(kinds.REPLICATION_CONTROLLER, item)
+    await api.create(kinds.REPLICA_SET, replica_set("new", 1))
+    await agents.settle()
+    stored = cluster.get(kinds.REPLICATION_CONTROLLER, "old")
+    assert dict(stored.spec.selector) == LABELS
+    assert (stored.status.replicas, stored.status.availableReplicas) == (2, 2)
+    await api.patch(kinds.REPLICATION_CONTROLLER, "old", "MERGE", {"spec": {"replicas": 1}}, subresource="scale")
+    await agents.settle()
+    assert sorted(reference.name for pod in agents.pods() for reference in pod.metadata.ownerReferences) == ["new", "old"]

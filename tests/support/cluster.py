@@ -25,6 +25,7 @@ from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
 from controlplane.controllers.podgc import PodGC
 from controlplane.controllers.replicaset import ReplicaSets
+from controlplane.controllers.replicationcontroller import ReplicationControllers
 from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.runner import ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
@@ -200,6 +201,7 @@ async def running(
             ClusterRoleAggregation(),
             ServiceAccounts(),
             ReplicaSets(cluster.ids),
+            ReplicationControllers(cluster.ids),
             Deployments(cluster.ids),
             DaemonSets(cluster.ids),
             StatefulSets(cluster.ids),

@@ -74,6 +74,7 @@ BASES: dict[str, Any] = {
     "Deployment": {"spec": WORKLOAD},
     "CronJob": {"spec": {"schedule": "@daily", "jobTemplate": {"spec": JOB}}},
     "Job": {"spec": JOB},
+    "ReplicationController": {"spec": {"template": WORKLOAD["template"]}},
     "ReplicaSet": {"spec": WORKLOAD},
     "StatefulSet": {"spec": WORKLOAD},
     "DaemonSet": {"spec": WORKLOAD},

@@ -52,6 +52,7 @@ BASES: dict[str, dict[str, Any]] = {
     "Deployment": {**IN_DEFAULT, "spec": WORKLOAD},
     "CronJob": {**IN_DEFAULT, "spec": {"schedule": "@daily", "jobTemplate": {"spec": JOB}}},
     "Job": {**IN_DEFAULT, "spec": JOB},
+    "ReplicationController": {**IN_DEFAULT, "spec": {"template": WORKLOAD["template"]}},
     "ReplicaSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "StatefulSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "DaemonSet": {**IN_DEFAULT, "spec": WORKLOAD},
