@@ -151,6 +151,7 @@ def test_resources_are_listed_from_discovery(kctl: Run) -> None:
     names = kctl("api-resources", "--categories", "all", "-o", "name").stdout.split()
     assert names == [
         "pods",
+        "replicationcontrollers",
         "daemonsets.apps",
         "deployments.apps",
         "replicasets.apps",

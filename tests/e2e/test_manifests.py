@@ -46,8 +46,8 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: first}
 ---
-apiVersion: apps/v1
-kind: Deployment
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
 metadata: {name: web}
 ---
 apiVersion: bar/v1
@@ -68,7 +68,7 @@ def test_an_unknown_kind_leaves_the_rest_of_the_file(alone: Alone, verb: str) ->
     done = alone.kctl(verb, "-f", "-", stdin=MIXED)
     assert (done.returncode, done.stdout) == (1, "configmap/first created\nconfigmap/last created\n")
     assert done.stderr == (
-        no_match("web", "Deployment", "apps/v1", 6)
+        no_match("web", "Rollout", "argoproj.io/v1alpha1", 6)
         + no_match("x", "Foo", "bar/v1", 10)
         + "stdin:14: not valid YAML: did not find expected node content\n"
     )
@@ -130,10 +130,10 @@ items:
   items:
   - metadata: {name: inherits}
   - {apiVersion: v1, kind: Secret, metadata: {name: says-so}}
-- {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}}
+- {apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: web}}
 - {apiVersion: v1, kind: List, items: []}
-- apiVersion: apps/v1
-  kind: DaemonSetList
+- apiVersion: argoproj.io/v1alpha1
+  kind: AnalysisRunList
   items: [{metadata: {name: ds}}]
 - {apiVersion: v1, kind: ConfigMap, metadata: {name: last, labels: {a: 1}}}
 - text
@@ -143,8 +143,8 @@ items:
     done = alone.kctl("apply", "-f", "-", stdin=text)
     assert (done.returncode, done.stdout) == (1, "configmap/inherits created\nsecret/says-so created\n")
     assert done.stderr == (
-        no_match("web", "Deployment", "apps/v1", 10)
-        + no_match("ds", "DaemonSet", "apps/v1", 14)
+        no_match("web", "Rollout", "argoproj.io/v1alpha1", 10)
+        + no_match("ds", "AnalysisRun", "argoproj.io/v1alpha1", 14)
         + 'stdin:16: items[5]: expected an object, got "text"\n'
         + "stdin:15: items[4].metadata.labels.a: expected a string, got 1 (put it in quotes)\n"
     )
@@ -174,7 +174,7 @@ def test_every_error_of_a_document_is_named(alone: Alone) -> None:
 def test_errors_of_the_text_and_of_its_fields_are_named_together(alone: Alone) -> None:
     """A document that is not sent, because of a duplicate key, still gets all that is wrong with it told."""
     pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  affinity: {nodeAffinity: {}}\n  imag: x\n  affinity: {podAffinity: {}}\n"
-    unknown = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, name: web}\n"
+    unknown = "---\napiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web, name: web}\n"
     done = alone.kctl("apply", "-f", "-", stdin=pod + unknown)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -183,7 +183,7 @@ def test_errors_of_the_text_and_of_its_fields_are_named_together(alone: Alone) -
         "stdin:5: spec.affinity: Pinnace does not support this field yet\n"
         "stdin:6: spec.imag: unknown field\n"
         "stdin:11: metadata.name: duplicate key (first on line 11)\n"
-    ) + no_match("web", "Deployment", "apps/v1", 10)
+    ) + no_match("web", "Rollout", "argoproj.io/v1alpha1", 10)
 
 
 def test_errors_send_no_control_sequences_to_the_terminal(alone: Alone) -> None:
