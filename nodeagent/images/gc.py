@@ -83,7 +83,8 @@ class ImageGc:
         return Disk(found.used + found.free, found.free)
 
     async def run(self) -> None:
-        """Every period, until cancelled."""
+        """At first what an earlier agent left, then every period, until cancelled."""
+        await self._store.clean()
         while True:
             await self._clock.sleep(self._policy.period)
             try:

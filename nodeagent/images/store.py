@@ -3,7 +3,8 @@
     layers/<digest>/    a layer, unpacked once and shared by every image and container that has it
     images/<id>.json    an image: names, config, layers; its last change is the image's last use
     images/<id>.config  its config in its own bytes, whose digest is the id
-    incoming/           archives and layers on their way; emptied at start
+    incoming/           archives and layers on their way; emptied at start, into
+    outgoing/           what is to be deleted once the agent runs
     recipes/            how to make a layer's tar again (`recipes`)
     partial/            blobs that a registry has sent in part; kept over a restart (`blobs`)
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -23,7 +25,6 @@ from pathlib import Path
 from nodeagent.images import lookup
 from nodeagent.images.layers import Layers, erase
 from nodeagent.images.records import Image, Records, without
-from nodeagent.linux import rmtree
 from nodeagent.node import threads
 from pinnace.clock import Clock, SystemClock
 from pinnace.oci import BadImage
@@ -49,8 +50,7 @@ class ImageStore:
         self._layers, self._images, self.incoming, self.partial = (
             folder / name for name in ("layers", "images", "incoming", "partial")
         )
-        with contextlib.suppress(OSError):
-            rmtree.remove(self.incoming)
+        self._outgoing = folder / "outgoing"
         for path in (self._layers, self._images, self.incoming, self.partial):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._records = Records(self._images)
@@ -66,7 +66,16 @@ class ImageStore:
             with contextlib.suppress(OSError):
                 self._recover_image(image)
         with contextlib.suppress(OSError):
-            erase(self._displace())
+            self._displace()
+            self._outgoing.mkdir(exist_ok=True, mode=0o700)
+            # By one rename: it may be layers of any size, and the agent's pods wait for its start.
+            os.rename(self.incoming, Path(tempfile.mkdtemp(dir=self._outgoing)) / "incoming")
+        self.incoming.mkdir(exist_ok=True, mode=0o700)
+
+    async def clean(self) -> None:
+        """Delete what an earlier agent left; for the agent that runs. What cannot be deleted stays."""
+        if self._outgoing.exists():
+            await threads.images.run(erase, list(self._outgoing.iterdir()))
 
     def _recover_image(self, image: Image) -> None:
         """Raises OSError; an image without its layers counts as absent nevertheless."""

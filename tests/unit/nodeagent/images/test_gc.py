@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nodeagent.images.store import Image, ImageNotFound, ImageStore
 from pinnace.clock import VirtualClock
 from tests.support import archives
 from tests.support.archives import layer
+from tests.support.awaiting import eventually
 
 BASE = layer(("etc/motd", "hello"))
 
@@ -166,6 +168,25 @@ async def test_removal_cut_off_anywhere_leaves_the_store_whole(place: Place, tmp
         layers = {digest[7:31] for item in again.all() for digest in item.layers}
         assert {path.name for path in again._layers.iterdir()} == layers
         assert not list(again.incoming.iterdir())
+        await again.clean()
+        assert not list((folder / "outgoing").iterdir())
+
+
+async def test_what_an_earlier_agent_left_is_deleted_once_the_agent_runs(place: Place, tmp_path: Path) -> None:
+    """The start does not wait for it, nor does the event loop; an agent that is killed meanwhile leaves it to the next."""
+    left = place.store.incoming / "tmp1/layer"
+    left.mkdir(parents=True)
+    (left / "file").touch()
+    for _ in range(2):
+        started = ImageStore(tmp_path / "images", place.clock)
+        assert [path.name for path in started.folder.glob("outgoing/*/incoming/tmp1/layer/*")] == ["file"]
+    assert not list(started.incoming.iterdir())
+    policy, blobs = GcPolicy(), Blobs(started.partial, place.clock)
+    gc = ImageGc(started, blobs, place.clock, policy=policy, in_use=set, disk=lambda: place.disk)
+    collection = asyncio.ensure_future(gc.run())
+    await eventually(lambda: not list(started.folder.glob("outgoing/*")))
+    collection.cancel()
+    await asyncio.gather(collection, return_exceptions=True)
 
 
 @pytest.mark.root
