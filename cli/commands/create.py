@@ -73,9 +73,11 @@ def _add_writing(parser: flags.Parser) -> None:
 
 def _generated(word: str | None) -> kinds.Kind | None:
     """The kind that a word means, if it is made from flags of its own."""
+    if word is None or word.startswith("-"):
+        return None
     from cli.creating import generators
 
-    return next((kind for kind in generators.GENERATORS if word is not None and word.lower() in kind.words), None)
+    return next((kind for kind in generators.GENERATORS if word.lower() in kind.words), None)
 
 
 def _generate(kind: kinds.Kind, arguments: list[str]) -> int:

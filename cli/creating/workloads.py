@@ -9,7 +9,6 @@ import argparse
 from typing import Any
 
 from pinnace import quantity
-from pinnace.clock import RandomIds
 from pinnace.errors import BadRequest
 
 MAX_REPLICAS, MAX_PORT = (1 << 31) - 1, (1 << 16) - 1
@@ -69,6 +68,9 @@ def _name(image: str) -> str:
     name = image.rpartition("/")[2].partition(":")[0].partition("@")[0]
     if "_" not in name and "." not in name:
         return name
+    # Imported here: it brings asyncio, which takes longer than the rest of the command.
+    from pinnace.clock import RandomIds
+
     return f"{name.replace('_', '-').replace('.', '-')}-{RandomIds().suffix()}"
 
 

@@ -14,6 +14,8 @@ COMMAND = "from cli.main import run; run(sys.argv[1:])"
     [
         (["version", "--client"], ["grpc", "google.protobuf", "pinnace.kinds", "cli.contexts", "dataclasses", "shutil", "ssl"]),
         (["run", "x", "--image=i", "--dry-run=client", "-o", "name"], ["grpc", "cli.joining", "cli.contexts", "ssl"]),
+        (["create", "sa", "x", "--dry-run=client", "-o", "name"], ["grpc", "asyncio", "cli.contexts", "ssl"]),
+        (["create", "-f", "/dev/null", "--dry-run=client"], ["grpc", "cli.creating", "ssl"]),
         # As `lab up`, which has the processes of the lab started before it needs messages itself.
         (["lab", "list"], ["grpc", "google.protobuf", "pinnace.kinds", "cryptography", "asyncio"]),
     ],
