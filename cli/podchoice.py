@@ -42,7 +42,10 @@ def selector_of(client: Any, word: str) -> str:
     fields = spec.message_type.fields_by_name if spec is not None and spec.message_type is not None else {}
     if "selector" not in fields or "template" not in fields:
         raise BadRequest(f"{word}: neither a pod nor a workload with pods: selector for {kind.kind} not implemented")
-    return labelselectors.text(client.get(kind, client.context.namespace, name).spec.selector)
+    selector = client.get(kind, client.context.namespace, name).spec.selector
+    # That of a ReplicationController is a map of labels.
+    plain = fields["selector"].message_type.GetOptions().map_entry
+    return ",".join(f"{key}={value}" for key, value in sorted(selector.items())) if plain else labelselectors.text(selector)
 
 
 def best(pods: list[Any]) -> Any:

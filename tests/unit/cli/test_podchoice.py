@@ -82,6 +82,12 @@ def test_a_workload_stands_for_a_pod(server: Waiting, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "Found 2 pods, using pod/b\n"
 
 
+def test_a_replication_controller_stands_for_a_pod(server: Waiting) -> None:
+    """Its selector is a map."""
+    server.put(made(kinds.REPLICATION_CONTROLLER, "old", spec={"selector": {"app": "web", "a": "b"}}))
+    assert podchoice.selector_of(server, "rc/old") == "a=b,app=web"
+
+
 def test_the_first_pod_of_a_workload_is_waited_for(server: Waiting) -> None:
     """As long as kubectl does."""
     with pytest.raises(Timeout, match="timed out waiting for the condition"):
