@@ -81,7 +81,7 @@ class _Method:
 
 
 class AioChannels:
-    """The same for asyncio, where whoever calls says when it is over."""
+    """The same for asyncio; the caller says when the call has ended."""
 
     def __init__(self, context: Callable[[], Context]) -> None:
         self._context = context

@@ -93,7 +93,7 @@ class Renewed:
 def _renewed(context: Context, file: Path, *, expired: bool) -> tuple[Context | None, str]:
     """The context with a new certificate, stored; or None and the reason."""
     try:
-        # Whoever owns the file may have renewed it: another command, the control plane its own, a user the files that it names.
+        # Its owner may have renewed it: another command, the control plane its own, a user files that are named.
         if (now := _current(context, file)).certificate != context.certificate:
             return now, ""
         if (file.parent / "pki/ca.key").exists():

@@ -9,7 +9,7 @@ PADDING = 2
 
 
 def align(lines: list[str]) -> list[str]:
-    """The lines with spaces for tabs. A column goes on as long as each line has a cell in it that a tab ends."""
+    """The lines with spaces for tabs. A column continues as long as each line has a cell in it that a tab ends."""
     rows = [line.split("\t") for line in lines]
     for column in range(max(map(len, rows), default=1) - 1):
         start = 0

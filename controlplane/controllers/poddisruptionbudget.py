@@ -120,7 +120,7 @@ def _is_healthy(item: PodDisruptionBudget, pod: Pod) -> bool:
 
 
 def _disrupted(item: PodDisruptionBudget, pods: list[Pod], now: float) -> float:
-    """Forget evictions that are seen as deletions, or that took too long; seconds until the next is too old, 0 for none."""
+    """Remove evictions that are seen as deletions, or that took too long; seconds until the next is too old, 0 for none."""
     kept, waits = item.status.disruptedPods, list[float]()
     live = {pod.metadata.name for pod in pods if not pod.metadata.deletionTimestamp.seconds}
     for name in list(kept):

@@ -24,7 +24,7 @@ from pinnace.wellknown import DEFAULT_NAMESPACE, SYSTEM_NAMESPACE
 MAX_WORD = 128
 MAX_NOTE = 1024
 _DEPRECATED = ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount", "deprecatedSource")
-# All but metadata and series: an event that goes on is the same event.
+# All but metadata and series: an event that continues is the same event.
 _IMMUTABLE = (
     "regarding", "reason", "note", "type", "eventTime", "action", "related", "reportingController", "reportingInstance",
     *_DEPRECATED,

@@ -124,7 +124,7 @@ def test_no_order_of_events_breaks_the_bounds(
 
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_the_property_sees_a_pod_too_many(seconds: int) -> None:
-    """A ReplicaSet that somebody else enlarges breaks it, until the controller mends that."""
+    """A ReplicaSet that another client enlarges breaks it, until the controller corrects that."""
 
     async def run() -> None:
         async with running() as cluster:

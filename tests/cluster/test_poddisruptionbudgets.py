@@ -126,7 +126,7 @@ async def test_a_pod_that_is_not_ready_goes_by_policy(
 
 
 async def test_an_eviction_that_deletes_nothing_counts_for_two_minutes(api: Api, cluster: Cluster, agents: Agents) -> None:
-    """As when somebody charges the budget and does not delete the pod."""
+    """As when a client charges the budget and does not delete the pod."""
     await api.create(kinds.DEPLOYMENT, deployment(replicas=2))
     await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=1))
     await agents.settle()

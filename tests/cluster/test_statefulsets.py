@@ -63,7 +63,7 @@ async def test_fewer_pods_go_from_the_highest_down(api: Api, cluster: Cluster, a
     assert names(agents) == ["web-0"]
 
 
-async def test_parallel_waits_for_nobody(api: Api, cluster: Cluster, agents: Agents) -> None:
+async def test_parallel_waits_for_no_pod(api: Api, cluster: Cluster, agents: Agents) -> None:
     """All are created, and all surplus ones deleted, at once."""
     await api.create(kinds.STATEFUL_SET, stateful_set(replicas=5, podManagementPolicy="Parallel"))
     assert names(agents) == [f"web-{number}" for number in range(5)]
@@ -73,7 +73,7 @@ async def test_parallel_waits_for_nobody(api: Api, cluster: Cluster, agents: Age
 
 
 async def test_a_name_is_used_again_only_when_its_pod_is_gone(api: Api, cluster: Cluster, agents: Agents) -> None:
-    """Also of a pod on a node that is lost: it may still run there, until somebody says otherwise."""
+    """Also of a pod on a node that is lost: it may still run there, until an administrator deletes it by force."""
     await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2))
     await agents.settle()
     lost = cluster.get(kinds.POD, "web-1")

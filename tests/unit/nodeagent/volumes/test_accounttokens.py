@@ -231,7 +231,7 @@ async def test_a_token_that_is_not_renewed_stays() -> None:
 
 
 async def test_a_renewal_that_is_refused_is_an_event() -> None:
-    """The pod keeps its token and goes on."""
+    """The pod keeps its token and continues to run."""
     async with Kept() as kept:
         kept.plane.failure = refused()
         await kept.clock.advance(0.81 * LIFETIME)
