@@ -293,7 +293,6 @@ class Reconciliation:
         """Delete pods that do not count, neither as succeeded nor as failed."""
         for pod in self._some(pods):
             _untrack(self._tx, pod)
-            self._listed.add(pod.metadata.uid)
             self._delete(pod)
 
     def _delete_active(self) -> None:

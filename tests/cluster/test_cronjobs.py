@@ -102,7 +102,9 @@ async def test_old_jobs_are_removed(api: Api, cluster: Cluster, workers: Workers
     for turn in range(6):
         await workers.wait(601)
         await workers.end(workers.running()[0], "Failed" if turn % 3 == 2 else "Succeeded")
+    await workers.stop()
     assert jobs(cluster) == [f"tick-{start + at}" for at in (40, 50, 60)]
+    assert len(workers.pods()) == 3
 
 
 async def test_a_suspended_cronjob_creates_nothing(api: Api, cluster: Cluster, workers: Workers) -> None:

@@ -303,6 +303,34 @@ async def test_an_index_fails_by_itself(api: Api, workers: Workers) -> None:
     assert (workers.job().status.completedIndexes, workers.job().status.failedIndexes) == ("1", "0")
 
 
+async def test_each_index_has_a_delay_of_its_own(api: Api, workers: Workers) -> None:
+    """10 seconds after its first failure, 20 after its second; another index does not wait."""
+    await api.create(kinds.JOB, indexed(2, backoffLimitPerIndex=9))
+    await workers.fail(workers.at(0))
+    await workers.wait(12)
+    await workers.fail(workers.at(0))
+    await workers.wait(18)
+    assert {pod.metadata.annotations[INDEX] for pod in workers.running()} == {"1"}
+    await workers.fail(workers.at(1))
+    await workers.wait(4)
+    assert {pod.metadata.annotations[INDEX] for pod in workers.running()} == {"0"}
+    await workers.wait(8)
+    assert workers.at(1).metadata.annotations[FAILURES] == "1"
+
+
+async def test_an_index_keeps_one_pod(api: Api, workers: Workers) -> None:
+    """A second one, which only a user can create, is deleted, as is one of an index that the Job does not have."""
+    await api.create(kinds.JOB, indexed(3, parallelism=2))
+    await workers.fail(workers.at(1))
+    labels, spec = dict(workers.at(0).metadata.labels), job()["spec"]["template"]["spec"]
+    for name, index in (("second", "0"), ("other", "7")):
+        meta = {"name": name, "namespace": "default", "labels": labels, "annotations": {INDEX: index}}
+        await api.create(kinds.POD, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+        assert [pod.metadata.annotations[INDEX] for pod in workers.running()] == ["0"]
+    await workers.stop()
+    assert workers.counts() == (1, 0, 1)
+
+
 async def test_too_many_failed_indexes_fail_the_job_at_once(api: Api, workers: Workers) -> None:
     """More than maxFailedIndexes."""
     await api.create(kinds.JOB, indexed(4, backoffLimitPerIndex=0, maxFailedIndexes=1))
@@ -398,7 +426,7 @@ async def test_a_deleted_pod_is_replaced(api: Api, cluster: Cluster, workers: Wo
     await workers.start(pod)
     await cluster.delete(kinds.POD, pod.metadata.name)
     at_once = when == "TerminatingOrFailed"
-    assert len(workers.running()) == at_once
+    assert len(workers.running()) == workers.job().status.failed == at_once
     assert workers.job().status.terminating == 1
     await workers.stop()
     await workers.wait(12)
@@ -429,14 +457,15 @@ async def test_a_job_of_another_controller_is_left_alone(api: Api, workers: Work
 
 @pytest.mark.parametrize("how", ["Background", "Foreground", "Orphan"])
 async def test_deleting_a_job_keeps_no_pod_by_its_finalizer(api: Api, cluster: Cluster, workers: Workers, how: str) -> None:
-    """They go with it, or stay as orphans that can be deleted."""
-    await api.create(kinds.JOB, job(parallelism=2, completions=2))
+    """They go with it, or stay as orphans that can be deleted; also while they still run."""
+    await api.create(kinds.JOB, job(parallelism=2, completions=2, podReplacementPolicy="Failed"))
     await workers.start(workers.running()[0])
     await cluster.delete(kinds.JOB, "work", propagation=how)
+    assert workers.pods()
+    assert not any(TRACKING in pod.metadata.finalizers for pod in workers.pods())
     await workers.stop()
     assert workers.job() is None
     assert len(workers.pods()) == (2 if how == "Orphan" else 0)
-    assert not any(TRACKING in pod.metadata.finalizers for pod in workers.pods())
 
 
 async def test_a_selector_of_ones_own_adopts_pods(api: Api, workers: Workers) -> None:
@@ -482,6 +511,32 @@ async def test_many_pods_take_several_transactions(api: Api, workers: Workers) -
     await workers.stop()
     assert workers.condition("Failed") == "BackoffLimitExceeded"
     assert workers.counts() == (0, 0, 120)
+
+
+async def test_many_pods_that_end_together_are_all_counted(api: Api, cluster: Cluster, workers: Workers) -> None:
+    """Before the Job is complete."""
+    await api.create(kinds.JOB, job(completions=120, parallelism=120))
+
+    def end_all(tx: Any) -> None:
+        for pod in tx.list(kinds.POD, "default"):
+            pod.status.phase = "Succeeded"
+            tx.put(kinds.POD, pod)
+
+    await cluster.store.update(end_all)
+    await cluster.advance(1)
+    assert workers.counts() == (0, 120, 0)
+    assert workers.condition("Complete")
+    assert not any(TRACKING in pod.metadata.finalizers for pod in workers.pods())
+
+
+async def test_a_job_can_be_applied_again(cluster: Cluster, workers: Workers) -> None:
+    """Its generated labels and selector are not the client's, and stay."""
+    api = Api(cluster)
+    [(created, _)] = await api.apply(job())
+    [(again, _)] = await api.apply(job())
+    [(changed, stored)] = await api.apply(job(backoffLimit=1))
+    assert (created, again, changed) == ("created", "unchanged", "configured")
+    assert stored.spec.selector.matchLabels["batch.kubernetes.io/controller-uid"] == stored.metadata.uid
 
 
 STEPS = st.lists(
