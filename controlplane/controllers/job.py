@@ -257,7 +257,8 @@ class Reconciliation:
                 return
             if not self._create_one(index, kept.get(index) if index is not None else None):
                 return
-        if missing > BATCH:
+        # Where some of the batch have to wait, the next transaction would find the same ones.
+        if missing > BATCH and len(indexes) == BATCH:
             self._waits.append(0.0)
 
     def _pending(self, count: int, progress: Progress, kept: dict[int, Pod]) -> list[int | None]:

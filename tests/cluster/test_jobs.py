@@ -318,6 +318,23 @@ async def test_each_index_has_a_delay_of_its_own(api: Api, workers: Workers) -> 
     assert workers.at(1).metadata.annotations[FAILURES] == "1"
 
 
+async def test_many_indexes_that_wait_cost_nothing(api: Api, cluster: Cluster, workers: Workers) -> None:
+    """More than one transaction would create: the next look is when the delay of the first one has passed."""
+    await api.create(kinds.JOB, indexed(60, backoffLimitPerIndex=9))
+    for pod in workers.running():
+        await workers.fail(pod)
+    again: list[float] = []
+
+    def look(tx: Any) -> None:
+        found = jobcontroller.Jobs(cluster.ids).reconcile(tx, "default/work", _moment(cluster))
+        again.append(found.seconds if found is not None else 0.0)
+
+    await cluster.store.update(look)
+    assert again[-1] > 5
+    await workers.wait(12)
+    assert len(workers.running()) == 60
+
+
 async def test_an_index_keeps_one_pod(api: Api, workers: Workers) -> None:
     """A second one, which only a user can create, is deleted, as is one of an index that the Job does not have."""
     await api.create(kinds.JOB, indexed(3, parallelism=2))
