@@ -32,6 +32,8 @@ from pinnace.errors import Cause
 from pinnace.remembered import Remembered, in_place
 from pinnace.wellknown import TAINT_NOT_READY, TAINT_UNREACHABLE
 
+# The account of a pod that names none; its template names none either.
+DEFAULT_ACCOUNT = "default"
 # How long a pod stays bound to a node that is gone, in seconds (DefaultTolerationSeconds).
 TOLERATION_SECONDS = 300
 _TOLERATIONS = {
@@ -61,6 +63,7 @@ def default(pod: Any) -> None:
 
 @in_place
 def _complete(spec: Any) -> None:
+    spec.serviceAccountName = spec.serviceAccountName or DEFAULT_ACCOUNT
     default_spec(spec)
     tolerations = spec.tolerations
     keys = {item.key for item in tolerations if item.effect in ("NoExecute", "")}

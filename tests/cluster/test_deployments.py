@@ -64,6 +64,9 @@ async def test_a_deployment_gets_its_pods(api: Api, cluster: Cluster, agents: Ag
     assert [(ref.kind, ref.name, ref.controller) for ref in found.metadata.ownerReferences] == [("Deployment", "web", True)]
     pods = agents.pods()
     assert len(pods) == 3
+    # Which account a pod has is decided when it is created.
+    assert not found.spec.template.spec.serviceAccountName
+    assert {pod.spec.serviceAccountName for pod in pods} == {"default"}
     assert all(pod.metadata.name.startswith(f"web-{digest}-") for pod in pods)
     assert all(pod.metadata.labels == {"app": "web", revisions.HASH: digest} for pod in pods)
     status = cluster.get(kinds.DEPLOYMENT, "web").status

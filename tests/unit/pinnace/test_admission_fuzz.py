@@ -75,7 +75,8 @@ def spoil(message: Any, data: st.DataObject) -> None:
         if nested is None or not data.draw(st.booleans()):
             continue
         if nested.GetOptions().map_entry:
-            if nested.fields_by_name["value"].message_type is not None:
+            amounts = nested.fields_by_name["value"].message_type
+            if amounts is not None and amounts.name == "Quantity":
                 getattr(message, descriptor.name)["cpu"].string = data.draw(bad)
         elif descriptor.is_repeated:
             spoil(getattr(message, descriptor.name).add(), data)

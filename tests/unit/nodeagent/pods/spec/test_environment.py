@@ -25,7 +25,13 @@ def variables(*env: Any, **rest: Any) -> dict[str, str]:
 def made(
     *env: Any, image_env: tuple[str, ...] = (), objects: tuple[Any, ...] = (), services: dict[str, str] | None = None, **rest: Any
 ) -> Environment:  # fmt: skip
-    subject = pod("web", container(env=list(env), **rest), meta={"uid": "u1", "labels": {"app": "x"}}, nodeName="n1")
+    subject = pod(
+        "web",
+        container(env=list(env), **rest),
+        meta={"uid": "u1", "labels": {"app": "x"}},
+        nodeName="n1",
+        serviceAccountName="keeper",
+    )
     known = {(item.DESCRIPTOR.name, item.metadata.name): item for item in objects}
     container_, lookup = subject.spec.containers[0], lambda kind, name: known.get((kind, name))
     return environment(subject, container_, list(image_env), lookup, FACTS, services or {})
@@ -172,7 +178,7 @@ def test_a_path_that_leads_out_is_refused(text: str, message: str) -> None:
         ("status.podIPs", "10.244.1.2"),
         ("status.hostIP", "192.0.2.1"),
         ("status.hostIPs", "192.0.2.1"),
-        ("spec.serviceAccountName", "default"),
+        ("spec.serviceAccountName", "keeper"),
     ],
 )
 @pytest.mark.shows("spec.containers[].env[].valueFrom.fieldRef.fieldPath")
