@@ -128,7 +128,9 @@ def _socket(namespace: Path | None) -> socket.socket:
 
 
 def _plain() -> socket.socket:
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    """With its protocol, by which asyncio knows to send small pieces at once."""
+    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    return socket.socket(socket.AF_INET, kind, socket.IPPROTO_TCP)
 
 
 async def _send(incoming: AsyncIterator[Any], writer: asyncio.StreamWriter) -> None:

@@ -77,7 +77,7 @@ async def test_a_long_list_in_yaml_comes_in_pieces(rest: Rest, shape: str, monke
     assert await read(rest, MAPS, shaped(YAML, shape)) == await rest.get(MAPS, accept=shaped(JSON, shape))
     for number in range(20):
         await rest.ask("POST", MAPS, config_map(f"a{number}"))
-    monkeypatch.setattr(lists, "SLOW_PIECE", 300)
+    monkeypatch.setattr(lists, "YAML_PIECE", 300)
     answer = await rest.respond("GET", MAPS, accept=shaped(YAML, shape))
     assert not isinstance(answer.body, bytes)
     assert await read(rest, MAPS, shaped(YAML, shape)) == await rest.get(MAPS, accept=shaped(JSON, shape))

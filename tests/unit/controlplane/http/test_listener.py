@@ -145,6 +145,19 @@ async def port(folder: Path, limits: Limits = LIMITS, clock: Clock | None = None
             await task
 
 
+async def test_small_pieces_are_sent_at_once(tmp_path: Path) -> None:
+    """Without TCP_NODELAY the end of a response waits for an acknowledgement that its reader delays."""
+    async with port(tmp_path) as found:
+        reader, writer = await found.tls()
+        writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        connections = await eventually(lambda: [item for item in found.listener._places if item.writer is not None])
+        sock = connections[0].writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        found.gate.set()
+        assert b"at last" in await reader.readuntil(b"at last")
+        await hang_up(writer)
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
