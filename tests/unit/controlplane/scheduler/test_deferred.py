@@ -1,4 +1,4 @@
-"""The scheduler that is imported late: it schedules as soon as there is a pod, and without one it waits for nobody's harm."""
+"""The scheduler that is imported late: with the first pod that waits for a node, and not before."""
 
 from __future__ import annotations
 
@@ -82,12 +82,18 @@ async def test_it_schedules_again_after_it_has_led_before(store: Store) -> None:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_without_a_pod_it_is_ready_after_the_head_start(store: Store) -> None:
-    """No pod of a user's then waits for the import."""
-    scheduler = DeferredScheduler(store, CLOCK, head_start=0.01)
+async def test_without_a_pod_that_waits_nothing_is_imported(store: Store) -> None:
+    """Nor for one that names its node, as a pod of a DaemonSet may, or that a restarted control plane finds bound."""
+    await store.update(lambda tx: verbs.create(tx, kinds.POD, pod("bound", nodeName="n1"), call()))
+    scheduler = DeferredScheduler(store, CLOCK)
     running = asyncio.ensure_future(scheduler.run())
     try:
-        await eventually(lambda: scheduler.imported, within=DEADLINE)
+        await store.update(lambda tx: verbs.create(tx, kinds.POD, pod("also", nodeName="n1"), call()))
+        await asyncio.sleep(0.1)
+        assert not scheduler.imported
+        await create(store, "waits")
+        await eventually(lambda: placed(store, "waits") == "n1", within=DEADLINE)
+        assert scheduler.imported
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
