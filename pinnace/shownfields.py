@@ -58,6 +58,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.core.v1.Sysctl": ("name", "value"),
     "pinnace.core.v1.VolumeHealthCondition": ("status", "reason"),
     "pinnace.core.v1.VolumeMountStatus": ("name", "mountPath"),
+    "pinnace.core.v1.ReplicationControllerCondition": _CONDITION,
     "pinnace.core.v1.ReplicationControllerStatus": ("replicas",),
     "pinnace.policy.v1.PodDisruptionBudgetStatus": (
         "disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods",

@@ -55,6 +55,8 @@ def test_a_client_works(lab: LabUnderTest, client: Client, check: str) -> None:
 
 # Fields that validation refuses when they are empty, by rules that the schema does not have.
 VALIDATED = {
+    ("batch", "PodFailurePolicyOnExitCodesRequirement", "operator"), ("batch", "PodFailurePolicyOnExitCodesRequirement", "values"), ("batch", "PodFailurePolicyOnPodConditionsPattern", "type"),
+    ("batch", "PodFailurePolicyRule", "action"), ("batch", "SuccessPolicy", "rules"),
     ("core", "GRPCAction", "port"), ("meta", "LabelSelectorRequirement", "key"), ("meta", "LabelSelectorRequirement", "operator"),
     ("rbac", "PolicyRule", "verbs"), ("rbac", "RoleRef", "kind"), ("rbac", "RoleRef", "name"), ("rbac", "Subject", "kind"),
     ("rbac", "Subject", "name"),
