@@ -104,7 +104,8 @@ def test_pages_of_a_pod(api: Api) -> None:
     for name in ("web", "web:8080", "http:web:8080", "http:web:"):
         assert api.ask("GET", f"{PODS}/{name}/proxy/index.html").body == b"hello\n"
     head = api.ask("HEAD", f"{PODS}/web/proxy/index.html")
-    assert (head.status, head.headers["content-length"], head.body) == (200, "6", b"")
+    # How long a page of HTML is with its links below the proxy is known only when it was sent.
+    assert (head.status, "content-length" in head.headers, head.body) == (200, False, b"")
     missing = api.ask("GET", f"{PODS}/web/proxy/missing")
     assert (missing.status, b"404" in missing.body, b"Status" in missing.body) == (404, True, False)
     moved = api.ask("GET", f"{PODS}/web/proxy?a=b")
