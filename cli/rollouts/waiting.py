@@ -9,9 +9,11 @@ from typing import Any
 from cli.changing import Target
 from cli.progress import Progress
 from cli.rollouts import table
-from pinnace.errors import BadRequest, Expired, NotFound, Timeout
+from pinnace.errors import BadRequest, Expired, Internal, NotFound, Timeout
 
 TIMED_OUT = "timed out waiting for the condition"
+# Seconds until a watch that has ended begins again.
+AGAIN = 0.5
 
 
 class Report:
@@ -45,20 +47,21 @@ def wait(client: Any, target: Target, args: Any) -> None:
     report = Report()
     try:
         while not _watch(client, target, found, args, deadline=deadline, report=report):
-            pass
+            time.sleep(AGAIN)
     finally:
         report.clear()
 
 
 def _watch(client: Any, target: Target, rollout: Any, args: Any, *, deadline: float | None, report: Report) -> bool:
-    """False when the watch has to begin again. Raises Timeout, NotFound, BadRequest."""
+    """False when the watch has to begin again. Raises Timeout, NotFound, BadRequest, Internal."""
     kind, namespace, name = target
     left = None if deadline is None else deadline - time.monotonic()
     if left is not None and left <= 0:
         raise Timeout(TIMED_OUT)
-    seen = ""
+    seen, began = "", False
     try:
         for type_, item in client.watch(kind, namespace, name=name, timeout=left):
+            began = True
             if item is None:
                 if not seen:
                     raise NotFound.of(kind.resource, name)
@@ -74,4 +77,6 @@ def _watch(client: Any, target: Target, rollout: Any, args: Any, *, deadline: fl
         return False
     except Timeout:
         raise Timeout(TIMED_OUT) from None
+    if not began:
+        raise Internal("the control plane ended a watch that it had not begun")
     return False

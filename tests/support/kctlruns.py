@@ -34,6 +34,9 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("get", "--raw", "/version"), ("api-versions",), ("cluster-info",), ("replace", "--force", "-f", "{file}"), ("diff", "-f", "{file}"), ("edit", "pod", "web"), ("run", "x", "--image=i"), ("run", "x", "--image=i", "--attach", "--rm"), ("taint", "node", "n", "a=b:NoSchedule"), ("label", "pod", "web", "a=b"), ("annotate", "pod", "web", "a=b"), ("label", "-f", "{file}", "a=b"),
     ("image", "list"), ("image", "pull", "busybox"), ("image", "load", "{tree}", "--name", "x"), ("image", "build", "{tree}", "-t", "x"),
     ("image", "rm", "busybox"), ("image", "prune"), ("auth", "can-i", "get", "pods"), ("auth", "whoami"), ("api-resources",), ("get", "nonsense"),
+    ("rollout", "status", "deployment/web"), ("rollout", "history", "deployment/web"), ("rollout", "undo", "deployment/web"),
+    ("set", "image", "deployment/web", "main=i"), ("set", "env", "deployment/web", "A=b"), ("tree", "pod/web"), ("logs", "deployment/web"),
+    ("create", "deployment", "x", "--image=i"),
 )  # fmt: skip
 # Commands that need no server and no configuration, or only the latter.
 LOCAL: tuple[tuple[str, ...], ...] = (
