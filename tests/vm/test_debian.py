@@ -24,7 +24,11 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("subject", "passed"),
     [
-        pytest.param(("tests/e2e/test_resources.py",), 12, id="limits-of-cgroup-v2"),
+        # Without those that no cgroup decides.
+        pytest.param(
+            ("tests/e2e/test_resources.py", "-k", "not exit_with and not resists and not does_not_fit and not a_node_tells"), 8,
+            id="limits-of-cgroup-v2",
+        ),
         pytest.param(("tests/e2e/test_apparmor.py",), 9, id="apparmor"),
         # Of runc one profile: each takes a minute here, and all of them run on this machine's kernel.
         pytest.param(
