@@ -51,6 +51,9 @@ class Evictable(Protocol):
     def over(self) -> bool:
         """Whether nothing of it runs any more, and nothing will."""
 
+    def evicted(self) -> bool:
+        """Whether it was told to end for good, by this agent or an earlier one."""
+
     def cleaned(self) -> bool:
         """Whether none of its files are being deleted."""
 
@@ -121,9 +124,14 @@ class EvictionManager:
                 await self._s.clock.sleep(self._config.interval)
 
     async def look(self) -> list[Evictable]:
-        """One look at the node; returns the pods that were evicted."""
+        """One look at the node; returns the pods that were evicted, also by an agent before this one."""
         pods = self._active()
         self._told &= {pod.uid for pod in pods}
+        begun = [pod for pod in pods if pod.evicted() and pod.uid not in self._told]
+        if begun:
+            # They still hold what they are to give back: no other pod goes for it.
+            self._told |= {pod.uid for pod in begun}
+            return begun
         uses = await self._uses(pods, everything=STORAGE in self._s.capacity)
         observed = await self._observe(uses)
         decision = decide(self._config, self._state, observed, self._s.clock.now())

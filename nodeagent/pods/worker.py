@@ -146,6 +146,10 @@ class Worker:
         """Whether nothing of the pod runs any more, and nothing will."""
         return self.observed.released and not self.handles
 
+    def evicted(self) -> bool:
+        """Whether the pod was told to end for good, by this agent or an earlier one."""
+        return self.observed.eviction is not None
+
     def cleaned(self) -> bool:
         """Whether nothing of the pod is being deleted: of one that is over, its volumes and writable layers are gone."""
         return not self._pod_ctx.leftovers.busy

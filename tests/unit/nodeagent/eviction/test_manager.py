@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.eviction.manager import WALKED_WITHIN, EvictionManager, Surroundings
+from nodeagent.eviction.manager import CLEANED_WITHIN, WALKED_WITHIN, EvictionManager, Surroundings
 from nodeagent.eviction.thresholds import Config, parse
 from nodeagent.eviction.usage import Place
 from nodeagent.node.pools import InlinePool, Pool
@@ -35,6 +35,8 @@ class FakePod:
     stubborn: bool = False
     ended: bool = False
     deleting: bool = False
+    # By an agent that was there before.
+    told: bool = False
     evictions: list[tuple[str, str, float, bool]] = field(default_factory=list)
 
     @property
@@ -46,6 +48,9 @@ class FakePod:
 
     def over(self) -> bool:
         return self.ended
+
+    def evicted(self) -> bool:
+        return self.told or bool(self.evictions)
 
     def cleaned(self) -> bool:
         return not self.deleting
@@ -208,6 +213,24 @@ async def test_a_pod_that_does_not_go_is_waited_for(node: Node) -> None:
         assert node.evicted() == ["a", "b"]
         await node.clock.advance(100)
     assert [len(item.evictions) for item in node.pods] == [1, 1]
+
+
+async def test_what_an_earlier_agent_has_evicted_is_waited_for(node: Node) -> None:
+    """It holds its memory until it is gone, so no other pod goes for that; if it resists, the next one follows after a while."""
+    first, calm = node.run("first", 230), node.run("calm", 1)
+    first.told = True
+    async with node.looping():
+        await node.clock.advance(CLEANED_WITHIN / 2)
+        assert node.evicted() == []
+        first.ended = True
+        await node.clock.advance(CLEANED_WITHIN)
+        assert node.evicted() == []
+    first.ended = False
+    async with node.looping():
+        for _ in range(8):
+            await node.clock.advance(CLEANED_WITHIN / 4)
+    assert node.evicted() == ["calm"]
+    assert calm.ended
 
 
 async def test_critical_pods_stay_whatever_happens(node: Node) -> None:
