@@ -47,20 +47,10 @@ class DaemonSets:
         self._control = PodControl("daemonset-controller", ids or RandomIds())
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
-        kind = event.row.kind
-        if kind is kinds.DAEMON_SET:
-            namespace, name = event.row.key.rsplit("/", 2)[1:]
-            yield f"{namespace}/{name}"
-        elif kind is kinds.NODE:
-            if _moves_pods(event):
-                yield from ("/".join(row.key.rsplit("/", 2)[1:]) for row in view.list_untracked(kinds.DAEMON_SET))
-        else:
-            for row in (event.old, event.new):
-                key = podcontrol.owner_key(row.message, kinds.DAEMON_SET) if row is not None else None
-                if key is not None:
-                    yield key
-            if event.new is not None and podcontrol.controller_of(event.new.message) is None:
-                yield from podcontrol.selecting(view, kinds.DAEMON_SET, event.new.message, lambda item: item.spec.selector)
+        if event.row.kind is not kinds.NODE:
+            return podcontrol.keys(event, view, kinds.DAEMON_SET)
+        every = view.list_untracked(kinds.DAEMON_SET) if _moves_pods(event) else ()
+        return ["/".join(row.key.rsplit("/", 2)[1:]) for row in every]
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")

@@ -37,19 +37,9 @@ class Deployments:
         self._control = PodControl("deployment-controller", ids or RandomIds())
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
-        kind = event.row.kind
-        if kind is kinds.DEPLOYMENT:
-            namespace, name = event.row.key.rsplit("/", 2)[1:]
-            yield f"{namespace}/{name}"
-        elif kind is kinds.REPLICA_SET:
-            for row in (event.old, event.new):
-                key = podcontrol.owner_key(row.message, kinds.DEPLOYMENT) if row is not None else None
-                if key is not None:
-                    yield key
-            if event.new is not None and podcontrol.controller_of(event.new.message) is None:
-                yield from podcontrol.selecting(view, kinds.DEPLOYMENT, event.new.message, lambda item: item.spec.selector)
-        elif event.old is not None and _ended(event):
-            yield from _of_pod(event.old.message, view)
+        if event.row.kind is not kinds.POD:
+            return podcontrol.keys(event, view, kinds.DEPLOYMENT)
+        return _of_pod(event.old.message, view) if event.old is not None and _ended(event) else ()
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")

@@ -13,7 +13,8 @@ from typing import Any
 from controlplane import conditions, events
 from controlplane.requests import verbs
 from controlplane.resources.indexes import LABEL, OWNER
-from controlplane.store import Tx
+from controlplane.resources.workloads import selector_of
+from controlplane.store import Event, Tx
 from pinnace import kinds, labelselectors
 from pinnace.clock import Ids
 from pinnace.core.v1.pod_pb2 import Pod
@@ -247,6 +248,19 @@ def owner_key(message: Any, kind: Kind) -> str | None:
     if reference is None or reference.kind != kind.kind or reference.apiVersion.rpartition("/")[0] != kind.group:
         return None
     return f"{message.metadata.namespace}/{reference.name}"
+
+
+def keys(event: Event, view: Tx, kind: Kind) -> Iterable[str]:
+    """Keys of the workloads of `kind` that an event concerns: of one of them, or of an object that they own or may adopt."""
+    if event.row.kind is kind:
+        yield "/".join(event.row.key.rsplit("/", 2)[1:])
+        return
+    for row in (event.old, event.new):
+        key = owner_key(row.message, kind) if row is not None else None
+        if key is not None:
+            yield key
+    if event.new is not None and controller_of(event.new.message) is None:
+        yield from selecting(view, kind, event.new.message, lambda item: selector_of(item.spec))
 
 
 def selecting(tx: Tx, kind: Kind, message: Any, selector: Callable[[Any], Any]) -> Iterable[str]:

@@ -42,16 +42,7 @@ class ReplicaSets:
         self.watches: tuple[Kind, ...] = (self.kind, kinds.POD)
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
-        if event.row.kind is self.kind:
-            namespace, name = event.row.key.rsplit("/", 2)[1:]
-            yield f"{namespace}/{name}"
-            return
-        for row in (event.old, event.new):
-            key = podcontrol.owner_key(row.message, self.kind) if row is not None else None
-            if key is not None:
-                yield key
-        if event.new is not None and podcontrol.controller_of(event.new.message) is None:
-            yield from podcontrol.selecting(view, self.kind, event.new.message, lambda item: selector_of(item.spec))
+        return podcontrol.keys(event, view, self.kind)
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")

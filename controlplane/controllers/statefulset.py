@@ -39,16 +39,7 @@ class StatefulSets:
         self._control = PodControl("statefulset-controller", ids or RandomIds())
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
-        if event.row.kind is kinds.STATEFUL_SET:
-            namespace, name = event.row.key.rsplit("/", 2)[1:]
-            yield f"{namespace}/{name}"
-            return
-        for row in (event.old, event.new):
-            key = podcontrol.owner_key(row.message, kinds.STATEFUL_SET) if row is not None else None
-            if key is not None:
-                yield key
-        if event.new is not None and podcontrol.controller_of(event.new.message) is None:
-            yield from podcontrol.selecting(view, kinds.STATEFUL_SET, event.new.message, lambda item: item.spec.selector)
+        return podcontrol.keys(event, view, kinds.STATEFUL_SET)
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")
