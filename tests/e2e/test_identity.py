@@ -23,16 +23,17 @@ from pinnace import certificate, pki, wire
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.clock import SystemClock
 from pinnace.errors import AlreadyExists, Conflict, Forbidden
-from tests.support.labs import DEADLINE, LabUnderTest, eventually, pod, running
+from tests.support.labs import DEADLINE, PATIENCE, LabUnderTest, eventually, pod, running
 from tests.support.planes import Plane
 
 pytestmark = pytest.mark.root
-# Seconds that a node's certificate lasts, and for how many such times everything is watched.
-TTL = 10.0
+# Seconds that a node's certificate lasts, and for how many such times everything is watched. On a busy machine an agent needs longer
+# to renew one, and to connect with it before the earlier one ends.
+TTL = 10.0 * PATIENCE
 TIMES = 5
 # A call of kctl has to be made before the end of the certificate that it has, of which a third of the lifetime is left. All
 # is watched for longer.
-ADMIN_TTL = 45.0
+ADMIN_TTL = 45.0 * PATIENCE
 TOKEN = re.compile(rb"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 
 
