@@ -219,6 +219,8 @@ def test_a_command_that_lasts_does_not_ask_with_each_call(
         raise Unavailable("not now")
 
     monkeypatch.setattr(renewal, "_asked_for", fail)
+    # This module may have been imported long before.
+    monkeypatch.setattr(time, "time", lambda: NOW)
     file = write(tmp_path / "config", pair(61))
     renewed = renewal.Renewed(read(file), file)
     assert {renewed.context().certificate for _ in range(5)} == {read(file).certificate}
