@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, labels_text
-from controlplane.resources.resource import Resource, Strategy
-from controlplane.resources.workloads import TEMPLATE_COLUMNS, template_cells
+from controlplane.resources.resource import Resource
+from controlplane.resources.workloads import TEMPLATE_COLUMNS, TemplateStrategy, template_cells
 from pinnace import kinds
-from pinnace.admission import daemonsets, podtemplates
+from pinnace.admission import daemonsets
 from pinnace.apps.v1.daemonset_pb2 import DaemonSet
-
-
-class _Strategy(Strategy[DaemonSet]):
-    def warnings(self, new: DaemonSet, old: DaemonSet | None) -> list[str]:
-        changed = old is None or old.spec.template != new.spec.template
-        return podtemplates.warnings(new.spec.template, "spec.template") if changed else []
 
 
 def _cells(item: DaemonSet, now: float) -> tuple[Cell, ...]:
@@ -37,5 +31,9 @@ _COLUMNS = (
     *TEMPLATE_COLUMNS,
 )
 DAEMON_SET = Resource(
-    kinds.DAEMON_SET, rules=daemonsets.RULES, strategy=_Strategy(), categories=("all",), columns=Columns(_COLUMNS, _cells)
+    kinds.DAEMON_SET,
+    rules=daemonsets.RULES,
+    strategy=TemplateStrategy(),
+    categories=("all",),
+    columns=Columns(_COLUMNS, _cells),
 )

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
-from controlplane.resources.resource import Resource, Strategy
-from controlplane.resources.workloads import TEMPLATE_COLUMNS, Replicas, template_cells
+from controlplane.resources.resource import Resource
+from controlplane.resources.workloads import TEMPLATE_COLUMNS, Replicas, TemplateStrategy, template_cells
 from pinnace import kinds
-from pinnace.admission import deployments, podtemplates
+from pinnace.admission import deployments
 from pinnace.apps.v1.deployment_pb2 import Deployment
 
 
-class _Strategy(Strategy[Deployment]):
+class _Strategy(TemplateStrategy):
     def wants_more(self, new: Deployment, old: Deployment) -> bool:
         """Annotations count too: the controller copies them to ReplicaSets."""
         return super().wants_more(new, old) or dict(new.metadata.annotations) != dict(old.metadata.annotations)
-
-    def warnings(self, new: Deployment, old: Deployment | None) -> list[str]:
-        changed = old is None or old.spec.template != new.spec.template
-        return podtemplates.warnings(new.spec.template, "spec.template") if changed else []
 
 
 def _cells(item: Deployment, now: float) -> tuple[Cell, ...]:

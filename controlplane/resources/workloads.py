@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane.resources.columns import NONE, Column, wide
-from controlplane.resources.resource import Subresource
+from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
+from controlplane.resources.resource import Strategy, Subresource
 from controlplane.resources.scale import FORM
 from pinnace import labelselectors
+from pinnace.admission import podtemplates
 from pinnace.autoscaling.v1.scale_pb2 import Scale
 from pinnace.meta.v1.meta_pb2 import LabelSelector
 
@@ -30,6 +31,34 @@ def template_cells(spec: Any) -> tuple[str, ...]:
     containers = spec.template.spec.containers
     names, images = (",".join(getattr(container, field) for container in containers) for field in ("name", "image"))
     return names or NONE, images or NONE, labelselectors.text(selector_of(spec)) or NONE
+
+
+class TemplateStrategy(Strategy[Any]):
+    """Of a workload that makes pods from `spec.template`."""
+
+    def warnings(self, new: Any, old: Any | None) -> list[str]:
+        """Those of its pods, when the template is new or changes."""
+        changed = old is None or old.spec.template != new.spec.template
+        return podtemplates.warnings(new.spec.template, "spec.template") if changed else []
+
+
+def _replica_cells(item: Any, now: float) -> tuple[Cell, ...]:
+    counts = item.spec.replicas, item.status.replicas, item.status.readyReplicas
+    return item.metadata.name, *counts, age(item, now), *template_cells(item.spec)
+
+
+# Of ReplicaSets and ReplicationControllers.
+REPLICA_COLUMNS: Columns[Any] = Columns(
+    (
+        NAME,
+        Column("Desired", "integer", description="Number of wanted pods."),
+        Column("Current", "integer", description="Number of pods."),
+        Column("Ready", "integer", description="Number of ready pods."),
+        AGE,
+        *TEMPLATE_COLUMNS,
+    ),
+    _replica_cells,
+)
 
 
 class Replicas(Subresource[Any]):
