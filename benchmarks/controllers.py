@@ -109,7 +109,7 @@ def _workloads(connection: Any, pid: int) -> dict[str, Any]:
 
 
 def real() -> dict[str, Any]:
-    """On three nodes of a lab, whose pods really run."""
+    """On three nodes of a lab: real pods."""
     with lab("bench-work", 3) as (config, _):
         connection = client(config)
         return {

@@ -82,7 +82,7 @@ class History:
         return verbs.create(self._tx, kinds.CONTROLLER_REVISION, made, self._control.call(self._now))
 
     def clean_up(self, current: ControllerRevision, used: frozenset[str], kept: int) -> None:
-        """Delete the oldest revisions beyond `kept`, except those whose hashes or names pods have (`used`)."""
+        """Delete the oldest revisions beyond `kept`, except those that pods name by hash or name (`used`)."""
         for item in self.superfluous(current, used, kept):
             meta = item.metadata
             verbs.delete(

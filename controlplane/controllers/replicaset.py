@@ -31,7 +31,7 @@ RETRY, LONGEST_RETRY = 1.0, 300.0
 
 
 class ReplicaSets:
-    """For `kind`, whose spec and status have the fields of a ReplicaSet's; `source` is the component of events."""
+    """For `kind`; its spec and status have the fields of a ReplicaSet's. `source`: the component of events."""
 
     name = "replicaset"
     kind: Kind = kinds.REPLICA_SET

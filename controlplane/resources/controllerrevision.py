@@ -18,7 +18,7 @@ def _cells(item: ControllerRevision, now: float) -> tuple[Cell, ...]:
 
 _COLUMNS = (
     NAME,
-    Column("Controller", description="The workload whose state it is."),
+    Column("Controller", description="The workload that the state belongs to."),
     Column("Revision", "integer", description="Number of the state."),
     AGE,
 )
