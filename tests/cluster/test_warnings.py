@@ -9,6 +9,8 @@ import pytest
 
 from pinnace import kinds, wire
 from pinnace.api.v1 import objects_pb2
+from pinnace.kinds import Kind
+from tests.support import workloads
 from tests.support.api import Api, pod_manifest, sealed
 from tests.support.cluster import Cluster
 
@@ -89,6 +91,22 @@ async def test_a_template_warns_of_its_pods(cluster: Cluster) -> None:
     value = {"metadata": {"name": "web"}, "template": {"spec": TWICE["spec"]}}
     await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kinds.POD_TEMPLATE, value)), context)
     assert context.warnings == [f"template.{HIDDEN}"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        (kinds.DEPLOYMENT, workloads.deployment()), (kinds.REPLICA_SET, workloads.replica_set()),
+        (kinds.DAEMON_SET, workloads.daemon_set()), (kinds.STATEFUL_SET, workloads.stateful_set()),
+    ],
+)  # fmt: skip
+async def test_a_workload_warns_of_its_pods(cluster: Cluster, kind: Kind, made: dict[str, Any]) -> None:
+    """As a template does."""
+    context = Context()
+    spec = {**made["spec"], "template": workloads.template(nodeSelector={"beta.kubernetes.io/os": "linux"})}
+    await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kind, {**made, "spec": spec})), context)
+    text = 'spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead'
+    assert context.warnings == [text]
 
 
 async def test_many_warnings_are_cut(cluster: Cluster) -> None:
