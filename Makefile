@@ -13,7 +13,7 @@ help:
 	@echo "make demo      set up, make a lab of three nodes, run the example, and leave the lab up"
 	@echo "make test      set up and run the whole test suite (root)"
 	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code and of tables in docs/"
-	@echo "make generate  messages, stubs and field documentation from proto/; docs/pod-fields.md, docs/validation-rules.md"
+	@echo "make generate  messages, stubs and field documentation from proto/; pages of docs/ on kinds, fields, rules, clients"
 	@echo "make bench     the benchmarks, one JSON object each (root)"
 	@echo "make clean     take labs and build products away"
 
@@ -40,12 +40,14 @@ check: $(VENV)/.dev bytecode
 	$(PYTHON) -m pinnace.codegen --check
 	$(PYTHON) -m pinnace.fieldtable --check
 	$(PYTHON) -m pinnace.ruletable --check
+	$(PYTHON) -m controlplane.kindtable --check
 	$(PYTHON) -m tests.clients.catalogue --check
 
 generate: $(VENV)/.dev
 	$(PYTHON) -m pinnace.codegen
 	$(PYTHON) -m pinnace.fieldtable
 	$(PYTHON) -m pinnace.ruletable
+	$(PYTHON) -m controlplane.kindtable
 	$(PYTHON) -m tests.clients.catalogue
 
 bench: $(VENV)/.dev bytecode

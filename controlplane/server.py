@@ -230,7 +230,7 @@ class ControlPlane:
 
         async def work() -> None:
             # Made anew each time: what a former leader has observed is out of date.
-            manager = ControllerManager(elector.store, self._clock, self._controllers(ca))
+            manager = ControllerManager(elector.store, self._clock, self.controllers(ca))
             async with asyncio.TaskGroup() as group:
                 group.create_task(manager.run())
                 if self._config.scheduler:
@@ -238,7 +238,8 @@ class ControlPlane:
 
         await elector.lead(work)
 
-    def _controllers(self, ca: bytes) -> list[Controller]:
+    def controllers(self, ca: bytes) -> list[Controller]:
+        """All that are not disabled."""
         c = self._config
         rates = EvictionRates(c.eviction_rate, c.secondary_eviction_rate, c.unhealthy_zone_threshold, c.large_zone)
         every: list[Controller] = [

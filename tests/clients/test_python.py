@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.kindtable import upstream
 from pinnace import kinds, schema, shownfields
 from tests.clients.catalogue import KOPF, LIGHTKUBE, PYTHON, Client
 from tests.clients.python import samples
@@ -51,6 +52,15 @@ def test_a_client_works(lab: LabUnderTest, client: Client, check: str) -> None:
             text=True, capture_output=True, timeout=DEADLINE, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, [f"{check} done"]), done.stdout + done.stderr
+
+
+def test_the_names_of_kubernetes_are_those_of_the_client() -> None:
+    """docs/kinds.md compares with them. To take those of a newer client: run model_names.py with it, and keep its output."""
+    [client] = [found for found in PYTHON if found.name == "kubernetes"]
+    place = downloads.packages(client.name, client.requirement)
+    command = [sys.executable, "-P", str(PROGRAMS / "model_names.py")]
+    done = subprocess.run(command, env={"PYTHONPATH": str(place)}, text=True, capture_output=True, timeout=DEADLINE, check=True)
+    assert json.loads(done.stdout) == json.loads(upstream.FILE.read_text())
 
 
 # Fields that validation refuses when they are empty, by rules that the schema does not have.
