@@ -198,8 +198,9 @@ class Agent:
             if shutdown.shutting_down:
                 return admission.Refusal(*NOT_ADMITTED)
             return admission.admit(
-                pod, others, allocatable=allocatable, labels=labels, pressure=eviction.pressure, monitors=monitors
-            )
+                pod, others, allocatable=allocatable, name=config.node, labels=labels, pressure=eviction.pressure,
+                monitors=monitors,
+            )  # fmt: skip
 
         self._pods.admit = admit
         self._pods.admit_resize = functools.partial(admission.admit_resize, allocatable=allocatable)

@@ -59,10 +59,11 @@ def text(selector: LabelSelector) -> str:
     """The selector as lists take it: `app=web,tier in (a,b),!old`. Empty for one that matches every object.
 
     Source: apimachinery's FormatLabelSelector."""
-    return ",".join(_text(requirement) for requirement in sorted(requirements(selector), key=lambda item: item.key))
+    return ",".join(requirement_text(requirement) for requirement in sorted(requirements(selector), key=lambda item: item.key))
 
 
-def _text(requirement: Requirement) -> str:
+def requirement_text(requirement: Requirement) -> str:
+    """One requirement as lists take it."""
     values = sorted(requirement.values)
     match requirement.operator:
         case "Exists":
@@ -71,4 +72,6 @@ def _text(requirement: Requirement) -> str:
             return f"!{requirement.key}"
         case "In" if len(values) == 1:
             return f"{requirement.key}={values[0]}"
+        case "Gt" | "Lt":
+            return f"{requirement.key} {'>' if requirement.operator == 'Gt' else '<'} {values[0]}"
     return f"{requirement.key} {requirement.operator.lower()} ({','.join(values)})"

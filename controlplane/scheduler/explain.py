@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controlplane.scheduler.placement import feasible
-from controlplane.scheduler.plugins import Profile
+from controlplane.scheduler.plugins import Detailing, Filter, Profile
 from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.table import NodeTable
 
@@ -38,17 +38,23 @@ def _reasons(pod: PodInfo, table: NodeTable, profile: Profile) -> dict[int, list
         reasons = item.reasons(pod, table, table.rows)
         for reason, mask in reasons.items():
             for row in np.flatnonzero(mask & left):
-                found.setdefault(int(row), []).append(reason)
+                found.setdefault(int(row), []).append(_detailed(reason, item, pod, table, int(row)))
         for mask in reasons.values():
             left &= ~mask
     return found
 
 
+def _detailed(reason: str, item: Filter, pod: PodInfo, table: NodeTable, row: int) -> str:
+    detail = item.detail(pod, table, row) if isinstance(item, Detailing) else ""
+    return f"{reason} ({detail})" if detail else reason
+
+
 def _scores(pod: PodInfo, table: NodeTable, profile: Profile) -> dict[int, dict[str, float]]:
-    rows = [int(row) for row in np.flatnonzero(feasible(pod, table, profile, table.rows))]
+    fits = feasible(pod, table, profile, table.rows)
+    rows = [int(row) for row in np.flatnonzero(fits)]
     found: dict[int, dict[str, float]] = {row: {} for row in rows}
     for item in profile.scores:
-        rated = item.scores(pod, table, table.rows)
+        rated = item.scores(pod, table, table.rows, fits)
         for row in rows:
             score = 100.0 if rated is None else float(rated[row])
             found[row][item.name] = round(score * item.weight, 1)

@@ -56,11 +56,11 @@ def rejecting(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> 
     return None if left.any() else frozenset(names)
 
 
-def totals(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> Floats:
-    """The weighted sum of all scores by row."""
-    total = np.zeros(len(table.alive[rows]), dtype=np.float64)
+def totals(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice, fits: Mask) -> Floats:
+    """The weighted sum of all scores by row, for comparison of the rows that fit."""
+    total = np.zeros(len(fits), dtype=np.float64)
     for item in profile.scores:
-        rated = item.scores(pod, table, rows)
+        rated = item.scores(pod, table, rows, fits)
         # Equal scores of all nodes decide nothing.
         if rated is not None:
             total += rated * item.weight
@@ -73,7 +73,7 @@ def place_one(pod: PodInfo, table: NodeTable, profile: Profile) -> Decision:
     count = int(np.count_nonzero(fits))
     if not count:
         return _rejection(pod, table, profile)
-    total = np.where(fits, totals(pod, table, profile, table.rows), -1.0)
+    total = np.where(fits, totals(pod, table, profile, table.rows, fits), -1.0)
     best = total >= total.max() - TIE
     row = int(np.where(best, table.rank[table.rows], len(table)).argmin())
     node = table.names[row]

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from pinnace import heldresources, hostports
-from pinnace.core.v1 import pod_pb2
+from pinnace import heldresources, hostports, nodeselectors
+from pinnace.core.v1 import pod_pb2, scheduling_pb2
 from pinnace.hostports import HostPort
 from pinnace.meta.v1 import meta_pb2
+from pinnace.nodeselectors import Term
+from pinnace.remembered import Remembered
 
 # Rows of every resource column, in this order. Units: millicores, bytes, bytes, pods.
 RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
@@ -35,6 +37,7 @@ class Toleration(NamedTuple):
 class PodInfo:
     """One pod for placement. `key` is namespace/name, `requests` follows RESOURCES.
 
+    `node_terms`: one must match the node; None without such a rule. `preferred_nodes`: terms with their weights.
     `group` is the key of the pods that are spread over nodes. The API counts `generation` up with each change of the spec; the
     scheduler's binding, which sets `node`, is none. `invalid` is why the pod cannot be placed: it could not be read.
     """
@@ -46,6 +49,8 @@ class PodInfo:
     created: int = 0
     group: str = ""
     node_selector: tuple[tuple[str, str], ...] = ()
+    node_terms: tuple[Term, ...] | None = None
+    preferred_nodes: tuple[tuple[int, Term], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     host_ports: tuple[HostPort, ...] = ()
     node: str = ""
@@ -60,7 +65,7 @@ class PodInfo:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for pods that the same nodes can take: all that filters read."""
-        return self.requests, self.node_selector, self.tolerations, self.host_ports, self.invalid
+        return self.requests, self.node_selector, self.node_terms, self.tolerations, self.host_ports, self.invalid
 
     def on(self, node: str) -> PodInfo:
         """The same pod on a node."""
@@ -79,6 +84,7 @@ def read(pod: pod_pb2.Pod) -> PodInfo:
 
 def _read(pod: pod_pb2.Pod) -> PodInfo:
     meta, spec = pod.metadata, pod.spec
+    affinity = _affinity(spec.affinity) if spec.HasField("affinity") else _NO_AFFINITY
     tolerations = (Toleration(item.key, item.operator, item.value, item.effect) for item in spec.tolerations)
     return PodInfo(
         key=f"{meta.namespace}/{meta.name}",
@@ -88,11 +94,33 @@ def _read(pod: pod_pb2.Pod) -> PodInfo:
         created=meta.creationTimestamp.seconds,
         group=_shared(_group(meta)),
         node_selector=_shared(tuple(sorted(spec.nodeSelector.items()))),
+        node_terms=affinity.node_terms,
+        preferred_nodes=affinity.preferred_nodes,
         tolerations=_shared(tuple(tolerations)),
         host_ports=hostports.of(pod),
         node=spec.nodeName,
         generation=meta.generation,
     )
+
+
+class _Affinity(NamedTuple):
+    node_terms: tuple[Term, ...] | None = None
+    preferred_nodes: tuple[tuple[int, Term], ...] = ()
+
+
+_NO_AFFINITY = _Affinity()
+
+
+@Remembered
+def _affinity(message: scheduling_pb2.Affinity) -> _Affinity:
+    nodes = message.nodeAffinity
+    terms = None
+    if nodes.HasField("requiredDuringSchedulingIgnoredDuringExecution"):
+        terms = nodeselectors.terms(nodes.requiredDuringSchedulingIgnoredDuringExecution)
+    preferred = (
+        (item.weight, nodeselectors.term(item.preference)) for item in nodes.preferredDuringSchedulingIgnoredDuringExecution
+    )
+    return _Affinity(terms, tuple((weight, term) for weight, term in preferred if term is not None))
 
 
 def _shared(value: T) -> T:

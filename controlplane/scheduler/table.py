@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from controlplane.scheduler import nodeinfo
 from controlplane.scheduler.clusterevent import ClusterEvent
+from controlplane.scheduler.labelcolumns import LabelColumns
 from controlplane.scheduler.nodeinfo import NodeInfo
 from controlplane.scheduler.podinfo import LIMIT, RESOURCES, PodInfo
 from controlplane.scheduler.rowcounts import RowCounts
@@ -52,7 +53,7 @@ class NodeTable:
     """Columns by node, with the pods that are counted on each. Rows without a node are not `alive`.
 
     `free[resource, row]` is allocatable minus requested; `idle[n, row]` is the share of cpu and memory that is free, and
-    `inverse` one by their allocatable, 0 where there is none. `labels`, `host_ports` and `groups` count by row.
+    `inverse` one by their allocatable, 0 where there is none. `host_ports` and `groups` count by row.
     """
 
     def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
@@ -67,7 +68,7 @@ class NodeTable:
         self.idle = np.zeros((2, capacity), dtype=np.float64)
         self.inverse = np.zeros((2, capacity), dtype=np.float64)
         self.taint_sets = TaintSets()
-        self.labels = RowCounts(capacity)
+        self.labels = LabelColumns(capacity)
         self.host_ports = RowCounts(capacity)
         self.groups = RowCounts(capacity)
         # Nodes that are unschedulable.
@@ -109,7 +110,8 @@ class NodeTable:
         if old is None:
             self._take_row(node, info.name)
         row = node.row
-        self._set_labels(row, old.labels if old else frozenset(), info.labels)
+        if old is None or old.labels != info.labels:
+            self.labels.set(row, info.name, info.labels)
         self._set_taints(row, old, info)
         self._refresh(node)
         return _difference(old, info)
@@ -122,7 +124,7 @@ class NodeTable:
         row, info = node.row, node.info
         for pod in node.pods.values():
             self._count(pod, row, -1)
-        self._set_labels(row, info.labels, frozenset())
+        self.labels.clear(row, name)
         self.taint_sets.release(int(self.taint_set[row]))
         self.cordoned -= info.unschedulable
         rank = bisect.bisect_left(self._sorted, name)
@@ -158,14 +160,9 @@ class NodeTable:
         for column in ("alive", "unschedulable", "taint_set", "rank", "free", "idle", "inverse"):
             old = getattr(self, column)
             setattr(self, column, np.concatenate([old, np.zeros((*old.shape[:-1], more), dtype=old.dtype)], axis=-1))
-        for counts in (self.labels, self.host_ports, self.groups):
+        self.labels.resize(capacity)
+        for counts in (self.host_ports, self.groups):
             counts.resize(capacity)
-
-    def _set_labels(self, row: int, old: frozenset[tuple[str, str]], new: frozenset[tuple[str, str]]) -> None:
-        for pair in old - new:
-            self.labels.add(pair, row, -1)
-        for pair in new - old:
-            self.labels.add(pair, row, 1)
 
     def _set_taints(self, row: int, old: NodeInfo | None, new: NodeInfo) -> None:
         number = self.taint_sets.acquire(new.taints)

@@ -13,7 +13,7 @@ from typing import Any
 from nodeagent.eviction import words
 from nodeagent.eviction.thresholds import MEMORY_PRESSURE
 from nodeagent.node.resources import MONITOR
-from pinnace import hostports, podresources, podspec
+from pinnace import hostports, nodeselectors, podresources, podspec
 from pinnace.core.v1 import scheduling_pb2
 from pinnace.heldresources import DEFERRED, INFEASIBLE
 from pinnace.podresources import MEMORY
@@ -30,14 +30,14 @@ class Refusal:
 
 
 def admit(
-    pod: Any, others: Iterable[Any], *, allocatable: Mapping[str, int], labels: Mapping[str, str], pressure: frozenset[str],
-    monitors: int,
+    pod: Any, others: Iterable[Any], *, allocatable: Mapping[str, int], name: str, labels: Mapping[str, str],
+    pressure: frozenset[str], monitors: int,
 ) -> Refusal | None:  # fmt: skip
     """Why this node does not take `pod`, which has not begun; `others` are the pods that it runs, `labels` those
-    that the node gives itself, `monitors` the bytes that it keeps for their monitors. None: it does."""
+    that the node `name` gives itself, `monitors` the bytes that it keeps for their monitors. None: it does."""
     running = list(others)
     return (
-        _pressed(pod, pressure) or _misplaced(pod, labels) or _taken(pod, running) or _too_big(pod, running, allocatable)
+        _pressed(pod, pressure) or _misplaced(pod, name, labels) or _taken(pod, running) or _too_big(pod, running, allocatable)
         or _too_many_containers(pod, running, allocatable, monitors)
     )  # fmt: skip
 
@@ -57,11 +57,18 @@ def _tolerates(pod: Any, key: str) -> bool:
     return tolerated(pod.spec.tolerations, taint)
 
 
-def _misplaced(pod: Any, labels: Mapping[str, str]) -> Refusal | None:
-    # Others are given to the node in the cluster and are not known here; the scheduler looks at those.
-    if all(labels.get(key, value) == value for key, value in pod.spec.nodeSelector.items()):
+def _misplaced(pod: Any, name: str, labels: Mapping[str, str]) -> Refusal | None:
+    """Other labels are given to the node in the cluster and are not known here; the scheduler compares those."""
+    selected = all(labels.get(key, value) == value for key, value in pod.spec.nodeSelector.items())
+    required = nodeselectors.required(pod.spec)
+    if selected and (required is None or any(_may_match(term, name, labels) for term in nodeselectors.terms(required))):
         return None
     return Refusal("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
+
+
+def _may_match(term: nodeselectors.Term, name: str, labels: Mapping[str, str]) -> bool:
+    known = tuple(item for item in term.expressions if item.key in labels)
+    return term._replace(expressions=known).matches(name, labels)
 
 
 def _taken(pod: Any, others: list[Any]) -> Refusal | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pinnace import fielderrors, podresources, podspec
 from pinnace.admission import (
+    affinity,
     containers,
     images,
     lifecycle,
@@ -114,6 +115,8 @@ def _spec_errors(spec: Any) -> tuple[Cause, ...]:
         errors += meta.labels("spec.nodeSelector", spec.nodeSelector)
     if "overhead" in fields:
         errors += resources.amounts("spec.overhead", spec.overhead)
+    if "affinity" in fields:
+        errors += affinity.validate(spec.affinity, "spec.affinity")
     if "tolerations" in fields:
         errors += tolerations.validate("spec.tolerations", spec.tolerations)
     return (*errors, *podresize.policies(parts), *names.validate(parts), *security.validate(parts))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace import podspec
-from pinnace.admission import resources
+from pinnace import formats, podspec
+from pinnace.admission import affinity, resources
 from pinnace.fielderrors import shown
 from pinnace.remembered import Remembered
 
@@ -42,8 +42,34 @@ def _of_spec(spec: Any) -> tuple[str, ...]:
 def _labels(spec: Any) -> Iterator[str]:
     for key in sorted(spec.nodeSelector):
         if key in _DEPRECATED_LABELS:
-            version, instead = _DEPRECATED_LABELS[key]
-            yield f'spec.nodeSelector[{key}]: deprecated since {version}; use "{instead}" instead'
+            yield f"spec.nodeSelector[{key}]: {_instead(key)}"
+    nodes = spec.affinity.nodeAffinity
+    path = f"spec.affinity.nodeAffinity.{affinity.REQUIRED}.nodeSelectorTerms"
+    for index, term in enumerate(nodes.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms):
+        yield from _term(term, f"{path}[{index}]")
+    for index, item in enumerate(nodes.preferredDuringSchedulingIgnoredDuringExecution):
+        where = f"spec.affinity.nodeAffinity.{affinity.PREFERRED}[{index}].preference"
+        yield from _term(item.preference, where)
+        yield from _invalid_values(item.preference, where)
+
+
+def _instead(key: str) -> str:
+    version, instead = _DEPRECATED_LABELS[key]
+    return f'deprecated since {version}; use "{instead}" instead'
+
+
+def _term(term: Any, path: str) -> Iterator[str]:
+    for index, item in enumerate(term.matchExpressions):
+        if item.key in _DEPRECATED_LABELS:
+            yield f"{path}.matchExpressions[{index}].key: {item.key} is {_instead(item.key)}"
+
+
+def _invalid_values(term: Any, path: str) -> Iterator[str]:
+    """Values that no label can have: the preference is for no node."""
+    for index, item in enumerate(term.matchExpressions):
+        for number, value in enumerate(item.values):
+            for detail in formats.label_value(value):
+                yield f"{path}.matchExpressions[{index}].values[{number}]: {value} is invalid, {detail}"
 
 
 def _names(spec: Any, containers: Containers) -> Iterator[str]:

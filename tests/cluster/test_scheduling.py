@@ -87,6 +87,18 @@ async def test_an_uncordoned_node_takes_what_waited(cluster: Cluster) -> None:
     assert scheduled(cluster)[0] == "n1"
 
 
+async def test_a_label_that_a_node_gets_helps_the_pods_that_need_it(cluster: Cluster) -> None:
+    """Required node affinity is evaluated again with a node's labels."""
+    await cluster.join("n1")
+    await cluster.join("n2")
+    term = {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    await cluster.create(pod(affinity={"nodeAffinity": required}))
+    assert scheduled(cluster)[1].message == "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+    await cluster.change(kinds.NODE, "n2", lambda found: found.metadata.labels.update(disk="ssd"))
+    assert scheduled(cluster)[0] == "n2"
+
+
 async def test_a_toleration_added_later_is_seen(cluster: Cluster) -> None:
     """Tolerations may be added to a pod that waits; placement must not go on with what it read first."""
     await cluster.join("n1")

@@ -16,6 +16,9 @@ from tests.support.cluster import Cluster
 
 HIDDEN = 'spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply'
 
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+OLD_LABEL = {"matchExpressions": [{"key": "beta.kubernetes.io/arch", "operator": "In", "values": ["-"]}]}
+
 
 class Context:
     """The part of a gRPC context that answers use."""
@@ -58,6 +61,17 @@ TWICE = container(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
         (
             pod_manifest(nodeSelector={"beta.kubernetes.io/os": "linux"}),
             ['spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead'],
+        ),
+        (
+            pod_manifest(affinity={"nodeAffinity": {PREFERRED: [{"weight": 1, "preference": OLD_LABEL}]}}),
+            [
+                f"spec.affinity.nodeAffinity.{PREFERRED}[0].preference.matchExpressions[0].key: beta.kubernetes.io/arch is "
+                'deprecated since v1.14; use "kubernetes.io/arch" instead',
+                f"spec.affinity.nodeAffinity.{PREFERRED}[0].preference.matchExpressions[0].values[0]: - is invalid, a valid label "
+                "must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+                "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+                "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+            ],
         ),
         (pod_manifest(imagePullSecrets=[{}]), ['spec.imagePullSecrets[0].name: invalid empty name ""']),
     ],

@@ -168,8 +168,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "stdin:8: spec.containers[0].imagePolicy: unknown field",
     ),
     "unsupported field": (
-        b"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  affinity: {nodeAffinity: {}}\n  containers:\n  - {name: c, image: b}\n",
-        "stdin:5: spec.affinity: Pinnace does not support this field yet",
+        b"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  schedulingGroup: {podGroupName: b}\n  containers:\n  - {name: c, image: b}\n",
+        "stdin:5: spec.schedulingGroup: Pinnace does not support this field yet",
     ),
     "duplicate key": (b"apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  name: b\n", "stdin:5: metadata.name: duplicate key"),
     "alias bomb": (

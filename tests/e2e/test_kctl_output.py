@@ -115,5 +115,5 @@ def test_logs_of_a_waiting_container_say_why(lab: LabUnderTest) -> None:
 def test_explain_describes_fields_and_says_what_is_refused(lab: LabUnderTest) -> None:
     """A field's page has its own description."""
     assert "<no description>" not in lab.kctl("explain", "pod.spec.containers.image")
-    assert "Not supported by Pinnace yet" in lab.kctl("explain", "pod.spec.affinity")
+    assert "Not supported by Pinnace yet" in lab.kctl("explain", "pod.spec.schedulingGroup")
     assert b'field "nope" does not exist in pod.spec' in lab.run("explain", "pod.spec.nope").stderr

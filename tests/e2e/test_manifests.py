@@ -173,14 +173,14 @@ def test_every_error_of_a_document_is_named(alone: Alone) -> None:
 
 def test_errors_of_the_text_and_of_its_fields_are_named_together(alone: Alone) -> None:
     """A document that is not sent, because of a duplicate key, still gets all that is wrong with it told."""
-    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  affinity: {nodeAffinity: {}}\n  imag: x\n  affinity: {podAffinity: {}}\n"
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  schedulingGroup: {}\n  imag: x\n  schedulingGroup: {podGroupName: b}\n"
     unknown = "---\napiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web, name: web}\n"
     done = alone.kctl("apply", "-f", "-", stdin=pod + unknown)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "stdin:7: spec.affinity: duplicate key (first on line 5)\n"
+        "stdin:7: spec.schedulingGroup: duplicate key (first on line 5)\n"
         "stdin:4: spec.containers: Required value\n"
-        "stdin:5: spec.affinity: Pinnace does not support this field yet\n"
+        "stdin:5: spec.schedulingGroup: Pinnace does not support this field yet\n"
         "stdin:6: spec.imag: unknown field\n"
         "stdin:11: metadata.name: duplicate key (first on line 11)\n"
     ) + no_match("web", "Rollout", "argoproj.io/v1alpha1", 10)

@@ -7,7 +7,7 @@ expressions; neither may loop over nodes. Masks and scores have one element for 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import PodInfo
@@ -27,14 +27,22 @@ class Filter(Protocol):
         """The rejected rows by reason, in Kubernetes' words; only called to explain a rejection."""
 
 
+@runtime_checkable
+class Detailing(Protocol):
+    """A filter that can add to its reason. `detail`: the cause on one rejected row, for `kctl why`; empty without one."""
+
+    def detail(self, pod: PodInfo, table: NodeTable, row: int) -> str: ...
+
+
 class Score(Protocol):
     """`weight`: the factor of its scores in a node's total."""
 
     name: str
     weight: float
 
-    def scores(self, pod: PodInfo, table: NodeTable, rows: slice) -> Floats | None:
-        """From 0 to 100 per row, more is better; None when all rows are equal."""
+    def scores(self, pod: PodInfo, table: NodeTable, rows: slice, fits: Mask) -> Floats | None:
+        """More is better: from 0 to 100 on the rows that passed all filters (`fits`), which alone are compared; others have any
+        value. None when all are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +72,5 @@ def default_profile() -> Profile:
 
     return Profile(
         filters=(NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodePorts(), NodeResourcesFit()),
-        scores=(LeastAllocated(), PodTopologySpread(), TaintToleration()),
+        scores=(LeastAllocated(), NodeAffinity(), PodTopologySpread(), TaintToleration()),
     )

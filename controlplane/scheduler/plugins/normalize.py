@@ -1,14 +1,24 @@
-"""Scores from counts, for the plugins that prefer fewer."""
+"""Scores from counts and sums: those of the nodes that fit are spread from 0 to 100 (Kubernetes' DefaultNormalizeScore)."""
 
 from __future__ import annotations
 
 from controlplane.scheduler.rowcounts import Counts
-from controlplane.scheduler.table import Floats
+from controlplane.scheduler.table import Floats, Mask
 
 
-def shares(counts: Counts, most: int) -> Floats | None:
-    """100 where there is none, 0 where there are `most`; None when `most` is zero: all rows are equal."""
+def fewest_is_best(counts: Counts, fits: Mask) -> Floats | None:
+    """100 where there is none, 0 where there are most; None when there is none on any node that fits: all are equal."""
+    most = int(counts.max(where=fits, initial=0))
     if not most:
         return None
     scores: Floats = 100.0 - counts.astype("float64") * (100.0 / most)
+    return scores
+
+
+def most_is_best(sums: Floats, fits: Mask) -> Floats | None:
+    """100 for the greatest sum; None when all are zero."""
+    most = float(sums.max(where=fits, initial=0.0))
+    if not most:
+        return None
+    scores: Floats = sums * (100.0 / most)
     return scores

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from controlplane.scheduler.plugins.normalize import shares
+from controlplane.scheduler.plugins.normalize import fewest_is_best
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Floats, NodeTable
+from controlplane.scheduler.table import Floats, Mask, NodeTable
 
 
 class PodTopologySpread:
     name = "PodTopologySpread"
     weight = 2.0
 
-    def scores(self, pod: PodInfo, table: NodeTable, rows: slice) -> Floats | None:
+    def scores(self, pod: PodInfo, table: NodeTable, rows: slice, fits: Mask) -> Floats | None:
         counts = table.groups.of(pod.group)
-        return None if counts is None else shares(counts[rows], int(counts.max()))
+        return None if counts is None else fewest_is_best(counts[rows], fits)

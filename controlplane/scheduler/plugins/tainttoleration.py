@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from controlplane.scheduler.clusterevent import ClusterEvent
-from controlplane.scheduler.plugins.normalize import shares
+from controlplane.scheduler.plugins.normalize import fewest_is_best
 from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.table import Floats, Mask, NodeTable
 
@@ -40,11 +40,10 @@ class TaintToleration:
             found[reason] = found[reason] | mask if reason in found else mask
         return found
 
-    def scores(self, pod: PodInfo, table: NodeTable, rows: slice) -> Floats | None:
+    def scores(self, pod: PodInfo, table: NodeTable, rows: slice, fits: Mask) -> Floats | None:
         if not table.taint_sets.tainted:
             return None
         avoided = table.taint_sets.verdicts(pod.tolerations).avoided
         if not avoided.any():
             return None
-        counts = avoided[table.taint_set]
-        return shares(counts[rows], int(counts.max(initial=0)))
+        return fewest_is_best(avoided[table.taint_set[rows]], fits)

@@ -37,8 +37,11 @@ def test_fields_of_inlined_messages_stand_where_manifests_have_them() -> None:
 @pytest.mark.parametrize(
     ("path", "fault"),
     [
-        ("spec.affinity", "t claims spec.affinity, but PodSpec.affinity is refused"),
-        ("spec.affinity.nodeAffinity", "t claims spec.affinity.nodeAffinity, but PodSpec.affinity is refused"),
+        ("spec.schedulingGroup", "t claims spec.schedulingGroup, but PodSpec.schedulingGroup is refused"),
+        (
+            "spec.schedulingGroup.podGroupName",
+            "t claims spec.schedulingGroup.podGroupName, but PodSpec.schedulingGroup is refused",
+        ),
         ("spec.none", "t claims spec.none, which is no field"),
         ("spec.hostname.none", "t claims spec.hostname.none, which is no field"),
         ("metadata.name", "t claims metadata.name, which is no field"),
@@ -53,7 +56,7 @@ def test_a_claim_for_what_is_refused_or_not_there_is_a_fault(path: str, fault: s
 def test_a_field_without_a_test_is_missing_until_one_claims_it() -> None:
     """Refused fields need none."""
     assert "no test shows PodSpec.hostname" in table().missing()
-    assert not any("affinity" in line for line in table().missing())
+    assert not any("schedulingGroup" in line for line in table().missing())
     assert "no test shows PodSpec.hostname" not in table(Claim("spec.hostname", "t")).missing()
 
 

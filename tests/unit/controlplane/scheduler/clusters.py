@@ -6,11 +6,16 @@ from hypothesis import strategies as st
 
 from controlplane.scheduler.nodeinfo import NodeInfo, Taint
 from controlplane.scheduler.podinfo import LIMIT, PodInfo, Toleration
+from pinnace import nodeselectors
 from pinnace.hostports import HostPort
+from pinnace.nodeselectors import Term
+from pinnace.selectors import Requirement
 
 NODES = tuple(f"n{i}" for i in range(5))
 PODS = tuple(f"default/p{i}" for i in range(8))
-PAIRS = (("disk", "ssd"), ("zone", "a"), ("zone", "b"))
+PAIRS = (("disk", "ssd"), ("zone", "a"), ("zone", "b"), ("cores", "4"), ("cores", "16"))
+# Values of which some are numbers.
+KEYS, VALUES = ("disk", "zone", "cores"), ("ssd", "a", "b", "4", "16")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 amounts = st.one_of(st.integers(0, 8), st.sampled_from((0, 1, 1000, 1 << 32, (1 << 53) + 1, LIMIT - 1, LIMIT)))
@@ -21,7 +26,8 @@ nodes = st.builds(
     st.tuples(amounts, amounts, amounts, st.integers(0, 5)),
     st.booleans(),
     taints.map(tuple),
-    st.frozensets(st.sampled_from(PAIRS)),
+    # A key has one value.
+    st.lists(st.sampled_from(PAIRS), unique_by=lambda pair: pair[0]).map(frozenset),
 )
 tolerations = st.builds(
     Toleration, st.sampled_from(("k", "l", "")), st.sampled_from(("Exists", "Equal")), st.sampled_from("vw"),
@@ -30,6 +36,19 @@ tolerations = st.builds(
 host_ports = st.builds(
     HostPort, st.sampled_from(("", "192.0.2.1", "192.0.2.2")), st.sampled_from(("TCP", "UDP")), st.sampled_from((80, 81))
 )
+
+values = st.lists(st.sampled_from(VALUES), min_size=1, max_size=2).map(tuple)
+expressions = st.one_of(
+    st.builds(Requirement, st.sampled_from(KEYS), st.sampled_from(("In", "NotIn")), values),
+    st.builds(Requirement, st.sampled_from(KEYS), st.sampled_from(("Exists", "DoesNotExist"))),
+    st.builds(
+        Requirement, st.sampled_from(KEYS), st.sampled_from(("Gt", "Lt")), st.sampled_from(VALUES).map(lambda one: (one,))
+    ),
+)
+fields = st.builds(
+    Requirement, st.just(nodeselectors.NAME), st.sampled_from(("In", "NotIn")), st.sampled_from(NODES).map(lambda one: (one,))
+)
+terms = st.builds(Term, st.lists(expressions, max_size=2).map(tuple), st.lists(fields, max_size=1).map(tuple))
 
 
 def pods(on: tuple[str, ...]) -> st.SearchStrategy[PodInfo]:
@@ -43,6 +62,8 @@ def pods(on: tuple[str, ...]) -> st.SearchStrategy[PodInfo]:
         created=st.integers(0, 2),
         group=st.sampled_from(("g", "h")),
         node_selector=st.sets(st.sampled_from(PAIRS), max_size=2).map(lambda pairs: tuple(sorted(pairs))),
+        node_terms=st.one_of(st.none(), st.lists(terms, max_size=2).map(tuple)),
+        preferred_nodes=st.lists(st.tuples(st.sampled_from((1, 100)), terms), max_size=2).map(tuple),
         tolerations=st.lists(tolerations, max_size=2).map(tuple),
         host_ports=st.lists(host_ports, max_size=2, unique=True).map(tuple),
         node=st.sampled_from(on),

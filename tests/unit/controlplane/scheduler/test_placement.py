@@ -134,6 +134,89 @@ def test_a_selector_needs_every_label() -> None:
     assert chosen(pod(nodeSelector={"disk": "ssd", "zone": "x"}), *nodes) == "b"
 
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+DISKS = [node("a", meta={"labels": {"disk": "hdd", "cores": "4"}}), node("b", meta={"labels": {"disk": "ssd", "cores": "16"}})]
+
+
+def wanting(*terms: Any, **spec: Any) -> Any:
+    return pod(affinity={"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": list(terms)}}}, **spec)
+
+
+def expressions(*items: tuple[str, str, list[str]]) -> dict[str, Any]:
+    return {"matchExpressions": [{"key": key, "operator": operator, "values": values} for key, operator, values in items]}
+
+
+@pytest.mark.parametrize(
+    ("terms", "where"),
+    [
+        ([expressions(("disk", "In", ["ssd", "nvme"]))], "b"),
+        ([expressions(("disk", "NotIn", ["hdd"]))], "b"),
+        ([expressions(("cores", "Gt", ["8"]))], "b"),
+        ([expressions(("disk", "Exists", []), ("cores", "Lt", ["9"]))], "a"),
+        ([expressions(("gpu", "Exists", [])), expressions(("cores", "In", ["16"]))], "b"),
+        ([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}], "b"),
+        ([{"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["a"]}]}], "b"),
+        ([expressions(("gpu", "Exists", []))], ""),
+        ([{}], ""),
+    ],
+)
+@pytest.mark.shows(
+    "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[]"
+    ".matchExpressions[].{key,operator,values}"
+)
+@pytest.mark.shows(
+    "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchFields[]"
+)
+def test_required_node_affinity(terms: list[Any], where: str) -> None:
+    """One of the terms must match; a node that none matches is rejected as by nodeSelector."""
+    [decision] = decide([wanting(*terms)], DISKS)
+    assert decision.node == where
+    if not where:
+        assert decision.message == "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+
+
+def test_node_selector_and_affinity_must_both_match() -> None:
+    """Each alone leaves another node."""
+    assert chosen(wanting(expressions(("cores", "Exists", [])), nodeSelector={"disk": "ssd"}), *DISKS) == "b"
+    assert chosen(wanting(expressions(("cores", "Lt", ["9"])), nodeSelector={"disk": "ssd"}), *DISKS) == ""
+
+
+@pytest.mark.shows("spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[].{weight,preference}")
+def test_preferred_node_affinity_adds_weights() -> None:
+    """The larger sum of weights wins, also against more free room; a node without a match is taken where no other fits."""
+    wide, narrow = node("wide", cpu="64"), node("narrow", cpu="5", meta={"labels": {"disk": "ssd"}})
+    preferred = [{"weight": 60, "preference": expressions(("disk", "In", ["ssd"]))}]
+    assert chosen(pod("web", affinity={"nodeAffinity": {PREFERRED: preferred}}), wide, narrow) == "narrow"
+    contrary = [{"weight": 40, "preference": expressions(("disk", "DoesNotExist", []))} for _ in range(2)]
+    assert chosen(pod("web", affinity={"nodeAffinity": {PREFERRED: preferred + contrary}}), wide, narrow) == "wide"
+    assert chosen(pod("web", affinity={"nodeAffinity": {PREFERRED: preferred}}), wide) == "wide"
+
+
+def test_preferences_compare_the_nodes_that_fit() -> None:
+    """A slight preference counts in full where the better node cannot take the pod."""
+    full = node("full", cpu="0", meta={"labels": {"disk": "ssd"}})
+    roomy, tight = node("roomy", cpu="64"), node("tight", cpu="2", meta={"labels": {"disk": "hdd"}})
+    preferred = [
+        {"weight": 100, "preference": expressions(("disk", "In", ["ssd"]))},
+        {"weight": 1, "preference": expressions(("disk", "In", ["hdd"]))},
+    ]
+    subject = pod("web", container(requests={"cpu": "1"}), affinity={"nodeAffinity": {PREFERRED: preferred}})
+    assert chosen(subject, full, roomy, tight) == "tight"
+
+
+def test_why_names_the_requirement_that_a_node_does_not_meet() -> None:
+    """After the reason, for each term the first that fails."""
+    subject = wanting(expressions(("cores", "Gt", ["8"])), expressions(("gpu", "Exists", [])))
+    found = explain.verdicts(podinfo.read(subject), table.build(DISKS, []), default_profile())
+    assert found[0].reasons == (
+        "node(s) didn't match Pod's node affinity/selector (wants cores > 8, has cores=4; wants gpu, has no gpu)",
+    )
+    chosen_by_label = podinfo.read(pod(nodeSelector={"disk": "ssd"}))
+    found = explain.verdicts(chosen_by_label, table.build(DISKS, []), default_profile())
+    assert found[0].reasons == ("node(s) didn't match Pod's node affinity/selector (wants disk=ssd, has disk=hdd)",)
+
+
 def test_the_emptier_node_is_preferred() -> None:
     """LeastAllocated, by share and not by amount."""
     assert chosen(asking(cpu="1"), node("a", cpu="2"), node("b", cpu="8")) == "b"
@@ -201,7 +284,7 @@ def test_each_node_is_explained_on_demand() -> None:
     assert (rejected.node, rejected.reasons, rejected.scores) == ("a", ("node(s) were unschedulable",), None)
     assert (feasible.node, feasible.reasons) == ("b", ())
     assert feasible.scores is not None
-    assert set(feasible.scores) == {"NodeResourcesFit", "PodTopologySpread", "TaintToleration"}
+    assert set(feasible.scores) == {"NodeResourcesFit", "NodeAffinity", "PodTopologySpread", "TaintToleration"}
     assert all(0 <= score <= 300 for score in feasible.scores.values())
     assert nodes.pod(subject.key) == subject.on("b")
 

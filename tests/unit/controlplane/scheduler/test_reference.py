@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,7 @@ from controlplane.scheduler.podinfo import RESOURCES, PodInfo
 from controlplane.scheduler.table import MINIMUM, NodeTable
 from controlplane.scheduler.taintsets import UNSCHEDULABLE
 from pinnace import hostports, kinds
+from pinnace.nodeselectors import Term
 from pinnace.taints import tolerates
 from tests.support.objects import container, make, node, pod
 from tests.unit.controlplane.scheduler import clusters
@@ -35,7 +37,7 @@ def reasons(pod: PodInfo, info: NodeInfo, there: list[PodInfo]) -> list[str]:
     for taint in info.taints:
         if taint.effect != "PreferNoSchedule" and untolerated(taint):
             return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
-    if not set(pod.node_selector) <= info.labels:
+    if not set(pod.node_selector) <= info.labels or not (pod.node_terms is None or any(matches(pod.node_terms, info))):
         return ["node(s) didn't match Pod's node affinity/selector"]
     if hostports.conflict(pod.host_ports, [port for other in there for port in other.host_ports]):
         return ["node(s) didn't have free ports for the requested pod ports"]
@@ -44,23 +46,35 @@ def reasons(pod: PodInfo, info: NodeInfo, there: list[PodInfo]) -> list[str]:
     return ["Too many pods" if name == "pods" else f"Insufficient {name}" for name in short]
 
 
-def score(pod: PodInfo, info: NodeInfo, placed: dict[str, list[PodInfo]], nodes: list[NodeInfo]) -> Fraction:
-    """The exact sum of weighted scores."""
+def matches(terms: Iterable[Term], info: NodeInfo) -> list[bool]:
+    """Whether each of the terms matches a node."""
+    return [term.matches(info.name, dict(info.labels)) for term in terms]
+
+
+def score(pod: PodInfo, info: NodeInfo, placed: dict[str, list[PodInfo]], fitting: list[NodeInfo]) -> Fraction:
+    """The exact sum of weighted scores, which compare the nodes that fit."""
     there = placed[info.name]
     idle = []
     for i in range(2):
         used = max(sum(other.requests[i] for other in there), len(there) * MINIMUM[i]) + max(pod.requests[i], MINIMUM[i])
         idle.append(max(0, 1 - Fraction(used, info.allocatable[i])) if info.allocatable[i] else 0)
-    same = {item.name: sum(other.group == pod.group for other in placed[item.name]) for item in nodes}
+    same = {item.name: sum(other.group == pod.group for other in placed[item.name]) for item in fitting}
 
     def avoided(item: NodeInfo) -> int:
         soft = [taint for taint in item.taints if taint.effect == "PreferNoSchedule"]
         return sum(not any(tolerates(toleration, taint) for toleration in pod.tolerations) for taint in soft)
 
-    most, shyest = max(same.values()), max(avoided(item) for item in nodes)
+    def wanted(item: NodeInfo) -> int:
+        found = matches([term for _, term in pod.preferred_nodes], item)
+        return sum(weight for (weight, _), hit in zip(pod.preferred_nodes, found, strict=True) if hit)
+
+    most, shyest, best = (
+        max(found) for found in zip(*((same[item.name], avoided(item), wanted(item)) for item in fitting), strict=True)
+    )
     spread = 1 - Fraction(same[info.name], most) if most else 1
     welcome = 1 - Fraction(avoided(info), shyest) if shyest else 1
-    return 50 * (Fraction(idle[0]) + Fraction(idle[1])) + 200 * spread + 300 * welcome
+    attraction = Fraction(wanted(info), best) if best else 0
+    return 50 * (Fraction(idle[0]) + Fraction(idle[1])) + 200 * spread + 300 * welcome + 200 * attraction
 
 
 @given(
@@ -88,7 +102,7 @@ def test_placement_agrees_with_a_simple_one(nodes: list[NodeInfo], there: list[P
             assert not fitting
             assert decision.rejected == Counter(reason for texts in why.values() for reason in texts)
             continue
-        scores = {info.name: score(subject, info, placed, nodes) for info in fitting}
+        scores = {info.name: score(subject, info, placed, fitting) for info in fitting}
         assert decision.feasible == len(fitting)
         assert decision.node == min(name for name, value in scores.items() if float(max(scores.values()) - value) < TIE)
         placed[decision.node].append(subject)

@@ -62,7 +62,12 @@ def content(subject: NodeTable) -> dict[str, Any]:
         )
         for name, row in rows.items()
     }
-    parts = [counts(part) for part in (subject.labels, subject.host_ports, subject.groups)]
+    for key in clusters.KEYS:
+        column = subject.labels.of(key)
+        found = {row: column.values[number] for row, number in enumerate(column.numbers) if number}
+        assert found == {row: labels[key] for row, labels in subject.labels.snapshot().items() if key in labels}
+    labels = {subject.names[row]: dict(found) for row, found in subject.labels.snapshot().items()}
+    parts = [labels, *(counts(part) for part in (subject.host_ports, subject.groups))]
     return {"columns": columns, "counts": parts, "cordoned": subject.cordoned, "tainted": subject.taint_sets.tainted}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from nodeagent.node.admission import Refusal, admit
 from nodeagent.node.resources import MONITOR
 from pinnace.podresources import CRITICAL_PRIORITY
@@ -20,7 +22,7 @@ def refused(
     subject: Any, *others: Any, pressure: str = "", labels: dict[str, str] | None = None, monitors: int = 300 << 20
 ) -> Refusal | None:
     found = frozenset(pressure.split())
-    return admit(subject, others, allocatable=ALLOCATABLE, labels=labels or {}, pressure=found, monitors=monitors)
+    return admit(subject, others, allocatable=ALLOCATABLE, name="n1", labels=labels or {}, pressure=found, monitors=monitors)
 
 
 def test_what_fits_comes_in() -> None:
@@ -73,6 +75,27 @@ def test_a_selector_for_another_node() -> None:
         "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     )
     assert refused(pod(nodeSelector={"kubernetes.io/hostname": "n1", "tier": "gold"}), labels=labels) is None
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@pytest.mark.parametrize(
+    ("term", "admitted"),
+    [
+        ({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}, True),
+        ({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}, False),
+        ({"matchExpressions": [{"key": "kubernetes.io/os", "operator": "NotIn", "values": ["linux"]}]}, False),
+        ({"matchExpressions": [{"key": "tier", "operator": "In", "values": ["gold"]}]}, True),
+        ({}, False),
+    ],
+)
+def test_node_affinity_for_another_node(term: dict[str, Any], admitted: bool) -> None:
+    """By the node's name and the labels that it gives itself; others are not known to it."""
+    subject = pod(affinity={"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [term]}}})
+    found = refused(subject, labels={"kubernetes.io/os": "linux"})
+    assert (found is None) is admitted
+    assert found is None or found.reason == "NodeAffinity"
 
 
 def crowd(name: str, containers: int, **requests: str) -> Any:
