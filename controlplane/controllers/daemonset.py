@@ -1,7 +1,7 @@
 """Keeps one pod on every node that a DaemonSet's template allows. Root kind: DaemonSet.
 
-A pod selects its node by the label kubernetes.io/hostname, so the scheduler still decides whether there is room; on a node
-without that label it names the node. One transaction creates and deletes up to BATCH pods and writes the status.
+A pod selects its node by node affinity, so the scheduler still decides whether there is room. One transaction creates and
+deletes up to BATCH pods and writes the status.
 Source: kube-controller-manager's daemon controller (daemon_controller.go, update.go, util/daemonset_util.go).
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from controlplane.controllers import history, podcontrol
+from controlplane.controllers import daemonnodes, history, podcontrol
+from controlplane.controllers.daemonnodes import Eligibility
+from controlplane.controllers.failedpods import FailedPods
 from controlplane.controllers.podcontrol import BATCH, PodControl, Workload
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
@@ -25,17 +26,8 @@ from pinnace.core.v1.node_pb2 import Node
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.errors import ApiError
 from pinnace.kinds import Kind
-from pinnace.taints import tolerated
-from pinnace.wellknown import LABEL_HOSTNAME
 
-# Tolerations that every pod of a DaemonSet has: key and effect.
-TOLERATED = (
-    ("node.kubernetes.io/not-ready", "NoExecute"), ("node.kubernetes.io/unreachable", "NoExecute"),
-    ("node.kubernetes.io/disk-pressure", "NoSchedule"), ("node.kubernetes.io/memory-pressure", "NoSchedule"),
-    ("node.kubernetes.io/pid-pressure", "NoSchedule"), ("node.kubernetes.io/unschedulable", "NoSchedule"),
-)  # fmt: skip
-ON_HOST_NETWORK = ("node.kubernetes.io/network-unavailable", "NoSchedule")
-# Seconds until a pod that was rejected is tried again, and between the creation of a pod that failed and its replacement's.
+# Seconds until a pod that was rejected is tried again.
 RETRY = 10.0
 
 
@@ -45,6 +37,7 @@ class DaemonSets:
 
     def __init__(self, ids: Ids | None = None) -> None:
         self._control = PodControl("daemonset-controller", ids or RandomIds())
+        self._failed = FailedPods()
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         if event.row.kind is not kinds.NODE:
@@ -57,7 +50,7 @@ class DaemonSets:
         item = tx.get(kinds.DAEMON_SET, namespace, name)
         if item is None or item.metadata.deletionTimestamp.seconds or podcontrol.namespace_ends(tx, namespace):
             return None
-        return _Round(tx, item, self._control, now.wall).run()
+        return _Round(tx, item, self._control, self._failed, now).run()
 
 
 def _moves_pods(event: Event) -> bool:
@@ -66,36 +59,6 @@ def _moves_pods(event: Event) -> bool:
         return True
     old, new = event.old.message, event.new.message
     return bool(list(old.spec.taints) != list(new.spec.taints) or dict(old.metadata.labels) != dict(new.metadata.labels))
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Whether a node should get a pod, and whether one that it has may stay."""
-
-    runs: bool
-    stays: bool
-
-
-def fit(node: Node, template: Any) -> Fit:
-    """Pure. By the template's node name and selector, and the node's taints."""
-    spec, labels = template.spec, node.metadata.labels
-    if spec.nodeName not in ("", node.metadata.name):
-        return Fit(False, False)
-    if any(labels.get(key) != value for key, value in spec.nodeSelector.items()):
-        return Fit(False, False)
-    tolerations = [*spec.tolerations, *_added(spec)]
-    hard = [taint for taint in node.spec.taints if taint.effect in ("NoSchedule", "NoExecute")]
-    bad = [taint for taint in hard if not tolerated(tolerations, taint)]
-    return Fit(not bad, all(taint.effect != "NoExecute" for taint in bad))
-
-
-def _added(spec: Any) -> list[Any]:
-    """The tolerations that a pod gets besides the template's."""
-    pairs = (*TOLERATED, ON_HOST_NETWORK) if spec.hostNetwork else TOLERATED
-    made = Pod()
-    for key, effect in pairs:
-        made.spec.tolerations.add(key=key, operator="Exists", effect=effect)
-    return list(made.spec.tolerations)
 
 
 @dataclass
@@ -128,11 +91,13 @@ class _Room:
 class _Round:
     """One reconciliation of one DaemonSet."""
 
-    def __init__(self, tx: Tx, item: DaemonSet, control: PodControl, now: float) -> None:
+    def __init__(self, tx: Tx, item: DaemonSet, control: PodControl, failed: FailedPods, now: Moment) -> None:
         self._tx = tx
         self._item = item
         self._control = control
-        self._now = now
+        self._failed = failed
+        self._now = now.wall
+        self._watched = now.watched
         self._owner = Workload(kinds.DAEMON_SET, item)
         # Seconds until something is due although nothing changes.
         self._waits: list[float] = []
@@ -140,7 +105,8 @@ class _Round:
             row.message.metadata.name: row.message for row in tx.list_untracked(kinds.NODE)
         }  # fmt: skip
         self._pods = self._by_node(podcontrol.claim(tx, self._owner, item.spec.selector, kinds.POD))
-        self._fits = {name: fit(node, item.spec.template) for name, node in self._nodes.items()}
+        eligibility = Eligibility(item.spec.template)
+        self._fits = {name: eligibility.fit(node) for name, node in self._nodes.items()}
 
     def run(self) -> Requeue | None:
         """Raises ApiError."""
@@ -160,7 +126,7 @@ class _Round:
         """The pods of each node, the oldest first; also those that are not bound yet."""
         found: dict[str, list[Pod]] = {}
         for pod in sorted(pods, key=lambda pod: (pod.metadata.creationTimestamp.seconds, pod.metadata.name)):
-            found.setdefault(pod.spec.nodeName or pod.spec.nodeSelector.get(LABEL_HOSTNAME, ""), []).append(pod)
+            found.setdefault(daemonnodes.assigned(pod), []).append(pod)
         return found
 
     def _membership(self) -> _Plan:
@@ -186,9 +152,9 @@ class _Round:
         running: dict[str, list[Pod]] = {}
         for pod in pods:
             phase = pod.status.phase
-            age = self._now - pod.metadata.creationTimestamp.seconds
-            if phase == "Failed" and age < RETRY:
-                self._waits.append(RETRY - age)
+            wait = self._until_replaced(pod, node)
+            if wait > 0:
+                self._waits.append(wait)
             elif phase in podcontrol.ENDED:
                 word = "failed daemon pod" if phase == "Failed" else "succeeded daemon pod"
                 plan.remove(
@@ -201,6 +167,13 @@ class _Round:
         for several in running.values():
             for pod in several[1:]:
                 plan.remove(pod)
+
+    def _until_replaced(self, pod: Pod, node: str) -> float:
+        """Seconds that a pod which failed is still left; one that is being deleted counts no more."""
+        if pod.status.phase != "Failed" or pod.metadata.deletionTimestamp.seconds:
+            return 0.0
+        place = self._item.metadata.uid, self._item.metadata.generation, node
+        return self._failed.wait(place, pod.metadata.uid, self._watched)
 
     def _desired(self) -> int:
         return sum(item.runs for item in self._fits.values())
@@ -286,12 +259,10 @@ class _Round:
         pod = podcontrol.make(template, self._owner)
         pod.metadata.generateName = f"{self._item.metadata.name}-"
         pod.metadata.labels[history.HASH] = history.hash_of(current)
-        if node.metadata.labels.get(LABEL_HOSTNAME) == node.metadata.name:
-            pod.spec.nodeSelector[LABEL_HOSTNAME] = node.metadata.name
-        else:
-            pod.spec.nodeName = node.metadata.name
-        present = list(pod.spec.tolerations)
-        pod.spec.tolerations.extend(item for item in _added(template.spec) if item not in present)
+        daemonnodes.assign(pod.spec, node.metadata.name)
+        own = daemonnodes.tolerations(template.spec)
+        del pod.spec.tolerations[:]
+        pod.spec.tolerations.extend(own)
         return pod
 
     def _observe(self, digest: str) -> None:

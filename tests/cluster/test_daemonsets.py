@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from controlplane import conditions
 from controlplane.controllers import history
-from pinnace import kinds
+from pinnace import codec, kinds
 from tests.support.api import Api
 from tests.support.cluster import Cluster
+from tests.support.objects import container, pod
 from tests.support.workloads import Agents, SettledApi, daemon_set, template
 
 NODES = ("n1", "n2", "n3", "n4")
@@ -153,19 +155,76 @@ async def test_on_delete_replaces_what_is_deleted(api: Api, cluster: Cluster, ag
     assert images(agents) == ["web:1"] * 3 + ["web:2"]
 
 
-async def test_a_pod_that_failed_is_replaced_after_a_while(api: Api, cluster: Cluster, agents: Agents) -> None:
-    """At once would be a loop where a node evicts it again and again."""
+async def test_pods_that_fail_are_replaced_ever_later(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """The first at once, the next after a second, two, four: no loop where a node rejects its pod again and again."""
     await api.create(kinds.DAEMON_SET, daemon_set())
     await agents.settle()
-    failed = agents.pods()[0]
-    await cluster.report(failed.spec.nodeName, failed, phase="Failed")
-    await agents.settle()
-    assert failed.metadata.name in {pod.metadata.name for pod in agents.pods()}
-    await cluster.advance(15, beating=NODES)
-    await agents.settle()
-    assert failed.metadata.name not in {pod.metadata.name for pod in agents.pods()}
+
+    def present() -> str:
+        [found] = [found for found in agents.pods() if found.spec.nodeName == "n1"]
+        return str(found.metadata.name)
+
+    async def fail() -> str:
+        failed = cluster.get(kinds.POD, present())
+        await cluster.report("n1", failed, phase="Failed")
+        await agents.settle()
+        return str(failed.metadata.name)
+
+    assert await fail() != present()
+    for delay in (1, 2, 4):
+        name = await fail()
+        await cluster.advance(0.9 * delay, beating=NODES)
+        assert name == present(), delay
+        await cluster.advance(0.2 * delay, beating=NODES)
+        await agents.settle()
+        assert name != present(), delay
+    assert [event.count for event in cluster.events("FailedDaemonPod")] == [1] * 4
     assert where(agents) == list(NODES)
-    assert len(cluster.events("FailedDaemonPod")) == 1
+
+
+async def test_required_node_affinity_decides_where(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """A pod is for one node, in place of the template's terms; preferred terms are kept."""
+    await api.patch(kinds.NODE, "n1", "MERGE", {"metadata": {"labels": {"disk": "ssd"}}})
+    required = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]}
+    preferred = [{"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}]
+    affinity = {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": required,
+            "preferredDuringSchedulingIgnoredDuringExecution": preferred,
+        }
+    }
+    await api.create(kinds.DAEMON_SET, daemon_set(template=template(affinity=affinity)))
+    await agents.settle()
+    assert where(agents) == ["n1"]
+    [made] = agents.pods()
+    terms = made.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms
+    assert codec.encode(terms[0]) == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}
+    assert len(terms) == len(made.spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution) == 1
+    await api.patch(kinds.NODE, "n3", "MERGE", {"metadata": {"labels": {"disk": "ssd"}}})
+    await agents.settle()
+    assert where(agents) == ["n1", "n3"]
+    await api.patch(kinds.NODE, "n1", "MERGE", {"metadata": {"labels": {"disk": "hdd"}}})
+    await agents.settle()
+    assert where(agents) == ["n3"]
+
+
+async def test_a_pod_waits_for_room_on_its_own_node(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """The scheduler binds it; another node with room is not for it."""
+    full = pod("full", container(requests={"cpu": "100"}), nodeName="n1")
+    await cluster.create(full)
+    requests = {"containers": [container(requests={"cpu": "1"})]}
+    await api.create(kinds.DAEMON_SET, daemon_set(template=template(**requests)))
+    await agents.settle()
+    assert where(agents) == ["", "n1", "n2", "n3", "n4"]
+    [waiting] = [found for found in agents.pods() if not found.spec.nodeName]
+    condition = conditions.find(waiting.status, "PodScheduled")
+    assert condition is not None
+    assert condition.message == (
+        "0/4 nodes are available: 1 Insufficient cpu, 3 node(s) didn't match Pod's node affinity/selector."
+    )
+    await cluster.delete(kinds.POD, "full", grace=0)
+    await agents.settle()
+    assert where(agents) == list(NODES)
 
 
 async def test_earlier_templates_are_kept_for_a_while(api: Api, cluster: Cluster, agents: Agents) -> None:
