@@ -87,7 +87,7 @@ KUBECTL = Client(
 HELM = Client(
     "Helm", "4.1",
     "a chart with hooks, a test and a kind of its own: install, upgrade, rollback, test, uninstall, list, history, get, status; both ways "
-    "of applying, and from one to the other; failed hooks, conflicts, dry runs, waiting, templates that look up objects",
+    "of applying, and from one to the other; failed hooks, conflicts, dry runs, waiting for pods and every workload, templates that look up objects",
 )  # fmt: skip
 
 

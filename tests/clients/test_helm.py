@@ -1,4 +1,4 @@
-"""Helm against a lab: releases of the chart in tests/clients/chart. Each row is a command, its exit code and what it prints."""
+"""Helm against a lab: releases of the charts in tests/clients/chart and tests/clients/fleet. Each row is a command, its exit code and what it prints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.labs import DEADLINE, LabUnderTest, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
-CHART = str(Path(__file__).parent / "chart")
+CHARTS = {name.upper(): str(Path(__file__).parent / name) for name in ("chart", "fleet")}
 BOATS = "boats.helm.example.com"
 # Of everything that waits for pods.
 WAIT = "--wait --timeout 90s"
@@ -39,9 +39,9 @@ class Helm:
         return done.stdout + done.stderr
 
     def check(self, rows: list[tuple[str, str]], *, code: int = 0) -> None:
-        """Each command prints what the pattern says, in order; CHART stands for its path."""
+        """Each command prints what the pattern says, in order; CHART and FLEET stand for their paths."""
         for command, pattern in rows:
-            found = self(*(CHART if word == "CHART" else word for word in command.split()), code=code)
+            found = self(*(CHARTS.get(word, word) for word in command.split()), code=code)
             assert re.search(pattern, found, re.MULTILINE), (command, pattern, found)
 
     def get(self, kind: str, name: str) -> dict[str, object]:
@@ -61,7 +61,7 @@ def path(lab: LabUnderTest) -> Iterator[str]:
 @pytest.fixture
 def helm(lab: LabUnderTest, path: str, request: pytest.FixtureRequest) -> Iterator[Helm]:
     """With a namespace that only the test uses; Helm makes it."""
-    namespace = "helm-" + request.node.name.replace("_", "-")[len("test-") :][:50].strip("-")
+    namespace = "helm-" + re.sub("[^a-z]+", "-", request.node.name)[len("test-") :][:50].strip("-")
     yield Helm(path, lab, namespace)
     lab.kctl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
 
@@ -192,3 +192,41 @@ def test_releases_are_kept_in_config_maps_too(helm: Helm) -> None:
         f"sh.helm.release.v1.six.v{number}" for number in (1, 2)
     }
     stored.check([("uninstall six --no-hooks", "uninstalled")])
+
+
+@pytest.mark.parametrize("wait", ["--wait", "--wait=legacy"])
+def test_helm_waits_for_workloads(helm: Helm, wait: str) -> None:
+    """Until every kind is ready and Jobs are complete; a rollout that never becomes ready fails the upgrade."""
+    waits = f"{wait} --wait-for-jobs --timeout 90s"
+    helm.check([(f"install seven FLEET --create-namespace {waits}", "^STATUS: deployed$")])
+    assert ready(helm) == {"web": 2, "db": 2, "log": 2, "setup-one": 1}
+    helm.check([(f"upgrade seven FLEET --set tag=two {waits}", "revision 2|^REVISION: 2$")])
+    assert ready(helm) == {"web": 2, "db": 2, "log": 2, "setup-two": 1}
+    assert tags(helm) == {"two"}
+    helm.check([(f"upgrade seven FLEET --set ready=false {wait} --timeout 5s", "(?i)deadline exceeded|not ready")], code=1)
+    helm.check([
+        (f"rollback seven 2 {waits}", "Rollback was a success"),
+        ("uninstall seven --wait --timeout 90s", "uninstalled"),
+    ])  # fmt: skip
+    eventually(lambda: not helm.names("pods"))
+
+
+def ready(helm: Helm) -> dict[str, object]:
+    """By name: pods that are ready, or for a Job, that have succeeded."""
+    found = {}
+    for kind, counter in (
+        ("deployments", "readyReplicas"),
+        ("sts", "readyReplicas"),
+        ("ds", "numberReady"),
+        ("jobs", "succeeded"),
+    ):
+        for item in helm.lab.get(kind, "-n", helm.namespace)["items"]:
+            found[item["metadata"]["name"]] = item["status"].get(counter, 0)
+    return found
+
+
+def tags(helm: Helm) -> set[str]:
+    """Those of pods that are not terminating."""
+    items = helm.lab.get("pods", "-n", helm.namespace, "-l", "fleet=seven")["items"]
+    live = [item for item in items if "deletionTimestamp" not in item["metadata"]]
+    return {item["spec"]["containers"][0]["env"][0]["value"] for item in live}

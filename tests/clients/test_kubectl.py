@@ -318,6 +318,51 @@ def test_nodes_are_cordoned_and_drained(kubectl: Kubectl) -> None:
     kubectl("delete", "cm", "page")
 
 
+GUARDED = """
+apiVersion: apps/v1
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {{name: main, image: busybox, imagePullPolicy: Never, command: [sleep, "1000000"]}}
+"""
+
+
+def test_drains_heed_daemon_sets_and_budgets(kubectl: Kubectl) -> None:
+    """Pods of a DaemonSet stay, and one of a budget that allows no disruption is tried until the time is over."""
+    kubectl(
+        "apply",
+        "-f",
+        "-",
+        stdin="---".join(GUARDED.format(kind=kind, name=name) for kind, name in (("DaemonSet", "log"), ("Deployment", "web"))),
+    )
+    check(kubectl, [
+        ("create poddisruptionbudget web --selector=app=web --min-available=1", "poddisruptionbudget.policy/web created"),
+        ("rollout status daemonset/log --timeout=60s", "successfully rolled out"),
+        ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+        ("wait --for=jsonpath={.status.currentHealthy}=1 pdb/web --timeout=60s", "poddisruptionbudget.policy/web condition met"),
+        ("get pdb web", r"^web +1 +N/A +0 "),
+    ])  # fmt: skip
+    node = kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].spec.nodeName}")
+    check(kubectl, [(f"drain {node} --timeout=5s", "cannot delete DaemonSet-managed Pods .*use --ignore-daemonsets")], code=1)
+    check(kubectl, [
+        (f"drain {node} --ignore-daemonsets --timeout=3s", "Cannot evict pod as it would violate the pod's disruption budget"),
+    ], code=1)  # fmt: skip
+    check(kubectl, [
+        ("scale deployment/web --replicas=2", "scaled"),
+        ("wait --for=jsonpath={.status.disruptionsAllowed}=1 pdb/web --timeout=60s", "met"),
+        (f"drain {node} --ignore-daemonsets --timeout=60s", r"pod/web-\S+ evicted"),
+        ("get pods -l app=log", r"^log-\S+ +1/1[\s\S]*^log-\S+ +1/1"),
+        (f"uncordon {node}", "uncordoned"),
+        ("delete daemonset/log deployment/web pdb/web", 'poddisruptionbudget.policy "web" deleted'),
+    ])  # fmt: skip
+
+
 def test_custom_kinds(kubectl: Kubectl) -> None:
     """From their definition on: create, columns, explain, patch, watch until deleted."""
     crd = {
