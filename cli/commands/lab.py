@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cli import contexts, flags, kubeconfig, tables
-from cli.lab import hosts, layout, lifecycle, links, naming, processes, removal, uplink
+from cli.commands import labfaults
+from cli.lab import faultrecord, layout, lifecycle, links, naming, processes, removal, uplink
 from cli.lab.layout import CONTROL, SWITCH, Lab
-from cli.progress import Progress
 from pinnace.errors import BadRequest
 
 DEFAULT = "default"
 ISOLATED = "PINNACE_LAB_ISOLATED"
-_ACTIONS = "add; stop (pull its plug) and start; remove; cut (its network) and heal"
-_DONE = {"add": "added", "start": "started", "stop": "stopped", "remove": "removed", "cut": "cut off", "heal": "healed"}
 
 
 def run(arguments: list[str]) -> int:
@@ -35,26 +32,19 @@ def run(arguments: list[str]) -> int:
         ("status", "list hosts, processes and their memory"),
     ):
         verb = verbs.add_parser(name, help=text)
-        _add_name(verb)
+        labfaults.add_name(verb)
         if name == "down":
             verb.add_argument("--all", action="store_true", help="remove every lab of this machine")
     verbs.add_parser("list", help="list the labs of this machine")
-    node = verbs.add_parser("node", help="add, stop, start, remove, cut, heal")
-    node.add_argument("action", choices=tuple(_DONE), metavar="ACTION", help=_ACTIONS)
-    node.add_argument("node", nargs="?", default="", metavar="NODE", help="such as node-1; for add a free one is chosen")
-    _add_name(node)
-    args = parser.parse_args(arguments)
+    labfaults.add(verbs)
+    args = parser.parse_verb(verbs, arguments)
     if args.verb not in ("list", "status"):
         # A configuration that cannot be read would be found out after the work, and could not be written.
         contexts.load(contexts.path(args.config))
     actions: dict[str, Callable[[Any], int]] = {
-        "up": _up, "start": _start, "stop": _stop, "down": _down, "status": _status, "list": _list, "node": _node,
+        "up": _up, "start": _start, "stop": _stop, "down": _down, "status": _status, "list": _list,
     }  # fmt: skip
-    return actions[args.verb](args)
-
-
-def _add_name(parser: Any) -> None:
-    parser.add_argument("--name", default="", help="name of the lab (default: the current context's, or the only one)")
+    return actions[args.verb](args) if args.verb in actions else labfaults.run(args)
 
 
 def _add_up(parser: Any) -> None:
@@ -66,6 +56,8 @@ def _add_up(parser: Any) -> None:
                         help=f"range for the uplink's /30 (default: the first free of {', '.join(links.RANGES)})")  # fmt: skip
     parser.add_argument("--kubeconfig", default=None, metavar="FILE",
                         help="kubeconfig for the lab's context; '': none (default: $KUBECONFIG, ~/.kube/config)")  # fmt: skip
+    parser.add_argument("--disk-size", default="", metavar="SIZE",
+                        help="size of a disk of each node's own, such as 2Gi (default: none of its own)")  # fmt: skip
     parser.add_argument("--control-arg", action="append", default=[], metavar="ARG", help="argument of pinnace-controlplane")
     parser.add_argument("--agent-arg", action="append", default=[], metavar="ARG", help="argument of pinnace-nodeagent")
 
@@ -77,34 +69,21 @@ def _range(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _size(text: str) -> int:
+    """Bytes; 0 for an empty text. Raises BadRequest."""
+    from pinnace import podresources
+
+    try:
+        return podresources.amount(podresources.STORAGE, text) if text else 0
+    except ValueError:
+        raise BadRequest(f'--disk-size: "{text[:40]}" is not a size such as 2Gi') from None
+
+
 def _isolated(args: Any) -> bool:
     """The flag, else the variable, in which anything but a clear no means yes."""
     if args.isolated is not None:
         return bool(args.isolated)
     return os.environ.get(ISOLATED, "").lower() not in ("", "0", "false", "no")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    progress = Progress()
-    try:
-        yield progress.show
-    finally:
-        progress.clear()
-
-
-def _warn(warnings: list[str]) -> None:
-    for text in warnings:
-        print(f"warning: {text}", file=sys.stderr)
-
-
-@contextmanager
-def _exclusive(args: Any) -> Iterator[Lab]:
-    """The chosen lab, which no other kctl changes meanwhile."""
-    # Loaded before too: what does not exist leaves no lock.
-    name = layout.load(naming.chosen(args)).name
-    with layout.exclusive(name):
-        yield layout.load(name)
 
 
 def _up(args: Any) -> int:
@@ -113,11 +92,12 @@ def _up(args: Any) -> int:
     if file:
         contexts.load(Path(file))
     options = lifecycle.Options(
-        args.nodes, not _isolated(args), args.uplink_cidr, args.control_arg, args.agent_arg, kubeconfig=file
+        args.nodes, not _isolated(args), args.uplink_cidr, args.control_arg, args.agent_arg, kubeconfig=file,
+        disk_size=_size(args.disk_size),
     )  # fmt: skip
-    with layout.exclusive(args.name), _progress() as say:
+    with layout.exclusive(args.name), labfaults.progress() as say:
         lab, warnings = lifecycle.up(args.name, options, config=contexts.path(args.config), say=say)
-    _warn(warnings)
+    labfaults.warn(warnings)
     took = time.monotonic() - begun
     print(f'lab "{lab.name}" is up: {len(lab.nodes)} nodes Ready in {took:.1f} s, context {lab.context}')
     return 0
@@ -125,9 +105,10 @@ def _up(args: Any) -> int:
 
 def _start(args: Any) -> int:
     begun = time.monotonic()
-    with _exclusive(args) as lab, _progress() as say:
+    with labfaults.exclusive(args) as lab, labfaults.progress() as say:
+        labfaults.end_all(lab, contexts.path(args.config), say)
         started, warnings = lifecycle.start(lab, config=contexts.path(args.config), say=say)
-    _warn(warnings)
+    labfaults.warn(warnings)
     done = f"started {', '.join(started)}" if started else "everything ran already"
     took = time.monotonic() - begun
     print(f'lab "{lab.name}" is up: {done}; {len(lab.nodes)} nodes Ready in {took:.1f} s, context {lab.context}')
@@ -135,7 +116,7 @@ def _start(args: Any) -> int:
 
 
 def _stop(args: Any) -> int:
-    with _exclusive(args) as lab:
+    with labfaults.exclusive(args) as lab:
         removal.stop(lab)
     print(f'lab "{lab.name}" is stopped; `{naming.command("start", lab.name)}` resumes it')
     return 0
@@ -147,6 +128,7 @@ def _down(args: Any) -> int:
         print("there is no lab")
     failed = 0
     for name in names:
+        _end_watchdogs(name)
         with layout.exclusive(name):
             try:
                 left = _remove(name, args)
@@ -156,6 +138,12 @@ def _down(args: Any) -> int:
         failed += bool(left)
         print(f'lab "{name}" is down: ' + ("nothing is left of it" if not left else "STILL THERE: " + ", ".join(left)))
     return 1 if failed else 0
+
+
+def _end_watchdogs(name: str) -> None:
+    """Before the lock: one of them may hold it, for as long as a node takes to start."""
+    with contextlib.suppress(BadRequest):
+        faultrecord.end_watchdogs(layout.load(name))
 
 
 def _remove(name: str, args: Any) -> list[str]:
@@ -177,11 +165,19 @@ def _status(args: Any) -> int:
         main = lab.processes.get(host)
         pids = processes.of_host(lab, host)
         memory = sum(processes.memory(pid) for pid in pids)
-        state = "running" if processes.alive(main) else "stopped"
+        state = _host_state(lab, host)
         rows.append([host, lab.address(host), state, str(main.pid) if main else "-", str(len(pids)), f"{memory >> 20}MiB"])
     print(tables.render(rows))
+    if lab.faults:
+        print("\n" + tables.render([["FAULT", "HOSTS", "REVERTED", "BY HAND"], *labfaults.rows(lab)]))
     print(f"\nuplink: {uplink.describe(lab)}\nlogs: {lab.state_dir}/logs")
     return 0
+
+
+def _host_state(lab: Lab, host: str) -> str:
+    if not processes.alive(lab.processes.get(host)):
+        return "stopped"
+    return "frozen" if faultrecord.of(lab, faultrecord.FREEZE, (host,)) else "running"
 
 
 def _list(args: Any) -> int:
@@ -200,31 +196,6 @@ def _list(args: Any) -> int:
 
 def _state(lab: Lab) -> str:
     running = [host for host in (CONTROL, *lab.nodes) if processes.alive(lab.processes.get(host))]
-    if len(running) == len(lab.nodes) + 1:
+    if len(running) == len(lab.nodes) + 1 and not lab.faults:
         return "Running"
     return "Degraded" if running else "Stopped"
-
-
-def _node(args: Any) -> int:
-    from cli.lab import nodes
-
-    config = contexts.path(args.config)
-    added = nodes.Added(args.node, [], [])
-    with _exclusive(args) as lab, _progress() as say:
-        match args.action:
-            case "add":
-                added = nodes.add_node(lab, args.node, config=config, say=say)
-            case "start":
-                nodes.start_node(lab, args.node, config=config, say=say)
-            case "stop":
-                nodes.stop_node(lab, args.node)
-            case "remove":
-                nodes.remove_node(lab, args.node, config=config)
-            case _:
-                nodes.check_node(lab, args.node)
-                hosts.link(lab, args.node, up=args.action == "heal")
-    with_images = f" with {', '.join(added.images)}" if added.images else ""
-    print(f"node/{added.name} {_DONE[args.action]}{with_images}")
-    for text in added.failed:
-        print(f"error: not copied to {added.name}: {text}", file=sys.stderr)
-    return 1 if added.failed else 0

@@ -54,7 +54,7 @@ def create(lab: Lab, names: list[str]) -> None:
         _pin(lab, host, mount=host != CONTROL)
     plug: list[str] = []
     for host in names:
-        port = _port(lab, host)
+        port = port_of(lab, host)
         plug += [
             f"link add {port} type veth peer name eth0 netns {lab.namespace(host, 'net')}",
             f"link set {port} master br0 up",
@@ -85,7 +85,7 @@ def missing(lab: Lab) -> list[str]:
     if not pinned(lab, SWITCH):
         return names
     ports = devices(lab, SWITCH)
-    return [host for host in names if not (pinned(lab, host) and _port(lab, host) in ports)]
+    return [host for host in names if not (pinned(lab, host) and port_of(lab, host) in ports)]
 
 
 def devices(lab: Lab, host: str) -> set[str]:
@@ -98,7 +98,8 @@ def pinned(lab: Lab, host: str) -> bool:
     return inode(lab.namespace(host, "net")) != 0
 
 
-def _port(lab: Lab, host: str) -> str:
+def port_of(lab: Lab, host: str) -> str:
+    """The switch's device that a host is plugged into."""
     return "port0" if host == CONTROL else f"port{lab.nodes[host]}"
 
 
@@ -141,9 +142,10 @@ def batch(lab: Lab, host: str, lines: list[str]) -> None:
     command(["nsenter", f"--net={lab.namespace(host, 'net')}", "ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 
-def link(lab: Lab, host: str, *, up: bool) -> None:
-    """Plug or unplug a host's cable."""
-    batch(lab, SWITCH, [f"link set {_port(lab, host)} {'up' if up else 'down'}"])
+def unplug(lab: Lab, host: str) -> None:
+    """Remove a host's cable, which the kernel otherwise does some time after the host's last process has ended."""
+    if pinned(lab, SWITCH) and port_of(lab, host) in devices(lab, SWITCH):
+        batch(lab, SWITCH, [f"link delete {port_of(lab, host)}"])
 
 
 def inside(lab: Lab, host: str) -> list[str]:

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from cli.lab import links, locking
 from pinnace import pki
@@ -40,6 +41,18 @@ class Process:
     start: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault that was injected: `kind` is stop, freeze, cut or fill, `hosts` one host, or the two ends of a cut.
+
+    `until`: when it is reverted, in seconds since the epoch, 0 for never; `watchdog` is the process that reverts it then."""
+
+    kind: str
+    hosts: tuple[str, ...]
+    until: float = 0.0
+    watchdog: Process | None = None
+
+
 @dataclass(slots=True)
 class Lab:
     """`nodes` maps a node's name to its number, which is the last byte of its address; `processes` by host name.
@@ -61,6 +74,9 @@ class Lab:
     # The REST API's port of this machine's loopback, 0 before there is one; and the kubeconfig that tells of it, or empty.
     rest_port: int = 0
     kubeconfig: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    # Bytes of each node's own disk, 0: nodes share this machine's.
+    disk_size: int = 0
 
     @property
     def run_dir(self) -> Path:
@@ -104,6 +120,10 @@ class Lab:
     def namespace(self, host: str, kind: str) -> Path:
         return self.run_dir / "ns" / f"{host}.{kind}"
 
+    def disk(self, node: str) -> Path:
+        """The file that holds a node's own disk."""
+        return self.state_dir / "disks" / f"{node}.img"
+
     def log(self, host: str) -> Path:
         return self.state_dir / "logs" / f"{host}.log"
 
@@ -141,6 +161,7 @@ def load(name: str) -> Lab:
     try:
         record = json.loads(path.read_text())
         record["processes"] = {host: Process(**item) for host, item in record["processes"].items()}
+        record["faults"] = [_fault(item) for item in record.get("faults", [])]
         known = {item.name for item in fields(Lab)}
         return Lab(**{key: value for key, value in record.items() if key in known})
     except FileNotFoundError:
@@ -148,6 +169,11 @@ def load(name: str) -> Lab:
         raise BadRequest(f'there is no lab "{name}" ({there})') from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadRequest(f"{path} is not a lab's record; `kctl lab down --name {name}` removes what it left") from None
+
+
+def _fault(item: dict[str, Any]) -> Fault:
+    watchdog = Process(**item["watchdog"]) if item["watchdog"] else None
+    return Fault(str(item["kind"]), tuple(item["hosts"]), float(item["until"]), watchdog)
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.lab import hosts, layout, naming, obstacles, processes, proxies, removal, restport, uplink, waiting
+from cli.lab import disks, hosts, layout, naming, obstacles, processes, proxies, removal, restport, uplink, waiting
 from cli.lab.agents import Agents
 from cli.lab.layout import CONTROL, WEB_PORT, Lab
 from cli.progress import Say
@@ -35,6 +35,8 @@ class Options:
     agent_args: list[str]
     # The kubeconfig to put the lab's context into; empty: none.
     kubeconfig: str
+    # Bytes of a disk for each node; 0: they share this machine's.
+    disk_size: int = 0
 
 
 def up(name: str, options: Options, *, config: Path, say: Say) -> tuple[Lab, list[str]]:
@@ -49,7 +51,10 @@ def up(name: str, options: Options, *, config: Path, say: Say) -> tuple[Lab, lis
         layout.check_name(name), {f"node-{n}": n for n in range(1, options.nodes + 1)}, control_args=options.control_args,
         agent_args=options.agent_args, uplink=options.uplink, uplink_cidr=options.uplink_cidr,
         proxies=proxies.given(os.environ) if options.uplink else {}, created=time.time(), kubeconfig=options.kubeconfig,
+        disk_size=options.disk_size,
     )  # fmt: skip
+    if lab.disk_size:
+        disks.check_size(lab.disk_size, options.nodes, lab.state_dir)
     removal.remove_remains(name)
     lab.save()
     try:
@@ -93,12 +98,20 @@ def _begin(lab: Lab, agents: Agents, say: Say) -> None:
     pki.write_private(file, "".join(f"{token} {node}\n" for node, token in tokens.items()).encode())
     processes.start_control(lab, file)
     say("making the nodes and the network between them")
-    hosts.create(lab, list(lab.nodes))
+    make_hosts(lab, list(lab.nodes))
     say("starting the agents")
     ca_hash = certificate.fingerprint(waiting.for_ca(lab))
     for node, token in tokens.items():
         agents.start(node, _joining(lab, token, ca_hash))
     lab.save()
+
+
+def make_hosts(lab: Lab, names: list[str]) -> None:
+    """Hosts with their disks, which must be there before their mount namespaces."""
+    for host in names:
+        if host in lab.nodes:
+            disks.mount(lab, host)
+    hosts.create(lab, names)
 
 
 def new_token() -> str:
@@ -124,7 +137,7 @@ def start(lab: Lab, *, config: Path, say: Say) -> tuple[list[str], list[str]]:
         hosts.remove(lab, host)
     if missing:
         say("making hosts and the network between them")
-        hosts.create(lab, missing)
+        make_hosts(lab, missing)
     ended = [host for host in (CONTROL, *lab.nodes) if not processes.alive(lab.processes.get(host))]
     if CONTROL in ended:
         _restart_control(lab, say)

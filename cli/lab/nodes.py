@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.lab import cgroups, hosts, images, layout, lifecycle, processes, removal, waiting
+from cli.lab import cgroups, cuts, disks, faultrecord, hosts, images, layout, lifecycle, naming, processes, removal, waiting
 from cli.lab.layout import CONTROL, SWITCH, Lab
 from cli.progress import Say
 from pinnace import kinds
@@ -39,10 +39,11 @@ def add_node(lab: Lab, name: str, *, config: Path, say: Say) -> Added:
     lab.nodes[name] = number
     # Recorded first: whatever happens now, `node remove` and `lab down` find it.
     lab.save()
-    hosts.create(lab, [name])
+    lifecycle.make_hosts(lab, [name])
     processes.start_agent(lab, name, joining)
     waiting.for_ready(lab, config, [name], say)
-    others = [other for other in lab.nodes if other != name and processes.alive(lab.processes.get(other))]
+    silent = {host for fault in lab.faults for host in fault.hosts}
+    others = [other for other in lab.nodes if other not in {name} | silent and processes.alive(lab.processes.get(other))]
     copied, failed = images.copy(waiting.client(lab, config), name, others, say)
     return Added(name, copied, failed)
 
@@ -54,9 +55,13 @@ def check_node(lab: Lab, name: str) -> None:
 
 
 def stop_node(lab: Lab, name: str) -> None:
-    """As if its plug were pulled: every process of the node is killed, containers too."""
+    """As if its plug were pulled: every process of the node is killed, containers too, and its memory is lost: what is on
+    tmpfs, its network's configuration, its cgroups. Its disk stays."""
     check_node(lab, name)
     processes.end(lab, name)
+    cgroups.remove(lab, [name])
+    hosts.unplug(lab, name)
+    hosts.remove(lab, name)
     lab.save()
 
 
@@ -64,6 +69,13 @@ def start_node(lab: Lab, name: str, *, config: Path, say: Say) -> None:
     check_node(lab, name)
     if processes.alive(lab.processes.get(name)):
         raise BadRequest(f'node "{name}" is running')
+    if not processes.alive(lab.processes.get(CONTROL)):
+        raise BadRequest(f'lab "{lab.name}" is stopped (resume: `{naming.command("start", lab.name)}`)')
+    if name in hosts.missing(lab):
+        # Processes that were started by hand in what is left of it.
+        processes.end(lab, name)
+        hosts.remove(lab, name)
+        lifecycle.make_hosts(lab, [name])
     joining = None if lifecycle.has_joined(lab, name) else lifecycle.new_joining(lab, name, config)
     processes.start_agent(lab, name, joining)
     waiting.for_ready(lab, config, [name], say)
@@ -81,7 +93,12 @@ def remove_node(lab: Lab, name: str, *, config: Path) -> None:
     with contextlib.suppress(NotFound):
         connection.call(connection.objects.Delete, objects_pb2.DeleteRequest(ref=ref(kinds.NODE, "", name)))
     cgroups.remove(lab, [name])
+    hosts.unplug(lab, name)
     hosts.remove(lab, name)
+    disks.remove(lab, name)
     shutil.rmtree(lab.node_dir(name), ignore_errors=True)
+    for fault in [fault for fault in lab.faults if name in fault.hosts]:
+        faultrecord.drop(lab, fault)
+    cuts.apply(lab)
     del lab.nodes[name]
     lab.save()

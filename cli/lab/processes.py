@@ -22,6 +22,8 @@ from pinnace.errors import Timeout
 ENDED_WITHIN = 15.0
 # Nodes of a lab share the machine's disk with everything else on it: how full that is says nothing about their pods.
 EVICTION = "memory.available<100Mi"
+# Of a node with a disk of its own: kubelet's.
+OWN_DISK = f"{EVICTION},nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%"
 
 
 def start_time(pid: int) -> int:
@@ -33,10 +35,11 @@ def start_time(pid: int) -> int:
 
 
 def alive(process: Process | None) -> bool:
-    return process is not None and start_time(process.pid) == process.start and _state(process.pid) != "Z"
+    return process is not None and start_time(process.pid) == process.start and state(process.pid) != "Z"
 
 
-def _state(pid: int) -> str:
+def state(pid: int) -> str:
+    """As /proc/PID/stat has it; Z for no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
     except (FileNotFoundError, ProcessLookupError):
@@ -101,9 +104,10 @@ def start_agent(lab: Lab, node: str, joining: Joining | None = None) -> None:
 
 def agent_words(lab: Lab, node: str, joining: Joining | None) -> list[str]:
     """The arguments of a node's agent, which has the token on standard input; makes its directory."""
+    eviction = OWN_DISK if lab.disk_size else EVICTION
     own = [
         "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", lab.address(node),
-        "--eviction-hard", EVICTION, *lab.agent_args,
+        "--eviction-hard", eviction, *lab.agent_args,
     ]  # fmt: skip
     lab.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
     if not joining:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from cli import contexts
-from cli.lab import cgroups, hosts, layout, processes, restport, uplink
+from cli.lab import cgroups, disks, faultrecord, hosts, layout, processes, restport, uplink
 from cli.lab.layout import CONTROL, SWITCH, Lab
 from pinnace.errors import BadRequest
 
@@ -21,12 +21,17 @@ def check_root() -> None:
 def stop(lab: Lab) -> None:
     """End every process of a lab and remove its namespaces and uplink; its state stays for `start`."""
     check_root()
+    faultrecord.end_watchdogs(lab)
     for host in (*lab.nodes, CONTROL):
         processes.end(lab, host)
     cgroups.remove(lab, list(lab.nodes))
     if uplink.exists(lab):
         uplink.disconnect(lab)
     hosts.remove_all(lab)
+    for node in lab.nodes:
+        disks.free(lab, node)
+    disks.unmount(lab)
+    lab.faults = []
     lab.save()
 
 
@@ -42,6 +47,7 @@ def remove_remains(name: str) -> list[str]:
         if uplink.exists(lab):
             uplink.disconnect(lab)
         hosts.remove_all(lab)
+    disks.unmount(lab)
     return found
 
 
@@ -70,4 +76,5 @@ def leftovers(lab: Lab) -> list[str]:
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     found += [f"mount {line.split()[1]}" for line in mounts if f"/pinnace/labs/{lab.name}" in line]
     found += [f"device {lab.device}"] if uplink.exists(lab) else []
+    found += [f"disk {name}" for name in disks.loops(lab)]
     return found + [f"directory {path}" for path in (lab.run_dir,) if path.exists()]

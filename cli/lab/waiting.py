@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 from pathlib import Path
@@ -52,15 +53,20 @@ def _check_alive(lab: Lab, host: str) -> None:
 
 
 def client(lab: Lab, config: Path) -> Any:
-    from cli import renewal
     from cli.client import Client
+
+    return Client(_context(lab, config))
+
+
+def _context(lab: Lab, config: Path) -> contexts.Context:
+    from cli import renewal
 
     class _Flags:
         context, namespace = lab.context, ""
 
     flags = _Flags()
     flags.config = str(config)  # type: ignore[attr-defined]
-    return Client(renewal.fresh(contexts.current(flags), config))
+    return renewal.fresh(contexts.current(flags), config)
 
 
 def for_ready(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
@@ -103,6 +109,36 @@ def for_agents(lab: Lab, config: Path, nodes: list[str], say: Say) -> None:
                 if time.monotonic() > deadline:
                     raise Timeout(f"the agent of {node} does not answer: {error.message}; see {lab.log(node)}") from None
                 time.sleep(0.05)
+
+
+def for_reconciled(lab: Lab, config: Path, node: str, within: float) -> bool:
+    """Wait until a node's agent answers and has no pod, static ones apart, that is not the node's in the API; False when it
+    does not in time."""
+    from pinnace import kinds
+
+    deadline = time.monotonic() + within
+    context, connection = _context(lab, config), client(lab, config)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ApiError):
+            found = _pods_of_agent(context, node)
+            assigned = connection.list(kinds.POD, "", fields=f"spec.nodeName={node}")
+            if found <= {pod.metadata.uid for pod in assigned}:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def _pods_of_agent(context: contexts.Context, node: str) -> set[str]:
+    """The UIDs of the pods that an agent has. Raises ApiError."""
+    import json
+
+    from cli import rawrequest
+    from pinnace import podresources
+
+    data = bytearray()
+    rawrequest.get(context, f"/api/v1/nodes/{node}/proxy/pods", data.extend)
+    found = [item["metadata"] for item in json.loads(data).get("items") or []]
+    return {item["uid"] for item in found if item.get("annotations", {}).get(podresources.SOURCE) != "file"}
 
 
 def for_silence(connection: Any, node: str) -> None:

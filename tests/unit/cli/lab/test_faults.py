@@ -1,0 +1,79 @@
+"""Faults in a lab's record: kept, found by their ends, overdue without a watchdog; and the rules that cut hosts off."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.lab import cuts, faultrecord, layout, processes
+from cli.lab.faultrecord import CUT, FREEZE
+from cli.lab.layout import CONTROL, Fault, Lab, Process
+from pinnace.errors import BadRequest
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setattr(layout, "STATE", tmp_path / "state")
+    monkeypatch.setattr(layout, "RUN", tmp_path / "run")
+    return Lab("one", {"node-1": 1, "node-2": 2})
+
+
+def test_faults_are_kept_in_the_record(lab: Lab) -> None:
+    lab.faults = [Fault(CUT, ("node-1", CONTROL), 12.5, Process(1, 2)), Fault(FREEZE, ("node-2",))]
+    lab.save()
+    assert layout.load("one") == lab
+
+
+def test_a_record_of_before_has_none(lab: Lab) -> None:
+    lab.save()
+    path = lab.state_dir / "lab.json"
+    record = json.loads(path.read_text())
+    del record["faults"], record["disk_size"]
+    path.write_text(json.dumps(record))
+    assert layout.load("one").faults == []
+
+
+def test_a_cut_is_found_by_its_ends_in_any_order(lab: Lab) -> None:
+    lab.faults = [Fault(CUT, ("node-1", CONTROL)), Fault(CUT, ("node-1",)), Fault(FREEZE, ("node-1",))]
+    assert faultrecord.of(lab, CUT, (CONTROL, "node-1")) == lab.faults[0]
+    assert faultrecord.of(lab, CUT, ("node-1",)) == lab.faults[1]
+    assert faultrecord.of(lab, CUT, ("node-2",)) is None
+
+
+def test_a_fault_is_overdue_only_without_a_process_that_reverts_it(lab: Lab) -> None:
+    own = Process(os.getpid(), processes.start_time(os.getpid()))
+    past = time.time() - 1
+    lab.faults = [
+        Fault(FREEZE, ("node-1",), past, own), Fault(FREEZE, ("node-2",), past, Process(own.pid, own.start + 1)),
+        Fault(CUT, ("node-1",)), Fault(CUT, ("node-2",), time.time() + 1000),
+    ]  # fmt: skip
+    assert faultrecord.overdue(lab) == [lab.faults[1]]
+
+
+def test_a_cut_drops_what_two_hosts_send_each_other_and_nothing_else(lab: Lab) -> None:
+    lab.faults = [Fault(CUT, ("node-1", CONTROL)), Fault(CUT, ("node-2",)), Fault(FREEZE, ("node-1",))]
+    rules = [line.partition(cuts.TABLE)[2].strip() for line in cuts.rules_of(lab).splitlines() if line.startswith("add rule")]
+    assert sorted(rules) == [
+        'forward iifname "port0" oifname "port1" drop',
+        'forward iifname "port1" oifname "port0" drop',
+        'forward iifname "port2" drop',
+        'forward oifname "port2" drop',
+        'input iifname "port2" drop',
+        'output oifname "port2" drop',
+    ]
+
+
+def test_without_cuts_there_is_no_table(lab: Lab) -> None:
+    assert cuts.rules_of(lab).splitlines()[-1] == f"delete table bridge {cuts.TABLE}"
+
+
+def test_hosts_are_named_as_users_know_them(lab: Lab) -> None:
+    assert cuts.host_of(lab, "control-plane") == CONTROL
+    assert cuts.name_of(CONTROL) == "control-plane"
+    assert cuts.host_of(lab, "node-1") == cuts.name_of("node-1") == "node-1"
+    with pytest.raises(BadRequest, match='has no host "switch"'):
+        cuts.host_of(lab, "switch")
