@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "top": ("top", "Show CPU and memory usage of nodes and pods"),
     "wait": ("wait", "Wait for a condition of objects"),
     "events": ("events", "List events, oldest first"),
+    "timeline": ("timeline", "Show all that happened to an object and to those that it owns, and who did it"),
     "why": ("why", "Explain the scheduler's last decision about a pod"),
     "cordon": ("cordon", "Let nodes take no new pods"),
     "uncordon": ("uncordon", "Let nodes take new pods again"),

@@ -85,6 +85,9 @@ class Config:
     # Megabytes of one file, and files that are kept besides the present one.
     audit_log_maxsize: int = 100
     audit_log_maxbackup: int = 10
+    # Megabytes of the timeline's file (0: no timeline), and seconds that a record is kept (0: while there is room).
+    timeline_maxsize: int = 64
+    timeline_maxage: float = 7 * 86400.0
     # File of static bearer tokens, issuer of service accounts' tokens, and audiences of the API (empty: the issuer).
     token_auth_file: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from controlplane import metrics
-from controlplane.store import Store, Tx
+from controlplane.store import Store, Tx, origin
 from pinnace import codec, kinds
 from pinnace.clock import Clock
 from pinnace.coordination.v1.lease_pb2 import Lease
@@ -71,10 +71,11 @@ class Elector:
 
         Raises what `work` raises, and RuntimeError when it does not stop in time."""
         try:
-            while True:
-                await self._campaign()
-                log.info("leading identity=%s", self._identity)
-                await self._hold(asyncio.ensure_future(work()))
+            with origin.acting("election"):
+                while True:
+                    await self._campaign()
+                    log.info("leading identity=%s", self._identity)
+                    await self._hold(asyncio.ensure_future(work()))
         finally:
             self._lose()
             # Work that does not stop keeps the lease from others until the process has ended.

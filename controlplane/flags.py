@@ -29,6 +29,7 @@ def parse(arguments: list[str]) -> Config:
         _add_certificates,
         _add_tokens,
         _add_audit,
+        _add_timeline,
         _add_process,
     ):
         add(parser)
@@ -92,6 +93,14 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         help="size at which the file is rotated (default %(default)s)",
     )
     add("--audit-log-maxbackup", type=flagtypes.count, metavar="N", help="rotated files that are kept (default %(default)s)")
+
+
+def _add_timeline(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--timeline-maxsize", type=flagtypes.megabytes, metavar="MB",
+        help="size of the record of all changes that kctl timeline reads (default %(default)s; 0: none)")  # fmt: skip
+    add("--timeline-maxage", type=flagtypes.window, metavar="SECONDS",
+        help="how long a change is kept in it (default %(default).0f; 0: while there is room)")  # fmt: skip
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:

@@ -49,6 +49,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def megabytes(text: str) -> int:
+    """Of a file; 0: none. Raises argparse.ArgumentTypeError."""
+    return int(_number(str(count(text)), least=0.0, most=65_536.0, unit=" megabytes"))
+
+
 def network(text: str) -> str:
     """An IPv4 network in CIDR notation, or nothing. Raises argparse.ArgumentTypeError."""
     if not text:

@@ -32,6 +32,7 @@ reconciles = Counter("pinnace_reconciles_total", "Reconciliations", ["controller
 
 
 audit_dropped = Counter("pinnace_audit_dropped_total", "Lines of the audit log that were not written", registry=REGISTRY)
+timeline_dropped = Counter("pinnace_timeline_dropped_total", "Changes that the timeline lacks", registry=REGISTRY)
 
 
 def observe_call(method: str, code: str, seconds: float) -> None:

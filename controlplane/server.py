@@ -63,15 +63,26 @@ from controlplane.rpc.guard import Guard
 from controlplane.rpc.objects import Objects
 from controlplane.rpc.permissions import Permissions
 from controlplane.rpc.streams import Streams
+from controlplane.rpc.timeline import Timeline
 from controlplane.scheduler.deferred import DeferredScheduler
-from controlplane.store import Store
+from controlplane.store import Store, origin
+from controlplane.timeline import attempts
+from controlplane.timeline.log import Limits, Log
+from controlplane.timeline.recorder import Recorder
 from pinnace import memory, openfiles, wire
-from pinnace.api.v1 import access_pb2_grpc, cluster_pb2_grpc, nodes_pb2_grpc, objects_pb2_grpc, streams_pb2_grpc
+from pinnace.api.v1 import (
+    access_pb2_grpc,
+    cluster_pb2_grpc,
+    nodes_pb2_grpc,
+    objects_pb2_grpc,
+    streams_pb2_grpc,
+    timeline_pb2_grpc,
+)
 from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest
 
 log = logging.getLogger("pinnace.controlplane")
-SERVICES = tuple(f"pinnace.api.v1.{name}" for name in ("Objects", "Nodes", "Streams", "Cluster", "Access"))
+SERVICES = tuple(f"pinnace.api.v1.{name}" for name in ("Objects", "Nodes", "Streams", "Cluster", "Access", "Timeline"))
 # Descriptors for the store, logs and outgoing connections.
 RESERVED_FILES = 256
 # Seconds that calls in progress have when the server stops.
@@ -104,6 +115,7 @@ class Components:
     scheduler: DeferredScheduler
     cidrs: PodCIDRs
     nodes: Nodes
+    recorder: Recorder | None
 
 
 class ControlPlane:
@@ -118,12 +130,15 @@ class ControlPlane:
         self._audit = self._open_audit()
         registry = resources.built_in()
         store = await Store.open(open_backend(self._config), self._clock, registry)
+        recorder = self._open_timeline(store)
         try:
             # As soon as the state directory is this process's own: `kctl lab up` starts agents with the CA's hash.
             ensure_ca(self._config.state_dir / "pki", self._clock.now())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(store.serve())]
-                components = await self._assemble(store, registry)
+                if recorder is not None:
+                    tasks.append(group.create_task(recorder.run()))
+                components = await self._assemble(store, registry, recorder)
                 tasks += [group.create_task(loop) for loop in self._loops(components)]
                 lead = group.create_task(self._lead(components))
                 server = await self._listen(components)
@@ -146,14 +161,15 @@ class ControlPlane:
             if self._audit is not None:
                 self._audit.close()
 
-    async def _assemble(self, store: Store, registry: Registry) -> Components:
+    async def _assemble(self, store: Store, registry: Registry, recorder: Recorder | None) -> Components:
         """Write the objects that every cluster has, then make the components. Raises BadRequest, Invalid, OSError."""
         config = self._config
         authorizers = Authorizers(store)
         registry.plugins += (authorizers.plugin(),)
         call = verbs.Call(self._clock.now(), self._ids, "bootstrap")
-        await store.update(lambda tx: bootstrap.objects(tx, call))
-        await store.update(lambda tx: bootstraproles.reconcile(tx, call))
+        with origin.acting("bootstrap"):
+            await store.update(lambda tx: bootstrap.objects(tx, call))
+            await store.update(lambda tx: bootstraproles.reconcile(tx, call))
         # Only now: certificates next to an empty store are a store that was lost.
         certificates = self._certificates()
         if RootCAPublisher.name not in config.disabled:
@@ -168,7 +184,7 @@ class ControlPlane:
         )  # fmt: skip
         return Components(
             store, certificates, Authenticator(store, self._clock), access, Permissions(authorizers), Executor(store),
-            elector, DeferredScheduler(elector.store, self._clock), cidrs, nodes,
+            elector, DeferredScheduler(elector.store, self._clock, attempts.sink(recorder)), cidrs, nodes, recorder,
         )  # fmt: skip
 
     def _loops(self, components: Components) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -184,6 +200,15 @@ class ControlPlane:
         return auditlog.open_log(
             c.audit_log_path, c.audit_policy_file, megabytes=c.audit_log_maxsize, backups=c.audit_log_maxbackup
         )
+
+    def _open_timeline(self, store: Store) -> Recorder | None:
+        """Before the store is served, so that no change is missing. None without a timeline."""
+        c = self._config
+        if not c.timeline_maxsize:
+            return None
+        file = Log(c.state_dir / "timeline.db", Limits(c.timeline_maxsize << 20, c.timeline_maxage))
+        # Objects in memory are gone with their process, and the next ones have the same revisions.
+        return Recorder(store, self._clock, file, fresh=c.store == "memory")
 
     def _certificates(self) -> Certificates:
         """Raises Invalid."""
@@ -269,6 +294,7 @@ class ControlPlane:
         cluster_pb2_grpc.add_ClusterServicer_to_server(cluster, server)
         service = Access(c.access.reviews, c.access.authorizers, c.permissions, self._clock)
         access_pb2_grpc.add_AccessServicer_to_server(service, server)
+        timeline_pb2_grpc.add_TimelineServicer_to_server(Timeline(c.store, c.permissions, c.recorder), server)
         _standard_services(server)
         if config.listen:
             port = server.add_secure_port(config.listen, c.certificates.credentials())

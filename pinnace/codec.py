@@ -221,6 +221,12 @@ def _encode_message(spec: Schema, message: Message, without: Collection[str] = (
     return out
 
 
+def encode_field(spec: Schema, descriptor: FieldDescriptor, value: Any) -> Any:
+    """JSON data from the value of one field of a message of this schema, as ListFields returns it."""
+    encoder = (spec.encoders or _compile_encoders(spec))[descriptor].encoder
+    return value if encoder is None else encoder(value)
+
+
 def _compile_encoders(spec: Schema) -> dict[FieldDescriptor, _Encoded]:
     descriptor: Any = spec.cls.DESCRIPTOR
     spec.encoders = {

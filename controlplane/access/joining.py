@@ -24,7 +24,7 @@ from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.http.messages import Access, Request, Response, Route
 from controlplane.resources.indexes import NODE
-from controlplane.store import Store, Tx
+from controlplane.store import Store, Tx, origin
 from controlplane.turns import Turns
 from pinnace import certificate, csr, kinds, nodename, pki
 from pinnace.clock import Clock, Ids
@@ -67,7 +67,8 @@ class Joining:
         asked = csr.SigningRequest.parse(text.encode(), NODE_PREFIX + name, (NODES,))
         joining = tokens.Joining(name, asked.key_hash)
         try:
-            uid = await self._store.update(lambda tx: self._admit(tx, token, joining, uid=uid, now=now))
+            with origin.acting("join"):
+                uid = await self._store.update(lambda tx: self._admit(tx, token, joining, uid=uid, now=now))
         except BaseException:
             # Of a Node that exists, perhaps by another join of the same moment, the watch settles the subnet.
             if self._store.row(kinds.NODE, kinds.NODE.key("", name)) is None:

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from controlplane import metrics
 from controlplane.controllers.watchedtime import WatchedTime
 from controlplane.controllers.workqueue import WorkQueue
-from controlplane.store import Event, StoredObject, Tx, Watcher
+from controlplane.store import Event, StoredObject, Tx, Watcher, origin
 from controlplane.turns import Turns
 from pinnace.clock import Clock
 from pinnace.errors import ApiError, Expired
@@ -183,7 +183,8 @@ class Worker:
         try:
             # One moment, however often the transaction is tried again.
             now = self._now()
-            again = await self._store.update(lambda tx: self._controller.reconcile(tx, key, now))
+            with origin.acting(f"controller:{self._controller.name}"):
+                again = await self._store.update(lambda tx: self._controller.reconcile(tx, key, now))
         except Exception as error:
             self._fail(key, error)
             return

@@ -11,7 +11,7 @@ import logging
 
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.sessions import AgentSession, Sessions
-from controlplane.store import Store
+from controlplane.store import Store, origin
 from pinnace import kinds
 from pinnace.clock import Clock
 
@@ -42,7 +42,8 @@ class Renewals:
             self._sessions.expire(self._clock.now())
             late = self._clock.monotonic() - due > self._heartbeat
             try:
-                await self._renew(self._sessions.heard(everyone=late))
+                with origin.acting("dispatcher"):
+                    await self._renew(self._sessions.heard(everyone=late))
             except Exception:
                 log.exception("renewals_failed")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from controlplane.resources.columns import NAME, Cell, Column, Columns, wide
 from controlplane.resources.indexes import of_field
-from controlplane.resources.resource import Resource
+from controlplane.resources.resource import Happening, Resource
 from pinnace import humantime, kinds
 from pinnace.admission import events
 from pinnace.core.v1.event_pb2 import Event
@@ -69,6 +69,12 @@ def _selectable(about: str, reporter: str) -> dict[str, Callable[[Event], str]]:
     return {**fields, **_OWN, reporter: lambda item: item.reportingComponent}
 
 
+def _happening(item: Event) -> Happening:
+    count = item.series.count if item.HasField("series") else item.count or 1
+    host = item.source.host or item.reportingInstance
+    return Happening(item.involvedObject, item.type, item.reason, item.message, count, _reporter(item), host)
+
+
 EVENT = Resource(
     kinds.EVENT,
     rules=events.RULES,
@@ -78,6 +84,7 @@ EVENT = Resource(
     # Of what the other group has an index of. An index is made when it is first asked for.
     own_indexes={f"regarding.{name}": of_field(_ABOUT[name]) for name in ("name", "uid")},
     columns=Columns(_COLUMNS, _cells),
+    tells=_happening,
 )
 EVENTS_EVENT = Resource(
     kinds.EVENTS_EVENT,

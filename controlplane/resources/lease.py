@@ -14,4 +14,10 @@ def _cells(item: Lease, now: float) -> tuple[Cell, ...]:
 
 
 _HOLDER = Column("Holder", description="Identity of the process that holds the lease.")
-LEASE = Resource(kinds.LEASE, rules=leases.RULES, columns=Columns((NAME, _HOLDER, AGE), _cells))
+LEASE = Resource(
+    kinds.LEASE,
+    rules=leases.RULES,
+    columns=Columns((NAME, _HOLDER, AGE), _cells),
+    # Heartbeats, of which a cluster has more than of anything else.
+    unrecorded=("spec.renewTime",),
+)

@@ -14,6 +14,7 @@ from controlplane.resources.columns import NAME_AND_AGE, Columns
 from controlplane.resources.indexes import COMMON, Values, of_field
 from controlplane.store import Tx
 from pinnace.admission.kindrules import KindRules
+from pinnace.core.v1.reference_pb2 import ObjectReference
 from pinnace.equality import same
 from pinnace.kinds import Kind
 from pinnace.meta.v1.rest_pb2 import DeleteOptions
@@ -38,6 +39,20 @@ class QuotaScope(NamedTuple):
     name: str
     operator: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What an object tells of another one: type (Normal, Warning), reason and message, how often, and who reported it from
+    which host."""
+
+    about: ObjectReference
+    type: str
+    reason: str
+    message: str
+    count: int
+    reporter: str
+    host: str
 
 
 # The verbs of a resource without restrictions.
@@ -191,6 +206,11 @@ class Resource(Generic[T]):
     # What clients may do with the resource, in discovery's words.
     verbs: tuple[str, ...] = VERBS
 
+    # Of the timeline: fields of which it never records a value, fields whose change alone it does not record (paths as in
+    # fieldpaths), and of a kind whose objects tell what happened to others: that.
+    concealed: tuple[str, ...] = ()
+    unrecorded: tuple[str, ...] = ()
+    tells: Callable[[T], Happening] | None = None
     # Whether the answer to a deletion is the last state of the object.
     returns_deleted: bool = False
     # None: as the message has the field. False: the field is a part of the object like any other.

@@ -20,4 +20,6 @@ SECRET = Resource(
     rules=config.SECRET_RULES,
     selectable={"type": lambda item: item.type},
     columns=Columns((NAME, _TYPE, _DATA, AGE), _cells),
+    # A manifest that a client keeps in an annotation has the data too.
+    concealed=("data", "stringData", "metadata.annotations"),
 )

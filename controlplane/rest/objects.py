@@ -27,7 +27,7 @@ from controlplane.rest.bodies import FieldValidation
 from controlplane.rest.options import ListOptions
 from controlplane.rest.paths import Target
 from controlplane.rest.rendering import ListMeta, Renderer
-from controlplane.store import Store, StoredObject, Tx
+from controlplane.store import Store, StoredObject, Tx, origin
 from pinnace import schematree
 from pinnace.clock import Clock, Ids
 from pinnace.errors import Invalid, MethodNotAllowed, NotFound
@@ -68,7 +68,9 @@ class Objects:
         return response
 
     def _call(self, request: Request) -> verbs.Call:
-        return verbs.Call(self._clock.now(), self._ids, options.manager(request), caller=request.identity)
+        manager = options.manager(request)
+        origin.note(manager=manager)
+        return verbs.Call(self._clock.now(), self._ids, manager, caller=request.identity)
 
     # Reading
 
@@ -159,6 +161,7 @@ class Objects:
         return _answer(renderer, subresources.view(resource, updated, part), 200, call.warnings)
 
     async def _apply(self, request: Request, target: Target, resource: Resource, renderer: Renderer) -> Response:
+        origin.note(verb="apply")
         if not request.param("fieldManager"):
             raise Invalid('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
         kind, call, part = resource.kind, self._call(request), target.subresource

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from controlplane import metrics
-from controlplane.access.identity import MASTERS
+from controlplane.access.identity import ANONYMOUS, MASTERS
 from controlplane.http.messages import Access, Request, Response, Route, Upgrade
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import PROXIED, Resource
@@ -26,7 +26,7 @@ from controlplane.rest.objects import Objects
 from controlplane.rest.paths import Target
 from controlplane.rest.podstreams import PodStreams
 from controlplane.rest.virtual import Source
-from controlplane.store import Store
+from controlplane.store import Store, origin
 from pinnace.clock import perf
 from pinnace.errors import ApiError, BadRequest, Internal, MethodNotAllowed, NotFound, Timeout
 
@@ -124,7 +124,9 @@ class Site:
             self._check_stream(request, target, resource.streams[target.subresource].verbs, verb)
             return await self._streams.respond(request, target)
         async with self._turn(request, verb):
-            return await source.respond(request, target, resource, verb)
+            with origin.acting((request.identity or ANONYMOUS).user):
+                origin.note(verb=verb, subresource=target.subresource)
+                return await source.respond(request, target, resource, verb)
 
     def _check_stream(self, request: Request, target: Target, verbs: tuple[str, ...], verb: str) -> None:
         """Raises MethodNotAllowed, Forbidden."""

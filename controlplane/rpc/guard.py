@@ -30,6 +30,7 @@ _NODES = "pinnace.api.v1.Nodes"
 # Services of which each method asks for permission, and those that show nothing of the cluster's objects.
 _OPEN = (
     "pinnace.api.v1.Objects", "pinnace.api.v1.Streams", "pinnace.api.v1.Cluster", "pinnace.api.v1.Access",
+    "pinnace.api.v1.Timeline",
     "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
 )  # fmt: skip
 _UNREADABLE = "the request cannot be read: broken protobuf, or text that is not UTF-8"

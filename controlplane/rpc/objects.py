@@ -16,7 +16,7 @@ from controlplane.rpc import connections, tables
 from controlplane.rpc.parts import of_part
 from controlplane.rpc.permissions import Permissions
 from controlplane.rpc.reading import rendering, seal, selection, watch
-from controlplane.store import Store, Tx
+from controlplane.store import Store, Tx, origin
 from pinnace import wire
 from pinnace.api.v1 import objects_pb2, objects_pb2_grpc
 from pinnace.clock import Clock, Ids
@@ -68,6 +68,7 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
             raise BadRequest(f"at most {MAX_SUPERSEDED} supersededManagers in one Apply")
         if any(len(name) > 128 or not name.isprintable() for name in (manager, *superseded)):
             raise BadRequest("fieldManager must be printable and at most 128 characters")
+        origin.note(manager=manager)
         return verbs.Call(self._clock.now(), self._ids, manager or "unknown", frozenset(superseded), caller=self._may.caller)
 
     async def Get(self, request: objects_pb2.GetRequest, context: Any) -> objects_pb2.Object:
@@ -212,9 +213,11 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
 
             def fn(tx: Tx) -> tuple[str, Any]:
                 if part:
+                    origin.note(verb="apply")
                     return verbs.apply_part(tx, kind, part, manifest, call, force=request.force)
                 if tx.get(kind, namespace, name) is None:
                     self._may.on("create", kind, namespace=namespace, name=name)
+                origin.note(verb="apply")
                 return verbs.apply(tx, kind, manifest, call, force=request.force)
 
             outcome, stored = await self._execute.create(kind, namespace, fn, dry_run=request.dryRun)

@@ -15,6 +15,7 @@ from controlplane.access import attributes, authorizer
 from controlplane.access.attributes import Attributes
 from controlplane.access.authorizer import Authorizer
 from controlplane.access.identity import Identity
+from controlplane.store import origin
 from pinnace.errors import Unauthenticated
 from pinnace.kinds import Kind
 
@@ -30,7 +31,8 @@ def calling(identity: Identity, asked: list[Attributes] | None = None) -> Iterat
     task."""
     tokens = _caller.set(identity), _asked.set(asked)
     try:
-        yield
+        with origin.acting(identity.user):
+            yield
     finally:
         # A generator that is closed by another task leaves the variables of that task alone.
         try:
@@ -67,6 +69,7 @@ class Permissions:
         if self._authorizer is not None and identity is not None:
             request = attributes.on(identity, verb, kind, namespace=namespace, name=name, subresource=subresource)
             note(request)
+            origin.note(verb=verb, subresource=subresource)
             authorizer.require(self._authorizer, request)
 
     def at(self, verb: str, path: str) -> None:

@@ -16,12 +16,14 @@ from pinnace.clock import Clock
 from pinnace.errors import Expired
 
 if TYPE_CHECKING:
-    from controlplane.scheduler.service import Explanation, Scheduler
+    from controlplane.scheduler.service import Attempted, Explanation, Scheduler
 
 
 class DeferredScheduler:
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, attempted: Attempted | None = None) -> None:
+        """`attempted` is told of each attempt."""
         self._store = store
+        self._attempted = attempted
         self._clock = clock
         self._scheduler: Scheduler | None = None
 
@@ -64,7 +66,7 @@ class DeferredScheduler:
     def _import(self) -> Scheduler:
         from controlplane.scheduler.service import Scheduler
 
-        return Scheduler(self._store, self._clock)
+        return Scheduler(self._store, self._clock, attempted=self._attempted)
 
 
 def _waits(pod: StoredObject) -> bool:

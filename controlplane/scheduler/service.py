@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane import metrics
 from controlplane.scheduler import binding
-from controlplane.scheduler.cache import Cache
+from controlplane.scheduler.cache import NAME, Cache
 from controlplane.scheduler.chunks import chunks
 from controlplane.scheduler.explain import Verdict, verdicts
 from controlplane.scheduler.placement import Decision
 from controlplane.scheduler.plugins import Profile, default_profile
 from controlplane.scheduler.queue import QueuedPod, error_backoff
-from controlplane.store import Event, Store
+from controlplane.store import Event, Store, origin
 from pinnace import kinds
 from pinnace.clock import Clock, perf
 from pinnace.errors import Expired, Unavailable
@@ -35,6 +35,10 @@ TELL_EVERY = 10.0
 SOUND = 60.0
 # Seconds after a commit that failed because the backend is away, so that it is not called without pause.
 PAUSE = 0.05
+
+
+# A decision on a pod, and which attempt it was.
+Attempted = Callable[[Decision, int], None]
 
 
 @dataclass(slots=True)
@@ -57,8 +61,12 @@ class Explanation:
 
 
 class Scheduler:
-    def __init__(self, store: Store, clock: Clock, profile: Profile | None = None) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, profile: Profile | None = None, *, attempted: Attempted | None = None
+    ) -> None:  # fmt: skip
+        """`attempted` is told of each attempt, before it is committed."""
         self._store = store
+        self._attempted = attempted
         self._clock = clock
         self._wake = asyncio.Event()
         self._profile = profile or default_profile()
@@ -86,7 +94,8 @@ class Scheduler:
     async def run(self) -> None:
         """Schedule until cancelled; then it explains nothing any more."""
         try:
-            await self._keep_following()
+            with origin.acting(NAME):
+                await self._keep_following()
         finally:
             self.decisions.clear()
             self._attempts.clear()
@@ -152,6 +161,8 @@ class Scheduler:
             self._cache.queue.failed(entry, self._clock.monotonic())
         self.decisions[pod.key] = decision
         self._attempts[pod.key] = entry.attempts
+        if self._attempted is not None:
+            self._attempted(decision, entry.attempts)
         return _Attempt(entry, decision, begun)
 
     def _place(self, entry: QueuedPod) -> Decision:

@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from controlplane.store.origin import Origin
 from pinnace.errors import ApiError, TooLarge
 
 
@@ -51,11 +52,12 @@ class Write:
 class Txn:
     """`reads`: key to the revision it was read at, 0 for absent. `ranges`: prefix to the revision it was listed at; a
     write or delete under it since then is a conflict. A key is written once, or deleted and then put: it is then told as
-    a deletion and a creation."""
+    a deletion and a creation. `origin` is told to watchers; it decides nothing."""
 
     writes: tuple[Write, ...]
     reads: Mapping[str, int] = field(default_factory=dict)
     ranges: Mapping[str, int] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,12 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One transaction's changes in order of their revisions. `revision`: the state's after it, which may be above that of
-    the last change. Batches of a watch come in order, whole, each once; one without changes only moves the revision on."""
+    the last change. Batches of a watch come in order, whole, each once; one without changes only moves the revision on.
+    `origin`: the transaction's, None where the backend does not know it any more."""
 
     revision: int
     changes: tuple[Change, ...]
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

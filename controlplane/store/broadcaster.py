@@ -59,11 +59,11 @@ def narrow(batch: Batch, prefix: str) -> Batch | None:
     changes = tuple(change for change in batch.changes if change.key.startswith(prefix))
     if len(changes) == len(batch.changes):
         return batch
-    return Batch(batch.revision, changes) if changes else None
+    return Batch(batch.revision, changes, batch.origin) if changes else None
 
 
 def resumed(batch: Batch, after: int) -> Batch:
     """`batch` without the changes up to `after`, which a watcher may have from the middle of the transaction."""
     if not batch.changes or batch.changes[0].revision > after:
         return batch
-    return Batch(batch.revision, tuple(change for change in batch.changes if change.revision > after))
+    return Batch(batch.revision, tuple(change for change in batch.changes if change.revision > after), batch.origin)

@@ -2,6 +2,7 @@
 
 etcd's compares see a key's present revision but not deletions inside a range. So every transaction also puts a *tick*
 for each table it writes, a key outside the watched prefix, and a transaction that listed a table compares that tick.
+The value of a tick is the origin of its transaction, so that every control plane learns who wrote.
 Two things are therefore coarser than elsewhere: a listing of one namespace conflicts with writes to another, and with the
 deletion of an absent key that the transaction did not read. The newest tick also tells which revision the state has.
 """
@@ -120,7 +121,8 @@ class EtcdBackend:
         compares += [self._unticked(prefix, revision) for prefix, revision in self._ranges(txn).items()]
         # Deleting what was read as absent writes nothing, so it must not tick either.
         writes = [write for write in txn.writes if write.value is not None or txn.reads.get(write.key) != 0]
-        ticks = [pb.PutRequest(key=self._tick(table)) for table in sorted(_tables(writes))]
+        origin = b"" if txn.origin is None else txn.origin.encode()
+        ticks = [pb.PutRequest(key=self._tick(table), value=origin) for table in sorted(_tables(writes))]
         operations = [*encoded(self._root, txn.writes), *(pb.RequestOp(request_put=tick) for tick in ticks)]
         return pb.TxnRequest(compare=compares, success=operations)
 

@@ -11,6 +11,7 @@ from controlplane.store import envelope
 from controlplane.store import etcd_messages_pb2 as pb
 from controlplane.store.backend import Batch, Change
 from controlplane.store.envelope import Envelope
+from controlplane.store.origin import decode
 
 REGISTRY, TICKS = "/registry/", "/ticks"
 
@@ -24,10 +25,11 @@ def batches(events: Iterable[pb.Event], root: str) -> list[Batch]:
 
 
 def _batch(revision: int, events: Iterable[pb.Event], root: str) -> Batch:
-    gone, puts = list[str](), list[tuple[str, Envelope]]()
+    gone, puts, origin = list[str](), list[tuple[str, Envelope]](), None
     for event in events:
         key = event.kv.key.decode()[len(root) :]
         if not key.startswith(REGISTRY):
+            origin = origin or (decode(event.kv.value) if key.startswith(TICKS) else None)
             continue
         if event.type == pb.Event.DELETE:
             gone.append(key)
@@ -40,4 +42,4 @@ def _batch(revision: int, events: Iterable[pb.Event], root: str) -> Batch:
     first = envelope.first(revision)
     changes = [Change(key, None, first + rank) for rank, key in enumerate(sorted(gone))]
     changes += sorted((Change(key, found.value, first + found.place) for key, found in puts), key=lambda c: (c.revision, c.key))
-    return Batch(envelope.last(revision), tuple(changes))
+    return Batch(envelope.last(revision), tuple(changes), origin)

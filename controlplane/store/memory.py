@@ -47,7 +47,7 @@ class MemoryBackend:
             else:
                 self._items[write.key] = Item(write.key, write.value, self._revision)
         if changes:
-            self._log.append(Batch(self._revision, tuple(changes)))
+            self._log.append(Batch(self._revision, tuple(changes), txn.origin))
         return Committed(tuple(revisions), self._revision)
 
     def _holds(self, txn: Txn) -> bool:

@@ -56,6 +56,11 @@ class StoredObject:
             _parsed.keep(self, self.parse())
         return self._message
 
+    @property
+    def message_once(self) -> Any:
+        """As `message`, but nothing is kept for other readers: for one that reads each object once."""
+        return self.message if self._message is not None or self.kind.schema is not None else self.parse()
+
     def parse(self, kind: Kind | None = None) -> Any:
         """A message of its own, with its resourceVersion filled in, as a version of the object's kind serves it."""
         message: Any = (kind or self.kind).cls.FromString(self.content(kind))

@@ -99,8 +99,8 @@ class ResourceCache:
         self.kind = kind
         self.objects = {key: StoredObject(kind, key, row.value, row.revision) for key, row in self.objects.items()}
 
-    def take(self, key: str, value: bytes | None, revision: int) -> None:
-        """Follow one change of the backend."""
+    def take(self, key: str, value: bytes | None, revision: int) -> Event | None:
+        """Follow one change of the backend; None for the deletion of what was not there."""
         old = self.objects.get(key)
         new = None if value is None else StoredObject(self.kind, key, value, revision)
         if new is not None:
@@ -111,10 +111,12 @@ class ResourceCache:
             del self.objects[key]
             del self._keys[bisect_left(self._keys, key)]
         else:
-            return
+            return None
         for index in self._indexes.values():
             index.update(key, new)
-        self.history.append(Event(old, new, revision))
+        event = Event(old, new, revision)
+        self.history.append(event)
+        return event
 
     def wake(self) -> None:
         """Tell the watchers that there are events."""

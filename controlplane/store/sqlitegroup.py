@@ -60,7 +60,7 @@ class Group:
                 revisions[index] = self._write(key, value)
                 changes.append(Change(key, value, self.revision))
         if changes:
-            self.batches.append(Batch(self.revision, tuple(changes)))
+            self.batches.append(Batch(self.revision, tuple(changes), txn.origin))
         return Committed(tuple(revisions), self.revision)
 
     def _at(self, key: str) -> Stamp | None:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from controlplane.store import origin as origins
 from controlplane.store.backend import Backend, Compacted, Quarantine
 from controlplane.store.committer import Committer
 from controlplane.store.current import SharedRead
@@ -158,7 +159,7 @@ class Store:
             result = fn(tx)
             if not tx.wrote:
                 return result
-            txn = tx.txn()
+            txn = tx.txn(origins.present(self._clock.now()))
             committed = await self._committer.commit(txn)
             if committed is not None:
                 await self.cache.reached(max(committed.revisions, default=0))

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from controlplane.store.backend import Committed, Limits, Txn, Write
 from controlplane.store.objects import StoredObject
+from controlplane.store.origin import Origin
 from controlplane.store.watchcache import WatchCache
 from pinnace.errors import AlreadyExists, NotFound
 from pinnace.kinds import Kind, Kinds
@@ -108,13 +109,13 @@ class Tx:
             self._writes.pop(key, None)
         self._replaced.discard(key)
 
-    def txn(self) -> Txn:
+    def txn(self, origin: Origin | None = None) -> Txn:
         writes: list[Write] = []
         for key, (kind, message) in self._writes.items():
             if key in self._replaced:
                 writes.append(Write(key, None))
             writes.append(Write(key, _stored(kind, message)))
-        return Txn(tuple(writes), self._reads, self._ranges)
+        return Txn(tuple(writes), self._reads, self._ranges, origin)
 
     def stamp(self, txn: Txn, committed: Committed) -> None:
         """Fill in the resourceVersion of each object written by `txn`, which is this transaction's."""

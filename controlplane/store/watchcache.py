@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
 from controlplane.store.backend import Batch, Change, Item, Snapshot
-from controlplane.store.objects import StoredObject
+from controlplane.store.objects import Event, StoredObject
+from controlplane.store.origin import Origin
 from controlplane.store.resourcecache import ResourceCache
 from controlplane.store.watcher import Watcher
 from pinnace.errors import Timeout
@@ -21,6 +23,15 @@ from pinnace.kinds import Kind, Kinds
 log = logging.getLogger("pinnace.store")
 # How long a writer waits for the cache before it gives up, in seconds.
 PATIENCE = 10.0
+
+
+class Tap(Protocol):
+    """Is told of every event once, with its origin, in order. Called in the middle of a change: it only takes note."""
+
+    def take(self, event: Event, origin: Origin | None) -> None: ...
+
+    def skip(self, before: int, after: int) -> None:
+        """The events above revision `before` and up to `after` are lost."""
 
 
 class WatchCache:
@@ -37,6 +48,7 @@ class WatchCache:
         # Those of every kind, also of kinds to come.
         self._general: set[Watcher] = set()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.tap: Tap | None = None
 
     def current_watchers(self) -> tuple[Watcher, ...]:
         return tuple(self._watchers)
@@ -135,6 +147,8 @@ class WatchCache:
 
     def replace(self, snapshot: Snapshot) -> None:
         """Start over from what the backend has now. Watchers have a gap and must list again."""
+        if self.tap is not None:
+            self.tap.skip(self.revision, snapshot.revision)
         self.revision = snapshot.revision
         # Deleted during the gap, perhaps a definition: its kind goes first, so that its names are free for another.
         gone = {*self.unreadable, *(key for cache in self._resources.values() for key in cache.objects)}
@@ -165,7 +179,9 @@ class WatchCache:
             kind = self.kinds.at(change.key)
             if kind is not None:
                 cache = self.of(kind)
-                cache.take(change.key, self._read(change), change.revision)
+                event = cache.take(change.key, self._read(change), change.revision)
+                if self.tap is not None and event is not None:
+                    self.tap.take(event, batch.origin)
                 touched[cache] = None
             elif change.value is None:
                 self._unclaimed.pop(change.key, None)

@@ -19,8 +19,9 @@ from controlplane.rpc.cluster import Signer
 from controlplane.rpc.objects import Objects
 from controlplane.rpc.permissions import Permissions, calling
 from controlplane.rpc.streams import Streams
+from controlplane.rpc.timeline import Timeline
 from pinnace import kinds, pki
-from pinnace.api.v1 import access_pb2, cluster_pb2, objects_pb2, streams_pb2
+from pinnace.api.v1 import access_pb2, cluster_pb2, objects_pb2, streams_pb2, timeline_pb2
 from pinnace.errors import ApiError, Forbidden, Unauthenticated
 from pinnace.kinds import Kind
 from tests.support import objects
@@ -47,6 +48,7 @@ class Door:
             "Objects": self.objects,
             "Access": Access(reviews, authorizers, permissions, cluster.clock),
             "Streams": Streams(cluster.store, None, permissions),
+            "Timeline": Timeline(cluster.store, permissions, None),
             "Cluster": ClusterService(cluster.store, cluster.clock, cluster.scheduler, permissions, signer=signer, join="", backend="memory"),
         }  # fmt: skip
 
@@ -126,11 +128,12 @@ REQUESTS: dict[str, Callable[[], Any]] = {
     "Cluster.CheckStore": cluster_pb2.CheckStoreRequest,
     "Cluster.CreateJoinToken": cluster_pb2.JoinTokenRequest,
     "Cluster.RenewClientCertificate": cluster_pb2.RenewClientCertificateRequest,
+    "Timeline.Read": lambda: timeline_pb2.TimelineRequest(ref=REF),
     "Cluster.Why": lambda: cluster_pb2.WhyRequest(namespace="default", pod="web"),
 }
 METHODS = [
     method
-    for file in (objects_pb2, streams_pb2, cluster_pb2, access_pb2)
+    for file in (objects_pb2, streams_pb2, cluster_pb2, access_pb2, timeline_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from controlplane.store.backend import Backend, Change, Committed, Compacted, Item, Txn, Write
+from controlplane.store.origin import Origin
 from pinnace.errors import TooLarge
 from tests.contract.conftest import Opener
 from tests.contract.steps import (
@@ -640,3 +642,23 @@ async def test_state_survives_a_reopen(durable: Opener) -> None:
             await watched(backend, ROOT, after=revisions[5] - 2)
     finally:
         await backend.close()
+
+
+# Origins
+
+
+async def test_a_watch_tells_who_wrote(backend: Backend) -> None:
+    """Of each transaction, also one of several tables; nothing of one that names nobody."""
+    jane, other = Origin("jane", "apply", "status", "kctl", 5.25), Origin("söhne \U0001f600", time=6.0)
+    start = await wrote(backend, put(PODS + "a"))
+    await wrote(backend, put(PODS + "b"))
+    async with aclosing(backend.watch(ROOT, after=start)) as watching:
+        batches = (batch async for batch in watching if batch.changes)
+        # A batch of before the watch, whose origin a backend may have forgotten.
+        await anext(batches)
+        await wrote(backend, replace(put(WEB), origin=jane))
+        await wrote(backend, Txn((Write(NODES + "n1", b"v"), Write(WEB, None)), origin=other))
+        await wrote(backend, put(WEB))
+        async with asyncio.timeout(DEADLINE):
+            found = [await anext(batches) for _ in range(3)]
+    assert [batch.origin for batch in found] == [jane, other, None]

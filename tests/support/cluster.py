@@ -39,7 +39,7 @@ from controlplane.election import Elector
 from controlplane.requests import verbs
 from controlplane.resources import Registry
 from controlplane.rpc.objects import Objects
-from controlplane.scheduler.service import Scheduler
+from controlplane.scheduler.service import Attempted, Scheduler
 from controlplane.store import Backend, Store, Tx
 from controlplane.store.memory import MemoryBackend
 from pinnace import codec, kinds
@@ -63,7 +63,9 @@ class Cluster:
         self.clock = clock
         self.ids = RandomIds(seed=1)
         self.elector = Elector(store, clock, "this")
-        self.scheduler = Scheduler(self.elector.store, clock)
+        # Is told of the scheduler's attempts.
+        self.attempted: Attempted = lambda decision, number: None
+        self.scheduler = Scheduler(self.elector.store, clock, attempted=lambda *told: self.attempted(*told))
         self.cidrs = PodCIDRs("10.244.0.0/16", 24)
         self.router = Router(store, self.cidrs)
         self.api = Objects(store, clock, self.ids)

@@ -35,7 +35,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("image", "list"), ("image", "pull", "busybox"), ("image", "load", "{tree}", "--name", "x"), ("image", "build", "{tree}", "-t", "x"),
     ("image", "rm", "busybox"), ("image", "prune"), ("auth", "can-i", "get", "pods"), ("auth", "whoami"), ("api-resources",), ("get", "nonsense"),
     ("rollout", "status", "deployment/web"), ("rollout", "history", "deployment/web"), ("rollout", "undo", "deployment/web"),
-    ("set", "image", "deployment/web", "main=i"), ("set", "env", "deployment/web", "A=b"), ("tree", "pod/web"), ("logs", "deployment/web"),
+    ("set", "image", "deployment/web", "main=i"), ("set", "env", "deployment/web", "A=b"), ("tree", "pod/web"), ("timeline", "pod/web"), ("timeline", "pod", "web", "-w"), ("logs", "deployment/web"),
     ("create", "deployment", "x", "--image=i"),
 )  # fmt: skip
 # Commands that need no server and no configuration, or only the latter.

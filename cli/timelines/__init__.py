@@ -1,0 +1,1 @@
+"""What kctl timeline prints: the words of a record, and their layout."""

@@ -1,0 +1,147 @@
+"""A record of the timeline in words: who, and what as a list of short pieces. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cli.timelines import fields
+from pinnace.api.v1.timeline_pb2 import TimelineRecord
+
+# Pieces of one record, and characters of a value, that are shown unless all is asked for.
+MAX_PIECES, MAX_VALUE = 8, 100
+# Fields that say when something else of the record changed.
+_MOMENTS = ("lastTransitionTime", "lastProbeTime", "lastUpdateTime", "lastHeartbeatTime", "observedGeneration")
+_NODE = "system:node:"
+_CONTROLLER = "controller:"
+
+
+def who(record: Any, *, wide: bool = False) -> str:
+    """The user, component or agent; of a user's request with the field manager."""
+    actor = str(record.actor)
+    if actor.startswith(_NODE):
+        actor = f"node/{actor.removeprefix(_NODE)}"
+    elif actor.startswith(_CONTROLLER):
+        actor = f"{actor.removeprefix(_CONTROLLER)}-controller"
+    if record.type == TimelineRecord.EVENT:
+        return f"{actor}, {record.host}" if record.host and wide else actor or "-"
+    if not actor:
+        return f"({record.fieldManager})" if record.fieldManager else "-"
+    return f"{actor} ({record.fieldManager})" if record.fieldManager and (record.verb or wide) else actor
+
+
+def what(record: Any, *, wide: bool = False) -> list[str]:
+    """In pieces, at which a line may be broken."""
+    type_ = record.type
+    if type_ == TimelineRecord.EVENT:
+        times = f" (x{record.count})" if record.count > 1 else ""
+        return [f"event {record.eventType} {record.reason}{times}: {_plain(record.message)}"]
+    if type_ == TimelineRecord.ATTEMPT:
+        return [_attempt(record)]
+    if type_ == TimelineRecord.GAP:
+        number = f"up to {record.count} changes" if record.count else "changes"
+        return [f"{number} not recorded: {record.message} (revisions {record.afterRevision + 1} to {record.revision})"]
+    if type_ == TimelineRecord.DELETED:
+        return ["deleted"]
+    found = _Words(wide).changes(record)
+    return ["created", *found] if type_ == TimelineRecord.CREATED else found or ["field owners changed"]
+
+
+def _attempt(record: Any) -> str:
+    tried = f"attempt {record.attempt}" if record.attempt > 1 else "attempt"
+    if record.node:
+        return f"{tried}: node {record.node} chosen, {record.feasible} of {record.nodes} fit"
+    return f"{tried}: {_plain(record.message)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """`wide`: all changes, with their values in full."""
+
+    wide: bool
+
+    def changes(self, record: Any) -> list[str]:
+        """One piece for each change, and one for those that are not shown."""
+        every = list(record.changes)
+        marked = next((change for change in every if change.path == "metadata.deletionTimestamp"), None)
+        if marked is not None and not marked.HasField("old") and not self.wide:
+            others = [change for change in every if not change.path.startswith("metadata.deletion")]
+            return [_marked(every), *self._pieces(others)]
+        shown = every if self.wide else [change for change in every if fields.leaf(change.path) not in _MOMENTS] or every
+        out = self._pieces(shown)
+        return [*out, "and more that was not recorded"] if record.truncated else out
+
+    def _pieces(self, shown: Sequence[Any]) -> list[str]:
+        """A field next to the one before is named without the path that they share."""
+        out, parent = list[str](), ""
+        groups = fields.grouped(shown)
+        most = len(groups) if self.wide else MAX_PIECES
+        for above, group in groups[:most]:
+            out.append(self._group(above, group) or self._change(_named(above, group[0], parent), group[0]))
+            parent = above
+        return [*out, f"{len(groups) - most} more (-o wide)"] if len(groups) > most else out
+
+    def _group(self, above: str, group: Sequence[Any]) -> str:
+        """A condition, or the state of a container, as one piece; empty for any other change."""
+        place = fields.item(above)
+        if place is None:
+            return ""
+        listed, name = place
+        if listed.endswith("status.conditions"):
+            return self._condition(name, group)
+        return f"container {name}: {', '.join(self._states(group))}" if listed.endswith("ontainerStatuses") else ""
+
+    def _condition(self, name: str, group: Sequence[Any]) -> str:
+        """`Ready: False → True (MinimumReplicasAvailable: ...)`."""
+        known = {fields.leaf(change.path): change for change in group}
+        status = known.get("status")
+        text = f"condition {name}" + (f": {self._transition(status)}" if status is not None else "")
+        reason, message = (known[key].new if key in known else "" for key in ("reason", "message"))
+        why = ": ".join(self._value(part) for part in (reason, message) if part)
+        others = [self._change(f".{key}", item) for key, item in known.items() if key not in _CONDITION]
+        return ", ".join([f"{text} ({why})" if why else text, *others])
+
+    def _states(self, group: Sequence[Any]) -> Iterator[str]:
+        """What changed of a container: paths below its status. A reason stands for its message."""
+        reasons = any(fields.leaf(change.path) == "reason" and change.HasField("new") for change in group)
+        for change in group:
+            path = fields.below(change.path)
+            skipped = path == "name" or (reasons and path.endswith(".message") and not self.wide)
+            if not skipped:
+                yield self._change(path.removeprefix("state."), change)
+
+    def _change(self, path: str, change: Any) -> str:
+        if change.concealed or not (change.HasField("old") or change.HasField("new")):
+            return f"{path} changed"
+        if not change.HasField("new"):
+            return f"{path} removed (was {self._value(change.old)})"
+        return f"{path}: {self._transition(change)}"
+
+    def _transition(self, change: Any) -> str:
+        new = self._value(change.new) if change.HasField("new") else "none"
+        return f"{self._value(change.old)} → {new}" if change.HasField("old") else new
+
+    def _value(self, text: str) -> str:
+        """Without line ends; an empty string can be seen."""
+        plain = _plain(text) or '""'
+        return plain if self.wide or len(plain) <= MAX_VALUE else plain[: MAX_VALUE - 1] + "…"
+
+
+_CONDITION = ("type", "status", "reason", "message")
+
+
+def _named(above: str, change: Any, parent: str) -> str:
+    leaf = fields.leaf(change.path)
+    if not above or above != parent:
+        return str(change.path)
+    return leaf if leaf.startswith("[") else f".{leaf}"
+
+
+def _marked(every: Sequence[Any]) -> str:
+    grace = next((change.new for change in every if change.path == "metadata.deletionGracePeriodSeconds"), "")
+    return f"marked for deletion, {grace} s grace" if grace and grace != "0" else "marked for deletion"
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,140 @@
+"""A record of the timeline in words, and records as lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.timelines import fields, layout, words
+from cli.timelines.layout import Layout
+from pinnace.api.v1.timeline_pb2 import TimelineRecord
+
+
+def record(type_: int = TimelineRecord.CHANGED, *changes: tuple[str, str | None, str | None], **rest: Any) -> TimelineRecord:
+    """Changes are path, old and new value; both None: concealed."""
+    out = TimelineRecord(type=type_, micros=1_000_000, **rest)  # type: ignore[arg-type]
+    for path, old, new in changes:
+        change = out.changes.add(path=path, concealed=old is None and new is None)
+        if old is not None:
+            change.old = old
+        if new is not None:
+            change.new = new
+    return out
+
+
+def text(*changes: tuple[str, str | None, str | None], wide: bool = False) -> str:
+    return ", ".join(words.what(record(TimelineRecord.CHANGED, *changes), wide=wide))
+
+
+def test_changes_are_named_by_their_path() -> None:
+    """The part that a field shares with the one before is left out."""
+    assert text(("spec.replicas", "2", "3")) == "spec.replicas: 2 → 3"
+    assert text(("a.b", None, "x"), ("a.c", "y", None), ("d.c", "1", "")) == 'a.b: x, .c removed (was y), d.c: 1 → ""'
+    assert (
+        text(("metadata.annotations[x.io/a]", "1", "2"), ("metadata.annotations[x.io/b]", None, "3"))
+        == "metadata.annotations[x.io/a]: 1 → 2, [x.io/b]: 3"
+    )
+    assert text(("data.password", None, None)) == "data.password changed"
+    assert text() == "field owners changed"
+
+
+def test_a_condition_is_one_piece() -> None:
+    """With its reason and message in parentheses, without the moment of its transition."""
+    changes = (
+        ("status.conditions[Ready].status", "False", "True"),
+        ("status.conditions[Ready].lastTransitionTime", "a", "b"),
+        ("status.conditions[Ready].reason", None, "Up"),
+        ("status.conditions[Ready].message", "x", "all\nis well"),
+        ("status.conditions[Other].message", "x", "y"),
+    )
+    assert text(*changes) == "condition Ready: False → True (Up: all is well), condition Other (y)"
+    assert ".lastTransitionTime: a → b" in text(*changes, wide=True)
+
+
+def test_a_container_is_one_piece() -> None:
+    """A reason stands for its message."""
+    changes = (
+        ("status.containerStatuses[web].name", None, "web"),
+        ("status.containerStatuses[web].state.waiting.reason", "A", "B"),
+        ("status.containerStatuses[web].state.waiting.message", "a", "b"),
+        ("status.containerStatuses[web].restartCount", "0", "1"),
+    )
+    assert text(*changes) == "container web: waiting.reason: A → B, restartCount: 0 → 1"
+    assert "waiting.message: a → b" in text(*changes, wide=True)
+
+
+def test_what_is_much_is_shortened() -> None:
+    """But for -o wide."""
+    many = tuple((f"a{at}.x", "1", "2") for at in range(20))
+    assert text(*many).endswith("a7.x: 1 → 2, 12 more (-o wide)")
+    assert "a19.x: 1 → 2" in text(*many, wide=True)
+    assert len(text(("a", None, "x" * 500))) < 120
+    assert "x" * 500 in text(("a", None, "x" * 500), wide=True)
+
+
+def test_a_deletion_that_waits_says_how_long() -> None:
+    changes = (("metadata.deletionTimestamp", None, "now"), ("metadata.deletionGracePeriodSeconds", None, "30"))
+    assert text(*changes, ("spec.x", "1", "2")) == "marked for deletion, 30 s grace, spec.x: 1 → 2"
+
+
+@pytest.mark.parametrize(
+    ("fields_", "expected"),
+    [
+        ({"actor": "system:node:n1"}, "node/n1"),
+        ({"actor": "controller:replicaset"}, "replicaset-controller"),
+        ({"actor": "jane", "verb": "patch", "fieldManager": "kctl"}, "jane (kctl)"),
+        ({"fieldManager": "helm"}, "(helm)"),
+        ({}, "-"),
+    ],
+)
+def test_who(fields_: dict[str, Any], expected: str) -> None:
+    assert words.who(record(**fields_)) == expected
+
+
+def test_events_attempts_and_gaps() -> None:
+    event = record(TimelineRecord.EVENT, eventType="Warning", reason="BackOff", message="back-off\n5s", count=3)
+    assert words.what(event) == ["event Warning BackOff (x3): back-off 5s"]
+    rejected = record(TimelineRecord.ATTEMPT, attempt=2, message="0/1 nodes are available: 1 Insufficient cpu.")
+    assert words.what(rejected) == ["attempt 2: 0/1 nodes are available: 1 Insufficient cpu."]
+    placed = record(TimelineRecord.ATTEMPT, attempt=1, node="n1", feasible=2, nodes=3)
+    assert words.what(placed) == ["attempt: node n1 chosen, 2 of 3 fit"]
+    gap = record(TimelineRecord.GAP, count=4, message="the disk did not keep up", afterRevision=10, revision=20)
+    assert words.what(gap) == ["up to 4 changes not recorded: the disk did not keep up (revisions 11 to 20)"]
+
+
+@pytest.mark.parametrize(
+    ("path", "parent", "leaf"),
+    [
+        ("a.b.c", "a.b", "c"),
+        ("a", "", "a"),
+        ("a.b[x.y/z]", "a.b", "[x.y/z]"),
+        ("a.b[x.y].c", "a.b[x.y]", "c"),
+    ],
+)
+def test_paths_have_parts(path: str, parent: str, leaf: str) -> None:
+    """Keys in brackets may have dots."""
+    assert (fields.parent(path), fields.leaf(path)) == (parent, leaf)
+
+
+def test_lines_fit_the_terminal() -> None:
+    """Pieces are kept together where they can be; what follows stands below WHAT."""
+    assert layout.filled(["aaaa", "bbbb", "cccc"], 11) == ["aaaa, bbbb,", "cccc"]
+    assert layout.filled(["a word and another"], 10) == ["a word and", "another"]
+    assert layout.filled(["x" * 25], 10) == ["x" * 10, "x" * 10, "x" * 5]
+    one = record(TimelineRecord.CHANGED, *((f"status.field{at}.x", "1", "2") for at in range(5)))
+    one.ref.kind, one.ref.name = "Pod", "web"
+    lines = Layout(width=80).lines([one])
+    assert max(map(len, lines)) <= 80
+    place = lines[0].index("WHAT")
+    assert lines[2][place:].startswith("status.field0")
+    assert lines[3][:place].strip() == ""
+
+
+def test_a_pipe_gets_one_line_for_each_record_and_no_colours() -> None:
+    """Control characters of hostile objects are escaped."""
+    records = [record(TimelineRecord.EVENT, message="\x1b[31mred", eventType="Normal", reason="R") for _ in range(3)]
+    lines = Layout().lines(records)
+    assert len(lines) == 2 + 3
+    assert "\x1b" not in "".join(lines)
+    assert "\x1b[33m" in "".join(Layout(colours=True, width=200).lines([record(TimelineRecord.ATTEMPT, message="no")]))
