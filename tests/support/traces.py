@@ -30,7 +30,8 @@ def traces(lab: LabUnderTest) -> Traces:
         result[f"{node} files"] = _files(lab.node_dir(node))
         result[f"{node} processes"] = _processes(found, node)
         links = _inside(found, node, "ip", "-o", "link").splitlines()
-        result[f"{node} links"] = sorted(line.split()[1] for line in links)
+        # Without the index of the other end, which is new after a power cut.
+        result[f"{node} links"] = sorted(line.split()[1].rstrip(":").partition("@")[0] for line in links)
         # A bridge's own entries for its ports differ in nothing that matters; the overlay's are the ones we write.
         result[f"{node} fdb"] = sorted(_inside(found, node, "bridge", "fdb", "show", "dev", "pinnace-vx").splitlines())
         result[f"{node} neighbours"] = sorted(_inside(found, node, "ip", "neigh", "show", "nud", "permanent").splitlines())

@@ -1,4 +1,4 @@
-"""A soak of workloads: users change them while the control plane, agents and whole nodes are killed.
+"""A soak of workloads: users change them while the control plane and agents are killed, and nodes lose power, freeze and are cut off.
 
 `python -m tests.support.workloadsoak --seconds 600` prints a report as JSON. It fails when an object does not match its spec at the
 end, an acknowledged write is lost, two pods of a StatefulSet ran at once with one identity, or anything is left on a node. The suite
@@ -37,6 +37,13 @@ GRACE, TOLERATED = 5, 3
 SETTLES_WITHIN = 180.0
 # Writes a line of its own into a file of its name, again and again: lines of two pods that run at once interleave.
 IDENTITY = "read -r self </proc/sys/kernel/random/uuid; trap 'exit 0' TERM; while :; do echo $self >>/shared/$HOSTNAME; usleep 100000; done"
+
+
+def _kill(pid: int) -> None:
+    """0 for none."""
+    with contextlib.suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(slots=True)
@@ -194,27 +201,37 @@ class WorkloadSoak:
     # Faults
 
     def _strike(self) -> None:
-        """Kill one thing, wait a moment, and bring it back."""
+        """Break one thing, wait a moment, and bring it back."""
         lab, node = self._lab, self._random.choice(VICTIMS)
-        target = self._random.choice(("control plane", "agent", "node", "launcher", "nothing"))
-        self.report.strikes[target] += 1
-        if target == "control plane":
-            lab.kill("control")
-            self._pause(3)
-            lab.start_control()
-        if target == "agent":
-            lab.kill(node)
-            self._pause(3)
-            lab.start_agent(node)
-        if target == "node":
-            lab.lab("node", "stop", node)
-            # Now and then for long enough that its pods are evicted.
-            self._pause(3 * (GRACE + TOLERATED))
-            lab.lab("node", "start", node)
-        if target == "launcher" and (launcher := lab.launcher(node)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(launcher, signal.SIGKILL)
+        strikes: dict[str, Callable[[], None]] = {
+            "control plane": self._strike_control_plane,
+            "agent": lambda: self._strike_agent(node),
+            "launcher": lambda: _kill(lab.launcher(node)),
+            "stop": lambda: self._for_a_while(("node", "stop", node), ("node", "start", node)),
+            "freeze": lambda: self._for_a_while(("node", "freeze", node), ("node", "thaw", node)),
+            "cut": lambda: self._for_a_while(("cut", node), ("heal", node)),
+            "nothing": lambda: None,
+        }
+        name = self._random.choice(list(strikes))
+        self.report.strikes[name] += 1
+        strikes[name]()
         self._pause(2)
+
+    def _strike_control_plane(self) -> None:
+        self._lab.kill("control")
+        self._pause(3)
+        self._lab.start_control()
+
+    def _strike_agent(self, node: str) -> None:
+        self._lab.kill(node)
+        self._pause(3)
+        self._lab.start_agent(node)
+
+    def _for_a_while(self, fault: tuple[str, ...], end: tuple[str, ...]) -> None:
+        """At times for long enough that the node's pods are evicted."""
+        self._lab.lab(*fault)
+        self._pause(3 * (GRACE + TOLERATED))
+        self._lab.lab(*end)
 
     def _pause(self, most: float) -> None:
         """Some moment of at most `most` seconds, with a change in it at times."""
