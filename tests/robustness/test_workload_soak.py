@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.workloadsoak import soak
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 SECONDS = 40
 
 
