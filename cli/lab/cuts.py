@@ -30,6 +30,11 @@ def name_of(host: str) -> str:
     return CONTROL_PLANE if host == CONTROL else host
 
 
+def parts(lab: Lab, node: str) -> bool:
+    """Whether a cut parts a node from the control plane."""
+    return any(fault.kind == CUT and set(fault.hosts) <= {node, CONTROL} for fault in lab.faults)
+
+
 def apply(lab: Lab) -> None:
     """Make the switch drop what the cuts of the lab's record say, and nothing else. Raises Internal."""
     if hosts.pinned(lab, SWITCH):

@@ -105,7 +105,7 @@ def thaw(lab: Lab, node: str, *, config: Path, say: Say) -> list[str]:
     try:
         if not processes.alive(lab.processes.get(node)):
             return []
-        if _unreachable(lab, node):
+        if cuts.parts(lab, node) or not processes.alive(lab.processes.get(CONTROL)):
             return [f"{node} cannot reach the control plane: its pods run again, also those that were replaced meanwhile"]
         say(f"waiting for the agent of {node}, before its pods run again")
         if not waiting.for_reconciled(lab, config, node, RECONCILED_WITHIN):
@@ -114,13 +114,6 @@ def thaw(lab: Lab, node: str, *, config: Path, say: Say) -> list[str]:
         return []
     finally:
         freezing.thaw_containers(lab, node)
-
-
-def _unreachable(lab: Lab, node: str) -> bool:
-    if not processes.alive(lab.processes.get(CONTROL)):
-        return True
-    cut = [set(fault.hosts) for fault in lab.faults if fault.kind == CUT]
-    return any(ends <= {node, CONTROL} for ends in cut)
 
 
 def _start_watchdog(lab: Lab, fault: Fault, seconds: float, config: Path) -> Process:

@@ -76,10 +76,13 @@ def start_node(lab: Lab, name: str, *, config: Path, say: Say) -> None:
         processes.end(lab, name)
         hosts.remove(lab, name)
         lifecycle.make_hosts(lab, [name])
+    if cuts.parts(lab, name) and not lifecycle.has_joined(lab, name):
+        raise BadRequest(f'node "{name}" has no identity yet, and is cut off from the control plane: `kctl lab heal` first')
     joining = None if lifecycle.has_joined(lab, name) else lifecycle.new_joining(lab, name, config)
     processes.start_agent(lab, name, joining)
-    waiting.for_ready(lab, config, [name], say)
-    waiting.for_agents(lab, config, [name], say)
+    if not cuts.parts(lab, name):
+        waiting.for_ready(lab, config, [name], say)
+        waiting.for_agents(lab, config, [name], say)
 
 
 def remove_node(lab: Lab, name: str, *, config: Path) -> None:

@@ -15,6 +15,7 @@ from nodeagent.node.admission import Refusal, resize_order
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
 from nodeagent.pods.model import PendingResize
+from nodeagent.pods.ownership import held_until
 from nodeagent.pods.worker import Worker
 from nodeagent.statics.tracker import MirrorPodTracker, retired
 from pinnace import podresources
@@ -36,6 +37,8 @@ class PodManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deps: WorkerDependencies | None = None
         self._closed = False
+        # Pods from disk, by uid, that the control plane has not confirmed, and when they may start without.
+        self._unconfirmed: dict[str, float] = {}
         self.admit: Callable[[Any, list[Any]], Refusal | None] = lambda pod, others: None
         # Of a pod as it is to be, as it is, and the others: why it does not get the resources.
         self.admit_resize: Callable[[Any, Any, list[Any]], Refusal | None] = lambda pod, present, others: None
@@ -46,6 +49,8 @@ class PodManager:
         """Begin with what is on disk, then follow the assignment; static pods come first when resources are short."""
         self._deps = deps
         self.want(statics)
+        self._unconfirmed = {pod.metadata.uid: held_until(pod, deps.clock.now()) for key, pod in self._assignment.pods()}
+        self._assignment.confirmed = self._confirm
         self._pods_changed([Change(key, None, pod) for key, pod in self._assignment.pods()])
         self._adopt_orphans()
         self._complete = True
@@ -53,6 +58,14 @@ class PodManager:
         self._assignment.subscribe(("Pod",), self._pods_changed)
         self._assignment.subscribe(("ConfigMap", "Secret"), self._configs_changed)
         self._assignment.subscribe(("RuntimeClass",), lambda changes: self.nudge())
+
+    def _confirm(self, keys: Iterable[str]) -> None:
+        """The control plane has said that these pods are this node's."""
+        for key in keys:
+            pod = self._assignment.lookup(*key.split("/"))
+            uid = str(pod.metadata.uid) if pod is not None else ""
+            if self._unconfirmed.pop(uid, None) is not None and uid in self.workers:
+                self.workers[uid].hold(None)
 
     def want(self, statics: Iterable[Any]) -> None:
         """These are the static pods from now on."""
@@ -157,6 +170,7 @@ class PodManager:
         fresh = not known and not pod.metadata.deletionTimestamp.seconds
         refusal = self.admit(pod, [w.pod for w in self.workers.values() if not w.over()]) if fresh else None
         worker = Worker(self._deps, pod)
+        worker.hold(self._unconfirmed.get(worker.uid))
         if refusal is not None:
             # First: with a pod.pb it would have been let in, for an agent that starts again.
             worker.reject(reason=refusal.reason, message=refusal.message)

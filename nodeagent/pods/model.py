@@ -122,6 +122,8 @@ class ObservedState:
     lifecycles: dict[str, LifecycleState] = field(default_factory=dict)
     step_failures: dict[str, StepFailure] = field(default_factory=dict)
     eviction: Eviction | None = None
+    # When its sandbox may be made although the control plane has not confirmed the pod; None: it has (see `ownership`).
+    held_until: float | None = None
     # When the time of a deleted pod is over, by this node's clock; its deletionTimestamp is by another's.
     leaves_at: float | None = None
     # How often all containers began anew: restarted together (restart rules), or in a new sandbox. Earlier attempts are

@@ -109,6 +109,11 @@ class PodState:
         """An earlier agent made it, and nothing of it is missing."""
         self.observed.sandbox = True
 
+    def held(self, until: float | None) -> None:
+        """The sandbox is not to be made before `until`, None for no such bound."""
+        self.observed.held_until = until
+        self.changed.set()
+
     def leaves_at(self, deadline: float) -> None:
         """The pod is deleted, and has until `deadline` by this node's clock."""
         self.observed.leaves_at = deadline

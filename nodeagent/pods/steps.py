@@ -8,6 +8,7 @@ step is done, so every path through a pod's life is a table in a test.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +143,17 @@ def _forward(pod: Any, observed: ObservedState, now: float, policy: Policy) -> S
     if not observed.sandbox:
         # What still runs in a sandbox that was lost could not be reached in the new one.
         end = PodTermination(now + pod.spec.terminationGracePeriodSeconds, remove=False)
-        return _stop_wave(pod, end, observed, now) or _unless_waiting(observed, "", now) or CreateSandbox()
+        return (
+            _stop_wave(pod, end, observed, now) or _unless_waiting(observed, "", now) or _held(observed, now) or CreateSandbox()
+        )
     return _run(pod, observed, now, policy)
+
+
+def _held(observed: ObservedState, now: float) -> Wait | None:
+    """Whether the pod may be another node's by now."""
+    if observed.held_until is None or now >= observed.held_until:
+        return None
+    return Wait(observed.held_until if observed.held_until < math.inf else None)
 
 
 def _run(pod: Any, observed: ObservedState, now: float, policy: Policy) -> Step:

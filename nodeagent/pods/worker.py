@@ -118,6 +118,10 @@ class Worker:
         """There is a session with the control plane."""
         self._pod_ctx.tokens.connected()
 
+    def hold(self, until: float | None) -> None:
+        """Do not make the pod's sandbox before `until`; None: the control plane has confirmed the pod."""
+        self._state.held(until)
+
     def leave(self) -> None:
         """The pod is no longer assigned to this node."""
         self.gone = True

@@ -202,6 +202,27 @@ def test_a_restarted_node_does_not_run_a_pod_that_was_replaced(lab: LabUnderTest
     assert runs(shared) == [old["metadata"]["uid"], lab.pods()["db-0"]["metadata"]["uid"]]
 
 
+def test_a_node_that_returns_without_a_control_plane_does_not_run_what_has_an_identity(lab: LabUnderTest, shared: Path) -> None:
+    """It starts the pods of a Deployment, and the StatefulSet's only if they are still its own, once it hears so."""
+    old = start_db(lab, shared)
+    node = old["spec"]["nodeName"]
+    lab.apply(pod("plain", nodeName=node, automountServiceAccountToken=False))
+    eventually(lambda: lab.all_running(["plain"]))
+    lab.lab("cut", node, "control-plane")
+    lab.lab("node", "stop", node)
+    replace_by_force(lab, old)
+    assert lab.lab("node", "start", node) == f"node/{node} started\n"
+    # It has taken up what it may.
+    plain = lab.pods()["plain"]
+    eventually(lambda: lab.state(plain, number=1), within=60)
+    size = (shared / "db-0").stat().st_size
+    eventually(lambda: (shared / "db-0").stat().st_size > size)
+    assert len(runs(shared)) == 2
+    lab.lab("heal")
+    eventually(lambda: nothing_of(lab, old), within=60)
+    assert runs(shared) == [old["metadata"]["uid"], lab.pods()["db-0"]["metadata"]["uid"]]
+
+
 def test_a_pod_that_is_cut_off_is_replaced_once_its_node_has_ended_it(lab: LabUnderTest, shared: Path) -> None:
     """Meanwhile it runs, as in Kubernetes: the node may be the only one that is right."""
     old = start_db(lab, shared)
