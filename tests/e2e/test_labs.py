@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -40,7 +41,8 @@ def reboot(lab: LabUnderTest) -> None:
     while pids := {pid for host in every for pid in [*processes.of_host(record, host), *cgroups.pids(record, host)]}:
         assert time.monotonic() < deadline, pids
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     hosts.remove_all(record)
     cgroups.remove(record, list(record.nodes))
