@@ -29,6 +29,7 @@ CONTROLLERS = (
     "cronjob",
     "ttl-after-finished",
     "disruption",
+    "horizontalpodautoscaling",
 )
 
 
@@ -72,6 +73,14 @@ class Config:
     terminated_pods: int = 12_500
     # Seconds that an event is kept after it last happened.
     event_ttl: float = 3600.0
+    # Of HorizontalPodAutoscalers: seconds between two reconciliations, for which fewer replicas are put off, after a pod's
+    # start in which its use of processors may be skipped, and in which a change of its readiness is its first; and the
+    # relative distance to the target within which nothing changes.
+    autoscaler_period: float = 15.0
+    autoscaler_stabilization: float = 300.0
+    autoscaler_cpu_initialization: float = 300.0
+    autoscaler_readiness_delay: float = 30.0
+    autoscaler_tolerance: float = 0.1
     # VXLAN network identifier and UDP port (4789 is IANA's).
     vni: int = 42
     vxlan_port: int = 4789

@@ -26,6 +26,7 @@ def parse(arguments: list[str]) -> Config:
         _add_network,
         _add_nodes,
         _add_eviction,
+        _add_autoscaler,
         _add_certificates,
         _add_tokens,
         _add_audit,
@@ -132,6 +133,21 @@ def _add_eviction(parser: argparse.ArgumentParser) -> None:
     add("--terminated-pod-gc-threshold", dest="terminated_pods", type=flagtypes.count, metavar="PODS",
         help="finished pods that are kept before the oldest are deleted (default %(default)s; 0: all)")  # fmt: skip
     add("--event-ttl", type=float, metavar="SECONDS", help="seconds that an event is kept (default %(default)s)")
+
+
+def _add_autoscaler(parser: argparse.ArgumentParser) -> None:
+    for name, field, type_, metavar, subject in (
+        ("sync-period", "period", flagtypes.period, "SECONDS", "seconds between two looks at an autoscaled workload"),
+        ("downscale-stabilization", "stabilization", flagtypes.window, "SECONDS",
+         "seconds for which the highest recommendation holds before pods are removed"),
+        ("cpu-initialization-period", "cpu_initialization", flagtypes.window, "SECONDS",
+         "seconds after a pod's start in which its cpu usage may be skipped"),
+        ("initial-readiness-delay", "readiness_delay", flagtypes.window, "SECONDS",
+         "seconds after a pod's start in which a change of its readiness is the first"),
+        ("tolerance", "tolerance", flagtypes.ratio, "RATIO", "relative distance to the target within which nothing changes"),
+    ):  # fmt: skip
+        parser.add_argument(f"--horizontal-pod-autoscaler-{name}", dest=f"autoscaler_{field}", type=type_, metavar=metavar,
+                            help=f"{subject} (default %(default)s)")  # fmt: skip
 
 
 def _add_certificates(parser: argparse.ArgumentParser) -> None:

@@ -31,6 +31,16 @@ def window(text: str) -> float:
     return _number(text, least=0.0, most=pki.CA_LIFETIME, unit=" seconds")
 
 
+def period(text: str) -> float:
+    """Between two runs of the same, in seconds."""
+    return _number(text, least=1.0, most=pki.DAY, unit=" seconds")
+
+
+def ratio(text: str) -> float:
+    """A distance relative to a wanted value."""
+    return _number(text, least=0.0, most=100.0)
+
+
 def _number(text: str, *, least: float, most: float, unit: str = "") -> float:
     """Raises argparse.ArgumentTypeError, also for what is no number or not finite."""
     try:

@@ -31,11 +31,14 @@ from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
+from controlplane.controllers.horizontalpodautoscaler import HorizontalPodAutoscalers
+from controlplane.controllers.horizontalscaling import Settings as AutoscalerSettings
 from controlplane.controllers.job import Jobs
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
 from controlplane.controllers.podgc import PodGC
+from controlplane.controllers.replicacalculator import Startup
 from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.replicationcontroller import ReplicationControllers
 from controlplane.controllers.resourcequota import ResourceQuotas
@@ -51,11 +54,13 @@ from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.service import Nodes, Settings
 from controlplane.election import Elector
 from controlplane.http.listener import Listener
+from controlplane.podusage import PodUsage
 from controlplane.requests import verbs
 from controlplane.requests.execution import Executor
 from controlplane.resources.registry import Registry
 from controlplane.resources.rootca import RootCA
 from controlplane.rest.port import open_port
+from controlplane.rest.statistics import Statistics
 from controlplane.rpc.access import Access
 from controlplane.rpc.auditing import Auditor
 from controlplane.rpc.cluster import Cluster, Signer
@@ -69,6 +74,7 @@ from controlplane.store import Store, origin
 from controlplane.timeline import attempts
 from controlplane.timeline.log import Limits, Log
 from controlplane.timeline.recorder import Recorder
+from controlplane.usagecollector import UsageCollector
 from pinnace import memory, openfiles, wire
 from pinnace.api.v1 import (
     access_pb2_grpc,
@@ -116,6 +122,7 @@ class Components:
     cidrs: PodCIDRs
     nodes: Nodes
     recorder: Recorder | None
+    statistics: Statistics
 
 
 class ControlPlane:
@@ -182,9 +189,11 @@ class ControlPlane:
             store, self._clock, self._ids, self._settings(), ca=certificates.ca, cidrs=cidrs,
             create_token=access.reviews.create_token,
         )  # fmt: skip
+        switchboard: Any = nodes.switchboard
         return Components(
             store, certificates, Authenticator(store, self._clock), access, Permissions(authorizers), Executor(store),
             elector, DeferredScheduler(elector.store, self._clock, attempts.sink(recorder)), cidrs, nodes, recorder,
+            Statistics(switchboard, self._clock),
         )  # fmt: skip
 
     def _loops(self, components: Components) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -255,16 +264,21 @@ class ControlPlane:
 
         async def work() -> None:
             # Made anew each time: what a former leader has observed is out of date.
-            manager = ControllerManager(elector.store, self._clock, self.controllers(ca))
+            usage = PodUsage()
+            manager = ControllerManager(elector.store, self._clock, self.controllers(ca, usage))
             async with asyncio.TaskGroup() as group:
                 group.create_task(manager.run())
+                if HorizontalPodAutoscalers.name not in self._config.disabled:
+                    period = self._config.autoscaler_period
+                    collector = UsageCollector(elector.store, components.statistics, usage, self._clock, period=period)
+                    group.create_task(collector.run())
                 if self._config.scheduler:
                     group.create_task(components.scheduler.run())
 
         await elector.lead(work)
 
-    def controllers(self, ca: bytes) -> list[Controller]:
-        """All that are not disabled."""
+    def controllers(self, ca: bytes, usage: PodUsage) -> list[Controller]:
+        """All that are not disabled; `usage` is where the measurements of pods are."""
         c = self._config
         rates = EvictionRates(c.eviction_rate, c.secondary_eviction_rate, c.unhealthy_zone_threshold, c.large_zone)
         every: list[Controller] = [
@@ -272,9 +286,14 @@ class ControlPlane:
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
             ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), ReplicationControllers(), Deployments(), DaemonSets(),
             StatefulSets(), Jobs(), CronJobs(), TTLAfterFinished(),
-            PodDisruptionBudgets(),
+            PodDisruptionBudgets(), HorizontalPodAutoscalers(usage, self._autoscaler_settings()),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
+
+    def _autoscaler_settings(self) -> AutoscalerSettings:
+        c = self._config
+        startup = Startup(c.autoscaler_cpu_initialization, c.autoscaler_readiness_delay)
+        return AutoscalerSettings(c.autoscaler_period, c.autoscaler_stabilization, c.autoscaler_tolerance, startup)
 
     async def _listen(self, components: Components) -> Any:
         """The gRPC server, started."""
@@ -318,7 +337,8 @@ class ControlPlane:
         return await open_port(
             config.web, config.web_fds, store=c.store, clock=self._clock, ids=self._ids, executor=c.executor,
             certificates=c.certificates, authenticator=c.authenticator, access=c.access, joining=joining,
-            audit=self._audit, switchboard=c.nodes.switchboard, advertise=config.rest.removeprefix("https://"),
+            audit=self._audit, switchboard=c.nodes.switchboard, statistics=c.statistics,
+            advertise=config.rest.removeprefix("https://"),
         )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def generate(out: Path) -> None:
     for stub in out.rglob("*_pb2_grpc.py"):
         if "class " not in stub.read_text():
             stub.unlink()
-    for folder in (out / "pinnace").rglob("v1*"):
+    for folder in (out / "pinnace").rglob("v[0-9]*"):
         (folder / "__init__.py").write_text("")
         (folder.parent / "__init__.py").write_text("")
 

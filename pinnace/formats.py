@@ -281,5 +281,6 @@ TEXTS: dict[str, Check] = {
     "label-value": label_value, "port-name": port_name, "env-name": env_name, "config-key": config_key,
     "http-header": http_header, "ip": ip, "cidr": cidr, "host-path": no_backsteps, "absolute-path": absolute_path,
     "descending-path": descending_path, "local-path": local_path, "mount-path": mount_path, "sysctl": sysctl,
+    "path-segment": path_segment,
 }  # fmt: skip
 NUMBERS: dict[str, Callable[[int], list[str]]] = {"file-mode": file_mode, "port": port_number}

@@ -14,6 +14,7 @@ from pinnace.apps.v1 import controllerrevision_pb2, daemonset_pb2, deployment_pb
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.authorization.v1 import authorization_pb2
 from pinnace.autoscaling.v1 import scale_pb2
+from pinnace.autoscaling.v2 import horizontalpodautoscaler_pb2
 from pinnace.batch.v1 import cronjob_pb2, job_pb2
 from pinnace.coordination.v1 import lease_pb2
 from pinnace.core.v1 import (
@@ -268,6 +269,10 @@ CONTROLLER_REVISION = Kind(
 )  # fmt: skip
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", daemonset_pb2.DaemonSet, ("ds",))
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", deployment_pb2.Deployment, ("deploy",))
+HORIZONTAL_POD_AUTOSCALER = Kind(
+    "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers",
+    horizontalpodautoscaler_pb2.HorizontalPodAutoscaler, ("hpa",),
+)  # fmt: skip
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.ReplicaSet, ("rs",))
 POD_DISRUPTION_BUDGET = Kind(
     "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)
@@ -299,9 +304,9 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
-    DEPLOYMENT, EVENT, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS,
-    REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
-    STATEFUL_SET,
+    DEPLOYMENT, EVENT, HORIZONTAL_POD_AUTOSCALER, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET,
+    POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS,
+    SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)

@@ -33,7 +33,7 @@ from pinnace.clock import Clock, Ids
 async def open_port(
     address: str, descriptors: Iterable[int], *, store: Store, clock: Clock, ids: Ids, executor: Executor,
     certificates: Certificates, authenticator: Authenticator, access: AccessControl, joining: Joining, audit: Log | None,
-    switchboard: Any, advertise: str,
+    switchboard: Any, statistics: Statistics, advertise: str,
 ) -> Listener:  # fmt: skip
     """Listen on sockets that are open already, and at `host:port` unless it is empty or one of them is bound to it;
     `advertise` is the host and port that clients dial. Raises OSError."""
@@ -49,7 +49,7 @@ async def open_port(
             **joining.routes(),
         },
         callers=Callers(authenticator.of_certificate, access.tokens, access.authorizers, clock),
-        virtual=(Reviews(access.reviews, clock), ResourceMetrics(store, Statistics(switchboard, clock), clock)),
+        virtual=(Reviews(access.reviews, clock), ResourceMetrics(store, statistics, clock)),
     )
     application: Application = site if audit is None else Audited(site, audit, registry, clock, ids)
     listener = Listener(Web(application).handle, certificates.tls, clock, Limits.within(openfiles.limit()))

@@ -28,6 +28,7 @@ EphemeralContainerCommon.env map:name merge name
 EphemeralContainerCommon.ports map:containerPort,protocol merge containerPort
 EphemeralContainerCommon.volumeDevices map:devicePath merge devicePath
 EphemeralContainerCommon.volumeMounts map:mountPath merge mountPath
+HorizontalPodAutoscalerStatus.conditions map:type merge type
 JobStatus.conditions atomic merge type
 NamespaceStatus.conditions map:type merge type
 NodeAllocatableResourceClaimStatus.containers set - -

@@ -27,6 +27,10 @@ WORKLOAD = {
     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
 }
 JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "Never"}}}
+AUTOSCALED = {
+    "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 5,
+    "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}],
+}  # fmt: skip
 # The smallest object of a kind that is accepted.
 BASES: dict[str, dict[str, Any]] = {
     "Pod": {**IN_DEFAULT, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
@@ -58,6 +62,7 @@ BASES: dict[str, dict[str, Any]] = {
     "DaemonSet": {**IN_DEFAULT, "spec": WORKLOAD},
     "ControllerRevision": {**IN_DEFAULT, "data": {"spec": {}}, "revision": 1},
     "PodDisruptionBudget": {**IN_DEFAULT, "spec": {}},
+    "HorizontalPodAutoscaler": {**IN_DEFAULT, "spec": AUTOSCALED},
     "PodTemplate": {**IN_DEFAULT, "template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
 }  # fmt: skip
 

@@ -51,6 +51,26 @@ _BINDING = {
         {"kind": "Group", "name": "staff"}, {"kind": "Robot", "name": "x"},
     ],
 }  # fmt: skip
+_METRICS = [
+    {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 50}}},
+    {"type": "ContainerResource", "containerResource": {"name": "memory", "target": {"averageValue": "64Mi"}}},
+    {"type": "Pods"},
+]
+_AUTOSCALER = {
+    "spec": {
+        "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+        "minReplicas": 2,
+        "maxReplicas": 9,
+        "metrics": _METRICS[:2],
+    },
+    "status": {
+        "currentReplicas": 3,
+        "currentMetrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 12, "averageValue": "6m"}}},
+            {"type": "ContainerResource", "containerResource": {"name": "memory", "current": {"averageValue": "32Mi"}}},
+        ],
+    },
+}
 _EVENT = {
     "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec.containers{c}"}, "type": "Normal", "reason": "Pulled",
     "message": " two\nlines ", "source": {"component": "agent", "host": "node-1"}, "count": 3,
@@ -122,6 +142,9 @@ def test_columns_are_those_of_kubernetes(kind: Kind, usual: str, wide: str) -> N
         (kinds.EVENT, {"eventTime": "1970-01-12T13:44:00Z", "series": {"count": 7, "lastObservedTime": "1970-01-12T13:46:35Z"}, "reportingComponent": "x", "reportingInstance": "y"},
          ["5s", "", "", "", "", "x, y", "", "2m40s", 7, "one"]),
         (kinds.EVENT, {}, ["<unknown>", "", "", "", "", "", "", "<unknown>", 1, "one"]),
+        (kinds.HORIZONTAL_POD_AUTOSCALER, _AUTOSCALER, ["one", "Deployment/web", "cpu: 12%/50%, memory: 32Mi/64Mi", "2", 9, 3, AGE]),
+        (kinds.HORIZONTAL_POD_AUTOSCALER, {"spec": {"metrics": _METRICS}}, ["one", "/", "cpu: <unknown>/50%, memory: <unknown>/64Mi + 1 more...", "<unset>", 0, 0, AGE]),
+        (kinds.HORIZONTAL_POD_AUTOSCALER, {}, ["one", "/", "<none>", "<unset>", 0, 0, AGE]),
         (kinds.LEASE, {"spec": {"holderIdentity": "me"}}, ["one", "me", AGE]),
         (kinds.RUNTIME_CLASS, {"handler": "runc"}, ["one", "runc", AGE]),
         (kinds.PRIORITY_CLASS, {"value": -7, "globalDefault": True, "preemptionPolicy": "Never"}, ["one", -7, True, AGE, "Never"]),
