@@ -26,13 +26,13 @@ FIRST_LOOK, FIRST_MEASUREMENT = 1.0, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one autoscaler: since when it is known, its history, and the one that follows from the last
-    reconciliation, which may have been rolled back. `rescaled`: that one has changed the replicas."""
+    """What is remembered of one autoscaler: since when it is known in watched time, its history, and the one that follows from
+    the last reconciliation, at the wall time `last`, which may have been rolled back. `rescaled`: it changed the replicas."""
 
     uid: str
     since: float
     history: History = field(default_factory=History)
-    last: Moment | None = None
+    last: float | None = None
     next: History = field(default_factory=History)
     rescaled: bool = False
 
@@ -65,7 +65,7 @@ class HorizontalPodAutoscalers:
         run = Reconciliation(tx, item, self._usage, self._settings, now=now, history=memory.history, ids=self._ids)
         run.step()
         # State outside of the transaction: `_remembered` undoes it where the transaction is tried again or fails.
-        self._memories[key] = replace(memory, last=now, next=run.history, rescaled=run.rescaled)
+        self._memories[key] = replace(memory, last=now.wall, next=run.history, rescaled=run.rescaled)
         return Requeue(self._settings.period)
 
     def _remembered(self, key: str, item: HorizontalPodAutoscaler, now: Moment) -> Memory:
@@ -73,9 +73,9 @@ class HorizontalPodAutoscalers:
         memory = self._memories.get(key)
         if memory is None or memory.uid != item.metadata.uid:
             memory = Memory(item.metadata.uid, now.watched)
-        elif memory.last is not None and memory.last != now:
+        elif memory.last is not None:
             history = memory.next
-            if memory.rescaled and item.status.lastScaleTime.seconds < int(memory.last.wall):
+            if memory.rescaled and item.status.lastScaleTime.seconds < int(memory.last):
                 history = replace(memory.history, recommendations=history.recommendations)
             memory = replace(memory, history=history, last=None, rescaled=False)
         self._memories[key] = memory

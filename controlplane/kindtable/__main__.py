@@ -11,6 +11,7 @@ from controlplane.config import Config
 from controlplane.controllers.runner import Controller
 from controlplane.kindtable import page, upstream
 from controlplane.kindtable.page import Notes
+from controlplane.podusage import PodUsage
 from controlplane.requests import discovery
 from controlplane.server import ControlPlane
 from pinnace import fieldtable, ruletable
@@ -25,7 +26,7 @@ def text() -> str:
 
 
 def controllers() -> Sequence[Controller]:
-    return ControlPlane(Config(Path()), SystemClock(), RandomIds()).controllers(b"")
+    return ControlPlane(Config(Path()), SystemClock(), RandomIds()).controllers(b"", PodUsage())
 
 
 def notes(tests: Path) -> Notes:

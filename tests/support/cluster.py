@@ -19,6 +19,7 @@ from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
+from controlplane.controllers.horizontalpodautoscaler import HorizontalPodAutoscalers
 from controlplane.controllers.job import Jobs
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
@@ -36,22 +37,27 @@ from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
 from controlplane.election import Elector
+from controlplane.podusage import PodUsage
 from controlplane.requests import verbs
 from controlplane.resources import Registry
 from controlplane.rpc.objects import Objects
 from controlplane.scheduler.service import Attempted, Scheduler
 from controlplane.store import Backend, Store, Tx
 from controlplane.store.memory import MemoryBackend
+from controlplane.usagecollector import UsageCollector
 from pinnace import codec, kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import RandomIds, VirtualClock, settle
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
 from tests.support import objects
+from tests.support.load import Load
 
 # Seconds without a heartbeat until a node is NotReady.
 GRACE = 15.0
 HEARTBEAT = 4.0
+# Seconds between two measurements of autoscaled pods.
+SAMPLING = 5.0
 # Turns of the event loop in which a chain of reconciliations comes to rest.
 TURNS = 100
 _KINDS = {kind.kind: kind for kind in kinds.ALL}
@@ -69,6 +75,8 @@ class Cluster:
         self.cidrs = PodCIDRs("10.244.0.0/16", 24)
         self.router = Router(store, self.cidrs)
         self.api = Objects(store, clock, self.ids)
+        # What pods use, as their nodes measure it.
+        self.load = Load(store, clock)
         # Nodes whose agents beat by themselves.
         self.alive: set[str] = set()
 
@@ -191,6 +199,7 @@ async def running(
     cluster = Cluster(store, clock)
 
     async def work() -> None:
+        usage = PodUsage()
         controllers = (
             NodeLifecycle(GRACE, rates),
             TaintEviction(),
@@ -211,10 +220,13 @@ async def running(
             CronJobs(cluster.ids),
             TTLAfterFinished(),
             PodDisruptionBudgets(cluster.ids),
+            HorizontalPodAutoscalers(usage, ids=cluster.ids),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())
             group.create_task(cluster.scheduler.run())
+            collector = UsageCollector(cluster.elector.store, cluster.load, usage, clock, period=SAMPLING)
+            group.create_task(collector.run())
 
     routing = asyncio.ensure_future(cluster.router.run(store, clock))
     serving = asyncio.ensure_future(store.serve())

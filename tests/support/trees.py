@@ -72,6 +72,9 @@ JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "N
 BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "Deployment": {"spec": WORKLOAD},
+    "HorizontalPodAutoscaler": {
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 3},
+    },
     "CronJob": {"spec": {"schedule": "@daily", "jobTemplate": {"spec": JOB}}},
     "Job": {"spec": JOB},
     "ReplicationController": {"spec": {"template": WORKLOAD["template"]}},

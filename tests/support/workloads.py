@@ -91,7 +91,7 @@ class Agents:
     async def start(self, pod: Pod, *, ready: bool = True) -> None:
         since = codec.format_time(int(self._cluster.clock.now()))
         condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": since}
-        await self._cluster.state(pod.spec.nodeName, pod, phase="Running", conditions=[condition])
+        await self._cluster.state(pod.spec.nodeName, pod, phase="Running", conditions=[condition], startTime=since)
 
     async def settle(
         self, *, watch: Callable[[], None] = lambda: None, fails: Callable[[Pod], bool] = lambda _: False

@@ -28,6 +28,9 @@ def test_each_flag_fills_its_setting() -> None:
         "--node-renewal-window=12", "--force-new", "--log-level=DEBUG", "--disable-controller=podgc",
         "--disable-controller=scheduler", "--token-auth-file=u", "--service-account-issuer=i", "--service-account-jwks-uri=j", "--api-audiences=a, b",
         "--web-fd=5", "--web-fd=6", "--rest-server=r",
+        "--horizontal-pod-autoscaler-sync-period=1", "--horizontal-pod-autoscaler-downscale-stabilization=2",
+        "--horizontal-pod-autoscaler-cpu-initialization-period=3", "--horizontal-pod-autoscaler-initial-readiness-delay=4",
+        "--horizontal-pod-autoscaler-tolerance=0.5",
     ]  # fmt: skip
     expected = Config(
         STATE, store="etcd://a:1,b:2", etcd_cafile="ca", etcd_certfile="c", etcd_keyfile="k", listen=":1", web="", socket="/s",
@@ -36,6 +39,8 @@ def test_each_flag_fills_its_setting() -> None:
         vxlan_port=8, disabled=frozenset({"podgc", "scheduler"}), scheduler=False, join_tokens="t", token_auth_file="u",
         service_account_issuer="i", service_account_jwks_uri="j", api_audiences=("a", "b"), web_fds=(5, 6), rest_server="r", node_certificate=9.0, node_renewal=12.0,
         server_certificate=10.0, admin_certificate=11.0, force_new=True, log_level="DEBUG",
+        autoscaler_period=1.0, autoscaler_stabilization=2.0, autoscaler_cpu_initialization=3.0, autoscaler_readiness_delay=4.0,
+        autoscaler_tolerance=0.5,
     )  # fmt: skip
     assert flags.parse(words) == expected
 
