@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from controlplane.prometheus import Counter, Gauge, Histogram, Registry
 
-REGISTRY = CollectorRegistry()
+REGISTRY = Registry()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 _calls = Histogram("pinnace_rpc_seconds", "Duration of unary calls", ["method", "code"], buckets=_BUCKETS, registry=REGISTRY)

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 # RFC 7468, section 5; blank lines may surround the block, nothing else.
 _PEM = re.compile(
@@ -130,4 +130,4 @@ def _time(der: bytes, element: _Element) -> float:
         raise ValueError(f"not a certificate: ASN.1 tag {element.tag} is not a time")
     if not re.fullmatch(r"[0-9]{14}Z", text, re.ASCII):
         raise ValueError(f'not a certificate: "{text[:20]}" is not a time')
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    return datetime.fromisoformat(f"{text[:8]}T{text[8:]}").timestamp()

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import yaml
 
 from controlplane import metrics
 from controlplane.access.identity import MASTERS
 from pinnace import certificate, pki
 from pinnace.clock import Clock
 from pinnace.errors import Internal, Invalid
+from pinnace.manifest import writing
 from pinnace.pki import Pair
 
 log = logging.getLogger("pinnace.certificates")
@@ -226,4 +226,4 @@ def context_file(ca: Pair, client: Pair, endpoint: str, rest: str = "") -> bytes
         "clusters": [{"name": "default", "cluster": cluster}],
         "users": [{"name": "admin", "user": user}],
     }
-    return yaml.safe_dump(config, sort_keys=False).encode()
+    return writing.dump(config).encode()

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
-from cronsim import CronSim, CronSimError
-
 from pinnace.cronexpressions import Schedule
 
 # Missed times from which the user is warned.
@@ -18,6 +16,9 @@ MANY = 100
 
 def _times(schedule: Schedule, start: float, zone: tzinfo, *, back: bool = False) -> Iterator[datetime]:
     """Times after `start`, or before it; none for a day that does not exist, such as 30 February."""
+    # With the first CronJob.
+    from cronsim import CronSim, CronSimError
+
     try:
         yield from CronSim(schedule.fields, datetime.fromtimestamp(int(start), UTC).astimezone(zone), reverse=back)
     except CronSimError:

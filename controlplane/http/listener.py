@@ -57,7 +57,9 @@ class Listener:
         bound = {made.getsockname()[:2] for made in self._sockets}
         loop = asyncio.get_running_loop()
         host = host.strip("[]")
-        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # As bytes: of a string the codec for international names would be loaded, 0.4 MB.
+        name = host.encode("ascii") if host.isascii() else host
+        found = await loop.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, *_, address in dict.fromkeys(found):
             if address[:2] in bound:
                 continue

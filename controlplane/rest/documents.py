@@ -6,8 +6,6 @@ Source: version.Info of k8s.io/apimachinery.
 from __future__ import annotations
 
 import functools
-import platform
-from importlib.metadata import version
 
 from controlplane.http.messages import Request, Response
 from controlplane.rest import negotiation
@@ -27,6 +25,10 @@ def respond(request: Request) -> Response | None:
 
 @functools.cache
 def version_info() -> dict[str, str]:
+    # The metadata of packages needs the email package: 1.5 MB, for a page that few clients request.
+    import platform
+    from importlib.metadata import version
+
     return {
         "major": MAJOR, "minor": MINOR, "gitVersion": f"v{MAJOR}.{MINOR}.0+pinnace", "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": f"pinnace {version('pinnace')}",

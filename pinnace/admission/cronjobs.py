@@ -6,15 +6,17 @@ Source: batch/validation (ValidateCronJobCreate, ValidateCronJobUpdate) and batc
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pinnace import cronexpressions, fielderrors
 from pinnace.admission import jobs, workloads
 from pinnace.admission.kindrules import KindRules
 from pinnace.batch.v1.cronjob_pb2 import CronJob
 from pinnace.errors import Cause
+
+if TYPE_CHECKING:
+    import zoneinfo
 
 FORBID, REPLACE = "Forbid", "Replace"
 # The name of a Job has 11 characters more, and at most 63.
@@ -66,6 +68,9 @@ def zone(name: str) -> zoneinfo.ZoneInfo | None:
     parts = name.split("/")
     if any(part in (".", "..") or part.startswith("-") or not re.fullmatch(_ZONE_PART, part) for part in parts):
         return None
+    # With `sysconfig` 0.3 MB, which clusters without time zones do not need.
+    import zoneinfo
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-from google.protobuf import json_format
-
-from pinnace import fielderrors, formats, labelselectors
+from pinnace import codec, fielderrors, formats, labelselectors
 from pinnace.admission.kindrules import KindRules
 from pinnace.admission.meta import each
 from pinnace.errors import Cause
@@ -108,8 +106,7 @@ def validate_binding_update(old: Binding, new: Binding) -> list[Cause]:
 
 
 def _shown(role: RoleRef) -> dict[str, str]:
-    shown: dict[str, str] = json_format.MessageToDict(role)
-    return shown
+    return codec.encode(role)
 
 
 ROLE_RULES: KindRules[Role] = KindRules(validate=validate_role, name=formats.path_segment)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pinnace.errors import Cause, Invalid
-from pinnace.manifest import jsontext, splitting, yamltext
+from pinnace.manifest import jsontext, splitting
 from pinnace.manifest.building import MAX_VALUES, Budget, Builder, Unreadable
 from pinnace.manifest.letters import Letters, restore
 from pinnace.manifest.scalars import resolve
@@ -111,6 +111,9 @@ def _chunk(chunk: splitting.Chunk, source: str, budget: Budget) -> Iterator[Docu
         line = reader.line - chunk.text.count("\n", end, reader.position)
     rest = chunk.text[end:]
     if rest.strip():
+        # libyaml's binding takes 1 MB, and servers get JSON.
+        from pinnace.manifest import yamltext
+
         builder = Builder(budget)
         yield from _finish(builder, source, yamltext.read(builder, rest, line))
 

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from controlplane.http.messages import JSON, Request, Response
 from controlplane.rest import negotiation
@@ -40,6 +39,9 @@ class SwaggerDocument:
 
     async def respond(self, request: Request) -> Response | None:
         """None for another path. Raises NotAcceptable."""
+        # 1.5 MB: see rest/documents.py.
+        from importlib.metadata import version
+
         if request.path.rstrip("/") != PATH:
             return None
         media = _form(request.header("accept"))
