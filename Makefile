@@ -51,7 +51,7 @@ generate: $(VENV)/.dev
 	$(PYTHON) -m tests.clients.catalogue
 
 bench: $(VENV)/.dev bytecode
-	@for name in core api scale controllers lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
+	@for name in core kinds api scale controllers lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
 	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down --name default; fi

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from controlplane.scheduler import arrays as np
 from controlplane.scheduler.placement import feasible
 from controlplane.scheduler.plugins import Detailing, Filter, Profile
 from controlplane.scheduler.podinfo import PodInfo

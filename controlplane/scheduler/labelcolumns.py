@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Counts, Mask
 from pinnace.nodeselectors import Term
 from pinnace.selectors import Requirement
 
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.intp]
-# Columns kept: 40 KB each with 5,000 nodes.
+# Columns kept: 20 KB each with 5,000 nodes.
 MAX_COLUMNS = 64
 # Results of selectors kept: 5 KB each with 5,000 nodes, and the terms, which their pods hold anyway.
 MAX_MASKS = 128
@@ -28,7 +25,7 @@ class LabelColumn:
     """One key: `numbers` by row, ABSENT where the label is absent, and the value of each number; unused ones are reused."""
 
     def __init__(self, capacity: int) -> None:
-        self.numbers: Numbers = np.zeros(capacity, dtype=np.intp)
+        self.numbers: Counts = np.zeros(capacity, dtype=np.int32)
         self.values: list[str | None] = [None]
         self._known: dict[str, int] = {}
         self._uses = [0]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Floats, Mask
 from controlplane.scheduler.plugins import Profile, default_profile
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Floats, Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 
 # Totals that differ by less are equal: the rounding of sums must not decide.
 TIE = 1e-6

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-import numpy as np
-from numpy.typing import NDArray
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Counts, Mask
 
-Counts = NDArray[np.int32]
 # Arrays kept: 20 KB each with 5,000 nodes.
 MAX_ARRAYS = 128
 # Rows that are marked one by one rather than by an array.
@@ -56,7 +55,7 @@ class RowCounts:
             self._arrays.move_to_end(key)
         return found
 
-    def mark(self, key: Hashable, mask: NDArray[np.bool_]) -> None:
+    def mark(self, key: Hashable, mask: Mask) -> None:
         """Set the rows of a key in a mask over the first rows; many keys with few rows each need no arrays."""
         rows = self._sparse.get(key, {})
         if len(rows) > MAX_SPARSE:

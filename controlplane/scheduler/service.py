@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane import metrics
-from controlplane.scheduler import binding
+from controlplane.scheduler import arrays, binding
 from controlplane.scheduler.cache import NAME, Cache
 from controlplane.scheduler.chunks import chunks
 from controlplane.scheduler.explain import Verdict, verdicts
@@ -29,6 +29,8 @@ log = logging.getLogger("pinnace.scheduler")
 # Pods placed and events taken in before other tasks of the process run: some milliseconds.
 BATCH = 40
 EVENTS, EVENT_BYTES = 50, 512 << 10
+# Nodes from which those that come with the next events may be too many for small arrays.
+MANY = arrays.SMALL - EVENTS
 # A rejection with the same message is recorded again after this many seconds.
 TELL_EVERY = 10.0
 # A run that lasted this many seconds resets the back-off of the loop.
@@ -131,6 +133,9 @@ class Scheduler:
 
     async def _note(self, events: list[Event]) -> None:
         for part in chunks(events, size=lambda event: len(event.row.value), count=EVENTS, total=EVENT_BYTES):
+            if len(self._cache.table) > MANY and not arrays.is_loaded():
+                # In a thread: it takes 0.1 s.
+                await asyncio.to_thread(arrays.load)
             for key in self._cache.note(part, self._clock.monotonic()):
                 self.decisions.pop(key, None)
                 self._attempts.pop(key, None)

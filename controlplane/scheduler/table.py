@@ -1,8 +1,8 @@
-"""The nodes as columns, so that a filter is one NumPy expression over all of them. Updated in place, never rebuilt.
+"""The nodes as columns, so that a filter is one array expression over all of them. Updated in place, never rebuilt.
 
 A node keeps its row for as long as it exists; rows of deleted nodes are reused, and the capacity doubles. A pod is counted in
 and out by difference. The cost of a change of a pod does not depend on the number of nodes; a node that comes or goes also
-shifts the column of name ranks, one NumPy operation. Sums are Python integers, which cannot overflow; only their saturated
+shifts the column of name ranks, one array operation. Sums are Python integers, which cannot overflow; only their saturated
 results go into the columns.
 """
 
@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from controlplane.scheduler import arrays as np
 from controlplane.scheduler import nodeinfo
+from controlplane.scheduler.arrays import Counts, Floats, Mask, Numbers
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.labelcolumns import LabelColumns
 from controlplane.scheduler.nodeinfo import NodeInfo
@@ -25,11 +24,6 @@ from controlplane.scheduler.rowcounts import RowCounts
 from controlplane.scheduler.taintsets import TaintSets
 from pinnace.core.v1 import node_pb2
 from pinnace.hostports import HostPort
-
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Ranks = NDArray[np.int32]
 
 FIRST_CAPACITY = 16
 # A pod that requests nothing still uses something, else all such pods would go to one node
@@ -52,21 +46,21 @@ class _Node:
 class NodeTable:
     """Columns by node, with the pods that are counted on each. Rows without a node are not `alive`.
 
-    `free[resource, row]` is allocatable minus requested; `idle[n, row]` is the share of cpu and memory that is free, and
+    `free[resource][row]` is allocatable minus requested; `idle[n][row]` is the share of cpu and memory that is free, and
     `inverse` one by their allocatable, 0 where there is none. `host_ports` and `groups` count by row.
     """
 
     def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
         self.size = 0
         self.names: list[str] = []
-        self.alive = np.zeros(capacity, dtype=np.bool_)
-        self.unschedulable = np.zeros(capacity, dtype=np.bool_)
-        self.taint_set = np.zeros(capacity, dtype=np.int32)
+        self.alive: Mask = np.zeros(capacity, dtype=np.bool_)
+        self.unschedulable: Mask = np.zeros(capacity, dtype=np.bool_)
+        self.taint_set: Counts = np.zeros(capacity, dtype=np.int32)
         # Position among the names, by which ties are decided.
-        self.rank = np.zeros(capacity, dtype=np.int32)
-        self.free = np.zeros((len(RESOURCES), capacity), dtype=np.int64)
-        self.idle = np.zeros((2, capacity), dtype=np.float64)
-        self.inverse = np.zeros((2, capacity), dtype=np.float64)
+        self.rank: Counts = np.zeros(capacity, dtype=np.int32)
+        self.free: list[Numbers] = [np.zeros(capacity, dtype=np.int64) for _ in RESOURCES]
+        self.idle: list[Floats] = [np.zeros(capacity, dtype=np.float64) for _ in MINIMUM]
+        self.inverse: list[Floats] = [np.zeros(capacity, dtype=np.float64) for _ in MINIMUM]
         self.taint_sets = TaintSets()
         self.labels = LabelColumns(capacity)
         self.host_ports = RowCounts(capacity)
@@ -132,7 +126,8 @@ class NodeTable:
         self.rank[self.rank > rank] -= 1
         self.alive[row] = self.unschedulable[row] = False
         self.taint_set[row] = self.rank[row] = 0
-        self.free[:, row] = self.idle[:, row] = self.inverse[:, row] = 0
+        for column in (*self.free, *self.idle, *self.inverse):
+            column[row] = 0
         self.names[row] = ""
         self._unused_rows.append(row)
         node.info, node.row = None, -1
@@ -156,10 +151,10 @@ class NodeTable:
             self._count(pod, node.row, 1)
 
     def _grow(self, capacity: int) -> None:
-        more = capacity - len(self.alive)
-        for column in ("alive", "unschedulable", "taint_set", "rank", "free", "idle", "inverse"):
-            old = getattr(self, column)
-            setattr(self, column, np.concatenate([old, np.zeros((*old.shape[:-1], more), dtype=old.dtype)], axis=-1))
+        self.alive, self.unschedulable = np.extended(self.alive, capacity), np.extended(self.unschedulable, capacity)
+        self.taint_set, self.rank = np.extended(self.taint_set, capacity), np.extended(self.rank, capacity)
+        for columns in (self.free, self.idle, self.inverse):
+            columns[:] = [np.extended(column, capacity) for column in columns]
         self.labels.resize(capacity)
         for counts in (self.host_ports, self.groups):
             counts.resize(capacity)
@@ -229,13 +224,13 @@ class NodeTable:
         assert node.info is not None
         allocatable, sums, row = node.info.allocatable, node.sums, node.row
         for column in range(len(RESOURCES)):
-            self.free[column, row] = max(-LIMIT, min(LIMIT, allocatable[column] - sums[column]))
+            self.free[column][row] = max(-LIMIT, min(LIMIT, allocatable[column] - sums[column]))
         for column in (0, 1):
             # A pod counts at least as the minimum, also where it requests nothing.
             used = min(LIMIT, max(sums[column], sums[3] * MINIMUM[column]))
             capacity = allocatable[column]
-            self.idle[column, row] = 1.0 - used / capacity if capacity else 0.0
-            self.inverse[column, row] = 1.0 / capacity if capacity else 0.0
+            self.idle[column][row] = 1.0 - used / capacity if capacity else 0.0
+            self.inverse[column][row] = 1.0 / capacity if capacity else 0.0
 
 
 def _taken(port: HostPort) -> tuple[tuple[str, int, str], tuple[str, int, str]]:

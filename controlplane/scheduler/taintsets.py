@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Counts, Mask
 from controlplane.scheduler.nodeinfo import Taint
 from controlplane.scheduler.podinfo import Toleration
 from controlplane.scheduler.tolerated import Tolerated
@@ -33,8 +32,8 @@ class Verdicts:
     """
 
     cordoned: bool
-    blocking: NDArray[np.bool_]
-    avoided: NDArray[np.int32]
+    blocking: Mask
+    avoided: Counts
     blocker: list[Taint | None] = field(default_factory=list)
 
 

@@ -111,7 +111,7 @@ def nothing_fits(scheduler: Scheduler, table: NodeTable, waiting: set[str]) -> N
     rows = table.rows
     for key in waiting:
         info = scheduler._cache.queue._pods[key].info
-        fits = table.alive[rows] & ~table.unschedulable[rows] & (table.free[0, rows] >= info.requests[0])
+        fits = table.alive[rows] & ~table.unschedulable[rows] & (table.free[0][rows] >= info.requests[0])
         assert info.invalid or not fits.any()
 
 

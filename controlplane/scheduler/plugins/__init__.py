@@ -1,6 +1,6 @@
 """Filters and scores, one file each, named as in Kubernetes. To add one: write its file, list it in `default_profile`.
 
-Both are pure functions of one pod and some rows of the node table (`table.rows` for all of them), each a few NumPy
+Both are pure functions of one pod and some rows of the node table (`table.rows` for all of them), each a few array
 expressions; neither may loop over nodes. Masks and scores have one element for each row of `rows`.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from controlplane.scheduler.arrays import Floats, Mask
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Floats, Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 
 
 class Filter(Protocol):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Floats, Mask
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import MINIMUM, Floats, Mask, NodeTable
+from controlplane.scheduler.table import MINIMUM, NodeTable
 
 
 class LeastAllocated:
@@ -13,8 +13,12 @@ class LeastAllocated:
     weight = 1.0
 
     def scores(self, pod: PodInfo, table: NodeTable, rows: slice, fits: Mask) -> Floats | None:
-        asked = np.maximum(np.array(pod.requests[:2], dtype=np.float64), MINIMUM)
-        left = table.idle[:, rows] - table.inverse[:, rows] * asked[:, np.newaxis]
-        np.maximum(left, 0.0, out=left)
-        rated: Floats = (left[0] + left[1]) * 50.0
+        cpu, memory = (_left(pod, table, rows, column) for column in (0, 1))
+        rated: Floats = (cpu + memory) * 50.0
         return rated
+
+
+def _left(pod: PodInfo, table: NodeTable, rows: slice, column: int) -> Floats:
+    asked = float(max(pod.requests[column], MINIMUM[column]))
+    left: Floats = np.maximum(table.idle[column][rows] - table.inverse[column][rows] * asked, 0.0)
+    return left

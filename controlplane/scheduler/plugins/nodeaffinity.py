@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Floats, Mask
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.plugins.normalize import most_is_best
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Floats, Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 from pinnace import labelselectors, nodeselectors
 from pinnace.nodeselectors import Term
 from pinnace.selectors import Requirement

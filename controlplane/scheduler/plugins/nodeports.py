@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Mask
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import ANY_ADDRESS, Mask, NodeTable
+from controlplane.scheduler.table import ANY_ADDRESS, NodeTable
 from pinnace.hostports import HostPort
 
 REASON = "node(s) didn't have free ports for the requested pod ports"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controlplane.scheduler.arrays import Mask
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import RESOURCES, PodInfo
-from controlplane.scheduler.table import Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 
 _REASONS = {"pods": "Too many pods"}
 
@@ -29,4 +30,4 @@ def _short(pod: PodInfo, table: NodeTable, rows: slice) -> Iterator[tuple[str, M
     """By resource, the rows with too little of it. A resource that the pod does not request fits any node."""
     for column, name in enumerate(RESOURCES):
         if pod.requests[column] > 0:
-            yield name, table.free[column, rows] < pod.requests[column]
+            yield name, table.free[column][rows] < pod.requests[column]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from controlplane.scheduler.arrays import Mask
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 
 REASON = "node(s) were unschedulable"
 

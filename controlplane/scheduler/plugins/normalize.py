@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controlplane.scheduler.rowcounts import Counts
-from controlplane.scheduler.table import Floats, Mask
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Counts, Floats, Mask
 
 
 def fewest_is_best(counts: Counts, fits: Mask) -> Floats | None:
@@ -11,7 +11,7 @@ def fewest_is_best(counts: Counts, fits: Mask) -> Floats | None:
     most = int(counts.max(where=fits, initial=0))
     if not most:
         return None
-    scores: Floats = 100.0 - counts.astype("float64") * (100.0 / most)
+    scores: Floats = 100.0 - counts.astype(np.float64) * (100.0 / most)
     return scores
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from controlplane.scheduler.arrays import Floats, Mask
 from controlplane.scheduler.plugins.normalize import fewest_is_best
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Floats, Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 
 
 class PodTopologySpread:

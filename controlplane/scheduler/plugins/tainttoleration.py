@@ -5,12 +5,12 @@ Source: the taints and tolerations concept page of Kubernetes.
 
 from __future__ import annotations
 
-import numpy as np
-
+from controlplane.scheduler import arrays as np
+from controlplane.scheduler.arrays import Floats, Mask
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.plugins.normalize import fewest_is_best
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.table import Floats, Mask, NodeTable
+from controlplane.scheduler.table import NodeTable
 
 # Different taints that a message names; nodes with others are counted together.
 MAX_NAMED = 20

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.scheduler import arrays as np
 from controlplane.scheduler import podinfo, table
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.nodeinfo import NodeInfo
@@ -53,9 +53,9 @@ def content(subject: NodeTable) -> dict[str, Any]:
 
     columns = {
         name: (
-            subject.free[:, row].tolist(),
-            subject.idle[:, row].tolist(),
-            subject.inverse[:, row].tolist(),
+            [column[row] for column in subject.free],
+            [column[row] for column in subject.idle],
+            [column[row] for column in subject.inverse],
             bool(subject.unschedulable[row]),
             int(subject.rank[row]),
             subject.taint_sets._sets[subject.taint_set[row]],
@@ -100,11 +100,11 @@ def test_sums_of_many_huge_pods_do_not_overflow() -> None:
     infos = [podinfo.read(pod(f"p{i}", container(requests={"memory": "16Ei", "cpu": "1e17"}))).on("n1") for i in range(10_000)]
     for info in infos:
         subject.add_pod(info)
-        assert subject.free[1, 0] < 0
-    assert subject.free[:, 0].tolist()[:2] == [-LIMIT, -LIMIT]
+        assert subject.free[1][0] < 0
+    assert [column[0] for column in subject.free][:2] == [-LIMIT, -LIMIT]
     for info in infos:
         subject.remove_pod(info.key)
-    assert subject.free[:, 0].tolist() == [4000, 8 << 30, 0, 110]
+    assert [column[0] for column in subject.free] == [4000, 8 << 30, 0, 110]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_pods_on_a_node_that_comes_later_count() -> None:
     subject.add_pod(PodInfo("default/web", "u", (1000, 0, 0, 1), node="n1"))
     for _ in range(2):
         subject.set_node(NodeInfo("n1", (4000, 0, 0, 10)))
-        assert subject.free[:, 0].tolist() == [3000, 0, 0, 9]
+        assert [column[0] for column in subject.free] == [3000, 0, 0, 9]
         subject.remove_node("n1")
     subject.remove_pod("default/web")
     assert not subject._nodes
