@@ -89,7 +89,7 @@ class Raises:
 @asynccontextmanager
 async def with_filter(item: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
     profile = Profile((item, *default_profile().filters), default_profile().scores)
-    monkeypatch.setattr(support, "Scheduler", lambda store, clock: Scheduler(store, clock, profile))
+    monkeypatch.setattr(support, "Scheduler", lambda store, clock, **more: Scheduler(store, clock, profile, **more))
     async with running() as cluster:
         yield cluster
 
