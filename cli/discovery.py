@@ -94,6 +94,12 @@ def meant(word: str) -> list[Kind]:
         return category or [_known.kinds.by_word(word)]
 
 
+def every() -> Kinds:
+    """All kinds in all versions."""
+    served()
+    return _known.kinds
+
+
 def find(api_version: str, kind: str) -> Kind:
     """Raises NotFound."""
     try:

@@ -222,11 +222,14 @@ class Kinds:
 
     def by_word(self, word: str) -> Kind:
         """The kind that a user means by `po`, `pods`, `Pod`, `deploy.apps` or `leases.coordination.k8s.io`. Raises NotFound."""
-        lowered = word.lower()
-        for kind in self._every():
-            if lowered in kind.words:
-                return kind
+        for kind in self.meant(word):
+            return kind
         raise NotFound(f'the server doesn\'t have a resource type "{word[:80]}" (kctl api-resources lists those it has)')
+
+    def meant(self, word: str) -> Iterator[Kind]:
+        """The kinds that a user may mean by a word, the preferred first, some more than once."""
+        lowered = word.lower()
+        return (kind for kind in self._every() if lowered in kind.words)
 
     def _every(self) -> tuple[Kind, ...]:
         """Each kind, then each of its versions."""
@@ -349,6 +352,11 @@ REVIEWS: tuple[Kind, ...] = (
     TOKEN_REVIEW, TOKEN_REQUEST, SELF_SUBJECT_REVIEW, SUBJECT_ACCESS_REVIEW, LOCAL_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
 )  # fmt: skip
+
+
+def built_in() -> Kinds:
+    """The built-in kinds, which nothing is added to."""
+    return _BUILT_IN
 
 
 def find(api_version: str, kind: str) -> Kind:

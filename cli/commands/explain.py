@@ -4,51 +4,47 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from typing import Any
 
-from cli import discovery, flags
+from cli import discovery, explainpath, flags
+from cli.explainpath import Explained
 from pinnace import kinds, schema
-from pinnace.errors import BadRequest, NotFound
+from pinnace.errors import BadRequest
 from pinnace.schema import Field, Schema, flatten, type_of
 
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("explain", "Document a resource type and its fields: kctl explain pod.spec.containers")
-    parser.add_argument("path", help="TYPE or TYPE.FIELD.FIELD")
+    parser.add_argument("path", help="TYPE or TYPE.FIELD.FIELD; TYPE may have a group: deployments.apps.spec")
     parser.add_argument("--recursive", action="store_true", help="print all nested fields, without descriptions")
+    parser.add_argument("--api-version", default="", metavar="GROUP/VERSION", help="explain this version of TYPE")
+    parser.add_argument("--output", choices=("plaintext",), default="plaintext", help="format (default: plaintext)")
     args = parser.parse_args(arguments)
-    word, _, rest = args.path.partition(".")
-    kind, rest = _located(word, rest, args)
-    if discovery.is_custom(kind):
-        from cli import explaincustom
+    named = explainpath.locate(args.path, args.api_version, lambda: flags.client(args))
+    page = _custom if discovery.is_custom(named.kind) else _built_in
+    print("\n".join(page(named, recursive=args.recursive)))
+    return 0
 
-        print("\n".join(explaincustom.page(kind, [part for part in rest.split(".") if part], recursive=args.recursive)))
-        return 0
-    spec, found = schema.of(kind.cls), None
-    owner = spec
-    path = [part for part in rest.split(".") if part]
+
+def _custom(named: Explained, *, recursive: bool) -> list[str]:
+    from cli import explaincustom
+
+    return explaincustom.page(named.kind, named.fields, recursive=recursive)
+
+
+def _built_in(named: Explained, *, recursive: bool) -> list[str]:
+    """Raises BadRequest for a field that does not exist."""
+    spec, found = schema.of(named.kind.cls), None
+    owner, path = spec, named.fields
     for index, part in enumerate(path):
         located = spec.find(part) if found is None or found.message is not None else None
         if located is None:
-            raise BadRequest(f'field "{part}" does not exist in {".".join([word, *path[:index]])}')
+            raise BadRequest(f'field "{part}" does not exist in {".".join([named.word, *path[:index]])}')
         owner = next(holder for name, _, holder in flatten(spec) if name == part)
         found = located[1]
         spec = found.message or spec
     texts: dict[str, str] = json.loads(resources.files("pinnace").joinpath("field_docs.json").read_text())
     said = texts.get(f"{owner.full_name}.{path[-1]}", "") if path else ""
-    print(
-        "\n".join(_page(kind, spec, found, path, texts, said=said or texts.get(spec.full_name, ""), recursive=args.recursive))
-    )
-    return 0
-
-
-def _located(word: str, rest: str, args: Any) -> tuple[kinds.Kind, str]:
-    """The kind, and the path in it. Built-in kinds need no control plane. Raises NotFound."""
-    try:
-        return kinds.by_word(word), rest
-    except NotFound:
-        flags.client(args)
-        return discovery.by_word(word), rest
+    return _page(named.kind, spec, found, path, texts, said=said or texts.get(spec.full_name, ""), recursive=recursive)
 
 
 def _page(
