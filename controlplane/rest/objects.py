@@ -14,7 +14,7 @@ from controlplane.access import attributes
 from controlplane.access.authorizer import Authorizer, require
 from controlplane.access.identity import ANONYMOUS
 from controlplane.http.messages import Request, Response
-from controlplane.requests import actions, decoding, deletion, subresources, unknownfields, verbs
+from controlplane.requests import actions, decoding, deletion, duplicates, subresources, unknownfields, verbs
 from controlplane.requests.deletion import DeleteOptions
 from controlplane.requests.execution import Executor
 from controlplane.requests.patch import PatchType, patched
@@ -170,6 +170,7 @@ class Objects:
         body = await bodies.applied(form, target, request)
         _warn(call, bodies.refuse_unknown(form, body, FieldValidation.of(request)))
         manifest = decoding.cleaned(form, body.value, target.namespace, status=bool(part))
+        duplicates.refuse(form.kind, manifest, target.namespace, target.name)
         force = options.flag(request, "force")
 
         def fn(tx: Tx) -> tuple[str, Any]:

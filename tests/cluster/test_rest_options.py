@@ -187,3 +187,29 @@ async def test_a_custom_object_is_not_overwritten_unseen(rest: Rest, part: str, 
         assert [cause["field"] for cause in answer["details"]["causes"]] == ["metadata.resourceVersion"]
     made["metadata"]["name"] = "b"
     assert (await rest.ask("PUT", f"{path}/b{part}", made))[0] == 404
+
+
+async def test_an_apply_does_not_state_a_field_twice(rest: Rest) -> None:
+    """Of a built-in kind, a custom one and a status; an update may, and the object can be applied to."""
+    pods = "/api/v1/namespaces/default/pods"
+    env = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    spec = {"containers": [{"name": "main", "image": "i", "env": env}]}
+    twice = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
+    status, found = await rest.ask("PATCH", f"{pods}/a?fieldManager=me", twice, content_type=APPLY)
+    assert (status, found["reason"], found["message"]) == (
+        400, "BadRequest", "failed to create typed patch object (default/a; /v1, Kind=Pod): "
+        '.spec.containers[name="main"].env: duplicate entries for key [name="A"]',
+    )  # fmt: skip
+    assert (await rest.ask("POST", pods, twice))[0] == 201
+    once = {**twice, "spec": {"containers": [{"name": "main", "image": "j"}]}}
+    assert (await rest.ask("PATCH", f"{pods}/a?fieldManager=me&force=true", once, content_type=APPLY))[0] == 200
+    await rest.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition())
+    await settle(50)
+    path, wrong = f"/apis/{GROUP}/v1/namespaces/default/crontabs/a?fieldManager=me", crontab("a", env=env)
+    status, found = await rest.ask("PATCH", path, wrong, content_type=APPLY)
+    assert (status, '.spec.env: duplicate entries for key [name="A"]' in found["message"]) == (400, True)
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}
+    await rest.ask("POST", "/api/v1/nodes", node)
+    same = {**node, "status": {"conditions": [{"type": "X", "status": "True"}, {"type": "X", "status": "False"}]}}
+    status, found = await rest.ask("PATCH", "/api/v1/nodes/n1/status?fieldManager=me", same, content_type=APPLY)
+    assert (status, "(/n1; /v1, Kind=Node): .status.conditions: dupl" in found["message"]) == (400, True)
