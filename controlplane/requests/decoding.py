@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from controlplane.requests import managers, sizes
+from controlplane.requests.wirevalues import Unreadable
 from controlplane.resources.resource import Resource
 from pinnace import codec, wellformed
 from pinnace.admission import explain
@@ -35,8 +36,9 @@ def from_protobuf(resource: Resource, body: bytes, namespace: str) -> Any:
     """An object from protobuf; fields that the schema does not have are dropped. Raises Invalid, BadRequest."""
     kind = resource.kind
     try:
+        sizes.check_encoded(kind, body)
         message: Any = kind.cls.FromString(body)
-    except DecodeError:
+    except (DecodeError, Unreadable):
         raise BadRequest(f"the body is not a {kind.kind} in protobuf") from None
     managers.check_count(kind, message.metadata.managedFields)
     entries = list(message.metadata.managedFields)

@@ -7,10 +7,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from controlplane.requests import tables
+from controlplane.requests import sizes, tables
+from controlplane.requests.wirevalues import Unreadable
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import Resource
 from pinnace import codec
+from pinnace.errors import TooLarge
 from pinnace.kinds import Kind
 from pinnace.meta.v1 import rest_pb2
 
@@ -29,8 +31,11 @@ def value_of(registry: Registry, api_version: str, name: str, raw: bytes) -> dic
         if name == _OPTIONS.DESCRIPTOR.name:
             return {"kind": name, "apiVersion": api_version, **codec.encode(_OPTIONS.FromString(raw))}
         kind = kind_of(registry, api_version, name)
-        return None if kind is None else tables.whole(kind, kind.cls.FromString(raw))
-    except DecodeError:
+        if kind is None:
+            return None
+        sizes.check_encoded(kind, raw)
+        return tables.whole(kind, kind.cls.FromString(raw))
+    except (DecodeError, Unreadable, TooLarge):
         return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from controlplane.requests import managers, wirevalues
 from pinnace.errors import TooLarge
 from pinnace.kinds import Kind
 
@@ -31,7 +32,7 @@ def check_json(kind: Kind, value: Any) -> None:
             continue
         left -= len(item)
         if left < 0:
-            raise _too_many(kind)
+            raise too_many(kind)
         pending.extend(below)
 
 
@@ -40,7 +41,15 @@ def check_message(kind: Kind, message: Message, *, size: int | None = None) -> N
 
     Raises TooLarge."""
     if exceeds(message, kind.most_values, size=size):
-        raise _too_many(kind)
+        raise too_many(kind)
+
+
+def check_encoded(kind: Kind, data: bytes) -> None:
+    """Of an object in protobuf, before it is decoded. Raises TooLarge, wirevalues.Unreadable."""
+    # Entries of managedFields do not count as values; each holds two messages.
+    most = kind.most_values + 3 * managers.MAX_ENTRIES
+    if len(data) > 2 * kind.most_values and wirevalues.exceeds(kind.cls.DESCRIPTOR, data, most):
+        raise too_many(kind)
 
 
 def exceeds(message: Message, most: int, *, size: int | None = None) -> bool:
@@ -66,5 +75,6 @@ def _left(message: Message, left: int) -> int:
     return left
 
 
-def _too_many(kind: Kind) -> TooLarge:
+def too_many(kind: Kind) -> TooLarge:
+    """The refusal of such an object."""
     return TooLarge(f"the {kind.kind} has more than {kind.most_values} values (fields, list items and map entries)")

@@ -17,13 +17,15 @@ from controlplane.requests.watching import parse_revision
 from controlplane.rest import negotiation
 from controlplane.rest.bodies import envelope
 from pinnace import codec, manifest, schematree
-from pinnace.errors import BadRequest, Cause, Invalid
+from pinnace.errors import BadRequest, Cause, Invalid, TooLarge
 from pinnace.meta.v1 import rest_pb2
 
 MAX_INT64 = (1 << 63) - 1
 MAX_MANAGER = 128
 # Values of DeleteOptions in YAML, which has seven fields: 25 microseconds for each.
 MAX_VALUES = 200
+# Bytes of DeleteOptions in any form.
+MAX_OPTIONS = 64 << 10
 _DELETE_OPTIONS = schematree.of(rest_pb2.DeleteOptions)
 EXACT, NOT_OLDER = "Exact", "NotOlderThan"
 
@@ -143,7 +145,7 @@ class Deletion:
 
 
 def deletion(request: Request) -> Deletion:
-    """From the body, or from the query without one. Raises BadRequest, Invalid."""
+    """From the body, or from the query without one. Raises BadRequest, Invalid, TooLarge."""
     found = _delete_options(request)
     policy = found.propagationPolicy
     if found.HasField("orphanDependents"):
@@ -161,6 +163,8 @@ def deletion(request: Request) -> Deletion:
 def _delete_options(request: Request) -> rest_pb2.DeleteOptions:
     if not request.body:
         return _of_query(request)
+    if len(request.body) > MAX_OPTIONS:
+        raise TooLarge(f"the DeleteOptions in the body are larger than {MAX_OPTIONS} bytes")
     known = (negotiation.JSON, negotiation.YAML, negotiation.PROTOBUF)
     media = negotiation.content_type(request.header("content-type"), known=known)
     if media == negotiation.PROTOBUF:
