@@ -100,9 +100,10 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         selected, render = selection(resource, request), rendering(resource, request, self._clock)
         # Now, as gRPC does not know it any more of a call that has ended.
         peer = context.peer() if context is not None else ""
+        caller = self._may.caller
         responses = watch(
             self._store, selected, request.resourceVersion, render=render, unsent=self._unsent,
-            end=lambda: connections.close(peer),
+            end=lambda: connections.close(peer), user=caller.user if caller is not None else None,
         )  # fmt: skip
         async with aclosing(responses):
             async for response in responses:

@@ -38,11 +38,18 @@ def selection(resource: Resource, request: Any) -> Selection:
 
 
 async def watch(
-    store: Store, selected: Selection, revision: str, *, render: Render, unsent: Unsent, end: Callable[[], object]
+    store: Store,
+    selected: Selection,
+    revision: str,
+    *,
+    render: Render,
+    unsent: Unsent,
+    end: Callable[[], object],
+    user: str | None = None,
 ) -> AsyncGenerator[objects_pb2.WatchResponse, None]:
     """`watching.watch` in messages, with each object as `render` makes it; `unsent` may `end` a watcher that does not read.
     Raises Expired, Invalid."""
-    async with aclosing(unsent.bounded(watching.watch(store, selected, revision), end)) as batches:
+    async with aclosing(unsent.bounded(watching.watch(store, selected, revision), end, user=user)) as batches:
         async for batch in batches:
             for response in _split(_message(change, render) for change in batch):
                 yield response

@@ -23,9 +23,9 @@ async def batches(count: int, size: int = SIZE) -> AsyncGenerator[list[Change], 
 class Reader:
     """A watcher: takes a batch when it is told to, and reads until it is ended otherwise."""
 
-    def __init__(self, unsent: Unsent, count: int = 100, size: int = SIZE) -> None:
+    def __init__(self, unsent: Unsent, count: int = 100, size: int = SIZE, user: str | None = None) -> None:
         self.ended = False
-        self._batches = unsent.bounded(batches(count, size), self._end)
+        self._batches = unsent.bounded(batches(count, size), self._end, user=user)
         self.waiting: asyncio.Future[list[Change]] | None = None
 
     def _end(self) -> None:
@@ -103,5 +103,24 @@ async def test_room_that_is_released_goes_to_the_first_that_waits() -> None:
     assert small.waiting is not None
     assert not small.waiting.done()
     for reader in (small, large):
+        await reader.leave()
+    assert unsent.used == 0
+
+
+async def test_a_user_does_not_take_the_room_of_others() -> None:
+    """However many watchers of one user read nothing, and however many more wait, another user's get their batches at once."""
+    clock = VirtualClock()
+    unsent = Unsent(clock, limit=4 * SIZE, share=2 * SIZE)
+    greedy = [Reader(unsent, user="greedy") for _ in range(10)]
+    assert [await reader.take() for reader in greedy] == [True, True, *([False] * 8)]
+    other = Reader(unsent, user="other")
+    for _ in range(20):
+        assert await other.take()
+    await clock.advance(STALLED + 0.1)
+    await settle()
+    # Its own watchers make room for each other.
+    assert [reader.ended for reader in greedy[:2]] == [True, True]
+    assert not other.ended
+    for reader in (*greedy, other):
         await reader.leave()
     assert unsent.used == 0
