@@ -153,7 +153,7 @@ class Listener:
             lambda: protocol, sock, ssl=self._tls(), ssl_handshake_timeout=self._limits.request,
             ssl_shutdown_timeout=self._limits.shutdown,
         )  # fmt: skip
-        # What is written has left once `drain` returns (sslproto never resumes with a high-water mark of 0).
+        # `drain` waits for what is not encrypted yet (sslproto never resumes with a high-water mark of 0).
         transport.set_write_buffer_limits(1, 0)
         connection.writer = asyncio.StreamWriter(transport, protocol, connection.reader, loop)
 

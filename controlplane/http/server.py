@@ -8,26 +8,33 @@ on its size: it is read as fast as it is taken. `listener` decides which connect
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import parse_qsl
 
 import h11
 
 from controlplane.http import heads
+from controlplane.http.compression import compressed
 from controlplane.http.connection import Connection
 from controlplane.http.heads import MAX_HEAD
 from controlplane.http.messages import Chunks, Request, Response, Upgrade, UpgradedConnection
+from controlplane.http.outgoing import Congested, Outgoing
 from pinnace.errors import ApiError, BadRequest, Timeout, TooLarge, TooManyRequests
+
+log = logging.getLogger("pinnace.http")
 
 # Bytes of a body, of strangers and of clients (Kubernetes' limit).
 STRANGERS_BODY, MAX_BODY = 16 << 10, 3 << 20
 MAX_PARAMETERS = 1000
 READ = 64 << 10
-# Seconds: between requests (longer than Go's clients keep idle connections), and for one piece of a response to leave.
+# Seconds: between requests (longer than Go's clients keep idle connections), and for 64 KiB of a response to leave.
 KEEP_ALIVE, PIECE = 120.0, 30.0
+# Bytes of a response that are encrypted at once. Some twice as many may be left when a response counts as sent.
+SLICE = 64 << 10
 # Seconds in which more of a body has to come that is taken as it comes.
 SILENCE = 60.0
 # Chunks of a body, and bytes for each further one: a chunk costs as much as a small request.
@@ -55,11 +62,12 @@ class Web:
     """Serves connections of a `Listener`."""
 
     application: Application
+    outgoing: Outgoing = field(default_factory=Outgoing)
 
     async def handle(self, connection: Connection) -> None:
         """A `listener.Handler`."""
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        exchange = _Exchange(connection, http, self.application)
+        exchange = _Exchange(connection, http, self.application, self.outgoing)
         try:
             while await exchange.run():
                 http.start_next_cycle()
@@ -68,17 +76,20 @@ class Web:
                 await asyncio.sleep(0)
         except (h11.RemoteProtocolError, asyncio.IncompleteReadError) as error:
             await exchange.complain(error)
+        except Congested:
+            log.warning("responses_not_read user=%s", connection.user[:100])
 
 
 class _Exchange:
     """Requests and responses of one connection."""
 
-    def __init__(self, connection: Connection, http: h11.Connection, application: Application) -> None:
+    def __init__(self, connection: Connection, http: h11.Connection, application: Application, outgoing: Outgoing) -> None:
         assert connection.writer is not None
         self._connection = connection
         self._writer = connection.writer
         self._http = http
         self._application = application
+        self._outgoing = outgoing
         self._idle = False
         # Whether the application takes the body of the present request as it comes, and what came behind a piece of it.
         self._streamed = False
@@ -121,6 +132,8 @@ class _Exchange:
             # A stranger's connection is for one request, so that it can be closed to make room at any other time. One with
             # the rest of a body that nothing has read is of no use either, and clients that are told do not use it again.
             unread = self._http.their_state is h11.SEND_BODY
+            # Here, so that what the application records of a response is not compressed.
+            answer = await compressed(request, answer)
             await self._send(answer, close=unread or not self._connection.user, head_only=request.method == "HEAD")
             if unread:
                 await self._linger()
@@ -256,13 +269,22 @@ class _Exchange:
         await self._write(self._http.send(h11.EndOfMessage()) or b"")
 
     async def _write(self, data: bytes, patience: float = PIECE) -> None:
-        """Raises TimeoutError, out of the connection's deadline, when the peer does not read."""
-        self._writer.write(data)
+        """Raises TimeoutError, out of the connection's deadline, when the peer does not read, and Congested when many others of
+        the user do not."""
         if not self._connection.user:
+            self._writer.write(data)
             await self._writer.drain()
             return
         self._connection.expect(patience)
-        await self._writer.drain()
+        # What may wait for an hour is a stream of small pieces, and would keep the user's other responses waiting for as long.
+        counted = len(data) if patience <= PIECE else 0
+        async with self._outgoing.room(self._connection.user, counted):
+            # Of what is written in one, `drain` waits for nothing that is encrypted already: all of it, if it is the first.
+            view = memoryview(data)
+            for at in range(0, len(data), SLICE):
+                self._connection.expect(patience)
+                self._writer.write(view[at : at + SLICE])
+                await self._writer.drain()
         self._connection.expect(None)
 
     async def complain(self, error: Exception) -> None:

@@ -19,7 +19,6 @@ from controlplane.resources.registry import Registry
 from controlplane.resources.resource import PROXIED, Resource
 from controlplane.rest import documents, options, paths, status
 from controlplane.rest.callers import Callers
-from controlplane.rest.compression import compressed
 from controlplane.rest.discovery import Discovery
 from controlplane.rest.flow import READS, WRITES, Flow
 from controlplane.rest.objects import Objects
@@ -86,8 +85,6 @@ class Site:
         try:
             async with asyncio.timeout(None if self.streams(request) else DEADLINE):
                 response = await self._respond(request)
-                if isinstance(response, Response):
-                    response = await compressed(request, response)
         except ApiError as error:
             response = status.refusal(error)
         except TimeoutError:

@@ -209,6 +209,17 @@ async def test_what_is_sent_in_protobuf_is_recorded_in_json(rest: Rest, cluster:
     assert ("hidden" in text, "aGlkZGVu" in text) == (False, False)
 
 
+async def test_what_is_sent_compressed_is_recorded_as_it_was(rest: Rest, cluster: Cluster, tmp_path: Path) -> None:
+    """Answers of 128 KiB and more are compressed for clients that accept it, after they are recorded."""
+    log = _recorded(rest, cluster, tmp_path)
+    await rest.text("POST", MAPS, {"metadata": {"name": "m"}, "data": {"k": "x" * (150 << 10)}})
+    answer = await rest.respond("GET", f"{MAPS}/m", accept_encoding="gzip")
+    assert ("content-encoding", "gzip") in answer.headers
+    log.close()
+    made, found = (json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines())
+    assert made["responseObject"]["data"] == found["responseObject"]["data"] == {"k": "x" * (150 << 10)}
+
+
 async def test_why_a_token_is_refused_is_for_the_log_alone(
     rest: Rest, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from controlplane.access import control
 from controlplane.access.authorizers import Authorizers
 from controlplane.access.identity import MASTERS, Identity
+from controlplane.http.compression import compressed
 from controlplane.http.messages import Request, Response, Upgrade
 from controlplane.http.server import Application
 from controlplane.requests.execution import Executor
@@ -84,7 +85,9 @@ class Rest:
             request = await self.site.identify(request, self._certificate)
         except ApiError as error:
             return self.site.refuse(error)
-        return await self.site.respond(request)
+        answer = await self.site.respond(request)
+        # As the HTTP server does with what it gets of the application.
+        return await compressed(request, answer) if isinstance(answer, Response) else answer
 
     async def respond(self, method: str, url: str, body: Any = None, **headers: str) -> Response:
         answer = await self.answer(method, url, body, **headers)

@@ -14,12 +14,12 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from controlplane.http.compression import Packed
 from controlplane.http.messages import JSON, Request, Response
 from controlplane.requests import discovery
 from controlplane.requests.discovery import ServedResource, ServedVersion
 from controlplane.resources.registry import Registry
 from controlplane.rest.bodies import dumps
-from controlplane.rest.compression import Packed
 from controlplane.rest.openapi import customschemas
 from controlplane.rest.openapi.components import REF, Components, JsonSchema, name_of
 from controlplane.rest.openapi.operations import Operations

@@ -12,10 +12,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from controlplane.http.compression import Packed
 from controlplane.http.messages import JSON, Request, Response
 from controlplane.rest import negotiation
 from controlplane.rest.bodies import dumps
-from controlplane.rest.compression import Packed
 from controlplane.rest.openapi import gnostic, swagger
 from controlplane.rest.openapi.documents import Document, OpenAPI, answer
 from pinnace.errors import NotAcceptable
