@@ -23,7 +23,7 @@ MAX_CHANGES, MAX_TEXT = 64, 240
 # Fields that every write changes, or that follow from another change.
 _SKIPPED = ("metadata.resourceVersion", "metadata.generation", "metadata.managedFields")
 # What client-side apply keeps: the whole manifest again, and of a Secret its data.
-_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_APPLIED = "[kubectl.kubernetes.io/last-applied-configuration]"
 # By which items of a list without keys are told apart.
 _NAMES = ("name", "type", "ip", "key")
 
@@ -70,7 +70,8 @@ class Walk:
         """`node` is of the same message, None where the schema does not describe it."""
         before = dict(old.ListFields())
         after = dict(new.ListFields())
-        for descriptor in sorted({**before, **after}, key=lambda item: int(item.number)):
+        both = after if before.keys() == after.keys() else sorted({**before, **after}, key=lambda item: int(item.number))
+        for descriptor in both:
             if self.out.truncated:
                 return
             a, b = before.get(descriptor), after.get(descriptor)
@@ -104,9 +105,9 @@ class Walk:
             self.out.add(Change(path, _text(zero if old is None else old), _text(zero if new is None else new)))
 
     def _conceals(self, path: str) -> bool:
-        return any(path == secret or path.startswith((f"{secret}.", f"{secret}[")) for secret in self.concealed) or (
-            path.endswith(_APPLIED + "]")
-        )
+        if path.endswith(_APPLIED):
+            return True
+        return any(path == secret or path.startswith((f"{secret}.", f"{secret}[")) for secret in self.concealed)
 
     def _list_concealed(self, old: Any, new: Any, path: str) -> None:
         """One level of keys says which entry changed; no value is shown."""

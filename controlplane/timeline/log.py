@@ -47,6 +47,8 @@ RETURNING id
 _RECORD = "INSERT INTO records (object, time, type, revision, body) VALUES (?, ?, ?, ?, ?)"
 # Records that one step of the retention removes, and steps after one write: the writer keeps up, and no write waits long.
 TRIM, STEPS = 500, 4
+# Objects whose row numbers are remembered.
+MAX_NUMBERS = 1_000
 # Share of the size at which the oldest records go; the rest is for what is freed in pieces, and for the WAL.
 _FULL = 0.9
 _PAGE = 4096
@@ -70,6 +72,8 @@ class Log:
         self._limits = limits
         self._lock = -1
         self._db: sqlite3.Connection | None = None
+        # Row numbers of objects that were written of late, by uid: mostly the next record is of one of them.
+        self._numbers: dict[str, int] = {}
 
     @property
     def path(self) -> Path:
@@ -134,19 +138,29 @@ class Log:
             db.execute("UPDATE meta SET number = ? WHERE name = 'seen'", (seen,))
             db.execute("COMMIT")
         except BaseException:
+            self._numbers.clear()
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
         self._trim(db, now)
 
     def _row(self, db: sqlite3.Connection, record: Record) -> tuple[int, float, int, int, bytes]:
-        number = 0
-        if record.type is not Type.GAP:
-            created = record.time if record.type is Type.CREATED else None
-            deleted = record.time if record.type is Type.DELETED else None
-            [number] = db.execute(_OBJECT, (*record.subject, created, deleted)).fetchone()
+        number = 0 if record.type is Type.GAP else self._numbers.get(record.subject.uid, 0)
+        if record.type in (Type.CREATED, Type.DELETED) or (not number and record.type is not Type.GAP):
+            number = self._object(db, record)
+        if record.owners:
             db.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", [(owner, number) for owner in record.owners])
         return number, record.time, int(record.type), record.revision, record.encode()
+
+    def _object(self, db: sqlite3.Connection, record: Record) -> int:
+        """The number of the row of the record's object, which is made or completed."""
+        created = record.time if record.type is Type.CREATED else None
+        deleted = record.time if record.type is Type.DELETED else None
+        [number] = db.execute(_OBJECT, (*record.subject, created, deleted)).fetchone()
+        if len(self._numbers) >= MAX_NUMBERS:
+            self._numbers.clear()
+        self._numbers[record.subject.uid] = number
+        return int(number)
 
     # Retention
 
@@ -172,6 +186,7 @@ class Log:
 
     def _drop(self, db: sqlite3.Connection, *, before: float) -> None:
         """The oldest TRIM records, as far as they are of before that time, and objects without any left."""
+        self._numbers.clear()
         db.execute("BEGIN IMMEDIATE")
         try:
             oldest = db.execute("SELECT seq, object, time FROM records ORDER BY seq LIMIT ?", (TRIM,)).fetchall()
@@ -188,6 +203,7 @@ class Log:
             raise
 
     def _disconnect(self) -> None:
+        self._numbers.clear()
         if self._db is not None:
             self._db.close()
             self._db = None
