@@ -23,7 +23,7 @@ VERBS = {
 # What takes the name of a pod.
 POD_COMMANDS = ("logs", "exec", "attach", "debug", "port-forward", "why")
 # What takes a kind, then the name of an object.
-KIND_COMMANDS = ("get", "describe", "delete", "wait", "patch", "scale", "label", "annotate", "edit", "tree")
+KIND_COMMANDS = ("get", "describe", "delete", "wait", "patch", "scale", "label", "annotate", "edit", "tree", "timeline")
 _BASH = r"""# kctl completion for bash: source <(kctl completion bash)
 _kctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]} words

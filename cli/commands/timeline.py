@@ -136,20 +136,16 @@ def _ago(micros: int) -> str:
 
 def _structured(args: Any, responses: Iterator[Any]) -> None:
     """One document; with --watch one for each record, as they come."""
-    from google.protobuf import json_format
+    from cli.timelines import documents
 
-    dump = output.to_json if args.output == "json" else lambda value: output.to_yaml(value) + "\n---"
-    records = list[Any]()
-    head: dict[str, Any] = {}
+    text = output.to_json if args.output == "json" else output.to_yaml
+    records, head = list[Any](), dict[str, Any]()
     for response in responses:
         if response.HasField("head"):
-            head = json_format.MessageToDict(response.head)
-        documents = [json_format.MessageToDict(record) for record in response.records]
-        if args.watch:
-            for document in documents:
-                print(dump(document), flush=True)
-        else:
-            records += documents
+            head = documents.head(response.head)
+        found = list(map(documents.record, response.records))
+        for document in found if args.watch else ():
+            print(text(document) if args.output == "json" else f"---\n{text(document)}", flush=True)
+        records += () if args.watch else found
     if not args.watch:
-        value = {"kind": "Timeline", "head": head, "records": records}
-        print(output.to_json(value) if args.output == "json" else output.to_yaml(value))
+        print(text({"kind": "Timeline", **head, "records": records}))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,19 +69,21 @@ class _Words:
         if marked is not None and not marked.HasField("old") and not self.wide:
             others = [change for change in every if not change.path.startswith("metadata.deletion")]
             return [_marked(every), *self._pieces(others)]
-        shown = every if self.wide else [change for change in every if fields.leaf(change.path) not in _MOMENTS] or every
+        shown = every if self.wide else list(filter(_tells, every)) or every
         out = self._pieces(shown)
         return [*out, "and more that was not recorded"] if record.truncated else out
 
     def _pieces(self, shown: Sequence[Any]) -> list[str]:
         """A field next to the one before is named without the path that they share."""
         out, parent = list[str](), ""
-        groups = fields.grouped(shown)
-        most = len(groups) if self.wide else MAX_PIECES
-        for above, group in groups[:most]:
+        # What a container did says more than addresses and times, of which a pod's first status has many.
+        groups = sorted(fields.grouped(shown), key=lambda group: _order(group[0], group[1][0].path))
+        for above, group in groups:
             out.append(self._group(above, group) or self._change(_named(above, group[0], parent), group[0]))
             parent = above
-        return [*out, f"{len(groups) - most} more (-o wide)"] if len(groups) > most else out
+        out = _merged(out)
+        most = len(out) if self.wide else MAX_PIECES
+        return [*out[:most], f"{len(out) - most} more (-o wide)"] if len(out) > most else out
 
     def _group(self, above: str, group: Sequence[Any]) -> str:
         """A condition, or the state of a container, as one piece; empty for any other change."""
@@ -105,10 +108,10 @@ class _Words:
     def _states(self, group: Sequence[Any]) -> Iterator[str]:
         """What changed of a container: paths below its status. A reason stands for its message."""
         reasons = any(fields.leaf(change.path) == "reason" and change.HasField("new") for change in group)
-        for change in group:
-            path = fields.below(change.path)
-            skipped = path == "name" or (reasons and path.endswith(".message") and not self.wide)
-            if not skipped:
+        below = [(fields.below(change.path), change) for change in group]
+        shown = below if self.wide else [(path, change) for path, change in below if path.startswith(_STATES)] or below
+        for path, change in shown:
+            if self.wide or not (reasons and path.endswith(".message")):
                 yield self._change(path.removeprefix("state."), change)
 
     def _change(self, path: str, change: Any) -> str:
@@ -128,7 +131,44 @@ class _Words:
         return plain if self.wide or len(plain) <= MAX_VALUE else plain[: MAX_VALUE - 1] + "…"
 
 
+# What of a container's status is shown, unless it is all that changed.
+_STATES = ("state.", "lastState.", "ready", "restartCount", "started")
 _CONDITION = ("type", "status", "reason", "message")
+# A condition without a reason.
+_BARE = re.compile(r"condition (\w+): (\w+|\w+ → \w+)")
+
+
+def _order(above: str, path: str) -> int:
+    """Of a status: the phase, containers, conditions, the rest. What is not in the status stays where it is, in front."""
+    if not path.startswith("status") or path == "status.phase":
+        return 0
+    return 1 if above.endswith("]") and "ontainerStatuses[" in above else 2 if ".conditions[" in above else 3
+
+
+def _merged(texts: Sequence[str]) -> list[str]:
+    """`conditions A, B: True` in the place of two that changed alike."""
+    out, names = list[str](), dict[str, list[str]]()
+    for text in texts:
+        found = _BARE.fullmatch(text)
+        if found is not None and found[2] in names:
+            names[found[2]].append(found[1])
+            continue
+        if found is not None:
+            names[found[2]] = [found[1]]
+        out.append(text)
+    return [_together(text, names) for text in out]
+
+
+def _together(text: str, names: Mapping[str, Sequence[str]]) -> str:
+    found = _BARE.fullmatch(text)
+    alike = names[found[2]] if found is not None else ()
+    return f"conditions {', '.join(alike)}: {found[2]}" if found is not None and len(alike) > 1 else text
+
+
+def _tells(change: Any) -> bool:
+    """Not the time of another change, nor the key of an item, which is in its path."""
+    leaf = fields.leaf(change.path)
+    return leaf not in _MOMENTS and not fields.parent(change.path).endswith(f"[{change.new or change.old}]")
 
 
 def _named(above: str, change: Any, parent: str) -> str:

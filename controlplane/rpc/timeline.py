@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,8 +29,8 @@ from pinnace.errors import ApiError, BadRequest, Forbidden, NotFound, TooManyReq
 from pinnace.kinds import Kind
 
 T = TypeVar("T")
-# Records of one answer and of one page, calls that watch at once, and objects whose permissions are checked in one turn.
-MAX_RECORDS, PAGE, MAX_WATCHES, CHECKS = 50_000, 250, 16, 50
+# Records of one answer and of one page, calls at once and of one user, and objects whose permissions are checked in one turn.
+MAX_RECORDS, PAGE, MAX_CALLS, MAX_OWN, CHECKS = 50_000, 250, 64, 8, 50
 # Seconds that an answer waits for the newest changes, and for the disk; and that a watch sleeps at most.
 FLUSH, PATIENCE, ROUND = 2.0, 20.0, 30.0
 _WIRE = timeline_pb2.TimelineRecord.Type
@@ -54,7 +56,7 @@ class Timeline(timeline_pb2_grpc.TimelineServicer):
         self._may = permissions
         self._recorder = recorder
         self._thread = DaemonThread("timeline-reader")
-        self._watches = 0
+        self._calls = Counter[str]()
 
     async def Read(
         self, request: timeline_pb2.TimelineRequest, context: Any
@@ -67,17 +69,26 @@ class Timeline(timeline_pb2_grpc.TimelineServicer):
         if request.limit < 0 or request.sinceMicros < 0 or not request.ref.name:
             raise BadRequest("a timeline is of one named object, and its limit and time are not negative")
         query = _Query(self, self._recorder, kind, namespace, request)
-        async for response in query.present():
-            yield response
-        if request.watch:
-            self._watches += 1
-            try:
-                if self._watches > MAX_WATCHES:
-                    raise TooManyRequests(f"{MAX_WATCHES} timelines are watched already")
+        with self._slot():
+            async for response in query.present():
+                yield response
+            if request.watch:
                 async for response in query.following():
                     yield response
-            finally:
-                self._watches -= 1
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """One of the calls at once. Raises TooManyRequests."""
+        caller = self._may.caller
+        user = "" if caller is None else caller.user
+        if self._calls[user] >= MAX_OWN or self._calls.total() >= MAX_CALLS:
+            raise TooManyRequests(f"{self._calls[user]} timelines are being read or watched by this user already")
+        self._calls[user] += 1
+        try:
+            yield
+        finally:
+            self._calls[user] -= 1
+            self._calls += Counter()
 
     async def query(self, fn: Callable[[Reader], T]) -> T:
         """Raises Unavailable."""

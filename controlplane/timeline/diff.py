@@ -102,7 +102,10 @@ class Walk:
             self._lists(node, old, new, path)
         else:
             zero = _shown_zero(node)
-            self.out.add(Change(path, _text(zero if old is None else old), _text(zero if new is None else new)))
+            before, after = (_text(zero if value is None else value) for value in (old, new))
+            # A zero that JSON shows in a new item.
+            if before != after:
+                self.out.add(Change(path, before, after))
 
     def _conceals(self, path: str) -> bool:
         if path.endswith(_APPLIED):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import sqlite3
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -87,6 +86,7 @@ class Recorder:
         self._written = asyncio.Condition()
         self._taken = self._done = 0
         self._opened = False
+        self._complaint = ""
         self._marked = 0.0
         store.cache.tap = self
 
@@ -145,8 +145,8 @@ class Recorder:
             try:
                 known = await self._thread.run(functools.partial(self.file.open, fresh=self._fresh))
                 break
-            except (OSError, sqlite3.Error) as error:
-                log.error("timeline_not_opened path=%s error=%s", self.file.path, error)
+            except Exception as error:
+                self._complain("timeline_not_opened", error)
                 await self._clock.sleep(RETRY)
         self._fresh, self._opened = False, True
         if known and known < start:
@@ -163,7 +163,8 @@ class Recorder:
             try:
                 if batch or self._clock.monotonic() - self._marked > MARK:
                     await self._append(batch)
-            except (OSError, sqlite3.Error) as error:
+            except Exception as error:
+                # Whatever is wrong with a batch or the disk costs the batch, and not the control plane.
                 await self._failed(batch, error)
             finally:
                 await self._tell(taken)
@@ -172,6 +173,14 @@ class Recorder:
         """Raises OSError, sqlite3.Error."""
         self._marked = self._clock.monotonic()
         await self._thread.run(functools.partial(self.file.append, batch, seen=self._state.seen, now=self._clock.now()))
+        self._complaint = ""
+
+    def _complain(self, event: str, error: Exception) -> None:
+        """Once for each error until a write succeeds: it may last for days."""
+        text = f"{type(error).__name__}: {error}"
+        if text != self._complaint:
+            self._complaint = text
+            log.error("%s path=%s error=%s", event, self.file.path, text)
 
     async def _tell(self, taken: int) -> None:
         async with self._written:
@@ -179,7 +188,7 @@ class Recorder:
             self._written.notify_all()
 
     async def _failed(self, batch: list[Record], error: Exception) -> None:
-        log.error("timeline_not_written path=%s records=%d error=%s", self.file.path, len(batch), error)
+        self._complain("timeline_not_written", error)
         for record in batch:
             gap = record.type is Type.GAP
             before = record.body["before"] if gap else record.revision - 1
@@ -267,6 +276,6 @@ class Recorder:
                 await self._write_all()
                 await self._append([])
                 await self._thread.run(self.file.close)
-        except (TimeoutError, OSError, sqlite3.Error) as error:
+        except Exception as error:
             log.warning("timeline_cut_off events=%d error=%r", len(self._state.events), error)
         self._thread.end()

@@ -93,7 +93,12 @@ def of_event(registry: Registry, event: Event, origin: Origin | None, *, seen: f
 
 def _record(type_: Type, kind: Kind, event: Event, who: Origin, time: float, changes: Changes) -> Record:
     meta = event.row.message_once.metadata
-    body: dict[str, Any] = {"by": who.actor, "verb": who.verb, "sub": who.subresource, "mgr": who.manager or ("" if who.actor else _manager(event))}
+    body: dict[str, Any] = {
+        "by": who.actor,
+        "verb": who.verb,
+        "sub": who.subresource,
+        "mgr": who.manager or ("" if who.actor else _manager(event)),
+    }
     if changes.found:
         body["changes"] = [list(change) if not change.concealed else [change.path] for change in changes.found]
     if changes.truncated:

@@ -15,6 +15,7 @@ import pytest
 from controlplane.access.authorizers import Authorizers
 from controlplane.access.identity import Identity
 from controlplane.resources import Registry
+from controlplane.rpc import timeline
 from controlplane.rpc.objects import Objects
 from controlplane.rpc.permissions import Permissions, calling
 from controlplane.rpc.timeline import Timeline
@@ -25,7 +26,7 @@ from controlplane.timeline.recorder import Recorder
 from pinnace import kinds
 from pinnace.api.v1 import objects_pb2, timeline_pb2
 from pinnace.api.v1.timeline_pb2 import TimelineRecord
-from pinnace.errors import Forbidden, NotFound
+from pinnace.errors import Forbidden, NotFound, TooManyRequests
 from pinnace.kinds import Kind
 from tests.support import objects, workloads
 from tests.support.access import role, role_binding, rule, user
@@ -279,6 +280,24 @@ async def test_a_watch_tells_what_happens_next(plane: Recorded) -> None:
     changed = [change for record in told for change in record.changes]
     assert ("spec.replicas", "0", "1") in [(change.path, change.old, change.new) for change in changed]
     assert len({record.revision for record in told if record.changes}) == len([record for record in told if record.changes])
+
+
+async def test_calls_of_one_user_are_bounded(plane: Recorded) -> None:
+    """Another user still reads, and the first one again once a call has ended."""
+    await plane.cluster.create(objects.config_map("settings", {"n": "0"}))
+    request = timeline_pb2.TimelineRequest(
+        ref=objects_pb2.Reference(apiVersion="v1", kind="ConfigMap", namespace="default", name="settings"), watch=True
+    )
+    with calling(ADMIN):
+        calls = [plane.service.Read(request, None) for _ in range(timeline.MAX_OWN)]
+        for call in calls:
+            await anext(call)
+        with pytest.raises(TooManyRequests, match="8 timelines are being read or watched by this user already"):
+            await anext(plane.service.Read(request, None))
+    assert (await plane.read(kinds.CONFIG_MAP, "settings", who=JANE_ADMIN)).records
+    for call in calls:
+        await call.aclose()
+    assert (await plane.read(kinds.CONFIG_MAP, "settings")).records
 
 
 async def _tick(cluster: Cluster) -> None:

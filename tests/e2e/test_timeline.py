@@ -61,7 +61,7 @@ def test_a_rollout_from_the_user_to_the_node(lab: LabUnderTest) -> None:
     lab.kill("control")
     lab.start_control()
     lab.kctl("scale", "deployment/web", "--replicas=1")
-    eventually(lambda: any(r["type"] == "DELETED" and r["ref"]["kind"] == "Pod" for r in records(lab)))
+    eventually(lambda: any(r["type"] == "DELETED" and r["object"]["kind"] == "Pod" for r in records(lab)))
     after = records(lab)
     assert after[: len(before)] == before
 
@@ -72,5 +72,5 @@ def test_a_deleted_object_is_found(lab: LabUnderTest) -> None:
     lab.kctl("rollout", "status", "deployment/web", "--timeout=60s")
     lab.kctl("delete", "deployment", "web")
     eventually(lambda: lab.pods() == {})
-    gone = [(r["ref"]["kind"], r["type"]) for r in records(lab) if r["type"] == "DELETED"]
+    gone = [(r["object"]["kind"], r["type"]) for r in records(lab) if r["type"] == "DELETED"]
     assert {kind for kind, _ in gone} == {"Deployment", "ReplicaSet", "Pod"}

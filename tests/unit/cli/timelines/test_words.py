@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.timelines import fields, layout, words
+from cli.timelines import documents, fields, layout, words
 from cli.timelines.layout import Layout
 from pinnace.api.v1.timeline_pb2 import TimelineRecord
 
@@ -71,6 +71,22 @@ def test_what_is_much_is_shortened() -> None:
     assert "a19.x: 1 → 2" in text(*many, wide=True)
     assert len(text(("a", None, "x" * 500))) < 120
     assert "x" * 500 in text(("a", None, "x" * 500), wide=True)
+
+
+def test_a_first_status_begins_with_what_matters() -> None:
+    """Containers before conditions before addresses; conditions that changed alike are one piece."""
+    changes = (
+        ("status.phase", "Pending", "Running"),
+        ("status.conditions[Initialized].status", None, "True"),
+        ("status.conditions[Ready].status", None, "True"),
+        ("status.conditions[Other].status", None, "False"),
+        ("status.podIP", None, "10.0.0.1"),
+        ("status.containerStatuses[web].ready", "false", "true"),
+    )
+    assert text(*changes) == (
+        "status.phase: Pending → Running, container web: ready: false → true, conditions Initialized, Ready: True, "
+        "condition Other: False, status.podIP: 10.0.0.1"
+    )
 
 
 def test_a_deletion_that_waits_says_how_long() -> None:
@@ -138,3 +154,15 @@ def test_a_pipe_gets_one_line_for_each_record_and_no_colours() -> None:
     assert len(lines) == 2 + 3
     assert "\x1b" not in "".join(lines)
     assert "\x1b[33m" in "".join(Layout(colours=True, width=200).lines([record(TimelineRecord.ATTEMPT, message="no")]))
+
+
+def test_json_has_everything_that_is_recorded() -> None:
+    """An empty value is one, and an absent one is left out."""
+    one = record(TimelineRecord.CHANGED, ("a", "", "x"), ("b", "y", None), ("c", None, None), actor="jane", revision=7)
+    one.ref.kind, one.ref.name = "Pod", "web"
+    assert documents.record(one) == {
+        "time": "1970-01-01T00:00:01.000000Z", "revision": 7, "type": "CHANGED", "object": {"kind": "Pod", "name": "web"}, "actor": "jane",
+        "changes": [{"path": "a", "old": "", "new": "x"}, {"path": "b", "old": "y"}, {"path": "c", "concealed": True}],
+    }  # fmt: skip
+    tried = record(TimelineRecord.ATTEMPT, attempt=1, nodes=2, message="no", rejected={"full": 2})
+    assert documents.record(tried)["attempt"] == {"number": 1, "nodes": 2, "rejected": {"full": 2}, "message": "no"}
