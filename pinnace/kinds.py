@@ -325,6 +325,11 @@ SELF_SUBJECT_REVIEW = Kind(
     authentication_pb2.SelfSubjectReview,
     namespaced=False,
 )
+# Which kubectl 1.27 asks; the same message.
+SELF_SUBJECT_REVIEW_BETA = Kind(
+    "authentication.k8s.io/v1beta1", "SelfSubjectReview", "selfsubjectreviews", authentication_pb2.SelfSubjectReview,
+    namespaced=False,
+)  # fmt: skip
 SUBJECT_ACCESS_REVIEW = Kind(
     "authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", authorization_pb2.SubjectAccessReview,
     namespaced=False,
@@ -349,8 +354,8 @@ BINDING = Kind("v1", "Binding", "pods/binding", binding_pb2.Binding)
 EVICTION = Kind("policy/v1", "Eviction", "pods/eviction", policy_pb2.Eviction)
 
 REVIEWS: tuple[Kind, ...] = (
-    TOKEN_REVIEW, TOKEN_REQUEST, SELF_SUBJECT_REVIEW, SUBJECT_ACCESS_REVIEW, LOCAL_SUBJECT_ACCESS_REVIEW,
-    SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
+    TOKEN_REVIEW, TOKEN_REQUEST, SELF_SUBJECT_REVIEW, SELF_SUBJECT_REVIEW_BETA, SUBJECT_ACCESS_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
 )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class Reviews:
             kinds.TOKEN_REVIEW: self._token,
             kinds.TOKEN_REQUEST: lambda item, caller, now: self._requests.create(item, caller, now=now),
             kinds.SELF_SUBJECT_REVIEW: self._self,
+            kinds.SELF_SUBJECT_REVIEW_BETA: self._self,
             kinds.SUBJECT_ACCESS_REVIEW: self._access,
             kinds.LOCAL_SUBJECT_ACCESS_REVIEW: self._local_access,
             kinds.SELF_SUBJECT_ACCESS_REVIEW: self._self_access,
