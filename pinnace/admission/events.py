@@ -59,7 +59,8 @@ def _short(event: Any, field: str, most: int) -> Iterator[Cause]:
         yield fielderrors.invalid(field, "", f"can have at most {most} characters")
 
 
-RULES = KindRules[event_pb2.Event](validate=validate)
+# Their names have no rule of their own, as in Kubernetes: recorders may end the beginning of one with a dot.
+RULES = KindRules[event_pb2.Event](validate=validate, name=formats.path_segment)
 
 
 def stored(event: Any) -> Any:
@@ -112,4 +113,6 @@ def _series(event: Any) -> list[Cause]:
     return causes
 
 
-STRICT_RULES = KindRules[events_event_pb2.Event](validate=_of_its_group, validate_create=_new, validate_update=_update)
+STRICT_RULES = KindRules[events_event_pb2.Event](
+    validate=_of_its_group, validate_create=_new, validate_update=_update, name=formats.path_segment
+)
