@@ -20,7 +20,7 @@ from pinnace import codec
 from pinnace.admission import explain
 from pinnace.clock import Ids
 from pinnace.equality import same
-from pinnace.errors import AlreadyExists, BadRequest, NotFound
+from pinnace.errors import AlreadyExists, BadRequest, Conflict, NotFound
 from pinnace.kinds import Kind
 from pinnace.messages import clone
 
@@ -75,6 +75,19 @@ def create(tx: Tx, kind: Kind[T], message: T, call: Call, *, applied: dict[str, 
     tx.create(kind, message)
     _warn(resource, message, None, call)
     return message
+
+
+def create_absent(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
+    """Create what an update has found absent, whatever resourceVersion it states. Raises as create, and Conflict for a uid."""
+    meta = message.metadata  # type: ignore[attr-defined]
+    if meta.uid:
+        raise Conflict(
+            f'Operation cannot be fulfilled on {kind.resource} "{meta.name}": Precondition failed: '
+            f"UID in precondition: {meta.uid[:80]}, UID in object meta: ",
+            kind=kind.resource, name=meta.name,
+        )  # fmt: skip
+    meta.resourceVersion = ""
+    return create(tx, kind, message, call)
 
 
 def _warn(resource: Resource, new: Any, old: Any | None, call: Call) -> None:

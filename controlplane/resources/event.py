@@ -78,6 +78,7 @@ def _happening(item: Event) -> Happening:
 EVENT = Resource(
     kinds.EVENT,
     rules=events.RULES,
+    creates_on_update=True,
     selectable=_selectable("involvedObject", "reportingComponent"),
     # Not of its kind, which most events share.
     indexed=("involvedObject.name", "involvedObject.uid"),
@@ -89,6 +90,7 @@ EVENT = Resource(
 EVENTS_EVENT = Resource(
     kinds.EVENTS_EVENT,
     rules=events.STRICT_RULES,
+    creates_on_update=True,
     selectable=_selectable("regarding", "reportingController"),
     indexed=("regarding.name", "regarding.uid"),
     columns=Columns(_COLUMNS, lambda item, now: _cells(events.stored(item), now)),

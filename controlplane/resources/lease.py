@@ -18,6 +18,7 @@ LEASE = Resource(
     kinds.LEASE,
     rules=leases.RULES,
     columns=Columns((NAME, _HOLDER, AGE), _cells),
+    creates_on_update=True,
     # Heartbeats, of which a cluster has more than of anything else.
     unrecorded=("spec.renewTime",),
 )

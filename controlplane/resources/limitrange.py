@@ -23,7 +23,7 @@ ANNOTATION = "kubernetes.io/limit-ranger"
 # The text of an amount, as errors show it, by resource.
 Stated = dict[str, str]
 
-LIMIT_RANGE = Resource(kinds.LIMIT_RANGE, rules=limitranges.RULES, columns=NAME_AND_CREATION)
+LIMIT_RANGE = Resource(kinds.LIMIT_RANGE, rules=limitranges.RULES, columns=NAME_AND_CREATION, creates_on_update=True)
 
 
 class LimitRanger(BasePlugin):

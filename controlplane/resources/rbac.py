@@ -54,16 +54,27 @@ _BINDING: Columns[Any] = Columns(
     ),
     _cells,
 )
-ROLE = Resource(kinds.ROLE, rules=rbac.ROLE_RULES, columns=NAME_AND_CREATION)
+ROLE = Resource(kinds.ROLE, rules=rbac.ROLE_RULES, columns=NAME_AND_CREATION, creates_on_update=True)
 # The index of the ClusterRoles with an aggregationRule, and their only value in it.
 AGGREGATED = "aggregated"
 CLUSTER_ROLE = Resource(
     kinds.CLUSTER_ROLE,
     rules=rbac.CLUSTER_ROLE_RULES,
+    creates_on_update=True,
     columns=NAME_AND_CREATION,
     own_indexes={AGGREGATED: lambda item: (AGGREGATED,) if item.HasField("aggregationRule") else ()},
 )
-ROLE_BINDING = Resource(kinds.ROLE_BINDING, rules=rbac.ROLE_BINDING_RULES, columns=_BINDING, own_indexes={SUBJECT: _by_subject})
+ROLE_BINDING = Resource(
+    kinds.ROLE_BINDING,
+    rules=rbac.ROLE_BINDING_RULES,
+    columns=_BINDING,
+    own_indexes={SUBJECT: _by_subject},
+    creates_on_update=True,
+)
 CLUSTER_ROLE_BINDING = Resource(
-    kinds.CLUSTER_ROLE_BINDING, rules=rbac.CLUSTER_ROLE_BINDING_RULES, columns=_BINDING, own_indexes={SUBJECT: _by_subject}
+    kinds.CLUSTER_ROLE_BINDING,
+    rules=rbac.CLUSTER_ROLE_BINDING_RULES,
+    columns=_BINDING,
+    own_indexes={SUBJECT: _by_subject},
+    creates_on_update=True,
 )

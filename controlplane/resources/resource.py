@@ -213,6 +213,8 @@ class Resource(Generic[T]):
     tells: Callable[[T], Happening] | None = None
     # Whether the answer to a deletion is the last state of the object.
     returns_deleted: bool = False
+    # Whether an update of an object that is not there creates it (`AllowCreateOnUpdate` of kube-apiserver's strategies).
+    creates_on_update: bool = False
     # None: as the message has the field. False: the field is a part of the object like any other.
     status: bool | None = None
     # False: the version in which objects are stored, which no request may name.

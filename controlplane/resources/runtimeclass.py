@@ -19,7 +19,9 @@ def _cells(item: RuntimeClass, now: float) -> tuple[Cell, ...]:
 
 
 _HANDLER = Column("Handler", description="Name of the runtime on the nodes.")
-RUNTIME_CLASS = Resource(kinds.RUNTIME_CLASS, rules=runtimeclasses.RULES, columns=Columns((NAME, _HANDLER, AGE), _cells))
+RUNTIME_CLASS = Resource(
+    kinds.RUNTIME_CLASS, rules=runtimeclasses.RULES, columns=Columns((NAME, _HANDLER, AGE), _cells), creates_on_update=True
+)
 
 
 class RuntimeClassPlugin(BasePlugin):

@@ -54,6 +54,8 @@ class Objects:
         action = resource.actions.get(target.subresource)
         if action is not None and verb == "create":
             return await self._act(request, target, resource, action)
+        if action is not None or not _has_place(target, verb):
+            raise _not_allowed(request, verb)
         if target.subresource and resource.subresource(target.subresource) is None:
             raise NotFound("the server could not find the requested resource", kind=target.qualified, name=target.name)
         form = subresources.form(resource, target.subresource)
@@ -61,9 +63,7 @@ class Objects:
         handler = getattr(self, f"_{verb}", None)
         allowed = ("get", "update", "patch") if target.subresource else (*resource.verbs, "patch", "update")
         if handler is None or verb not in allowed:
-            raise MethodNotAllowed(
-                f"the server does not allow this method on the requested resource ({verb or request.method})"
-            )
+            raise _not_allowed(request, verb)
         response: Response = await handler(request, target, resource, renderer)
         return response
 
@@ -121,11 +121,19 @@ class Objects:
         call = replace(self._call(request), conditional=True)
         message = await self._message(request, target, subresources.form(resource, part), call, status=bool(part))
 
-        def fn(tx: Tx) -> Any:
-            return subresources.update(tx, kind, clone(message), call, part)
+        def fn(tx: Tx) -> tuple[int, Any]:
+            if resource.creates_on_update and not part and tx.get(kind, target.namespace, target.name) is None:
+                self._require_create(request, target, kind)
+                return 201, verbs.create_absent(tx, kind, clone(message), call)
+            return 200, subresources.update(tx, kind, clone(message), call, part)
 
-        updated = await self._execute.update(resource, part, target.namespace, fn, dry_run=options.dry_run(request))
-        return _answer(renderer, subresources.view(resource, updated, part), 200, call.warnings)
+        status, updated = await self._execute.update(resource, part, target.namespace, fn, dry_run=options.dry_run(request))
+        return _answer(renderer, subresources.view(resource, updated, part), status, call.warnings)
+
+    def _require_create(self, request: Request, target: Target, kind: Kind) -> None:
+        """Raises Forbidden for a client that may write the object, and not create it."""
+        caller = request.identity or ANONYMOUS
+        require(self._authorizer, attributes.on(caller, "create", kind, namespace=target.namespace, name=target.name))
 
     async def _message(
         self, request: Request, target: Target, resource: Resource, call: verbs.Call, *, status: bool = False
@@ -177,10 +185,7 @@ class Objects:
             if part:
                 return verbs.apply_part(tx, kind, part, manifest, call, force=force)
             if tx.get(kind, target.namespace, target.name) is None:
-                wanted = attributes.on(
-                    request.identity or ANONYMOUS, "create", kind, namespace=target.namespace, name=target.name
-                )
-                require(self._authorizer, wanted)
+                self._require_create(request, target, kind)
             return verbs.apply(tx, kind, manifest, call, force=force)
 
         outcome, stored = await self._execute.create(kind, target.namespace, fn, dry_run=options.dry_run(request))
@@ -218,6 +223,15 @@ class Objects:
                 raise failure
         meta = ListMeta(page.revision, page.token, page.remaining)
         return Response(renderer.list(page.rows, meta), renderer.form.content_type)
+
+
+def _has_place(target: Target, verb: str) -> bool:
+    """Objects are created in a collection, and written at their own paths."""
+    return bool(target.subresource) or verb not in ("create", "update", "patch") or bool(target.name) is not (verb == "create")
+
+
+def _not_allowed(request: Request, verb: str) -> MethodNotAllowed:
+    return MethodNotAllowed(f"the server does not allow this method on the requested resource ({verb or request.method[:20]})")
 
 
 def _swap(delete: Callable[[Tx, StoredObject], Any], row: StoredObject, tx: Tx) -> Any:
