@@ -345,3 +345,40 @@ def test_a_lab_goes_down_with_every_fault_in_effect(tmp_path: Path) -> None:
         lab.lab("cut", "node-3")
     process.communicate(timeout=60)
     assert not processes.alive(layout.Process(**fault["watchdog"]))
+
+
+SMALL = ("--disk-size", "400Mi")
+SOON = ("--eviction-monitoring-interval=500ms", "--eviction-pressure-transition-period=2s")
+
+
+def pressure(lab: LabUnderTest, node: str) -> str:
+    conditions = lab.get("node", node)["status"]["conditions"]
+    return str(next(item["status"] for item in conditions if item["type"] == "DiskPressure"))
+
+
+def test_a_full_disk_is_of_its_node_alone_and_recovers(tmp_path: Path) -> None:
+    """Writes fail, the node has DiskPressure and evicts, others do not; with room again it runs pods. Restarts keep the disk,
+    and a lab that goes down with a full one leaves neither file nor loop device."""
+    with running("t-disk", tmp_path, nodes=2, up=SMALL, agent=SOON) as lab:
+        assert lab.get("node", "node-1")["status"]["capacity"]["ephemeral-storage"] != "0"
+        lab.apply(pod("writer", nodeName="node-1"), pod("other", nodeName="node-2"))
+        eventually(lambda: lab.all_running(["writer", "other"]))
+        assert lab.lab("fill", "node-1") == "node/node-1 filled\n"
+        # Blocks are reserved on its own disk alone.
+        assert layout.load(lab.name).disk("node-1").stat().st_blocks * 512 < 100 << 20
+        eventually(lambda: pressure(lab, "node-1") == "True")
+        eventually(lambda: lab.pods()["writer"]["status"].get("reason") == "Evicted", within=60)
+        assert pressure(lab, "node-2") == "False"
+        lab.all_running(["other"])
+        assert "fill" in lab.lab("status")
+        assert b"is filled already" in lab.run("lab", "fill", "node-1", "--name", lab.name).stderr
+        assert lab.lab("free", "node-1") == "node/node-1 freed\n"
+        eventually(lambda: pressure(lab, "node-1") == "False", within=60)
+        lab.apply(pod("later", nodeName="node-1"))
+        eventually(lambda: lab.all_running(["later"]))
+        lab.lab("stop")
+        assert lab.name not in Path("/proc/self/mounts").read_text()
+        lab.lab("start")
+        eventually(lambda: lab.all_running(["later"]), within=60)
+        lab.lab("fill", "node-2")
+    assert not list(Path("/var/lib/pinnace/labs").glob(f"{lab.name}*"))
