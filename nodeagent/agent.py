@@ -101,7 +101,7 @@ class Agent:
         builds = self._builds(deps, images)
         streams = self._streams(deps, native, images, builds)
         hello = functools.partial(_hello, status, mac_of(config.node))
-        events = Events(hello, self._welcomed, self._assignment.apply, streams)
+        events = Events(hello, self._welcomed, self._assignment.apply, streams, self._pods.applied)
         try:
             async with asyncio.TaskGroup() as group:
                 mirrors = MirrorPodSyncer(files, self._pods, session.show, self._clock)

@@ -26,6 +26,8 @@ LABEL_METADATA_NAME = "kubernetes.io/metadata.name"
 
 # Annotations.
 ANNOTATION_VTEP_MAC = "pinnace.dev/vtep-mac"
+# Of a node that may run pods which are no longer its own: since when (RFC 3339) other nodes drop its pods' traffic.
+ANNOTATION_FENCED = "pinnace.dev/fenced"
 
 # Taints.
 TAINT_NOT_READY = "node.kubernetes.io/not-ready"

@@ -82,6 +82,7 @@ class NodeAssignment:
         self._dirty: dict[str, None] = {}
         self._revision = 0
         self._complete = True
+        self._due = False
 
     def start(self, pods: Iterable[str]) -> None:
         """Begin the complete assignment with the pods of these keys: each after what it names."""
@@ -95,6 +96,10 @@ class NodeAssignment:
     def mark(self, key: str) -> None:
         """The object at `key` may have changed."""
         self._dirty[key] = None
+
+    def announce(self) -> None:
+        """Send the agent the present revision, also if nothing has changed for it."""
+        self._due = True
 
     def keys(self) -> list[str]:
         """Everything that it follows, pods first."""
@@ -116,12 +121,15 @@ class NodeAssignment:
                 changes.append(change)
                 size += change.ByteSize()
         peers = self._take_peers()
-        if not (changes or peers or self._complete):
+        if not (changes or peers or self._complete or self._due):
             return None
         message = nodes_pb2.Assignment(complete=self._complete, appliesTo=self._revision, changes=changes)
         if self._complete:
             message.following.extend(self._announce(key) for key in self._dirty if self._rows.row(_kind(key), key) is not None)
-        message.revision = self._revision = self._rows.revision
+        if not self._dirty:
+            self._revision = self._rows.revision
+            self._due = False
+        message.revision = self._revision
         self._complete = False
         # Protobuf merges what is appended, and so the peers of all sessions are serialized once.
         return message.SerializeToString() + peers

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from controlplane import metrics
 from controlplane.dispatcher import podtokens
 from controlplane.dispatcher.assignment import NAMED, NodeAssignment, Rows
+from controlplane.dispatcher.fences import Fences
 from controlplane.dispatcher.peers import PeerTable, peer_of
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.podtokens import Issue
@@ -35,6 +37,7 @@ PEERS_PER_SESSION, TOGETHER = 0.003, 10
 class Router:
     def __init__(self, rows: Rows, cidrs: PodCIDRs) -> None:
         self.peers = PeerTable()
+        self.fences = Fences()
         self._rows = rows
         self._cidrs = cidrs
         self._followers: dict[str, dict[NodeAssignment, None]] = {}
@@ -76,6 +79,7 @@ class Router:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch(store))
             group.create_task(self._spread_peers(clock))
+            group.create_task(self.fences.run(store, clock))
 
     async def _watch(self, store: Store) -> None:
         while True:
@@ -133,12 +137,16 @@ class Router:
         if row.kind is kinds.POD:
             self._take_pod(event)
         elif row.kind is kinds.NODE:
+            if self.fences.take_node(_name(row), event.new.message if event.new is not None else None, event.revision):
+                self._fence(_name(row))
             self._take_node(_name(row), event.new)
         elif row.kind in NAMED:
             for assignment in self._followers.get(row.key, ()):
                 self._mark(assignment, row.key)
 
     def _take_pod(self, event: Event) -> None:
+        if event.new is None and self.fences.take_pod(event, self._node(_node_of(event.old))):
+            self._fence(_node_of(event.old))
         for node in {_node_of(event.old), _node_of(event.new)}:
             for assignment in self._open.get(node, ()):
                 self._mark(assignment, event.row.key)
@@ -149,8 +157,24 @@ class Router:
         self._put_peer(name, node)
 
     def _put_peer(self, name: str, node: object | None) -> None:
-        if self.peers.put(name, peer_of(node) if node is not None else None):
+        if self.peers.put(name, peer_of(node) if node is not None and name not in self.fences else None):
             self._peers_changed.set()
+
+    def _node(self, name: str) -> Any:
+        row = self._rows.row(kinds.NODE, kinds.NODE.key("", name)) if name else None
+        return row.message if row is not None else None
+
+    def _fence(self, name: str) -> None:
+        """The node is no peer of others; its agent is asked to confirm that it has applied what it is fenced for."""
+        self._put_peer(name, None)
+        for assignment, wake in self._open.get(name, {}).items():
+            assignment.announce()
+            wake()
+
+    def applied(self, name: str, revision: int) -> None:
+        """The node's agent has applied its assignment up to `revision`."""
+        if self.fences.applied(name, revision):
+            self._put_peer(name, self._node(name))
 
     def _mark(self, assignment: NodeAssignment, key: str) -> None:
         assignment.mark(key)

@@ -130,6 +130,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
             async for message in messages:
                 if message.HasField("heartbeat"):
                     session.heard = True
+                    self._router.applied(session.node, message.heartbeat.applied)
         except DecodeError:
             session.end(BadRequest("a message of the session cannot be read"))
         except Exception as error:

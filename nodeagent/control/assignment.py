@@ -52,6 +52,8 @@ class Assignment:
         self._peers: dict[str, Peer] = {}
         self._subscribers: dict[str, list[Subscriber]] = {}
         self._disk = _Disk()
+        # Of the last message that was applied.
+        self.revision = 0
         # Called with the keys of pods that a message has, changed or not.
         self.confirmed: Callable[[list[str]], None] = lambda keys: None
         for path in (self._objects_dir, self._peers_dir, self._secrets_dir):
@@ -100,6 +102,7 @@ class Assignment:
         found = [changed for change in changes if (changed := self._contained(change)) is not None]
         self._disk.sync()
         self._publish(found)
+        self.revision = assignment.revision
         self.confirmed([item.key for item in assignment.changes if item.key.startswith("Pod/") and item.HasField("object")])
 
     def _contained(self, change: nodes_pb2.Change) -> Change | None:

@@ -30,6 +30,8 @@ log = logging.getLogger("pinnace.session")
 # Seconds between tries, doubling; of a node that was refused, which only joining again helps; and for one report.
 FIRST_RETRY, MAX_RETRY, REFUSED_RETRY = 0.1, 5.0, 60.0
 REPORT_WITHIN = 20.0
+# Seconds between heartbeats while the control plane waits for the agent to have applied an assignment.
+SOON = 0.5
 MAX_STREAMS = 200
 _OPTIONS = (
     ("grpc.ssl_target_name_override", pki.SERVER_NAME),
@@ -53,6 +55,22 @@ class Events:
     welcomed: Callable[[nodes_pb2.Welcome], Any]
     assigned: Callable[[nodes_pb2.Assignment], None]
     streams: Streams
+    # The revision of the last assignment whose effects are complete.
+    applied: Callable[[], int]
+
+
+@dataclass(slots=True)
+class _Received:
+    """The session's assignment so far: the revision of the last message that this agent is to confirm soon."""
+
+    revision: int = 0
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, assignment: nodes_pb2.Assignment) -> None:
+        """The first of a session tells what the node has lost meanwhile; one without a change asks for a confirmation."""
+        if assignment.complete or not assignment.changes:
+            self.revision = assignment.revision
+            self.arrived.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -199,7 +217,8 @@ class Session:
     async def _hold(self, connection: _Connection, events: Events, earlier: asyncio.Task[None] | None) -> None:
         """One session, to its end. It ends `earlier` when it is open. Raises AioRpcError."""
         interval: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        call = connection.stub.Session(self._speak(events.hello(), interval))
+        received = _Received()
+        call = connection.stub.Session(self._speak(events, received, interval))
         try:
             async for message in call:
                 kind = message.WhichOneof("message")
@@ -213,6 +232,7 @@ class Session:
                     log.info("session_opened pod_cidr=%s", message.welcome.podCIDR)
                 elif kind == "assignment":
                     events.assigned(message.assignment)
+                    received.note(message.assignment)
                 elif kind == "stream":
                     self._carry(connection, message.stream, events.streams)
         finally:
@@ -231,12 +251,13 @@ class Session:
         with connection.call():
             await streams.serve(connection.stub, request, busy=busy)
 
-    async def _speak(self, hello: Any, interval: asyncio.Future[float]) -> AsyncIterator[Any]:
-        yield nodes_pb2.NodeMessage(hello=hello)
+    async def _speak(self, events: Events, received: _Received, interval: asyncio.Future[float]) -> AsyncIterator[Any]:
+        yield nodes_pb2.NodeMessage(hello=events.hello())
         every = await interval
         while True:
-            await self._clock.sleep(every)
-            yield nodes_pb2.NodeMessage(heartbeat=nodes_pb2.Heartbeat())
+            await self._clock.wait(received.arrived, min(every, SOON) if events.applied() < received.revision else every)
+            received.arrived.clear()
+            yield nodes_pb2.NodeMessage(heartbeat=nodes_pb2.Heartbeat(applied=events.applied()))
 
     async def _call(self, method: str, request: Any) -> Any:
         """A unary call. Raises AioRpcError, or RuntimeError before there is a connection."""

@@ -37,6 +37,9 @@ class PodManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deps: WorkerDependencies | None = None
         self._closed = False
+        self._applied = 0
+        # Pods whose worker has failed and is followed by another soon.
+        self._failed: set[str] = set()
         # Pods from disk, by uid, that the control plane has not confirmed, and when they may start without.
         self._unconfirmed: dict[str, float] = {}
         self.admit: Callable[[Any, list[Any]], Refusal | None] = lambda pod, others: None
@@ -189,6 +192,7 @@ class PodManager:
             log.error("worker_failed pod=%s", uid, exc_info=task.exception())
             if worker is not None:
                 # A fault of ours must not strand the pod: a new worker looks at the same folder.
+                self._failed.add(uid)
                 asyncio.get_running_loop().call_later(AGAIN, self._again, worker)
         elif not task.cancelled():
             self._start_statics()
@@ -224,7 +228,9 @@ class PodManager:
     def _again(self, worker: Worker) -> None:
         """Another worker for the pod of one that failed, and what was said of the pod since."""
         if worker.uid in self.workers or self._closed:
+            self._failed.discard(worker.uid)
             return
+        self._failed.discard(worker.uid)
         meta, static = worker.pod.metadata, podresources.is_static(worker.pod)
         pod = self._assignment.lookup("Pod", meta.namespace, meta.name)
         assigned = pod is not None and pod.metadata.uid == worker.uid
@@ -244,6 +250,12 @@ class PodManager:
         """There is a session with the control plane."""
         for worker in self.workers.values():
             worker.connected()
+
+    def applied(self) -> int:
+        """The revision of the last assignment without which no pod is left on the node: what it took away is removed."""
+        if not self._failed and not any(worker.gone for worker in self.workers.values()):
+            self._applied = self._assignment.revision
+        return self._applied
 
     def find(self, namespace: str, name: str) -> Worker | None:
         for worker in self.workers.values():

@@ -55,6 +55,8 @@ class SimulatedAgent:
         self._clock = clock
         self._pods = ScriptedPods(shape.ready_after)
         self._wake = asyncio.Event()
+        # The revision of the last assignment.
+        self._applied = 0
 
     async def run(self, joiner: Joiner, ca: bytes, token: str) -> None:
         """Until cancelled, or the control plane refuses the join for good."""
@@ -108,6 +110,7 @@ class SimulatedAgent:
                     self.open.set()
                 elif kind == "assignment":
                     self._pods.apply(message.assignment, self._clock.monotonic())
+                    self._applied = message.assignment.revision
                     self._wake.set()
         finally:
             call.cancel()
@@ -118,7 +121,7 @@ class SimulatedAgent:
         # Nodes that start together do not beat together.
         await self._clock.sleep(spread(every))
         while True:
-            yield nodes_pb2.NodeMessage(heartbeat=nodes_pb2.Heartbeat())
+            yield nodes_pb2.NodeMessage(heartbeat=nodes_pb2.Heartbeat(applied=self._applied))
             await self._clock.sleep(every)
 
     async def _report(self, stub: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli.lab import cgroups, layout, processes
+from cli.lab import cgroups, freezing, layout, processes
 from tests.support.labs import LabUnderTest, eventually, pod, running
 
 pytestmark = pytest.mark.root
@@ -221,6 +221,54 @@ def test_a_node_that_returns_without_a_control_plane_does_not_run_what_has_an_id
     lab.lab("heal")
     eventually(lambda: nothing_of(lab, old), within=60)
     assert runs(shared) == [old["metadata"]["uid"], lab.pods()["db-0"]["metadata"]["uid"]]
+
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+
+
+def test_pods_of_a_node_out_of_service_are_replaced_and_never_run_there_again(lab: LabUnderTest, shared: Path) -> None:
+    """An administrator who knows that the node is off says so, and a StatefulSet's pod starts elsewhere."""
+    old = start_db(lab, shared)
+    node = old["spec"]["nodeName"]
+    lab.lab("node", "stop", node)
+    eventually(lambda: is_ready(lab, node) == "Unknown", within=60)
+    lab.kctl("taint", "nodes", node, OUT_OF_SERVICE)
+    new = eventually(lambda: runs(shared)[1:], within=60)
+    lab.kctl("taint", "nodes", node, OUT_OF_SERVICE.split("=")[0] + ":NoExecute-")
+    lab.lab("node", "start", node)
+    eventually(lambda: nothing_of(lab, old))
+    assert runs(shared) == [old["metadata"]["uid"], *new]
+
+
+def serving(name: str, node: str) -> dict[str, Any]:
+    return pod(name, "httpd", "-f", "-p", "80", nodeName=node, automountServiceAccountToken=False)
+
+
+def serves(lab: LabUnderTest, address: str) -> bool:
+    """Whether a pod on node-2 gets an answer of this one, 404 as it is."""
+    command = f"wget -q -O - http://{address}/ 2>&1 | grep -q 404"
+    return lab.run("exec", "client", "--", "timeout", "2", "sh", "-c", command).returncode == 0
+
+
+def test_a_pod_that_was_removed_by_force_serves_nobody_when_its_node_returns(lab: LabUnderTest) -> None:
+    """As a virtual machine that is resumed: its containers run before its agent, which then kills that one and no other."""
+    lab.apply(serving("old", "node-1"), serving("kept", "node-1"), pod("client", nodeName="node-2"))
+    found = eventually(lambda: lab.all_running(["old", "kept", "client"]))
+    address = {name: found[name]["status"]["podIP"] for name in ("old", "kept")}
+    eventually(lambda: serves(lab, address["old"]))
+    lab.lab("node", "freeze", "node-1")
+    eventually(lambda: is_ready(lab, "node-1") == "Unknown", within=60)
+    lab.kctl("delete", "pod", "old", "--force", "--grace-period=0")
+    freezing.thaw_containers(layout.load(lab.name), "node-1")
+    eventually(lambda: "pinnace.dev/fenced" in lab.get("node", "node-1")["metadata"]["annotations"])
+    eventually(lambda: not serves(lab, address["old"]))
+    # It runs, as a pod on its own node would see.
+    assert not nothing_of(lab, found["old"])
+    lab.lab("node", "thaw", "node-1")
+    eventually(lambda: nothing_of(lab, found["old"]))
+    eventually(lambda: serves(lab, address["kept"]))
+    assert not serves(lab, address["old"])
+    assert "pinnace.dev/fenced" not in lab.get("node", "node-1")["metadata"]["annotations"]
 
 
 def test_a_pod_that_is_cut_off_is_replaced_once_its_node_has_ended_it(lab: LabUnderTest, shared: Path) -> None:

@@ -38,9 +38,13 @@ class Control(nodes_pb2_grpc.NodesServicer):
         self.sessions = 0
         self.open: set[int] = set()
         self.refuse: grpc.StatusCode | None = None
+        # Milliseconds.
+        self.heartbeat = 50
         self.streams: dict[str, asyncio.Queue[Any]] = {}
         self.offers: asyncio.Queue[nodes_pb2.ControlMessage] = asyncio.Queue()
         self.peers: list[bytes] = []
+        # What the agent's heartbeats say.
+        self.applied: list[int] = []
         # Ends the sessions that are open and those that are opened.
         self.end = asyncio.Event()
 
@@ -53,8 +57,11 @@ class Control(nodes_pb2_grpc.NodesServicer):
         self.peers.append(context.auth_context()["x509_pem_cert"][0])
         self.log.append(f"open {number}")
         self.open.add(number)
+        heard = asyncio.ensure_future(self._hear(messages))
         try:
-            yield nodes_pb2.ControlMessage(welcome=nodes_pb2.Welcome(podCIDR=f"10.0.{number}.0/24", heartbeatMillis=50))
+            yield nodes_pb2.ControlMessage(
+                welcome=nodes_pb2.Welcome(podCIDR=f"10.0.{number}.0/24", heartbeatMillis=self.heartbeat)
+            )
             while not self.end.is_set():
                 message = None
                 with contextlib.suppress(TimeoutError):
@@ -63,8 +70,15 @@ class Control(nodes_pb2_grpc.NodesServicer):
                 if message is not None:
                     yield message
         finally:
+            heard.cancel()
             self.open.discard(number)
             self.log.append(f"closed {number}")
+
+    async def _hear(self, messages: Any) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.CancelledError):
+            async for message in messages:
+                if message.HasField("heartbeat"):
+                    self.applied.append(message.heartbeat.applied)
 
     async def Carry(self, frames: Any, context: Any) -> AsyncIterator[Any]:
         first = await anext(aiter(frames))
@@ -114,6 +128,8 @@ class Agent:
         self.credentials = Credentials(folder)
         self.carrier = Carrier()
         self.welcomes: list[str] = []
+        self.assigned: list[nodes_pb2.Assignment] = []
+        self.applied = 0
         self.session = Session(address, self.credentials, clock)
         self.renewal = Renewal(
             self.credentials, Endpoint("n1", ""), clock, ask=self.session.renew, renewed=self.session.reconnect
@@ -123,7 +139,7 @@ class Agent:
         async def welcomed(welcome: Any) -> None:
             self.welcomes.append(welcome.podCIDR)
 
-        events = Events(nodes_pb2.Hello, welcomed, lambda _: None, self.carrier)  # type: ignore[arg-type]
+        events = Events(nodes_pb2.Hello, welcomed, self.assigned.append, self.carrier, lambda: self.applied)  # type: ignore[arg-type]
         await self.session.run(events)
 
 
@@ -366,3 +382,22 @@ async def test_an_expired_certificate_without_an_endpoint_says_what_to_do(
     assert 5 <= caplog.text.count("certificate_renewal_failed") < 30
     assert not task.done()
     task.cancel()
+
+
+async def test_the_agent_confirms_what_it_has_applied_without_waiting_for_a_heartbeat(tmp_path: Path) -> None:
+    """A complete assignment, and an empty message, which asks for it; again until it has taken effect."""
+    async with connected(tmp_path) as (control, agent):
+        control.heartbeat = 3_600_000
+        control.end.set()
+        await until(lambda: control.sessions > 1)
+        control.end.clear()
+        await until(lambda: control.open)
+        control.applied.clear()
+        agent.applied = 6
+        await control.offers.put(nodes_pb2.ControlMessage(assignment={"complete": True, "revision": 7}))
+        await until(lambda: control.applied[1:] == [6])
+        agent.applied = 7
+        await until(lambda: 7 in control.applied)
+        agent.applied = 9
+        await control.offers.put(nodes_pb2.ControlMessage(assignment={"revision": 9}))
+        await until(lambda: 9 in control.applied)

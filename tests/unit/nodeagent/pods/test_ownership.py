@@ -72,7 +72,7 @@ class Rebooted:
         self.assignment = Assignment(path / "assignment", path / "secrets")
         self.assignment.restore()
         self.manager = PodManager(self.assignment)
-        self.manager.start(host.deps(images=EveryImage()))
+        self.manager.start(host.deps(images=EveryImage(), puller=EveryImage()))
 
     async def runs(self, *names: str) -> None:
         """Wait until exactly these pods have a sandbox, by UID."""
@@ -107,5 +107,24 @@ async def test_a_pod_that_only_follows_is_not_confirmed(tmp_path: Path) -> None:
         replaced.metadata.uid, replaced.metadata.resourceVersion = "uid-another", "2"
         node.assignment.apply(nodes_pb2.Assignment(changes=[change(replaced)]))
         await node.runs("web", "another")
+    finally:
+        await node.manager.close()
+
+
+async def test_an_assignment_is_applied_once_the_pods_that_it_lacks_are_gone(tmp_path: Path) -> None:
+    """Until then the agent confirms the one before."""
+    node = Rebooted(tmp_path)
+    try:
+        node.assignment.apply(nodes_pb2.Assignment(complete=True, revision=5, changes=[change(item) for item in node.pods]))
+        await node.runs("db", "web")
+        assert node.manager.applied() == 5
+        removed = nodes_pb2.Change(key="Pod/default/db")
+        node.assignment.apply(nodes_pb2.Assignment(revision=6, changes=[removed]))
+        assert node.manager.applied() == 5
+        await node.runs("web")
+        async with asyncio.timeout(10):
+            while node.manager.applied() != 6:
+                await asyncio.sleep(0.01)
+        assert len(node.manager.workers) == 1
     finally:
         await node.manager.close()

@@ -1,0 +1,124 @@
+"""Fences: nodes that the others take out of the overlay, since they may still run pods which the cluster has replaced.
+
+    a pod of a silent node is removed from the API ──► fenced: no peer ──► its agent has applied that ──► a peer again
+
+An agent that is silent cannot end a pod that was deleted by force, or because its node is out of service. The node may come
+back with it at any moment, as a paused virtual machine does before its agent runs; or it was only cut off. So its pods reach no
+other node's from the moment in which the pod's name becomes free, until the agent reports an assignment without that pod. Nodes
+that are merely silent are not fenced: their pods are not replaced under their names, and serve, as in Kubernetes.
+
+The annotation of the Node makes a fence outlast the control plane. This module alone writes it; an administrator may remove it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from datetime import UTC, datetime
+
+from controlplane import conditions, events
+from controlplane.store import Event, Store, Tx
+from pinnace import kinds
+from pinnace.clock import Clock
+from pinnace.core.v1.node_pb2 import Node
+from pinnace.core.v1.pod_pb2 import Pod
+from pinnace.wellknown import ANNOTATION_FENCED
+
+log = logging.getLogger("pinnace.dispatcher")
+# Seconds before an annotation that could not be written is tried again.
+AGAIN = 1.0
+SOURCE = "dispatcher"
+
+
+class Fences:
+    """Synchronous but for `run`, which records."""
+
+    def __init__(self) -> None:
+        # The revision from which on an assignment lacks what the node is fenced for.
+        self._fenced: dict[str, int] = {}
+        # Nodes whose annotation is to be written.
+        self._pending: dict[str, None] = {}
+        self._wake = asyncio.Event()
+
+    def __contains__(self, node: str) -> bool:
+        return node in self._fenced
+
+    def take_pod(self, event: Event, node: Node | None) -> bool:
+        """A pod of `node` has changed; whether that fences it."""
+        if event.new is not None or event.old is None or node is None or not _is_silent(node) or _has_ended(event.old.message):
+            return False
+        name = node.metadata.name
+        self._fenced[name] = max(event.revision, self._fenced.get(name, 0))
+        self._record(name)
+        return True
+
+    def take_node(self, name: str, node: Node | None, revision: int) -> bool:
+        """The Node has changed; whether that fences it: another control plane has, or this one did before it started."""
+        marked = node is not None and ANNOTATION_FENCED in node.metadata.annotations
+        if name in self._pending and node is not None:
+            return False
+        if not marked:
+            self._fenced.pop(name, None)
+            return False
+        if name in self._fenced:
+            return False
+        self._fenced[name] = revision
+        return True
+
+    def applied(self, node: str, revision: int) -> bool:
+        """The node's agent has applied its assignment up to `revision`; whether that ends its fence."""
+        if revision < self._fenced.get(node, revision + 1):
+            return False
+        del self._fenced[node]
+        self._record(node)
+        return True
+
+    def _record(self, node: str) -> None:
+        self._pending[node] = None
+        self._wake.set()
+
+    async def run(self, store: Store, clock: Clock) -> None:
+        """Write annotations until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for name in list(self._pending):
+                fenced = name in self._fenced
+                try:
+                    await store.update(functools.partial(_mark, name=name, fenced=fenced, now=clock.now()))
+                except Exception as error:
+                    log.warning("fence_not_recorded node=%s error=%r", name, error)
+                    self._wake.set()
+                    await clock.sleep(AGAIN)
+                    continue
+                log.info("node_%s node=%s", "fenced" if fenced else "unfenced", name)
+                if (name in self._fenced) == fenced:
+                    self._pending.pop(name, None)
+
+
+def _is_silent(node: Node) -> bool:
+    """Whether its agent was heard before, and is not any more."""
+    ready = conditions.find(node.status, "Ready")
+    return ready is not None and ready.status == "Unknown" and ready.reason != "NodeStatusNeverUpdated"
+
+
+def _has_ended(pod: Pod) -> bool:
+    """By what its agent has reported of each container: the phase is also written by those who give the pod up."""
+    known = {item.name: item.state for item in (*pod.status.initContainerStatuses, *pod.status.containerStatuses)}
+    return all(item.name in known and known[item.name].HasField("terminated") for item in pod.spec.containers)
+
+
+def _mark(tx: Tx, name: str, fenced: bool, now: float) -> None:
+    node = tx.get(kinds.NODE, "", name)
+    if node is None or (ANNOTATION_FENCED in node.metadata.annotations) == fenced:
+        return
+    if fenced:
+        since = datetime.fromtimestamp(int(now), UTC).isoformat().replace("+00:00", "Z")
+        node.metadata.annotations[ANNOTATION_FENCED] = since
+        text = f"Node {name} may still run pods that were removed while it was silent: other nodes drop its pods' traffic"
+        events.record(tx, node, "NodeFenced", text, source=SOURCE, now=now, warning=True)
+    else:
+        del node.metadata.annotations[ANNOTATION_FENCED]
+        events.record(tx, node, "NodeUnfenced", f"Node {name} has ended pods that were removed", source=SOURCE, now=now)
+    tx.put(kinds.NODE, node)
