@@ -5,11 +5,11 @@ A node that does not answer in time is missing from the answer, and one metric s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from controlplane import prometheus
-from controlplane.prometheus import Family
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 _CONTAINER = ("namespace", "pod", "container", "node")
 _NETWORK = ("namespace", "pod", "interface", "node")
@@ -47,45 +47,52 @@ _INTERFACES = (
 
 def render(stats: dict[str, Any]) -> bytes:
     """The text format of Prometheus."""
-    return prometheus.render(families(stats))
+    registry = CollectorRegistry()
+    registry.register(_Families(lambda: families(stats)))
+    return generate_latest(registry)
 
 
-def families(stats: dict[str, Any]) -> Iterator[Family]:
+class _Families:
+    def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
+        self.collect = collect
+
+
+def families(stats: dict[str, Any]) -> Iterator[Metric]:
     answered = {node: item for node, item in stats.items() if item is not None}
-    up = Family("gauge", "pinnace_node_stats_up", "Whether the node answered this scrape", ["node"])
+    up = GaugeMetricFamily("pinnace_node_stats_up", "Whether the node answered this scrape", labels=["node"])
     for node in sorted(stats):
-        up.add([node], float(node in answered))
+        up.add_metric([node], float(node in answered))
     yield up
     yield from _of_nodes(answered)
     yield from _of_containers(answered)
     yield from _of_interfaces(answered)
 
 
-def _of_nodes(answered: dict[str, Any]) -> Iterator[Family]:
-    cpu = Family("counter", "node_cpu_usage_seconds", "Processor time of the node", ["node"])
-    memory = Family("gauge", "node_memory_working_set_bytes", "Memory without inactive file pages", ["node"])
+def _of_nodes(answered: dict[str, Any]) -> Iterator[Metric]:
+    cpu = CounterMetricFamily("node_cpu_usage_seconds", "Processor time of the node", labels=["node"])
+    memory = GaugeMetricFamily("node_memory_working_set_bytes", "Memory without inactive file pages", labels=["node"])
     for node, item in sorted(answered.items()):
-        cpu.add([node], item.cpuNanos * _NANO)
-        memory.add([node], item.memoryWorkingSetBytes)
+        cpu.add_metric([node], item.cpuNanos * _NANO)
+        memory.add_metric([node], item.memoryWorkingSetBytes)
     yield from (cpu, memory)
 
 
-def _of_containers(answered: dict[str, Any]) -> Iterator[Family]:
+def _of_containers(answered: dict[str, Any]) -> Iterator[Metric]:
     rows = [
         ((pod.namespace, pod.name, container.name, node), container)
         for node, item in sorted(answered.items())
         for pod in item.pods
         for container in pod.containers
     ]
-    for kind, table in (("counter", _COUNTERS), ("gauge", _GAUGES)):
+    for cls, table in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
         for name, text, field, factor in table:
-            family = Family(kind, name, text, _CONTAINER)
+            family = cls(name, text, labels=_CONTAINER)
             for labels, container in rows:
-                family.add(labels, getattr(container, field) * factor)
+                family.add_metric(labels, getattr(container, field) * factor)
             yield family
 
 
-def _of_interfaces(answered: dict[str, Any]) -> Iterator[Family]:
+def _of_interfaces(answered: dict[str, Any]) -> Iterator[Metric]:
     rows = [
         ((pod.namespace, pod.name, interface.name, node), interface)
         for node, item in sorted(answered.items())
@@ -93,7 +100,7 @@ def _of_interfaces(answered: dict[str, Any]) -> Iterator[Family]:
         for interface in pod.interfaces
     ]
     for name, text, field in _INTERFACES:
-        family = Family("counter", name, text, _NETWORK)
+        family = CounterMetricFamily(name, text, labels=_NETWORK)
         for labels, interface in rows:
-            family.add(labels, getattr(interface, field))
+            family.add_metric(labels, getattr(interface, field))
         yield family

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from controlplane.prometheus import Counter, Gauge, Histogram, Registry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-REGISTRY = Registry()
+# Kubernetes' components have no series `_created`, one more for each counter and histogram.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+REGISTRY = CollectorRegistry()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 _calls = Histogram("pinnace_rpc_seconds", "Duration of unary calls", ["method", "code"], buckets=_BUCKETS, registry=REGISTRY)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane import cadvisor, metrics, prometheus
+from prometheus_client import generate_latest
+
+from controlplane import cadvisor, metrics
 from controlplane.http.messages import Access, Request, Response, Route
 from controlplane.rest import statistics
 from controlplane.store import Store
 from pinnace import kinds
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def routes(store: Store, switchboard: Any, ca: bytes) -> dict[str, Route]:
@@ -23,11 +27,11 @@ def routes(store: Store, switchboard: Any, ca: bytes) -> dict[str, Route]:
     async def scrape(request: Request) -> Response:
         metrics.revision.set(store.revision)
         metrics.unreadable.set(len(store.unreadable))
-        return Response(prometheus.render(metrics.REGISTRY.collect()), prometheus.CONTENT_TYPE)
+        return Response(generate_latest(metrics.REGISTRY), _PROMETHEUS)
 
     async def scrape_containers(request: Request) -> Response:
         names = [node.metadata.name for node in store.view(lambda tx: tx.list(kinds.NODE))]
-        return Response(cadvisor.render(await statistics.ask(switchboard, names)), prometheus.CONTENT_TYPE)
+        return Response(cadvisor.render(await statistics.ask(switchboard, names)), _PROMETHEUS)
 
     return {
         "/ca.pem": Route(Access.PUBLIC, authority),

@@ -253,7 +253,7 @@ async def test_the_pods_that_wait_are_counted(cluster: Cluster) -> None:
     """By the part of the queue that they are in; a deleted pod no longer waits."""
 
     def unschedulable() -> float | None:
-        return metrics.REGISTRY.sample("pinnace_pending_pods", {"queue": "unschedulable"})
+        return metrics.REGISTRY.get_sample_value("pinnace_pending_pods", {"queue": "unschedulable"})
 
     await cluster.create(pod())
     assert unschedulable() == 1
@@ -266,7 +266,7 @@ async def test_the_latency_metric_measures_one_attempt(cluster: Cluster) -> None
 
     def measured() -> tuple[float, float]:
         name, labels = "pinnace_scheduling_attempt_seconds", {"result": "scheduled"}
-        found = [metrics.REGISTRY.sample(f"{name}_{part}", labels) or 0.0 for part in ("sum", "count")]
+        found = [metrics.REGISTRY.get_sample_value(f"{name}_{part}", labels) or 0.0 for part in ("sum", "count")]
         return found[0], found[1]
 
     before = measured()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from controlplane import prometheus
-from controlplane.prometheus import Family
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
 from pinnace.api.v1.streams_pb2 import ContainerStats, NodeStats, PodStats
 from pinnace.core.v1.containerstatus_pb2 import ContainerState
 from pinnace.core.v1.pod_pb2 import Pod
@@ -20,55 +21,69 @@ _CONTAINER, _POD = ("container", "namespace", "pod"), ("namespace", "pod")
 
 def resources(stats: NodeStats) -> bytes:
     """The text format of Prometheus."""
-    return prometheus.render(_resources(stats))
+    return _rendered(_resources(stats))
 
 
 def own(node: str, pods: Iterable[Pod]) -> bytes:
     """The text format of Prometheus."""
-    return prometheus.render(_own(node, list(pods)))
+    return _rendered(_own(node, list(pods)))
 
 
-def _resources(stats: NodeStats) -> Iterator[Family]:
+class _Families:
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _rendered(families: Iterable[Metric]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Families(list(families)))
+    return generate_latest(registry)
+
+
+def _resources(stats: NodeStats) -> Iterator[Metric]:
     time = stats.timeNanos * _NANO
     containers = [(pod, item) for pod in stats.pods for item in pod.containers]
-    cpu = Family("counter", "node_cpu_usage_seconds", "Cumulative cpu time of the node in core-seconds")
-    cpu.add((), stats.cpuNanos * _NANO, timestamp=time)
-    memory = Family("gauge", "node_memory_working_set_bytes", "Working set of the node in bytes")
-    memory.add((), stats.memoryWorkingSetBytes, timestamp=time)
+    cpu = CounterMetricFamily("node_cpu_usage_seconds", "Cumulative cpu time of the node in core-seconds")
+    cpu.add_metric((), stats.cpuNanos * _NANO, timestamp=time)
+    memory = GaugeMetricFamily("node_memory_working_set_bytes", "Working set of the node in bytes")
+    memory.add_metric((), stats.memoryWorkingSetBytes, timestamp=time)
     yield from (cpu, memory)
-    cpu = Family("counter", "container_cpu_usage_seconds", "Cumulative cpu time in core-seconds", _CONTAINER)
-    memory = Family("gauge", "container_memory_working_set_bytes", "Working set in bytes", _CONTAINER)
-    start = Family("gauge", "container_start_time_seconds", "Start time since the epoch in seconds", _CONTAINER)
+    cpu = CounterMetricFamily("container_cpu_usage_seconds", "Cumulative cpu time in core-seconds", labels=_CONTAINER)
+    memory = GaugeMetricFamily("container_memory_working_set_bytes", "Working set in bytes", labels=_CONTAINER)
+    start = GaugeMetricFamily("container_start_time_seconds", "Start time since the epoch in seconds", labels=_CONTAINER)
     for pod, item in containers:
         labels = _labels(pod, item)
-        cpu.add(labels, item.cpuNanos * _NANO, timestamp=time)
-        memory.add(labels, item.memoryWorkingSetBytes, timestamp=time)
-        start.add(labels, item.startedNanos * _NANO)
+        cpu.add_metric(labels, item.cpuNanos * _NANO, timestamp=time)
+        memory.add_metric(labels, item.memoryWorkingSetBytes, timestamp=time)
+        start.add_metric(labels, item.startedNanos * _NANO)
     yield from (cpu, memory, start)
-    cpu = Family("counter", "pod_cpu_usage_seconds", "Cumulative cpu time of the pod in core-seconds", _POD)
-    memory = Family("gauge", "pod_memory_working_set_bytes", "Working set of the pod in bytes", _POD)
+    cpu = CounterMetricFamily("pod_cpu_usage_seconds", "Cumulative cpu time of the pod in core-seconds", labels=_POD)
+    memory = GaugeMetricFamily("pod_memory_working_set_bytes", "Working set of the pod in bytes", labels=_POD)
     for pod in stats.pods:
-        cpu.add((pod.namespace, pod.name), sum(item.cpuNanos for item in pod.containers) * _NANO, timestamp=time)
+        cpu.add_metric((pod.namespace, pod.name), sum(item.cpuNanos for item in pod.containers) * _NANO, timestamp=time)
         working_set = sum(item.memoryWorkingSetBytes for item in pod.containers)
-        memory.add((pod.namespace, pod.name), working_set, timestamp=time)
+        memory.add_metric((pod.namespace, pod.name), working_set, timestamp=time)
     yield from (cpu, memory)
-    yield prometheus.single("scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", 0)
+    yield GaugeMetricFamily("scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", value=0)
 
 
 def _labels(pod: PodStats, item: ContainerStats) -> tuple[str, str, str]:
     return item.name, pod.namespace, pod.name
 
 
-def _own(node: str, pods: list[Pod]) -> Iterator[Family]:
-    name = Family("gauge", "kubelet_node_name", "The node's name. The count is always 1.", ("node",))
-    name.add((node,), 1)
+def _own(node: str, pods: list[Pod]) -> Iterator[Metric]:
+    name = GaugeMetricFamily("kubelet_node_name", "The node's name. The count is always 1.", labels=("node",))
+    name.add_metric((node,), 1)
     yield name
     running = sum(pod.status.phase == "Running" for pod in pods)
-    yield prometheus.single("kubelet_running_pods", "Number of pods that have a running pod sandbox", running)
+    yield GaugeMetricFamily("kubelet_running_pods", "Number of pods that have a running pod sandbox", value=running)
     states = Counter(_state(item.state) for pod in pods for item in pod.status.containerStatuses)
-    found = Family("gauge", "kubelet_running_containers", "Number of containers by state", ("container_state",))
+    found = GaugeMetricFamily("kubelet_running_containers", "Number of containers by state", labels=("container_state",))
     for state, count in sorted(states.items()):
-        found.add((state,), count)
+        found.add_metric((state,), count)
     yield found
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from tests.support.imports import imported_by
 
-# The scheduler's, certificates', streams', those of custom resources, CronJobs and YAML, and what the metrics did without.
+# The scheduler's, certificates', streams', those of custom resources, CronJobs and YAML.
 LATER = {
     "numpy", "controlplane.scheduler.service", "cryptography", "wsproto", "cel_expr_python", "re2", "pinnace.jsonpath",
     "controlplane.resources.custom", "controlplane.customresources.definition", "controlplane.customresources.celenv",
-    "prometheus_client", "http.server", "urllib.request", "email.message", "importlib.metadata", "yaml", "zoneinfo", "cronsim",
-    "csv", "google.protobuf.json_format",
+    "importlib.metadata", "yaml", "zoneinfo", "cronsim", "csv", "google.protobuf.json_format",
 }  # fmt: skip
 # A pod that waits, with so many nodes, until it is placed. Prints by which thread numpy is imported, as a module's name.
 PLACING = """
