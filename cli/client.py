@@ -34,7 +34,7 @@ if not os.environ.get("PINNACE_DEBUG"):
 # The owner of applied fields; other commands own what they write as `kctl-COMMAND`.
 MANAGER = "kctl"
 _IMPERATIVE = (
-    "create", "replace", "patch", "debug", "cordon", "drain", "scale", "label", "annotate", "taint", "edit", "run",
+    "create", "replace", "patch", "debug", "cordon", "drain", "scale", "label", "annotate", "autoscale", "taint", "edit", "run",
     "rollout", "set",
 )  # fmt: skip
 # Earlier versions cordoned and debugged under the name of apply.

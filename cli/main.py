@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "label": ("label", "Set and remove labels of objects"),
     "annotate": ("annotate", "Set and remove annotations of objects"),
     "scale": ("scale", "Set the number of replicas of objects"),
+    "autoscale": ("autoscale", "Create autoscalers of workloads"),
     "set": ("set", "Set images, environment, resources and service account of pod templates"),
     "tree": ("tree", "Show objects with all that they own"),
     "rollout": ("rollout", "Follow and control rollouts of workloads"),

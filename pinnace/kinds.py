@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
+from pinnace import autoscalerforms
 from pinnace.apiextensions.v1 import customresourcedefinition_pb2
 from pinnace.apps.v1 import controllerrevision_pb2, daemonset_pb2, deployment_pb2, replicaset_pb2, statefulset_pb2
 from pinnace.authentication.v1 import authentication_pb2
 from pinnace.authorization.v1 import authorization_pb2
+from pinnace.autoscaling.v1 import horizontalpodautoscaler_pb2 as horizontalpodautoscaler_v1_pb2
 from pinnace.autoscaling.v1 import scale_pb2
 from pinnace.autoscaling.v2 import horizontalpodautoscaler_pb2
 from pinnace.batch.v1 import cronjob_pb2, job_pb2
@@ -37,7 +39,7 @@ from pinnace.node.v1 import runtimeclass_pb2
 from pinnace.policy.v1 import policy_pb2
 from pinnace.rbac.v1 import rbac_pb2
 from pinnace.scheduling.v1 import priorityclass_pb2
-from pinnace.storedforms import StoredForm
+from pinnace.storedforms import ConvertedForm, RenamedForm, StoredForm
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -291,7 +293,7 @@ SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount
 # Stored as another kind: an event has two groups.
 EVENTS_EVENT = Kind(
     "events.k8s.io/v1", "Event", "events", events_event_pb2.Event, ("ev",),
-    stored=StoredForm(
+    stored=RenamedForm(
         EVENT,
         {
             "regarding": "involvedObject", "note": "message", "reportingController": "reportingComponent",
@@ -299,6 +301,13 @@ EVENTS_EVENT = Kind(
             "deprecatedLastTimestamp": "lastTimestamp", "deprecatedCount": "count",
         },
     ),
+)  # fmt: skip
+
+# Stored as the newer version.
+HORIZONTAL_POD_AUTOSCALER_V1 = Kind(
+    "autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers",
+    horizontalpodautoscaler_v1_pb2.HorizontalPodAutoscaler, ("hpa",),
+    stored=ConvertedForm(HORIZONTAL_POD_AUTOSCALER, to_own=autoscalerforms.to_first, to_stored=autoscalerforms.to_second),
 )  # fmt: skip
 
 # Not stored: the form of a subresource.
@@ -312,7 +321,7 @@ ALL: tuple[Kind, ...] = (
     SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
 )  # fmt: skip
 # Those that are stored as one of them.
-FORMS: tuple[Kind, ...] = (EVENTS_EVENT,)
+FORMS: tuple[Kind, ...] = (EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER_V1)
 _BUILT_IN = Kinds((*ALL, *FORMS))
 
 # Questions, which are answered and not stored.

@@ -24,6 +24,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.authorization.v1.ResourceRule": ("verbs",),
     "pinnace.authorization.v1.SubjectAccessReviewStatus": ("allowed",),
     "pinnace.authorization.v1.SubjectRulesReviewStatus": ("resourceRules", "nonResourceRules", "incomplete"),
+    "pinnace.autoscaling.v1.HorizontalPodAutoscalerStatus": ("currentReplicas", "desiredReplicas"),
     "pinnace.autoscaling.v1.ScaleStatus": ("replicas",),
     "pinnace.autoscaling.v2.HorizontalPodAutoscalerCondition": _CONDITION,
     "pinnace.autoscaling.v2.HorizontalPodAutoscalerStatus": ("desiredReplicas",),

@@ -23,7 +23,9 @@ VERBS = {
 # What takes the name of a pod.
 POD_COMMANDS = ("logs", "exec", "attach", "debug", "port-forward", "why")
 # What takes a kind, then the name of an object.
-KIND_COMMANDS = ("get", "describe", "delete", "wait", "patch", "scale", "label", "annotate", "edit", "tree", "timeline")
+KIND_COMMANDS = (
+    "get", "describe", "delete", "wait", "patch", "scale", "autoscale", "label", "annotate", "edit", "tree", "timeline",
+)  # fmt: skip
 _BASH = r"""# kctl completion for bash: source <(kctl completion bash)
 _kctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]} words

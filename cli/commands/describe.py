@@ -6,7 +6,7 @@ from typing import Any
 
 from cli import flags, output
 from cli.complaints import complain, shown
-from cli.describing import bounds, nodes, pods, tabbed, workloads
+from cli.describing import autoscalers, bounds, nodes, pods, tabbed, workloads
 from cli.describing.lines import event_rows, events, head, labels, line, when
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
@@ -79,4 +79,6 @@ _DESCRIBERS = {
     "LimitRange": bounds.limit_range, "ResourceQuota": bounds.resource_quota,
 }  # fmt: skip
 # Lines with tabs, which are aligned together with the events.
-_TABBED = {"Deployment": workloads.deployment, "ReplicaSet": workloads.replica_set}
+_TABBED = {
+    "Deployment": workloads.deployment, "HorizontalPodAutoscaler": autoscalers.autoscaler, "ReplicaSet": workloads.replica_set,
+}  # fmt: skip

@@ -12,7 +12,7 @@ from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFI
 from controlplane.resources.daemonset import DAEMON_SET
 from controlplane.resources.deployment import DEPLOYMENT
 from controlplane.resources.event import EVENT, EVENTS_EVENT
-from controlplane.resources.horizontalpodautoscaler import HORIZONTAL_POD_AUTOSCALER
+from controlplane.resources.horizontalpodautoscaler import HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1
 from controlplane.resources.job import JOB
 from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
@@ -46,7 +46,8 @@ def built_in() -> Registry:
     """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
     resources: tuple[Resource, ...] = (
         CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
-        DEPLOYMENT, EVENT, EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD,
+        DEPLOYMENT, EVENT, EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1, JOB, LEASE, LIMIT_RANGE,
+        NAMESPACE, NODE, POD,
         POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE,
         ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
     )  # fmt: skip

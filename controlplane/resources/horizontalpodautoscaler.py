@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age
-from controlplane.resources.resource import Resource
-from pinnace import kinds
+from controlplane.resources.resource import Resource, Strategy
+from pinnace import autoscalerforms, kinds
 from pinnace.admission import horizontalpodautoscalers
 from pinnace.admission.horizontalpodautoscalers import CONTAINER_RESOURCE, RESOURCE
 from pinnace.autoscaling.v2.horizontalpodautoscaler_pb2 import HorizontalPodAutoscaler, MetricSpec, MetricStatus
@@ -74,4 +74,30 @@ HORIZONTAL_POD_AUTOSCALER: Resource[HorizontalPodAutoscaler] = Resource(
     rules=horizontalpodautoscalers.RULES,
     categories=("all",),
     columns=Columns(_COLUMNS, _cells),
+)
+
+
+class _FirstStrategy(Strategy[Any]):
+    """Of autoscaling/v1, whose objects have parts of spec and status in annotations."""
+
+    def prepare_for_create(self, new: Any) -> None:
+        for key in autoscalerforms.OF_STATUS:
+            new.metadata.annotations.pop(key, None)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        self.prepare_for_create(new)
+        kept = {key: old.metadata.annotations[key] for key in autoscalerforms.OF_STATUS if key in old.metadata.annotations}
+        new.metadata.annotations.update(kept)
+
+    def wants_more(self, new: Any, old: Any) -> bool:
+        stored = horizontalpodautoscalers.stored
+        return super().wants_more(stored(new), stored(old))
+
+
+HORIZONTAL_POD_AUTOSCALER_V1: Resource[Any] = Resource(
+    kinds.HORIZONTAL_POD_AUTOSCALER_V1,
+    rules=horizontalpodautoscalers.FIRST_RULES,
+    strategy=_FirstStrategy(),
+    categories=("all",),
+    columns=Columns(_COLUMNS, lambda item, now: _cells(horizontalpodautoscalers.stored(item), now)),
 )

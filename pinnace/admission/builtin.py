@@ -41,6 +41,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.EVENT: events.RULES,
     kinds.EVENTS_EVENT: events.STRICT_RULES,
     kinds.HORIZONTAL_POD_AUTOSCALER: horizontalpodautoscalers.RULES,
+    kinds.HORIZONTAL_POD_AUTOSCALER_V1: horizontalpodautoscalers.FIRST_RULES,
     kinds.JOB: jobs.RULES,
     kinds.LEASE: leases.RULES,
     kinds.LIMIT_RANGE: limitranges.RULES,

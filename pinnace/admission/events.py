@@ -18,6 +18,7 @@ from pinnace.core.v1 import event_pb2
 from pinnace.equality import same
 from pinnace.errors import Cause
 from pinnace.events.v1 import event_pb2 as events_event_pb2
+from pinnace.storedforms import RenamedForm
 from pinnace.wellknown import DEFAULT_NAMESPACE, SYSTEM_NAMESPACE
 
 # Characters of `reportingInstance`, `action` and `reason`.
@@ -73,7 +74,7 @@ def stored(event: Any) -> Any:
 def _of_its_group(event: Any) -> list[Cause]:
     """The rules of v1, with the names of fields in events.k8s.io."""
     form = kinds.EVENTS_EVENT.stored
-    assert form is not None
+    assert isinstance(form, RenamedForm)
     names = {there: own for own, there in form.renamed.items()}
     return [_renamed(cause, names) for cause in validate(form.message(event))]
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace import fielderrors, formats
+from pinnace import autoscalerforms, fielderrors, formats, kinds
 from pinnace.admission import meta, resources, workloads
 from pinnace.admission.kindrules import KindRules
 from pinnace.autoscaling.v2.horizontalpodautoscaler_pb2 import (
     HorizontalPodAutoscaler,
     HPAScalingPolicy,
     HPAScalingRules,
-    MetricSpec,
     MetricTarget,
     ResourceMetricSource,
 )
@@ -26,8 +25,6 @@ RESOURCE, CONTAINER_RESOURCE = "Resource", "ContainerResource"
 UTILIZATION, AVERAGE_VALUE = "Utilization", "AverageValue"
 MAX, MIN, DISABLED = "Max", "Min", "Disabled"
 PODS, PERCENT = "Pods", "Percent"
-# Percent of the requested cpu, where no metric is given.
-DEFAULT_UTILIZATION = 80
 # Seconds.
 MAX_PERIOD, MAX_WINDOW = 1800, 3600
 DEFAULT_PERIOD = 15
@@ -35,9 +32,15 @@ _FIELDS = {RESOURCE: "resource", CONTAINER_RESOURCE: "containerResource"}
 _MEASURED = (CPU, MEMORY)
 
 
+def prepare(item: HorizontalPodAutoscaler, _: HorizontalPodAutoscaler | None) -> None:
+    """Annotations that stand for fields in autoscaling/v1 stand for nothing here."""
+    autoscalerforms.drop(item.metadata.annotations)
+
+
 def default(item: HorizontalPodAutoscaler) -> None:
     if not item.spec.metrics:
-        item.spec.metrics.append(cpu_utilization(DEFAULT_UTILIZATION))
+        target = MetricTarget(type=UTILIZATION, averageUtilization=autoscalerforms.DEFAULT_UTILIZATION)
+        item.spec.metrics.add(type=RESOURCE, resource=ResourceMetricSource(name=CPU, target=target))
     if item.spec.HasField("behavior"):
         up, down, whole = item.spec.behavior.scaleUp, item.spec.behavior.scaleDown, (PERCENT, 100)
         _default_rules(up, (PODS, 4), whole)
@@ -45,12 +48,6 @@ def default(item: HorizontalPodAutoscaler) -> None:
             up.stabilizationWindowSeconds = 0
         # The window for fewer replicas is a setting of the control plane.
         _default_rules(down, whole)
-
-
-def cpu_utilization(percent: int) -> MetricSpec:
-    """The metric of autoscaling/v1."""
-    target = MetricTarget(type=UTILIZATION, averageUtilization=percent)
-    return MetricSpec(type=RESOURCE, resource=ResourceMetricSource(name=CPU, target=target))
 
 
 def _default_rules(rules: HPAScalingRules, *policies: tuple[str, int]) -> None:
@@ -178,6 +175,28 @@ def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) 
 
 
 RULES: KindRules[HorizontalPodAutoscaler] = KindRules(
-    default=default, validate=validate, validate_create=_api_version, validate_update=validate_update,
+    prepare=prepare, default=default, validate=validate, validate_create=_api_version, validate_update=validate_update,
     validate_status=validate_status,
 )  # fmt: skip
+
+
+def stored(item: Any) -> Any:
+    """An object of autoscaling/v1 in the form in which it is stored, that of autoscaling/v2."""
+    form = kinds.HORIZONTAL_POD_AUTOSCALER_V1.stored
+    assert form is not None
+    return form.message(item)
+
+
+def _validate_first(item: Any) -> list[Cause]:
+    """As an object of autoscaling/v2; what annotations stand for is named as there."""
+    found = stored(item)
+    default(found)
+    return validate(found)
+
+
+FIRST_RULES: KindRules[Any] = KindRules(
+    validate=_validate_first,
+    validate_create=lambda item: _api_version(stored(item)),
+    validate_update=lambda old, new: validate_update(stored(old), stored(new)),
+    validate_status=lambda new, old: validate_status(stored(new), stored(old)),
+)

@@ -299,6 +299,36 @@ def test_deployments_roll_out(kubectl: Kubectl) -> None:
     )
 
 
+def test_autoscalers(kubectl: Kubectl) -> None:
+    """autoscale in the version that the client prefers, both versions of the object, and what is shown of it."""
+    kubectl("create", "-f", "-", stdin=kubectl(
+        *["create", "deployment", "auto", "--image=busybox", "--dry-run=client", "-o", "yaml", "--", "sleep", "1000000"]
+    ).replace("resources: {}", "resources: {requests: {cpu: 10m}}\n        imagePullPolicy: Never"))  # fmt: skip
+    check(kubectl, [
+        ("rollout status deployment/auto --timeout=60s", "successfully rolled out"),
+        ("autoscale deployment auto --min=2 --max=3 --cpu-percent=50", "^horizontalpodautoscaler.autoscaling/auto autoscaled$"),
+        ("get hpa", r"^NAME +REFERENCE +TARGETS +MINPODS +MAXPODS +REPLICAS +AGE *\nauto +Deployment/auto +cpu: .+/50% +2 +3 "),
+        ("get all", r"^horizontalpodautoscaler.autoscaling/auto +Deployment/auto"),
+        ("wait --for=condition=AbleToScale hpa/auto --timeout=60s", "horizontalpodautoscaler.autoscaling/auto condition met"),
+        ("rollout status deployment/auto --timeout=60s", "successfully rolled out"),
+        ("get deployment auto -o jsonpath={.spec.replicas}", "^2$"),
+        ("get hpa auto -o jsonpath={.apiVersion}", "^autoscaling/v2$"),
+        ("get horizontalpodautoscalers.v1.autoscaling auto -o jsonpath={.spec.targetCPUUtilizationPercentage}", "^50$"),
+        ("wait --for=condition=ScalingActive hpa/auto --timeout=120s", "condition met"),
+        ("describe hpa auto", r"resource cpu on pods  \(as a percentage of request\): +\d+% \(\d+m?\) / 50%[\s\S]*SuccessfulRescale"),
+        ("get events --field-selector=reason=SuccessfulRescale", "New size: 2; reason: Current number of replicas below Spec.MinReplicas"),
+        ("explain hpa.spec.behavior.scaleUp", "stabilizationWindowSeconds"),
+        ("patch hpa auto --type=merge -p {\"spec\":{\"maxReplicas\":4}}", "horizontalpodautoscaler.autoscaling/auto patched"),
+    ])  # fmt: skip
+    theirs, ours = (describe("describe", "hpa", "auto").partition("\nEvents:")[0] for describe in (kubectl, kubectl.lab.kctl))
+    assert re.sub(r"\d+% \(\d+m?\)", "N", ours).split("\n")[-6:] == re.sub(r"\d+% \(\d+m?\)", "N", theirs).split("\n")[-6:]
+    assert [line.split() for line in ours.splitlines()[:7]] == [line.split() for line in theirs.splitlines()[:7]]
+    check(kubectl, [
+        ("delete hpa auto", 'horizontalpodautoscaler.autoscaling "auto" deleted'),
+        ("delete deployment auto", 'deployment.apps "auto" deleted'),
+    ])  # fmt: skip
+
+
 def test_nodes_are_cordoned_and_drained(kubectl: Kubectl) -> None:
     """Evictions, not deletions: a pod without a controller takes --force."""
     kubectl("apply", "-f", "-", stdin=PAGE)

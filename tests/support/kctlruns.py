@@ -24,7 +24,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("get", "pods"), ("get", "pod", "web", "-o", "json"), ("get", "pods", "-w"), ("get", "-f", "{file}"), ("get", "pods", "-o", "jsonpath={.items}"),
     ("describe", "pod", "web"), ("describe", "nodes"), ("apply", "-f", "{file}"), ("apply", "-f", "-"), ("create", "-f", "{file}"), ("replace", "-f", "{file}"),
     ("create", "namespace", "x"), ("create", "secret", "generic", "x", "--from-literal=a=b"),
-    ("patch", "pod", "web", "-p", "{}"), ("scale", "pod/web", "--replicas=1"), ("delete", "pod", "web"), ("delete", "-f", "{file}"), ("delete", "pod", "web", "--dry-run=client"),
+    ("patch", "pod", "web", "-p", "{}"), ("scale", "pod/web", "--replicas=1"), ("autoscale", "pod/web", "--max=2"), ("delete", "pod", "web"), ("delete", "-f", "{file}"), ("delete", "pod", "web", "--dry-run=client"),
     ("logs", "web"), ("logs", "-l", "a=b", "--all-containers"), ("exec", "web", "--", "true"), ("exec", "-it", "web", "--", "sh"),
     ("attach", "web"), ("debug", "web", "--image=busybox", "--attach"), ("port-forward", "web", ":80"), ("proxy", "--port=0"),
     ("cp", "{file}", "web:/tmp/x"), ("cp", "web:/etc/hosts", "{out}"), ("cp", "web:/etc/hosts", "-"),
