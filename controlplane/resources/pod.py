@@ -14,7 +14,7 @@ from controlplane.resources.podactions import Bind, Evict
 from controlplane.resources.podresize import Resize
 from controlplane.resources.resource import PROXIED, QuotaScope, Resource, Strategy, Stream, Subresource, Usage
 from pinnace import heldresources, humantime, kinds, podresources, podstatus, selectors
-from pinnace.admission import pods, podwarnings
+from pinnace.admission import affinity, pods, podwarnings
 from pinnace.admission.resourcequotas import BEST_EFFORT, COMPUTE, NOT_BEST_EFFORT, NOT_TERMINATING, PRIORITY_CLASS, TERMINATING
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.podreferences import config_keys
@@ -47,6 +47,7 @@ class _Strategy(Strategy[Pod]):
     def prepare_for_create(self, new: Pod) -> None:
         new.status.phase = "Pending"
         new.status.qosClass = _qos_class(new.spec)
+        affinity.apply_label_keys(new)
 
     def warnings(self, new: Pod, old: Pod | None) -> list[str]:
         return podwarnings.warnings(new, old)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy import (
         append,
         array,
+        bincount,
         bool_,
         count_nonzero,
         flatnonzero,
@@ -41,6 +42,7 @@ else:
     from controlplane.scheduler.smallarrays import (
         append,
         array,
+        bincount,
         bool_,
         count_nonzero,
         flatnonzero,
@@ -56,6 +58,6 @@ else:
     )  # fmt: skip
 
 __all__ = [
-    "SMALL", "Counts", "Floats", "Mask", "Numbers", "append", "array", "bool_", "count_nonzero", "extended", "flatnonzero",
-    "float64", "int32", "int64", "intp", "is_loaded", "load", "maximum", "ones", "unique", "where", "zeros",
+    "SMALL", "Counts", "Floats", "Mask", "Numbers", "append", "array", "bincount", "bool_", "count_nonzero", "extended",
+    "flatnonzero", "float64", "int32", "int64", "intp", "is_loaded", "load", "maximum", "ones", "unique", "where", "zeros",
 ]  # fmt: skip

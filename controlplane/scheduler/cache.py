@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from controlplane import metrics
 from controlplane.scheduler import nodeinfo, podinfo
-from controlplane.scheduler.clusterevent import ClusterEvent
+from controlplane.scheduler.clusterevent import Changes, ClusterEvent
 from controlplane.scheduler.placement import Decision, place_one, rejecting
 from controlplane.scheduler.plugins import Profile
 from controlplane.scheduler.podinfo import PodInfo
@@ -33,25 +33,12 @@ MAX_REJECTIONS = 1000
 
 
 @dataclass(slots=True)
-class _Changes:
-    """What some events changed for pods that wait: the kinds of change, and the rows that they are on."""
-
-    events: ClusterEvent = ClusterEvent.NONE
-    first: int = 0
-    last: int = -1
-
-    def add(self, event: ClusterEvent, row: int) -> None:
-        if event and row >= 0:
-            self.first = row if self.last < 0 else min(self.first, row)
-            self.last = max(self.last, row)
-            self.events |= event
-
-
-@dataclass(slots=True)
 class Cache:
     """The table and the queue, kept up to date. `assumed`: pods placed here, with the revision of the binding, 0 before it.
 
-    `rejections`: decisions by the signature of their pod that hold until an event may help, since placing other pods does not.
+    `rejections`: decisions by the signature of their pod that hold until an event may help, since placing other pods does not;
+    those of pods which other pods may help are in `until_placed`, and hold until one is placed.
+    `awaiting`: a pod may wait for others to be placed; while none does, these events cost nothing.
     `invalid` holds what could not be read of nodes, and `unreported` the nodes whose entry there has changed.
     """
 
@@ -60,17 +47,21 @@ class Cache:
     queue: SchedulingQueue = field(default_factory=SchedulingQueue)
     assumed: dict[str, int] = field(default_factory=dict)
     rejections: dict[tuple[object, ...], Decision] = field(default_factory=dict)
+    until_placed: dict[tuple[object, ...], Decision] = field(default_factory=dict)
+    awaiting: bool = False
     invalid: dict[str, str] = field(default_factory=dict)
     unreported: set[str] = field(default_factory=set)
 
     def note(self, events: Iterable[Event], now: float) -> list[str]:
         """Take in events; returns the keys of pods that are gone."""
-        changes = _Changes()
+        changes = Changes()
         gone: list[str] = []
         for event in events:
             try:
                 if event.row.kind is kinds.NODE:
                     self._note_node(event, changes)
+                elif event.row.kind is kinds.NAMESPACE:
+                    self._note_namespace(event, changes)
                 elif self._note_pod(event, changes):
                     gone.append(pod_key(event))
             except Exception:  # one object must not keep the others from being scheduled
@@ -79,10 +70,10 @@ class Cache:
         self._activate(changes, now)
         return gone
 
-    def _note_node(self, event: Event, changes: _Changes) -> None:
+    def _note_node(self, event: Event, changes: Changes) -> None:
         name = event.row.key.removeprefix(kinds.NODE.prefix)
         if event.new is None:
-            self._remove_node(name)
+            self._remove_node(name, changes)
             self._report(name, "")
             return
         try:
@@ -90,16 +81,27 @@ class Cache:
         except Exception as error:  # such a node takes no pods until it is changed
             log.exception("unreadable_node name=%s", name)
             metrics.scheduler_errors.labels("node").inc()
-            self._remove_node(name)
+            self._remove_node(name, changes)
             self._report(name, f"{type(error).__name__}: {error}")
             return
         changes.add(self.table.set_node(info), self.table.row(name))
         self._report(name, info.invalid)
 
-    def _remove_node(self, name: str) -> None:
+    def _remove_node(self, name: str, changes: Changes) -> None:
         self.table.remove_node(name)
         # They count the nodes.
+        self._forget_rejections()
+        changes.add(ClusterEvent.NODE_DELETE)
+
+    def _forget_rejections(self) -> None:
         self.rejections.clear()
+        self.until_placed.clear()
+
+    def _note_namespace(self, event: Event, changes: Changes) -> None:
+        name = event.row.key.removeprefix(kinds.NAMESPACE.prefix)
+        labels = dict(event.new.message.metadata.labels) if event.new is not None else None
+        if self.table.pods.set_namespace(name, labels):
+            changes.add(ClusterEvent.UPDATE_NAMESPACE_LABEL)
 
     def _report(self, name: str, invalid: str) -> None:
         if self.invalid.get(name, "") == invalid:
@@ -113,7 +115,7 @@ class Cache:
             del self.invalid[name]
             self.unreported.discard(name)
 
-    def _note_pod(self, event: Event, changes: _Changes) -> bool:
+    def _note_pod(self, event: Event, changes: Changes) -> bool:
         key = pod_key(event)
         if event.new is None:
             self._remove(key, changes)
@@ -126,6 +128,8 @@ class Cache:
             return False
         counted = self.table.pod(key)
         if counted is not None and podinfo.unchanged(pod, counted):
+            if key in self.assumed:
+                changes.count(ClusterEvent.ASSIGNED_POD_ADD, self.table.row(counted.node))
             self._confirm(key)
             return False
         info = podinfo.read(pod)
@@ -137,7 +141,7 @@ class Cache:
             self._remove(key, changes)
         return False
 
-    def _remove(self, key: str, changes: _Changes) -> None:
+    def _remove(self, key: str, changes: Changes) -> None:
         self._confirm(key)
         self._count_out(key, changes)
 
@@ -146,7 +150,7 @@ class Cache:
         self.queue.delete(key)
         self.assumed.pop(key, None)
 
-    def _bound(self, info: PodInfo, changes: _Changes) -> None:
+    def _bound(self, info: PodInfo, changes: Changes) -> None:
         if info.invalid and self.table.pod(info.key) != info:
             log.warning("invalid_pod pod=%s error=%s", info.key, info.invalid)
             metrics.scheduler_errors.labels("pod").inc()
@@ -155,8 +159,10 @@ class Cache:
         if old is not None and old != info:
             self._count_out(info.key, changes)
         self.table.add_pod(info)
+        if old != info:
+            changes.count(ClusterEvent.ASSIGNED_POD_ADD, self.table.row(info.node))
 
-    def _waits(self, info: PodInfo, changes: _Changes) -> None:
+    def _waits(self, info: PodInfo, changes: Changes) -> None:
         """A status that is written, by the scheduler or others, is no reason to try a pod again."""
         known = self.queue.get(info.key)
         if known is None or known.info != info:
@@ -164,51 +170,64 @@ class Cache:
             self._count_out(info.key, changes)
             self.queue.add(info)
 
-    def _count_out(self, key: str, changes: _Changes) -> None:
+    def _count_out(self, key: str, changes: Changes) -> None:
         pod = self.table.remove_pod(key)
         if pod is not None:
-            changes.add(ClusterEvent.ASSIGNED_POD_DELETE, self.table.row(pod.node))
+            changes.count(ClusterEvent.ASSIGNED_POD_DELETE, self.table.row(pod.node))
 
     # The scheduler's own placements
 
     def place(self, pod: PodInfo) -> Decision:
         """Decide on a pod. Of many equal pods that fit nowhere only the first is compared with the nodes."""
-        signature = pod.signature
-        known = self.rejections.get(signature)
+        signature = self._signature(pod)
+        kept = self.until_placed if pod.helped_by_pods else self.rejections
+        known = kept.get(signature)
         if known is not None:
             return dataclasses.replace(known, pod=pod)
         decision = place_one(pod, self.table, self.profile)
         if not decision.node:
-            if len(self.rejections) >= MAX_REJECTIONS:
-                self.rejections.clear()
-            self.rejections[signature] = decision
+            if len(kept) >= MAX_REJECTIONS:
+                kept.clear()
+            kept[signature] = decision
+            self._await(decision.plugins)
         return decision
+
+    def _await(self, plugins: frozenset[str]) -> None:
+        self.awaiting = self.awaiting or bool(self.profile.events(plugins) & ClusterEvent.ASSIGNED_POD_ADD)
+
+    def _signature(self, pod: PodInfo) -> tuple[object, ...]:
+        """Where pods have anti-affinity the labels of others decide too."""
+        return (pod.labels, *pod.signature) if self.table.anti_affinity else pod.signature
 
     def assume(self, pod: PodInfo) -> None:
         """Count a pod on its node before it is bound there."""
         self.assumed[pod.key] = 0
         self.table.add_pod(pod)
+        self.until_placed.clear()
 
     def forget(self, pods: Iterable[str], now: float) -> None:
         """Count out assumed pods that were not bound."""
-        changes = _Changes()
+        changes = Changes()
         for key in pods:
             if self.assumed.pop(key, None) is not None:
                 self._count_out(key, changes)
         self._activate(changes, now)
 
-    def _activate(self, changes: _Changes, now: float) -> None:
+    def _activate(self, changes: Changes, now: float) -> None:
         """Retry the pods which the changes may help: one of the filters that rejected them listens to such a change, and
-        one of the changed nodes passes all filters now.
+        one of the changed nodes passes all filters now, or any node where it is a filter that compares domains.
 
         A pod that still does not fit listens from now on for the filters that reject the changed nodes. So one of the filters
         that reject a node is always among those of the pod, and the change that ends the last rejection is noticed."""
         if not changes.events:
             return
-        self.rejections.clear()
-        if not self.queue.counts[UNSCHEDULABLE]:
+        if changes.events == ClusterEvent.ASSIGNED_POD_ADD:
+            self.until_placed.clear()
+        else:
+            self._forget_rejections()
+        if not self.queue.counts[UNSCHEDULABLE] or (changes.events == ClusterEvent.ASSIGNED_POD_ADD and not self.awaiting):
             return
-        rows = slice(changes.first, changes.last + 1)
+        changed = slice(changes.first, changes.last + 1)
         listening: dict[frozenset[str], bool] = {}
         found: dict[tuple[object, ...], frozenset[str] | None] = {}
 
@@ -217,15 +236,19 @@ class Cache:
                 listening[entry.plugins] = bool(self.profile.events(entry.plugins) & changes.events)
             if not listening[entry.plugins]:
                 return False
-            signature = entry.info.signature
+            rows = self.table.rows if self.profile.wide(entry.plugins, changes.events) else changed
+            signature = (rows.stop - rows.start, *self._signature(entry.info))
             if signature not in found:
                 found[signature] = None if len(found) >= MAX_CHECKED else self._rejecting(entry.info, rows)
             plugins = found[signature]
             if plugins is not None:
                 entry.plugins |= plugins
+                self._await(plugins)
             return plugins is None
 
         self.queue.activate(helps, now)
+        if changes.events == ClusterEvent.ASSIGNED_POD_ADD:
+            self.awaiting = any(listening.values())
 
     def _rejecting(self, info: PodInfo, rows: slice) -> frozenset[str] | None:
         """The filters that reject nodes of these rows; None when one of the nodes may fit."""

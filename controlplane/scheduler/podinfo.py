@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from controlplane.scheduler import podterms, spread
+from controlplane.scheduler.podselectors import NO_LABELS, PodLabels
+from controlplane.scheduler.podterms import PodTerms
+from controlplane.scheduler.spread import SpreadConstraint
 from pinnace import heldresources, hostports, nodeselectors
 from pinnace.core.v1 import pod_pb2, scheduling_pb2
 from pinnace.hostports import HostPort
@@ -21,7 +25,8 @@ RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
 LIMIT = 1 << 62
 # Longer texts and tuples are not shared between pods, so that those kept for it are bounded.
 MAX_SHARED = 128
-
+# Affinities of more bytes are not shared either.
+MAX_CONTENT = 8 << 10
 
 T = TypeVar("T", bound=Sequence[object])
 
@@ -37,8 +42,9 @@ class Toleration(NamedTuple):
 class PodInfo:
     """One pod for placement. `key` is namespace/name, `requests` follows RESOURCES.
 
-    `node_terms`: one must match the node; None without such a rule. `preferred_nodes`: terms with their weights.
-    `group` is the key of the pods that are spread over nodes. The API counts `generation` up with each change of the spec; the
+    `labels` are all that the terms of others compare of it, and `terms` are its own about others. `node_terms`: one must match
+    the node; None without such a rule. `preferred_nodes`: terms with their weights. `group` is the key of the pods that are
+    spread over nodes where it has no constraints (`spread`). The API counts `generation` up with each change of the spec; the
     scheduler's binding, which sets `node`, is none. `invalid` is why the pod cannot be placed: it could not be read.
     """
 
@@ -48,9 +54,12 @@ class PodInfo:
     priority: int = 0
     created: int = 0
     group: str = ""
+    labels: PodLabels = NO_LABELS
     node_selector: tuple[tuple[str, str], ...] = ()
     node_terms: tuple[Term, ...] | None = None
     preferred_nodes: tuple[tuple[int, Term], ...] = ()
+    terms: PodTerms | None = None
+    spread: tuple[SpreadConstraint, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     host_ports: tuple[HostPort, ...] = ()
     node: str = ""
@@ -63,9 +72,15 @@ class PodInfo:
         return -self.priority, self.created, self.key
 
     @property
+    def helped_by_pods(self) -> bool:
+        """Whether pods that are placed may make room for this one: it wants to be near them, or as many elsewhere."""
+        return bool(self.terms is not None and self.terms.affinity) or any(item.hard for item in self.spread)
+
+    @property
     def signature(self) -> tuple[object, ...]:
-        """Equal for pods that the same nodes can take: all that filters read."""
-        return self.requests, self.node_selector, self.node_terms, self.tolerations, self.host_ports, self.invalid
+        """Equal for pods that the same nodes can take: all that filters read, but labels where no pod has terms for others."""
+        own = (self.labels, self.terms, self.spread) if self.terms is not None or self.spread else ()
+        return *own, self.requests, self.node_selector, self.node_terms, self.tolerations, self.host_ports, self.invalid
 
     def on(self, node: str) -> PodInfo:
         """The same pod on a node."""
@@ -85,6 +100,7 @@ def read(pod: pod_pb2.Pod) -> PodInfo:
 def _read(pod: pod_pb2.Pod) -> PodInfo:
     meta, spec = pod.metadata, pod.spec
     affinity = _affinity(spec.affinity) if spec.HasField("affinity") else _NO_AFFINITY
+    labels = _labels(meta)
     tolerations = (Toleration(item.key, item.operator, item.value, item.effect) for item in spec.tolerations)
     return PodInfo(
         key=f"{meta.namespace}/{meta.name}",
@@ -93,9 +109,12 @@ def _read(pod: pod_pb2.Pod) -> PodInfo:
         priority=spec.priority,
         created=meta.creationTimestamp.seconds,
         group=_shared(_group(meta)),
+        labels=labels,
         node_selector=_shared(tuple(sorted(spec.nodeSelector.items()))),
         node_terms=affinity.node_terms,
         preferred_nodes=affinity.preferred_nodes,
+        terms=_terms(spec.affinity, meta.namespace) if affinity.pods else None,
+        spread=_spread(spec.topologySpreadConstraints, meta.namespace),
         tolerations=_shared(tuple(tolerations)),
         host_ports=hostports.of(pod),
         node=spec.nodeName,
@@ -106,6 +125,8 @@ def _read(pod: pod_pb2.Pod) -> PodInfo:
 class _Affinity(NamedTuple):
     node_terms: tuple[Term, ...] | None = None
     preferred_nodes: tuple[tuple[int, Term], ...] = ()
+    # Whether there are terms about pods, which depend on the namespace.
+    pods: bool = False
 
 
 _NO_AFFINITY = _Affinity()
@@ -120,7 +141,28 @@ def _affinity(message: scheduling_pb2.Affinity) -> _Affinity:
     preferred = (
         (item.weight, nodeselectors.term(item.preference)) for item in nodes.preferredDuringSchedulingIgnoredDuringExecution
     )
-    return _Affinity(terms, tuple((weight, term) for weight, term in preferred if term is not None))
+    found = tuple((weight, term) for weight, term in preferred if term is not None)
+    return _Affinity(terms, found, message.HasField("podAffinity") or message.HasField("podAntiAffinity"))
+
+
+def _labels(meta: meta_pb2.ObjectMeta) -> PodLabels:
+    labels = _shared(tuple(sorted(meta.labels.items())))
+    return _shared(PodLabels(meta.namespace, labels, meta.deletionTimestamp.seconds > 0))
+
+
+def _terms(affinity: scheduling_pb2.Affinity, namespace: str) -> PodTerms | None:
+    """One value for the pods of a template: their terms are compared and hashed often."""
+    content = affinity.SerializeToString(deterministic=True)
+    return _remembered_terms(content, namespace) if len(content) <= MAX_CONTENT else podterms.read(affinity, namespace)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_terms(content: bytes, namespace: str) -> PodTerms | None:
+    return podterms.read(scheduling_pb2.Affinity.FromString(content), namespace)
+
+
+def _spread(items: Sequence[scheduling_pb2.TopologySpreadConstraint], namespace: str) -> tuple[SpreadConstraint, ...]:
+    return _shared(spread.read(items, namespace)) if items else ()
 
 
 def _shared(value: T) -> T:
@@ -137,7 +179,7 @@ def unchanged(pod: pod_pb2.Pod, info: PodInfo) -> bool:
     """Whether `read` would return `info` again: most events of a bound pod report a status only."""
     meta = pod.metadata
     same = meta.uid == info.uid and pod.spec.nodeName == info.node and meta.generation == info.generation
-    if not same or info.generation <= 0 or _group(meta) != info.group:
+    if not same or info.generation <= 0 or _group(meta) != info.group or _labels(meta) != info.labels:
         return False
     # What was never changed was never resized: only then does the status say nothing of requests.
     return info.generation == 1 or read(pod) == info

@@ -7,10 +7,10 @@ array over all rows exists only for keys that were used lately, and follows each
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 from controlplane.scheduler import arrays as np
-from controlplane.scheduler.arrays import Counts, Mask
+from controlplane.scheduler.arrays import Counts, Floats, Mask
 
 # Arrays kept: 20 KB each with 5,000 nodes.
 MAX_ARRAYS = 128
@@ -64,6 +64,23 @@ class RowCounts:
             mask |= counts[: len(mask)] > 0
         else:
             mask[list(rows)] = True
+
+    def rows(self, key: Hashable) -> Mapping[int, int]:
+        """The counts of a key by row, where there is any."""
+        return self._sparse.get(key, {})
+
+    def by_number(self, key: Hashable, numbers: Counts, length: int) -> Floats:
+        """The sums of a key's counts over the rows of each number below `length`."""
+        rows = self._sparse.get(key, {})
+        counts = self.of(key) if len(rows) > MAX_SPARSE else None
+        if counts is None:
+            numbers, counts = numbers[list(rows)], np.array(list(rows.values()), dtype=np.int32)
+        return np.bincount(numbers, weights=counts, minlength=length).astype(np.float64)
+
+    def clear(self, key: Hashable) -> None:
+        """Drop all counts of a key."""
+        self._sparse.pop(key, None)
+        self._arrays.pop(key, None)
 
     def resize(self, capacity: int) -> None:
         """Arrays are made again when they are next used."""

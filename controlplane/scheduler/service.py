@@ -120,7 +120,7 @@ class Scheduler:
 
     async def _follow(self) -> None:
         self._cache = Cache(self._profile)
-        stored, watcher = self._store.view_and_watch(kinds.NODE, kinds.POD)
+        stored, watcher = self._store.view_and_watch(kinds.NODE, kinds.POD, kinds.NAMESPACE)
         try:
             # Nothing is placed before all that is placed already has been counted.
             await self._note([Event(None, item, item.revision) for item in stored])

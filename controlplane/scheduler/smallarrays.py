@@ -307,6 +307,16 @@ def count_nonzero(items: Any) -> int:
     return sum(map(bool, items)) if isinstance(items, SmallArray) else int(load().count_nonzero(items))
 
 
+def bincount(numbers: Any, *, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each number from 0 occurs, or the sums of its weights."""
+    if not isinstance(numbers, SmallArray):
+        return load().bincount(numbers, weights=weights, minlength=minlength)
+    sums: list[Any] = [0] * max(minlength, max(numbers, default=-1) + 1)
+    for number, weight in zip(numbers, [1] * len(numbers) if weights is None else weights, strict=True):
+        sums[number] += weight
+    return array(sums, int64 if weights is None else float64)
+
+
 def flatnonzero(items: Any) -> Any:
     """The indexes of elements that are not zero."""
     if isinstance(items, SmallArray):

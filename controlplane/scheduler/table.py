@@ -19,7 +19,9 @@ from controlplane.scheduler.arrays import Counts, Floats, Mask, Numbers
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.labelcolumns import LabelColumns
 from controlplane.scheduler.nodeinfo import NodeInfo
+from controlplane.scheduler.podcounts import PodCounts
 from controlplane.scheduler.podinfo import LIMIT, RESOURCES, PodInfo
+from controlplane.scheduler.podterms import HeldTerms, PodTerms
 from controlplane.scheduler.rowcounts import RowCounts
 from controlplane.scheduler.taintsets import TaintSets
 from pinnace.core.v1 import node_pb2
@@ -65,6 +67,10 @@ class NodeTable:
         self.labels = LabelColumns(capacity)
         self.host_ports = RowCounts(capacity)
         self.groups = RowCounts(capacity)
+        self.pods = PodCounts(capacity)
+        # Terms of the pods in the table about other pods: required anti-affinity, and the weights of all others.
+        self.anti_affinity = HeldTerms(RowCounts(capacity))
+        self.attraction = HeldTerms(RowCounts(capacity))
         # Nodes that are unschedulable.
         self.cordoned = 0
         self._nodes: dict[str, _Node] = {}
@@ -156,7 +162,8 @@ class NodeTable:
         for columns in (self.free, self.idle, self.inverse):
             columns[:] = [np.extended(column, capacity) for column in columns]
         self.labels.resize(capacity)
-        for counts in (self.host_ports, self.groups):
+        self.pods.resize(capacity)
+        for counts in (self.host_ports, self.groups, self.anti_affinity.counts, self.attraction.counts):
             counts.resize(capacity)
 
     def _set_taints(self, row: int, old: NodeInfo | None, new: NodeInfo) -> None:
@@ -215,9 +222,18 @@ class NodeTable:
 
     def _count(self, pod: PodInfo, row: int, sign: int) -> None:
         self.groups.add(pod.group, row, sign)
+        self.pods.add(pod.labels, row, sign)
+        if pod.terms is not None:
+            self._count_terms(pod.terms, row, sign)
         for port in pod.host_ports:
             for key in _taken(port):
                 self.host_ports.add(key, row, sign)
+
+    def _count_terms(self, terms: PodTerms, row: int, sign: int) -> None:
+        for item in terms.anti_affinity:
+            self.anti_affinity.count(item, row, 1, sign)
+        for weight, item in terms.weighted:
+            self.attraction.count(item, row, weight, sign)
 
     def _refresh(self, node: _Node) -> None:
         """Write a node's amounts into the columns."""

@@ -25,6 +25,7 @@ from pinnace.admission import (
     resources,
     security,
     tolerations,
+    topologyspread,
     volumes,
 )
 from pinnace.admission.kindrules import KindRules
@@ -117,6 +118,8 @@ def _spec_errors(spec: Any) -> tuple[Cause, ...]:
         errors += resources.amounts("spec.overhead", spec.overhead)
     if "affinity" in fields:
         errors += affinity.validate(spec.affinity, "spec.affinity")
+    if "topologySpreadConstraints" in fields:
+        errors += topologyspread.validate(spec.topologySpreadConstraints, "spec.topologySpreadConstraints")
     if "tolerations" in fields:
         errors += tolerations.validate("spec.tolerations", spec.tolerations)
     return (*errors, *podresize.policies(parts), *names.validate(parts), *security.validate(parts))

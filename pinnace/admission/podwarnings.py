@@ -14,6 +14,7 @@ from pinnace.fielderrors import shown
 from pinnace.remembered import Remembered
 
 _BYTES = ("ephemeral-storage", "memory")
+_NULL_SELECTOR = "a null labelSelector results in matching no pod"
 # As `podspec.containers` gives them.
 Containers = list[tuple[str, Any]]
 # Labels of nodes by the version of Kubernetes that deprecated them, and what replaced them.
@@ -36,7 +37,14 @@ def warnings(pod: Any, old: Any | None = None) -> list[str]:
 @Remembered
 def _of_spec(spec: Any) -> tuple[str, ...]:
     containers = list(podspec.containers_of(spec))
-    return (*_labels(spec), *_names(spec, containers), *_ports(containers), *_fractions(containers))
+    return (
+        *_labels(spec),
+        *_spread(spec),
+        *_null_selectors(spec),
+        *_names(spec, containers),
+        *_ports(containers),
+        *_fractions(containers),
+    )
 
 
 def _labels(spec: Any) -> Iterator[str]:
@@ -70,6 +78,24 @@ def _invalid_values(term: Any, path: str) -> Iterator[str]:
         for number, value in enumerate(item.values):
             for detail in formats.label_value(value):
                 yield f"{path}.matchExpressions[{index}].values[{number}]: {value} is invalid, {detail}"
+
+
+def _spread(spec: Any) -> Iterator[str]:
+    for index, item in enumerate(spec.topologySpreadConstraints):
+        path = f"spec.topologySpreadConstraints[{index}]"
+        if item.topologyKey in _DEPRECATED_LABELS:
+            yield f"{path}.topologyKey: {item.topologyKey} is {_instead(item.topologyKey)}"
+        if not item.HasField("labelSelector"):
+            yield f"{path}.labelSelector: {_NULL_SELECTOR}"
+
+
+def _null_selectors(spec: Any) -> Iterator[str]:
+    if not spec.HasField("affinity"):
+        return
+    for field in ("podAffinity", "podAntiAffinity"):
+        for path, term in affinity.terms(getattr(spec.affinity, field)):
+            if not term.HasField("labelSelector"):
+                yield f"spec.affinity.{field}.{path}.labelSelector: {_NULL_SELECTOR}"
 
 
 def _names(spec: Any, containers: Containers) -> Iterator[str]:

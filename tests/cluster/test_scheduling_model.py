@@ -11,6 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controlplane.scheduler import podinfo
+from controlplane.scheduler.placement import feasible
+from controlplane.scheduler.plugins import default_profile
 from controlplane.scheduler.service import Scheduler
 from controlplane.scheduler.table import NodeTable, build
 from controlplane.store import Store, Txn
@@ -22,7 +24,18 @@ from pinnace.errors import Unavailable
 from tests.support.objects import container, node, pod
 from tests.unit.controlplane.scheduler.test_table import content
 
+PROFILE = default_profile()
 NODES, PODS = ("n1", "n2"), tuple(f"p{i}" for i in range(4))
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+TERM = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "a"}}}
+SPREAD = {"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", **TERM}
+# What a pod asks of others.
+COMPANY: dict[str, dict[str, Any]] = {
+    "": {},
+    "near": {"affinity": {"podAffinity": {REQUIRED: [TERM]}}},
+    "apart": {"affinity": {"podAntiAffinity": {REQUIRED: [TERM]}}},
+    "spread": {"topologySpreadConstraints": [SPREAD]},
+}
 AMOUNTS = st.sampled_from(("1", "2", "3", "16Ei", "lots"))
 # A history is steps of any order; each says which object, and what becomes of it.
 steps = st.one_of(
@@ -31,9 +44,17 @@ steps = st.one_of(
         st.sampled_from(NODES),
         st.sampled_from(("8", "3", "16Ei", "lots")),
         st.sampled_from((False, False, True)),
+        st.sampled_from("xy"),
     ),
     st.tuples(st.just("no node"), st.sampled_from(NODES)),
-    st.tuples(st.just("pod"), st.sampled_from(PODS), AMOUNTS, st.sampled_from(("", "", "n1", "nowhere"))),
+    st.tuples(
+        st.just("pod"),
+        st.sampled_from(PODS),
+        AMOUNTS,
+        st.sampled_from(("", "", "n1", "nowhere")),
+        st.sampled_from(tuple(COMPANY)),
+        st.sampled_from("ab"),
+    ),
     st.tuples(st.just("no pod"), st.sampled_from(PODS)),
     st.tuples(st.just("phase"), st.sampled_from(PODS), st.sampled_from(("Running", "Succeeded"))),
     st.tuples(st.just("label"), st.sampled_from(PODS), st.sampled_from("ab")),
@@ -64,13 +85,13 @@ def act(tx: Any, step: tuple[Any, ...], uid: str) -> None:
     """One step, past validation."""
     what, name = step[0], step[1]
     if what == "node":
-        found = node(name, cpu="4", unschedulable=step[3])
+        found = node(name, cpu="4", unschedulable=step[3], meta={"labels": {"zone": step[4]}})
         found.status.allocatable["cpu"].string = step[2]
         tx.put(kinds.NODE, found)
     elif what == "no node":
         tx.delete(kinds.NODE, "", name)
     elif what == "pod" and tx.get(kinds.POD, "default", name) is None:
-        made = pod(name, container(), meta={"uid": uid})
+        made = pod(name, container(), meta={"uid": uid, "labels": {"app": step[5]}}, **COMPANY[step[4]])
         made.metadata.generation = 1
         made.spec.nodeName = step[3]
         made.spec.containers[0].resources.requests["cpu"].string = step[2]
@@ -111,15 +132,55 @@ def nothing_fits(scheduler: Scheduler, table: NodeTable, waiting: set[str]) -> N
     rows = table.rows
     for key in waiting:
         info = scheduler._cache.queue._pods[key].info
-        fits = table.alive[rows] & ~table.unschedulable[rows] & (table.free[0][rows] >= info.requests[0])
+        room = table.alive[rows] & ~table.unschedulable[rows] & (table.free[0][rows] >= info.requests[0])
+        fits = feasible(info, table, PROFILE, rows)
         assert info.invalid or not fits.any()
+        assert info.terms or info.spread or table.anti_affinity or info.invalid or not room.any()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(steps, min_size=8, max_size=25))
-@example([("node", "n1", "3", False), ("broken", True), ("pod", "p0", "1", "")])
-@example([("pod", "p0", "1", ""), ("turns", 5), ("node", "n1", "3", True), ("turns", 5), ("node", "n1", "3", False)])
-@example([("node", "n1", "3", False), ("broken", True), ("pod", "p0", "3", ""), ("turns", 5), ("pod", "p1", "3", "")])
+@example([("node", "n1", "3", False, "x"), ("broken", True), ("pod", "p0", "1", "", "", "a")])
+@example(
+    [
+        ("pod", "p0", "1", "", "", "a"),
+        ("turns", 5),
+        ("node", "n1", "3", True, "x"),
+        ("turns", 5),
+        ("node", "n1", "3", False, "x"),
+    ]
+)
+@example(
+    [
+        ("node", "n1", "3", False, "x"),
+        ("broken", True),
+        ("pod", "p0", "3", "", "", "a"),
+        ("turns", 5),
+        ("pod", "p1", "3", "", "", "a"),
+    ]
+)
+@example(
+    [
+        ("node", "n1", "8", False, "x"),
+        ("node", "n2", "8", False, "x"),
+        ("pod", "p0", "1", "n1", "apart", "a"),
+        ("turns", 5),
+        ("pod", "p1", "1", "", "", "a"),
+        ("turns", 5),
+        ("no pod", "p0"),
+    ]
+)
+@example(
+    [
+        ("node", "n1", "8", False, "x"),
+        ("pod", "p0", "1", "", "near", "b"),
+        ("turns", 5),
+        ("broken", True),
+        ("pod", "p1", "1", "", "", "a"),
+        ("turns", 5),
+        ("broken", False),
+    ]
+)
 def test_after_any_history_the_scheduler_agrees_with_the_store(history: list[tuple[Any, ...]]) -> None:
     """Objects come, go, change and come back while pods are being placed and while commits fail."""
 

@@ -50,6 +50,21 @@ TWICE = container(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
             container(ports=[{"containerPort": 80}, {"containerPort": 80, "name": "web"}]),
             ["spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"],
         ),
+        (
+            pod_manifest(
+                affinity={"podAntiAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": {"topologyKey": "zone"}}]}},
+                topologySpreadConstraints=[
+                    {"maxSkew": 1, "topologyKey": "beta.kubernetes.io/os", "whenUnsatisfiable": "ScheduleAnyway"}
+                ],
+            ),
+            [
+                "spec.topologySpreadConstraints[0].topologyKey: beta.kubernetes.io/os is deprecated since v1.14; use "
+                '"kubernetes.io/os" instead',
+                "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
+                f"spec.affinity.podAntiAffinity.{PREFERRED}[0].podAffinityTerm.labelSelector: a null labelSelector results in "
+                "matching no pod",
+            ],
+        ),
         (container(ports=[{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}]), []),
         (
             container(resources={"limits": {"memory": "100m"}, "requests": {"memory": "10m"}}),

@@ -16,10 +16,13 @@ from controlplane.scheduler.table import NodeTable
 
 
 class Filter(Protocol):
-    """`events`: the changes that may end a rejection by this filter, in addition to a new node."""
+    """`events`: the changes that may end a rejection by this filter, in addition to a new node.
+
+    `wide`: a change on one node may end rejections of others."""
 
     name: str
     events: ClusterEvent
+    wide: bool
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:
         """The rejected rows; None when no row is."""
@@ -53,6 +56,10 @@ class Profile:
     filters: tuple[Filter, ...]
     scores: tuple[Score, ...]
 
+    def wide(self, plugins: frozenset[str], events: ClusterEvent) -> bool:
+        """Whether such changes may help a pod which these filters rejected on other nodes than the changed ones."""
+        return any(item.wide and item.name in plugins and item.events & events for item in self.filters)
+
     def events(self, plugins: frozenset[str]) -> ClusterEvent:
         """The changes that may help a pod which these filters rejected."""
         found = ClusterEvent.NODE_ADD
@@ -63,6 +70,7 @@ class Profile:
 
 
 def default_profile() -> Profile:
+    from controlplane.scheduler.plugins.interpodaffinity import InterPodAffinity
     from controlplane.scheduler.plugins.leastallocated import LeastAllocated
     from controlplane.scheduler.plugins.nodeaffinity import NodeAffinity
     from controlplane.scheduler.plugins.nodeports import NodePorts
@@ -72,6 +80,14 @@ def default_profile() -> Profile:
     from controlplane.scheduler.plugins.tainttoleration import TaintToleration
 
     return Profile(
-        filters=(NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodePorts(), NodeResourcesFit()),
-        scores=(LeastAllocated(), NodeAffinity(), PodTopologySpread(), TaintToleration()),
+        filters=(
+            NodeUnschedulable(),
+            TaintToleration(),
+            NodeAffinity(),
+            NodePorts(),
+            NodeResourcesFit(),
+            PodTopologySpread(),
+            InterPodAffinity(),
+        ),
+        scores=(LeastAllocated(), NodeAffinity(), PodTopologySpread(), InterPodAffinity(), TaintToleration()),
     )

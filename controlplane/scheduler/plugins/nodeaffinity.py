@@ -22,6 +22,7 @@ MAX_NAMED = 5
 class NodeAffinity:
     name = "NodeAffinity"
     weight = 2.0
+    wide = False
     events = ClusterEvent.UPDATE_NODE_LABEL
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

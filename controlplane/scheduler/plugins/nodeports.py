@@ -14,6 +14,7 @@ REASON = "node(s) didn't have free ports for the requested pod ports"
 
 class NodePorts:
     name = "NodePorts"
+    wide = False
     events = ClusterEvent.ASSIGNED_POD_DELETE
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

@@ -14,6 +14,7 @@ _REASONS = {"pods": "Too many pods"}
 
 class NodeResourcesFit:
     name = "NodeResourcesFit"
+    wide = False
     events = ClusterEvent.ASSIGNED_POD_DELETE | ClusterEvent.UPDATE_NODE_ALLOCATABLE
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

@@ -12,6 +12,7 @@ REASON = "node(s) were unschedulable"
 
 class NodeUnschedulable:
     name = "NodeUnschedulable"
+    wide = False
     events = ClusterEvent.UPDATE_NODE_TAINT
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

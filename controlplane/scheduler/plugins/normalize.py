@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from controlplane.scheduler import arrays as np
 from controlplane.scheduler.arrays import Counts, Floats, Mask
 
@@ -21,4 +23,20 @@ def most_is_best(sums: Floats, fits: Mask) -> Floats | None:
     if not most:
         return None
     scores: Floats = sums * (100.0 / most)
+    return scores
+
+
+def least_to_most(sums: Floats, fits: Mask) -> Floats | None:
+    """0 for the smallest sum, 100 for the greatest; None when all are equal."""
+    least, most = float(sums.min(where=fits, initial=math.inf)), float(sums.max(where=fits, initial=-math.inf))
+    if not most > least:
+        return None
+    scores: Floats = (sums - least) * (100.0 / (most - least))
+    return scores
+
+
+def fewest_of_most(sums: Floats, judged: Mask) -> Floats:
+    """100 for the smallest sum, less in proportion to the greatest, 0 outside `judged`."""
+    least, most = float(sums.min(where=judged, initial=math.inf)), float(sums.max(where=judged, initial=0.0))
+    scores: Floats = np.where(judged, (most + least - sums) * (100.0 / most) if most else 100.0, 0.0)
     return scores

@@ -20,6 +20,7 @@ OTHERS = "node(s) had other untolerated taints"
 class TaintToleration:
     name = "TaintToleration"
     weight = 3.0
+    wide = False
     events = ClusterEvent.UPDATE_NODE_TAINT
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

@@ -27,17 +27,13 @@ from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n pinnace/core/v1/scheduling.proto\x12\x0fpinnace.core.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xc3\x01\n\x08\x41\x66\x66inity\x12\x33\n\x0cnodeAffinity\x18\x01 \x01(\x0b\x32\x1d.pinnace.core.v1.NodeAffinity\x12<\n\x0bpodAffinity\x18\x02 \x01(\x0b\x32\x1c.pinnace.core.v1.PodAffinityB\t\xca\xf3\x18\x05H\x01\x80\x01\x01\x12\x44\n\x0fpodAntiAffinity\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.PodAntiAffinityB\t\xca\xf3\x18\x05H\x01\x80\x01\x01\"\xc8\x01\n\x0cNodeAffinity\x12U\n.requiredDuringSchedulingIgnoredDuringExecution\x18\x01 \x01(\x0b\x32\x1d.pinnace.core.v1.NodeSelector\x12\x61\n/preferredDuringSchedulingIgnoredDuringExecution\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.PreferredSchedulingTerm\"\xca\x01\n\x0bPodAffinity\x12X\n.requiredDuringSchedulingIgnoredDuringExecution\x18\x01 \x03(\x0b\x32 .pinnace.core.v1.PodAffinityTerm\x12\x61\n/preferredDuringSchedulingIgnoredDuringExecution\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.WeightedPodAffinityTerm\"\xce\x01\n\x0fPodAntiAffinity\x12X\n.requiredDuringSchedulingIgnoredDuringExecution\x18\x01 \x03(\x0b\x32 .pinnace.core.v1.PodAffinityTerm\x12\x61\n/preferredDuringSchedulingIgnoredDuringExecution\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.WeightedPodAffinityTerm\"T\n\x0cNodeSelector\x12<\n\x11nodeSelectorTerms\x18\x01 \x03(\x0b\x32!.pinnace.core.v1.NodeSelectorTerm:\x06\xd2\xf3\x18\x02\x08\x01\"\x9d\x01\n\x10NodeSelectorTerm\x12\x42\n\x10matchExpressions\x18\x01 \x03(\x0b\x32(.pinnace.core.v1.NodeSelectorRequirement\x12=\n\x0bmatchFields\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.NodeSelectorRequirement:\x06\xd2\xf3\x18\x02\x08\x01\"H\n\x17NodeSelectorRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"`\n\x17PreferredSchedulingTerm\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x35\n\npreference\x18\x02 \x01(\x0b\x32!.pinnace.core.v1.NodeSelectorTerm\"\xdf\x01\n\x0fPodAffinityTerm\x12\x35\n\rlabelSelector\x18\x01 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelector\x12\x12\n\nnamespaces\x18\x02 \x03(\t\x12\x13\n\x0btopologyKey\x18\x03 \x01(\t\x12\x39\n\x11namespaceSelector\x18\x04 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelector\x12\x16\n\x0ematchLabelKeys\x18\x05 \x03(\t\x12\x19\n\x11mismatchLabelKeys\x18\x06 \x03(\t\"d\n\x17WeightedPodAffinityTerm\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x39\n\x0fpodAffinityTerm\x18\x02 \x01(\x0b\x32 .pinnace.core.v1.PodAffinityTerm\"\xb9\x01\n\x05Taint\x12#\n\x03key\x18\x01 \x01(\tB\x16\xca\xf3\x18\x12\x08\x01\x62\x0equalified-name\x12 \n\x05value\x18\x02 \x01(\tB\x11\xca\xf3\x18\rb\x0blabel-value\x12?\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\tB/\xca\xf3\x18+\x08\x01:\nNoSchedule:\x10PreferNoSchedule:\tNoExecute\x12(\n\ttimeAdded\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\"\xe2\x01\n\nToleration\x12!\n\x03key\x18\x01 \x01(\tB\x14\xca\xf3\x18\x10\x62\x0equalified-name\x12-\n\x08operator\x18\x02 \x01(\tB\x1b\xca\xf3\x18\x17:\x05\x45qual:\x06\x45xists:\x02Lt:\x02Gt\x12\r\n\x05value\x18\x03 \x01(\t\x12=\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\tB-\xca\xf3\x18):\nNoSchedule:\x10PreferNoSchedule:\tNoExecute\x12\x1e\n\x11tolerationSeconds\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_tolerationSeconds\"\xbe\x02\n\x18TopologySpreadConstraint\x12\x0f\n\x07maxSkew\x18\x01 \x01(\x05\x12\x13\n\x0btopologyKey\x18\x02 \x01(\t\x12\x19\n\x11whenUnsatisfiable\x18\x03 \x01(\t\x12\x35\n\rlabelSelector\x18\x04 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelector\x12\x17\n\nminDomains\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x1f\n\x12nodeAffinityPolicy\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\x10nodeTaintsPolicy\x18\x07 \x01(\tH\x02\x88\x01\x01\x12\x16\n\x0ematchLabelKeys\x18\x08 \x03(\tB\r\n\x0b_minDomainsB\x15\n\x13_nodeAffinityPolicyB\x13\n\x11_nodeTaintsPolicy\"!\n\x11PodSchedulingGate\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x12PodSchedulingGroup\x12\x19\n\x0cpodGroupName\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_podGroupNameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n pinnace/core/v1/scheduling.proto\x12\x0fpinnace.core.v1\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xad\x01\n\x08\x41\x66\x66inity\x12\x33\n\x0cnodeAffinity\x18\x01 \x01(\x0b\x32\x1d.pinnace.core.v1.NodeAffinity\x12\x31\n\x0bpodAffinity\x18\x02 \x01(\x0b\x32\x1c.pinnace.core.v1.PodAffinity\x12\x39\n\x0fpodAntiAffinity\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.PodAntiAffinity\"\xc8\x01\n\x0cNodeAffinity\x12U\n.requiredDuringSchedulingIgnoredDuringExecution\x18\x01 \x01(\x0b\x32\x1d.pinnace.core.v1.NodeSelector\x12\x61\n/preferredDuringSchedulingIgnoredDuringExecution\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.PreferredSchedulingTerm\"\xca\x01\n\x0bPodAffinity\x12X\n.requiredDuringSchedulingIgnoredDuringExecution\x18\x01 \x03(\x0b\x32 .pinnace.core.v1.PodAffinityTerm\x12\x61\n/preferredDuringSchedulingIgnoredDuringExecution\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.WeightedPodAffinityTerm\"\xce\x01\n\x0fPodAntiAffinity\x12X\n.requiredDuringSchedulingIgnoredDuringExecution\x18\x01 \x03(\x0b\x32 .pinnace.core.v1.PodAffinityTerm\x12\x61\n/preferredDuringSchedulingIgnoredDuringExecution\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.WeightedPodAffinityTerm\"T\n\x0cNodeSelector\x12<\n\x11nodeSelectorTerms\x18\x01 \x03(\x0b\x32!.pinnace.core.v1.NodeSelectorTerm:\x06\xd2\xf3\x18\x02\x08\x01\"\x9d\x01\n\x10NodeSelectorTerm\x12\x42\n\x10matchExpressions\x18\x01 \x03(\x0b\x32(.pinnace.core.v1.NodeSelectorRequirement\x12=\n\x0bmatchFields\x18\x02 \x03(\x0b\x32(.pinnace.core.v1.NodeSelectorRequirement:\x06\xd2\xf3\x18\x02\x08\x01\"H\n\x17NodeSelectorRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"`\n\x17PreferredSchedulingTerm\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x35\n\npreference\x18\x02 \x01(\x0b\x32!.pinnace.core.v1.NodeSelectorTerm\"\xdf\x01\n\x0fPodAffinityTerm\x12\x35\n\rlabelSelector\x18\x01 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelector\x12\x12\n\nnamespaces\x18\x02 \x03(\t\x12\x13\n\x0btopologyKey\x18\x03 \x01(\t\x12\x39\n\x11namespaceSelector\x18\x04 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelector\x12\x16\n\x0ematchLabelKeys\x18\x05 \x03(\t\x12\x19\n\x11mismatchLabelKeys\x18\x06 \x03(\t\"d\n\x17WeightedPodAffinityTerm\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x39\n\x0fpodAffinityTerm\x18\x02 \x01(\x0b\x32 .pinnace.core.v1.PodAffinityTerm\"\xb9\x01\n\x05Taint\x12#\n\x03key\x18\x01 \x01(\tB\x16\xca\xf3\x18\x12\x08\x01\x62\x0equalified-name\x12 \n\x05value\x18\x02 \x01(\tB\x11\xca\xf3\x18\rb\x0blabel-value\x12?\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\tB/\xca\xf3\x18+\x08\x01:\nNoSchedule:\x10PreferNoSchedule:\tNoExecute\x12(\n\ttimeAdded\x18\x04 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\"\xe2\x01\n\nToleration\x12!\n\x03key\x18\x01 \x01(\tB\x14\xca\xf3\x18\x10\x62\x0equalified-name\x12-\n\x08operator\x18\x02 \x01(\tB\x1b\xca\xf3\x18\x17:\x05\x45qual:\x06\x45xists:\x02Lt:\x02Gt\x12\r\n\x05value\x18\x03 \x01(\t\x12=\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\tB-\xca\xf3\x18):\nNoSchedule:\x10PreferNoSchedule:\tNoExecute\x12\x1e\n\x11tolerationSeconds\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_tolerationSeconds\"\xe8\x02\n\x18TopologySpreadConstraint\x12\x0f\n\x07maxSkew\x18\x01 \x01(\x05\x12\x13\n\x0btopologyKey\x18\x02 \x01(\t\x12\x19\n\x11whenUnsatisfiable\x18\x03 \x01(\t\x12\x35\n\rlabelSelector\x18\x04 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelector\x12\x17\n\nminDomains\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x34\n\x12nodeAffinityPolicy\x18\x06 \x01(\tB\x13\xca\xf3\x18\x0f:\x05Honor:\x06IgnoreH\x01\x88\x01\x01\x12\x32\n\x10nodeTaintsPolicy\x18\x07 \x01(\tB\x13\xca\xf3\x18\x0f:\x05Honor:\x06IgnoreH\x02\x88\x01\x01\x12\x16\n\x0ematchLabelKeys\x18\x08 \x03(\tB\r\n\x0b_minDomainsB\x15\n\x13_nodeAffinityPolicyB\x13\n\x11_nodeTaintsPolicy\"!\n\x11PodSchedulingGate\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x12PodSchedulingGroup\x12\x19\n\x0cpodGroupName\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_podGroupNameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.core.v1.scheduling_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AFFINITY'].fields_by_name['podAffinity']._loaded_options = None
-  _globals['_AFFINITY'].fields_by_name['podAffinity']._serialized_options = b'\312\363\030\005H\001\200\001\001'
-  _globals['_AFFINITY'].fields_by_name['podAntiAffinity']._loaded_options = None
-  _globals['_AFFINITY'].fields_by_name['podAntiAffinity']._serialized_options = b'\312\363\030\005H\001\200\001\001'
   _globals['_NODESELECTOR']._loaded_options = None
   _globals['_NODESELECTOR']._serialized_options = b'\322\363\030\002\010\001'
   _globals['_NODESELECTORTERM']._loaded_options = None
@@ -54,34 +50,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOLERATION'].fields_by_name['operator']._serialized_options = b'\312\363\030\027:\005Equal:\006Exists:\002Lt:\002Gt'
   _globals['_TOLERATION'].fields_by_name['effect']._loaded_options = None
   _globals['_TOLERATION'].fields_by_name['effect']._serialized_options = b'\312\363\030):\nNoSchedule:\020PreferNoSchedule:\tNoExecute'
+  _globals['_TOPOLOGYSPREADCONSTRAINT'].fields_by_name['nodeAffinityPolicy']._loaded_options = None
+  _globals['_TOPOLOGYSPREADCONSTRAINT'].fields_by_name['nodeAffinityPolicy']._serialized_options = b'\312\363\030\017:\005Honor:\006Ignore'
+  _globals['_TOPOLOGYSPREADCONSTRAINT'].fields_by_name['nodeTaintsPolicy']._loaded_options = None
+  _globals['_TOPOLOGYSPREADCONSTRAINT'].fields_by_name['nodeTaintsPolicy']._serialized_options = b'\312\363\030\017:\005Honor:\006Ignore'
   _globals['_AFFINITY']._serialized_start=144
-  _globals['_AFFINITY']._serialized_end=339
-  _globals['_NODEAFFINITY']._serialized_start=342
-  _globals['_NODEAFFINITY']._serialized_end=542
-  _globals['_PODAFFINITY']._serialized_start=545
-  _globals['_PODAFFINITY']._serialized_end=747
-  _globals['_PODANTIAFFINITY']._serialized_start=750
-  _globals['_PODANTIAFFINITY']._serialized_end=956
-  _globals['_NODESELECTOR']._serialized_start=958
-  _globals['_NODESELECTOR']._serialized_end=1042
-  _globals['_NODESELECTORTERM']._serialized_start=1045
-  _globals['_NODESELECTORTERM']._serialized_end=1202
-  _globals['_NODESELECTORREQUIREMENT']._serialized_start=1204
-  _globals['_NODESELECTORREQUIREMENT']._serialized_end=1276
-  _globals['_PREFERREDSCHEDULINGTERM']._serialized_start=1278
-  _globals['_PREFERREDSCHEDULINGTERM']._serialized_end=1374
-  _globals['_PODAFFINITYTERM']._serialized_start=1377
-  _globals['_PODAFFINITYTERM']._serialized_end=1600
-  _globals['_WEIGHTEDPODAFFINITYTERM']._serialized_start=1602
-  _globals['_WEIGHTEDPODAFFINITYTERM']._serialized_end=1702
-  _globals['_TAINT']._serialized_start=1705
-  _globals['_TAINT']._serialized_end=1890
-  _globals['_TOLERATION']._serialized_start=1893
-  _globals['_TOLERATION']._serialized_end=2119
-  _globals['_TOPOLOGYSPREADCONSTRAINT']._serialized_start=2122
-  _globals['_TOPOLOGYSPREADCONSTRAINT']._serialized_end=2440
-  _globals['_PODSCHEDULINGGATE']._serialized_start=2442
-  _globals['_PODSCHEDULINGGATE']._serialized_end=2475
-  _globals['_PODSCHEDULINGGROUP']._serialized_start=2477
-  _globals['_PODSCHEDULINGGROUP']._serialized_end=2541
+  _globals['_AFFINITY']._serialized_end=317
+  _globals['_NODEAFFINITY']._serialized_start=320
+  _globals['_NODEAFFINITY']._serialized_end=520
+  _globals['_PODAFFINITY']._serialized_start=523
+  _globals['_PODAFFINITY']._serialized_end=725
+  _globals['_PODANTIAFFINITY']._serialized_start=728
+  _globals['_PODANTIAFFINITY']._serialized_end=934
+  _globals['_NODESELECTOR']._serialized_start=936
+  _globals['_NODESELECTOR']._serialized_end=1020
+  _globals['_NODESELECTORTERM']._serialized_start=1023
+  _globals['_NODESELECTORTERM']._serialized_end=1180
+  _globals['_NODESELECTORREQUIREMENT']._serialized_start=1182
+  _globals['_NODESELECTORREQUIREMENT']._serialized_end=1254
+  _globals['_PREFERREDSCHEDULINGTERM']._serialized_start=1256
+  _globals['_PREFERREDSCHEDULINGTERM']._serialized_end=1352
+  _globals['_PODAFFINITYTERM']._serialized_start=1355
+  _globals['_PODAFFINITYTERM']._serialized_end=1578
+  _globals['_WEIGHTEDPODAFFINITYTERM']._serialized_start=1580
+  _globals['_WEIGHTEDPODAFFINITYTERM']._serialized_end=1680
+  _globals['_TAINT']._serialized_start=1683
+  _globals['_TAINT']._serialized_end=1868
+  _globals['_TOLERATION']._serialized_start=1871
+  _globals['_TOLERATION']._serialized_end=2097
+  _globals['_TOPOLOGYSPREADCONSTRAINT']._serialized_start=2100
+  _globals['_TOPOLOGYSPREADCONSTRAINT']._serialized_end=2460
+  _globals['_PODSCHEDULINGGATE']._serialized_start=2462
+  _globals['_PODSCHEDULINGGATE']._serialized_end=2495
+  _globals['_PODSCHEDULINGGROUP']._serialized_start=2497
+  _globals['_PODSCHEDULINGGROUP']._serialized_end=2561
 # @@protoc_insertion_point(module_scope)

@@ -284,7 +284,7 @@ def test_each_node_is_explained_on_demand() -> None:
     assert (rejected.node, rejected.reasons, rejected.scores) == ("a", ("node(s) were unschedulable",), None)
     assert (feasible.node, feasible.reasons) == ("b", ())
     assert feasible.scores is not None
-    assert set(feasible.scores) == {"NodeResourcesFit", "NodeAffinity", "PodTopologySpread", "TaintToleration"}
+    assert set(feasible.scores) == {item.name for item in default_profile().scores}
     assert all(0 <= score <= 300 for score in feasible.scores.values())
     assert nodes.pod(subject.key) == subject.on("b")
 

@@ -191,3 +191,16 @@ def test_mistakes_raise() -> None:
     copy = one.copy()
     copy[0] = 7
     assert one.tolist() == [1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-9, 9)), max_size=6), st.integers(0, 8))
+def test_counts_of_numbers(items: list[tuple[int, int]], length: int) -> None:
+    """Each once, or with a weight."""
+    numbers, weights = ([item[place] for item in items] for place in (0, 1))
+    kinds = [(small((numbers, "int32")), small((weights, "int32"))), (large((numbers, "int32")), small((weights, "int32")))]
+    for found, by in kinds:
+        same(smallarrays.bincount(found, minlength=length), numpy.bincount(large((numbers, "int64")), minlength=length))
+        expected = numpy.bincount(large((numbers, "int64")), weights=weights, minlength=length)
+        sums = smallarrays.bincount(found, weights=by, minlength=length)
+        # NumPy's are integers where there is none.
+        same(sums.astype("float64"), expected.astype("float64"))

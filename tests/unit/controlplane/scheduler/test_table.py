@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from controlplane.scheduler import podinfo, table
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.nodeinfo import NodeInfo
 from controlplane.scheduler.podinfo import LIMIT, PodInfo
+from controlplane.scheduler.podselectors import Part, PodSelector
 from controlplane.scheduler.rowcounts import MAX_ARRAYS, RowCounts
 from controlplane.scheduler.table import NodeTable
 from tests.support.objects import container, pod
@@ -66,9 +69,23 @@ def content(subject: NodeTable) -> dict[str, Any]:
         column = subject.labels.of(key)
         found = {row: column.values[number] for row, number in enumerate(column.numbers) if number}
         assert found == {row: labels[key] for row, labels in subject.labels.snapshot().items() if key in labels}
+    every = subject.pods.number(PodSelector((Part(frozenset(clusters.NAMESPACES), None, ()),)))
+    assert subject.pods._counts.rows(every) == _summed(subject.pods.snapshot().values())
+    sets = {key: {subject.names[row]: count for row, count in by.items()} for key, by in subject.pods.snapshot().items()}
+    terms = [
+        {term: {subject.names[row]: count for row, count in by.items()} for term, by in held.snapshot().items()}
+        for held in (subject.anti_affinity, subject.attraction)
+    ]
     labels = {subject.names[row]: dict(found) for row, found in subject.labels.snapshot().items()}
-    parts = [labels, *(counts(part) for part in (subject.host_ports, subject.groups))]
+    parts = [labels, sets, *terms, *(counts(part) for part in (subject.host_ports, subject.groups))]
     return {"columns": columns, "counts": parts, "cordoned": subject.cordoned, "tainted": subject.taint_sets.tainted}
+
+
+def _summed(parts: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    found: Counter[int] = Counter()
+    for part in parts:
+        found.update(part)
+    return dict(found)
 
 
 @given(st.lists(changes, max_size=40), st.booleans())
