@@ -40,6 +40,8 @@ class TaintEviction:
         self._taints: dict[str, dict[tuple[str, str], float]] = {}
         # Key and UID of a pod that came to a node when that had taints already, to when it came.
         self._arrivals: dict[str, tuple[str, float]] = {}
+        # Key to the UID of a pod that is to be evicted later.
+        self._pending: dict[str, str] = {}
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         if event.row.kind is kinds.POD:
@@ -48,6 +50,8 @@ class TaintEviction:
             name = event.row.key.rsplit("/", 1)[1]
             if event.new is None:
                 self._taints.pop(name, None)
+                for row in view.by_index(kinds.POD, NODE, name):
+                    self._pending.pop(_key(row), None)
             elif self._note_taints(event.new.message, watched, anew=event.old is None):
                 for row in view.by_index(kinds.POD, NODE, name):
                     yield _key(row)
@@ -56,6 +60,7 @@ class TaintEviction:
         key = _key(event.row)
         if event.new is None:
             self._arrivals.pop(key, None)
+            self._pending.pop(key, None)
             return
         pod = event.new.message
         if pod.spec.nodeName not in self._taints or pod.metadata.deletionTimestamp.seconds:
@@ -74,23 +79,34 @@ class TaintEviction:
             self._taints[node.metadata.name] = {item: before.get(item, watched) for item in found}
         else:
             self._taints.pop(node.metadata.name, None)
-        return bool(found) and found != before.keys()
+        return found != before.keys()
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")
         pod = tx.get(kinds.POD, namespace, name)
         if pod is None or pod.metadata.deletionTimestamp.seconds or not pod.spec.nodeName:
+            self._pending.pop(key, None)
             return None
         node = tx.get(kinds.NODE, "", pod.spec.nodeName)
         left = self._left(pod, node, key, now) if node else None
-        if left is None or left > 0:
-            return None if left is None else Requeue(left)
+        if left is None:
+            self._cancel(tx, pod, key, now)
+            return None
+        if left > 0:
+            self._pending[key] = pod.metadata.uid
+            return Requeue(left)
         conditions.put(pod.status, "DisruptionTarget", "True", now=now.wall, reason=REASON, message=MESSAGE)
         tx.put(kinds.POD, pod)
         text = f"Marking for deletion Pod {key}"
         events.record(tx, pod, "TaintManagerEviction", text, source="taint-eviction", now=now.wall)
         verbs.delete(tx, kinds.POD, namespace, name, verbs.Call(now.wall, RandomIds()))
         return None
+
+    def _cancel(self, tx: Tx, pod: Pod, key: str, now: Moment) -> None:
+        """Record that an eviction which was pending does not happen."""
+        if self._pending.pop(key, "") == pod.metadata.uid:
+            text = f"Cancelling deletion of Pod {key}"
+            events.record(tx, pod, "TaintManagerEviction", text, source="taint-eviction", now=now.wall)
 
     def _left(self, pod: Pod, node: Node, key: str, now: Moment) -> float | None:
         """Seconds until the pod has to go; None for never."""

@@ -70,6 +70,8 @@ async def test_an_eviction_ends_with_its_taint(cluster: Cluster) -> None:
         await cluster.change(kinds.NODE, "n1", lambda found: found.spec.ClearField("taints"))
         await cluster.advance(1)
     assert deleting(cluster) == []
+    [event] = cluster.events("TaintManagerEviction")
+    assert (event.message, event.count) == ("Cancelling deletion of Pod default/web", 3)
 
 
 async def test_a_pod_of_a_removed_node_that_a_finalizer_keeps_is_failed(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pinnace import kinds
 from pinnace.errors import Invalid
+from pinnace.wellknown import TAINT_OUT_OF_SERVICE
 from tests.support.api import Api
 from tests.support.cluster import Cluster
 from tests.support.workloads import Agents, SettledApi, stateful_set, template
@@ -87,6 +88,24 @@ async def test_a_name_is_used_again_only_when_its_pod_is_gone(api: Api, cluster:
     found = cluster.get(kinds.POD, "web-1")
     assert found.metadata.uid != lost.metadata.uid
     assert found.spec.nodeName != lost.spec.nodeName
+
+
+async def test_a_pod_of_a_node_out_of_service_is_replaced(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """The taint fences the node: its pods are evicted and removed without the agent. A ready node with it only stops them."""
+    await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2))
+    await agents.settle()
+    lost = cluster.get(kinds.POD, "web-1")
+    cluster.alive.discard(lost.spec.nodeName)
+    await cluster.advance(600)
+    waiting = cluster.get(kinds.POD, "web-1")
+    assert (waiting.metadata.uid, waiting.metadata.deletionTimestamp.seconds > 0) == (lost.metadata.uid, True)
+    await cluster.change(
+        kinds.NODE, lost.spec.nodeName, lambda node: node.spec.taints.add(key=TAINT_OUT_OF_SERVICE, effect="NoExecute")
+    )
+    await agents.settle()
+    found = cluster.get(kinds.POD, "web-1")
+    assert found.metadata.uid != lost.metadata.uid
+    assert found.spec.nodeName not in ("", lost.spec.nodeName)
 
 
 async def test_a_rolling_update_goes_from_the_highest_down(api: Api, cluster: Cluster, agents: Agents) -> None:
