@@ -30,6 +30,12 @@ CONTROLLERS = (
     "ttl-after-finished",
     "disruption",
     "horizontalpodautoscaling",
+    "persistentvolume-binder",
+    "persistentvolume-expander",
+    "pvc-protection",
+    "pv-protection",
+    "ephemeral-volume",
+    "local-path-provisioner",
 )
 
 

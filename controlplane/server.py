@@ -29,11 +29,13 @@ from controlplane.controllers.customresources import CustomResources
 from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
+from controlplane.controllers.ephemeralvolume import EphemeralVolumes
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.horizontalpodautoscaler import HorizontalPodAutoscalers
 from controlplane.controllers.horizontalscaling import Settings as AutoscalerSettings
 from controlplane.controllers.job import Jobs
+from controlplane.controllers.localpath import LocalPathProvisioner
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
@@ -48,6 +50,9 @@ from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
 from controlplane.controllers.ttlafterfinished import TTLAfterFinished
+from controlplane.controllers.volumebinder import PersistentVolumeBinder
+from controlplane.controllers.volumeexpansion import PersistentVolumeExpander
+from controlplane.controllers.volumeprotection import ClaimProtection, VolumeProtection
 from controlplane.deferredaccept import defer_accept
 from controlplane.dispatcher import network
 from controlplane.dispatcher.podcidrs import PodCIDRs
@@ -174,8 +179,9 @@ class ControlPlane:
         authorizers = Authorizers(store)
         registry.plugins += (authorizers.plugin(),)
         call = verbs.Call(self._clock.now(), self._ids, "bootstrap")
+        local_path = LocalPathProvisioner.name not in config.disabled
         with origin.acting("bootstrap"):
-            await store.update(lambda tx: bootstrap.objects(tx, call))
+            await store.update(lambda tx: bootstrap.objects(tx, call, local_path=local_path))
             await store.update(lambda tx: bootstraproles.reconcile(tx, call))
         # Only now: certificates next to an empty store are a store that was lost.
         certificates = self._certificates()
@@ -287,6 +293,8 @@ class ControlPlane:
             ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), ReplicationControllers(), Deployments(), DaemonSets(),
             StatefulSets(), Jobs(), CronJobs(), TTLAfterFinished(),
             PodDisruptionBudgets(), HorizontalPodAutoscalers(usage, self._autoscaler_settings()),
+            PersistentVolumeBinder(), PersistentVolumeExpander(), ClaimProtection(), VolumeProtection(),
+            EphemeralVolumes(), LocalPathProvisioner(),
         ]  # fmt: skip
         return [controller for controller in every if controller.name not in c.disabled]
 

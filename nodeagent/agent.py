@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nodeagent.building import leftovers, limits, sources
 from nodeagent.building.builds import Builds
 from nodeagent.building.downloads import Downloads
-from nodeagent.control.assignment import PEER, Assignment
+from nodeagent.control.assignment import PEER, Assignment, Change
 from nodeagent.control.credentials import Credentials
 from nodeagent.control.renewal import Endpoint, Renewal
 from nodeagent.control.session import Events, Session
@@ -47,7 +47,8 @@ from nodeagent.streams.processes import ProcessStreams
 from nodeagent.streams.service import Streams
 from nodeagent.streams.statstreams import StatStreams
 from nodeagent.volumes.accounttokens import Create
-from pinnace import memory, podresources
+from nodeagent.volumes.reclaim import VolumeReclaimer
+from pinnace import kinds, memory, podresources
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock, RandomIds
 
@@ -72,6 +73,7 @@ class Agent:
             self._overlay, config.state_dir / "welcome.pb", clock, node=config.node,
             peers=self._assignment.peers, addresses=self._pods.addresses, ranged=self._pods.nudge,
         )  # fmt: skip
+        self._local_volumes = config.state_dir / "local-volumes"
         self._assignment.subscribe((PEER,), lambda changes: self._network.peers_changed())
 
     async def run(self) -> None:
@@ -96,11 +98,12 @@ class Agent:
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(native.warm())
         files = self._take_up(deps, reporter, status)
+        reclaimer = self._reclaim(reporter)
         joined = Endpoint(config.node, config.join)
         renewal = Renewal(credentials, joined, self._clock, ask=session.renew, renewed=session.reconnect)
         builds = self._builds(deps, images)
         streams = self._streams(deps, native, images, builds)
-        hello = functools.partial(_hello, status, mac_of(config.node))
+        hello = functools.partial(_hello, status, mac_of(config.node), str(self._local_volumes))
         events = Events(hello, self._welcomed, self._assignment.apply, streams, self._pods.applied)
         try:
             async with asyncio.TaskGroup() as group:
@@ -115,6 +118,7 @@ class Agent:
                     group.create_task(supervisor.keep(name, part, self._clock))
         finally:
             warm.cancel()
+            reclaimer.close()
             await self._pods.close()
             images.puller.close()
             images.store.close()
@@ -140,6 +144,17 @@ class Agent:
             files.read()
         self._pods.start(deps, files.pods() if files else ())
         return files
+
+    def _reclaim(self, reporter: StatusManager) -> VolumeReclaimer:
+        """Begin with the released volumes of the last assignment."""
+        reclaimer = VolumeReclaimer(
+            self._local_volumes, self._config.node, self._pools.deletions, self._clock, used=self._pods.uses,
+            report=reporter.volume,
+        )  # fmt: skip
+        kind = kinds.PERSISTENT_VOLUME.kind
+        reclaimer.changed([Change(key, None, item) for key, item in self._assignment.all_of(kind)])
+        self._assignment.subscribe((kind,), reclaimer.changed)
+        return reclaimer
 
     def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
         pods, capacity = self._pods, self._config.resources.capacity
@@ -221,6 +236,7 @@ class Agent:
             images=images.store, puller=images.puller, cgroups=cgroups, clock=self._clock, pools=self._pools,
             exec_slots=ExecSlots(), policy=self._config.policy,
             state=state, memory=self._memory, logs=state / "logs", host_ip=self._network.address, node_facts=facts,
+            local_volumes=self._local_volumes,
             dns=self._config.dns, rotation=self._config.rotation, ipam=lambda: self._network.ipam,
             lookup=self._assignment.lookup, services=self._network.services, create_token=create_token,
             event=self._pods.statics.event, report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
@@ -244,5 +260,5 @@ async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], w
     return done.code, done.output
 
 
-def _hello(status: NodeStatusReporter, mac: str) -> nodes_pb2.Hello:
-    return nodes_pb2.Hello(node=status.current(), vtepMac=mac)
+def _hello(status: NodeStatusReporter, mac: str, local_volumes: str) -> nodes_pb2.Hello:
+    return nodes_pb2.Hello(node=status.current(), vtepMac=mac, localPath=local_volumes)

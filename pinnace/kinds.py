@@ -26,6 +26,8 @@ from pinnace.core.v1 import (
     limitrange_pb2,
     namespace_pb2,
     node_pb2,
+    persistentvolume_pb2,
+    persistentvolumeclaim_pb2,
     pod_pb2,
     podtemplate_pb2,
     replicationcontroller_pb2,
@@ -39,6 +41,7 @@ from pinnace.node.v1 import runtimeclass_pb2
 from pinnace.policy.v1 import policy_pb2
 from pinnace.rbac.v1 import rbac_pb2
 from pinnace.scheduling.v1 import priorityclass_pb2
+from pinnace.storage.v1 import storageclass_pb2
 from pinnace.storedforms import ConvertedForm, RenamedForm, StoredForm
 
 if TYPE_CHECKING:
@@ -262,6 +265,15 @@ POD_TEMPLATE = Kind("v1", "PodTemplate", "podtemplates", podtemplate_pb2.PodTemp
 PRIORITY_CLASS = Kind(
     "scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", priorityclass_pb2.PriorityClass, ("pc",), namespaced=False
 )
+PERSISTENT_VOLUME = Kind(
+    "v1", "PersistentVolume", "persistentvolumes", persistentvolume_pb2.PersistentVolume, ("pv",), namespaced=False
+)  # fmt: skip
+PERSISTENT_VOLUME_CLAIM = Kind(
+    "v1", "PersistentVolumeClaim", "persistentvolumeclaims", persistentvolumeclaim_pb2.PersistentVolumeClaim, ("pvc",)
+)  # fmt: skip
+STORAGE_CLASS = Kind(
+    "storage.k8s.io/v1", "StorageClass", "storageclasses", storageclass_pb2.StorageClass, ("sc",), namespaced=False
+)  # fmt: skip
 RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas", resourcequota_pb2.ResourceQuota, ("quota",))
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles", rbac_pb2.Role)
 ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", rbac_pb2.RoleBinding)
@@ -316,9 +328,9 @@ SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
-    DEPLOYMENT, EVENT, HORIZONTAL_POD_AUTOSCALER, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, POD, POD_DISRUPTION_BUDGET,
-    POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS,
-    SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+    DEPLOYMENT, EVENT, HORIZONTAL_POD_AUTOSCALER, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET,
+    RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET, STORAGE_CLASS,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER_V1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace import kinds, podspec
+from pinnace import kinds, persistentvolumes, podspec
 from pinnace.codec import join
 from pinnace.kinds import Kind
 
@@ -40,7 +40,7 @@ def fields(message: Any, path: str = "spec") -> Iterator[str]:
 
 
 def config_keys(pod: Any) -> frozenset[str]:
-    """Store keys of the ConfigMaps, Secrets and the RuntimeClass that a pod names."""
+    """Store keys of the ConfigMaps, Secrets, claims and the RuntimeClass that a pod names."""
     namespace = pod.metadata.namespace
     found: set[tuple[str, str]] = set()
     for volume in pod.spec.volumes:
@@ -62,6 +62,16 @@ def config_keys(pod: Any) -> frozenset[str]:
     for item in pod.spec.imagePullSecrets:
         found.add(("Secret", item.name))
     keys = {_CONFIG[kind].key(namespace, name) for kind, name in found if name}
+    keys |= {
+        kinds.PERSISTENT_VOLUME_CLAIM.key(namespace, claim.name) for claim in persistentvolumes.claims_of(pod) if claim.name
+    }
     if pod.spec.runtimeClassName:
         keys.add(kinds.RUNTIME_CLASS.key("", pod.spec.runtimeClassName))
     return frozenset(keys)
+
+
+def named_by(kind: Kind, message: Any) -> frozenset[str]:
+    """Store keys of what an object that a pod names needs in turn: the volume of a claim."""
+    if kind is kinds.PERSISTENT_VOLUME_CLAIM and message.spec.volumeName:
+        return frozenset((kinds.PERSISTENT_VOLUME.key("", message.spec.volumeName),))
+    return frozenset()

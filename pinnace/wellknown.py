@@ -29,6 +29,25 @@ ANNOTATION_VTEP_MAC = "pinnace.dev/vtep-mac"
 # Of a node that may run pods which are no longer its own: since when (RFC 3339) other nodes drop its pods' traffic.
 ANNOTATION_FENCED = "pinnace.dev/fenced"
 
+# Of a Node: the directory in which its agent keeps local volumes that were provisioned.
+ANNOTATION_LOCAL_PATH = "pinnace.dev/local-path"
+
+# Storage: of claims and volumes that are bound, and that this is the controller's doing.
+BIND_COMPLETED, BOUND_BY_CONTROLLER = "pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"
+# Of a volume: the provisioner that made it. Of a claim: the one that is to, and the node that its pod is to run on.
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+STORAGE_PROVISIONER, BETA_STORAGE_PROVISIONER = (
+    "volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner",
+)  # fmt: skip
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+DEFAULT_CLASS, BETA_DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class",
+)  # fmt: skip
+# The older way in which claims and volumes name their class.
+BETA_STORAGE_CLASS = "volume.beta.kubernetes.io/storage-class"
+# The provisioner of classes whose volumes an administrator makes, and that of local directories.
+NO_PROVISIONER, LOCAL_PATH_PROVISIONER = "kubernetes.io/no-provisioner", "pinnace.dev/local-path"
+
 # Taints.
 TAINT_NOT_READY = "node.kubernetes.io/not-ready"
 TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -50,6 +69,10 @@ FINALIZER_ORPHAN = "orphan"
 FINALIZER_KUBERNETES = "kubernetes"
 # Of a CustomResourceDefinition, until its objects are deleted.
 FINALIZER_CUSTOM_RESOURCES = "customresourcecleanup.apiextensions.k8s.io"
+
+# Of claims that pods use and of volumes that are bound; and of volumes whose data their provisioner is to delete.
+FINALIZER_CLAIM_PROTECTION, FINALIZER_VOLUME_PROTECTION = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
+FINALIZER_PROVISIONER = "external-provisioner.volume.kubernetes.io/finalizer"
 
 # Of the pods of a Job: its uid and name, also under the names that they had first; and the index of a pod.
 JOB_CONTROLLER_UID, LEGACY_JOB_CONTROLLER_UID = "batch.kubernetes.io/controller-uid", "controller-uid"

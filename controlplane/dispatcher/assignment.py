@@ -1,4 +1,4 @@
-"""What one node is to know: its pods, the ConfigMaps, Secrets and RuntimeClasses that these name, and the overlay's peers.
+"""What one node is to know: its pods, the objects that these name, the volumes to delete, and the overlay's peers.
 
 Pure but for `issue`, which makes the tokens that pods come with. A NodeAssignment holds keys, not objects: the router marks the
 keys that changed, and a message is built from the objects as they are when it is sent. So a slow agent costs no memory, gets
@@ -16,19 +16,22 @@ from typing import Protocol
 from controlplane.dispatcher import podtokens
 from controlplane.dispatcher.peers import PeerTable
 from controlplane.dispatcher.podtokens import Issue
+from controlplane.resources.persistentvolume import reclaiming_node
 from controlplane.store import StoredObject
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2, objects_pb2
 from pinnace.kinds import Kind
-from pinnace.podreferences import config_keys
+from pinnace.podreferences import config_keys, named_by
 
 log = logging.getLogger("pinnace.dispatcher")
 # Bytes of changes in one message, so that none nears gRPC's 4 MiB: a Secret or ConfigMap may be 1 MiB.
 MAX_CHANGE_BYTES = 2 << 20
 # A revision before all others, of what the agent may have from an earlier session.
 ANNOUNCED = -1
-# What pods name.
-NAMED: tuple[Kind, ...] = (kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS)
+# What pods name, and what that names in turn.
+NAMED: tuple[Kind, ...] = (
+    kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS, kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME,
+)  # fmt: skip
 
 
 class Rows(Protocol):
@@ -58,10 +61,11 @@ class _Pod:
 
 @dataclass(slots=True)
 class _Named:
-    """An object that `count` pods name; `sent` as in _Pod."""
+    """An object that `count` pods or objects name; `sent` as in _Pod. `names`: what it names itself."""
 
     count: int = 0
     sent: int = 0
+    names: frozenset[str] = frozenset()
 
 
 class NodeAssignment:
@@ -78,15 +82,17 @@ class NodeAssignment:
         self._issue = issue
         self._pods: dict[str, _Pod] = {}
         self._named: dict[str, _Named] = {}
+        # Volumes whose data the agent is to delete.
+        self._reclaimed: set[str] = set()
         # In the order in which they are sent.
         self._dirty: dict[str, None] = {}
         self._revision = 0
         self._complete = True
         self._due = False
 
-    def start(self, pods: Iterable[str]) -> None:
-        """Begin the complete assignment with the pods of these keys: each after what it names."""
-        for key in pods:
+    def start(self, keys: Iterable[str]) -> None:
+        """Begin the complete assignment with the pods, and volumes to delete, of these keys: a pod after what it names."""
+        for key in keys:
             try:
                 self._reference(key)
             except Exception:
@@ -148,12 +154,17 @@ class NodeAssignment:
     def _contained(self, key: str) -> list[nodes_pb2.Change]:
         """`_changes`; an object that fails costs the node's others nothing."""
         try:
-            return self._pod(key) if _kind(key) is kinds.POD else self._object(key)
+            kind = _kind(key)
+            if kind is kinds.POD:
+                return self._pod(key)
+            return self._volume(key) if kind is kinds.PERSISTENT_VOLUME else self._object(key)
         except Exception:
             log.exception("assignment_failed node=%s key=%s", self.node, key)
             return []
 
     def _reference(self, key: str) -> None:
+        if _kind(key) is not kinds.POD:
+            return
         row = self._rows.row(kinds.POD, key)
         pod = row.message if row is not None else None
         if pod is None or pod.spec.nodeName != self.node:
@@ -188,14 +199,33 @@ class NodeAssignment:
         named = self._named.get(key)
         if named is None:
             return []
-        row = self._rows.row(_kind(key), key)
+        kind = _kind(key)
+        row = self._rows.row(kind, key)
         if row is None:
             sent, named.sent = named.sent, 0
-            return [_change(key, None)] if sent else []
+            gone, named.names = named.names, frozenset()
+            return [*([_change(key, None)] if sent else []), *self._unname(gone)]
         if row.revision <= named.sent:
             return []
         named.sent = row.revision
-        return [_change(key, row)]
+        before, named.names = named.names, named_by(kind, row.message)
+        for name in named.names - before:
+            self._name(name)
+        needed = [change for name in sorted(named.names) for change in self._object(name)]
+        return [*needed, _change(key, row), *self._unname(before - named.names)]
+
+    def _volume(self, key: str) -> list[nodes_pb2.Change]:
+        """A volume that pods use, or whose data the agent is to delete."""
+        row = self._rows.row(kinds.PERSISTENT_VOLUME, key)
+        wanted = row is not None and reclaiming_node(row.message) == self.node
+        if wanted and key not in self._reclaimed:
+            self._reclaimed.add(key)
+            self._name(key)
+        changes = self._object(key)
+        if not wanted and key in self._reclaimed:
+            self._reclaimed.remove(key)
+            changes += self._unname((key,))
+        return changes
 
     def _name(self, key: str) -> _Named:
         named = self._named.get(key)
@@ -215,6 +245,7 @@ class NodeAssignment:
                 self._interest.unfollow(key, self)
                 if named.sent:
                     changes.append(_change(key, None))
+                changes += self._unname(named.names)
         return changes
 
 

@@ -6,6 +6,7 @@ these ranges. One object that breaks them is refused; the others of the same rep
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -19,6 +20,7 @@ from pinnace.kinds import MAX_VALUES
 from pinnace.schema import Field
 
 # Bytes. A node's status lists its images.
+MAX_PATH = 1024
 MAX_POD_STATUS, MAX_NODE_STATUS, MAX_EVENT = 256 << 10, 1 << 20, 64 << 10
 # The seconds that RFC 3339 can write: years 1 to 9999.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
@@ -53,6 +55,9 @@ def check_hello(hello: Any) -> None:
     check_node(hello.node, "node")
     if hello.vtepMac and _MAC.match(hello.vtepMac) is None:
         raise Invalid("vtepMac: must be a MAC address in lower case")
+    path = hello.localPath
+    if path and (len(path) > MAX_PATH or os.path.normpath(path) != path or not path.startswith("/") or not path.isprintable()):
+        raise Invalid("localPath: must be an absolute path without '..', of at most 1024 characters")
 
 
 def is_label(value: str) -> bool:

@@ -15,15 +15,26 @@ from typing import Any
 from controlplane import conditions, events
 from controlplane.dispatcher import checks
 from controlplane.dispatcher.podcidrs import PodCIDRs
-from controlplane.requests import verbs
+from controlplane.requests import deletion, verbs
+from controlplane.resources.persistentvolume import reclaiming_node
 from controlplane.store import Tx
 from pinnace import codec, heldresources, kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Ids
 from pinnace.errors import Invalid, Unauthenticated
 from pinnace.messages import clone
+from pinnace.persistentvolumes import FAILED
 from pinnace.podresources import MIRROR
-from pinnace.wellknown import ANNOTATION_VTEP_MAC, LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS, NODE_LEASE_NAMESPACE
+from pinnace.wellknown import (
+    ANNOTATION_LOCAL_PATH,
+    ANNOTATION_VTEP_MAC,
+    FINALIZER_PROVISIONER,
+    LABEL_ARCH,
+    LABEL_HOSTNAME,
+    LABEL_OS,
+    LOCAL_PATH_PROVISIONER,
+    NODE_LEASE_NAMESPACE,
+)
 
 log = logging.getLogger("pinnace.dispatcher")
 # Conditions of a pod that its agent owns; all others (the scheduler's, readiness gates) are kept as they are.
@@ -66,6 +77,10 @@ def register(tx: Tx, name: str, hello: nodes_pb2.Hello, *, now: float) -> Any:
         if checks.is_label(value := hello.node.metadata.labels.get(key, "")) and value:
             node.metadata.labels[key] = value
     node.metadata.annotations[ANNOTATION_VTEP_MAC] = hello.vtepMac
+    if hello.localPath:
+        node.metadata.annotations[ANNOTATION_LOCAL_PATH] = hello.localPath
+    else:
+        node.metadata.annotations.pop(ANNOTATION_LOCAL_PATH, None)
     _take_status(node, hello.node.status)
     _ready(node, now)
     if node != before:
@@ -124,6 +139,8 @@ def parts(node: str, request: nodes_pb2.ReportStatusRequest, *, now: float) -> I
     for event in request.events:
         about = event.involvedObject
         yield Part(f"Event of {about.namespace}/{about.name}", functools.partial(_event, node=node, event=event, now=now))
+    for report_ in request.volumes:
+        yield Part(f"PersistentVolume//{report_.name}", functools.partial(_volume, node=node, item=report_, now=now))
     if request.HasField("node"):
         yield Part(f"Node//{node}", functools.partial(_node, name=node, status=request.node))
 
@@ -147,6 +164,26 @@ def _event(tx: Tx, node: str, event: Any, now: float) -> None:
         if about is not None and _is(about, event.involvedObject.uid):
             event.involvedObject.uid = about.metadata.uid
         events.put(tx, event, now=now)
+
+
+def _volume(tx: Tx, node: str, item: nodes_pb2.VolumeReport, now: float) -> None:
+    """A released volume of this node's goes with its data; one whose data could not be deleted stays, and says why."""
+    volume = tx.get(kinds.PERSISTENT_VOLUME, "", item.name)
+    if volume is None or volume.metadata.uid != item.uid or reclaiming_node(volume) != node:
+        return
+    if item.error:
+        text = item.error[: events.MAX_MESSAGE]
+        if (volume.status.phase, volume.status.message) != (FAILED, text):
+            volume.status.phase, volume.status.message = FAILED, text
+            volume.status.lastPhaseTransitionTime.CopyFrom(codec.time_of(now))
+            tx.put(kinds.PERSISTENT_VOLUME, volume)
+        events.record(tx, volume, "VolumeFailedDelete", text, source=LOCAL_PATH_PROVISIONER, now=now, warning=True)
+        return
+    if FINALIZER_PROVISIONER in volume.metadata.finalizers:
+        volume.metadata.finalizers.remove(FINALIZER_PROVISIONER)
+        verbs.settle(tx, kinds.PERSISTENT_VOLUME, volume)
+    if tx.get(kinds.PERSISTENT_VOLUME, "", item.name) is not None:
+        deletion.delete(tx, kinds.PERSISTENT_VOLUME, "", item.name, deletion.DeleteOptions(uid=item.uid), now=now)
 
 
 def _pod(tx: Tx, node: str, item: nodes_pb2.PodReport, now: float) -> None:

@@ -21,6 +21,7 @@ from controlplane.dispatcher.peers import PeerTable, peer_of
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.podtokens import Issue
 from controlplane.resources.indexes import NODE
+from controlplane.resources.persistentvolume import RECLAIMED_ON, reclaiming_node
 from controlplane.store import Event, Store, StoredObject
 from pinnace import kinds
 from pinnace.clock import Clock
@@ -50,11 +51,14 @@ class Router:
         the peers."""
         assignment = NodeAssignment(node, self._rows, self, self.peers, issue)
         self._open.setdefault(node, {})[assignment] = wake
-        assignment.start(self._pods_of(node))
+        assignment.start(self._keys_of(node))
         return assignment
 
-    def _pods_of(self, node: str) -> list[str]:
-        return [row.key for row in self._rows.rows_by(kinds.POD, NODE, node)]
+    def _keys_of(self, node: str) -> list[str]:
+        """The pods of a node, and the volumes whose data it is to delete."""
+        pods = self._rows.rows_by(kinds.POD, NODE, node)
+        volumes = self._rows.rows_by(kinds.PERSISTENT_VOLUME, RECLAIMED_ON, node)
+        return [row.key for row in (*pods, *volumes)]
 
     def close(self, assignment: NodeAssignment) -> None:
         assignment.close()
@@ -119,7 +123,7 @@ class Router:
         for name in left:
             self._put_peer(name, None)
         for assignment, wake in [item for found in self._open.values() for item in found.items()]:
-            for key in (*assignment.keys(), *self._pods_of(assignment.node)):
+            for key in (*assignment.keys(), *self._keys_of(assignment.node)):
                 assignment.mark(key)
             wake()
         self.loaded.set()
@@ -143,6 +147,9 @@ class Router:
         elif row.kind in NAMED:
             for assignment in self._followers.get(row.key, ()):
                 self._mark(assignment, row.key)
+            if row.kind is kinds.PERSISTENT_VOLUME and event.new is not None:
+                for assignment in self._open.get(reclaiming_node(event.new.message), ()):
+                    self._mark(assignment, row.key)
 
     def _take_pod(self, event: Event) -> None:
         if event.new is None and self.fences.take_pod(event, self._node(_node_of(event.old))):

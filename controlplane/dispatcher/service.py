@@ -155,7 +155,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
 
     async def ReportStatus(self, request: nodes_pb2.ReportStatusRequest, context: Any) -> nodes_pb2.ReportStatusResponse:
         name, now = _caller(context), self._clock.now()
-        if len(request.pods) + len(request.events) > MAX_PARTS:
+        if len(request.pods) + len(request.events) + len(request.volumes) > MAX_PARTS:
             raise BadRequest(f"a report has at most {MAX_PARTS} objects")
         found = [self._apply(name, part) for part in reports.parts(name, request, now=now)]
         failures = [error for error in await asyncio.gather(*found) if error is not None]

@@ -18,6 +18,12 @@ from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
 from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
 from controlplane.resources.node import NODE
+from controlplane.resources.persistentvolume import PERSISTENT_VOLUME
+from controlplane.resources.persistentvolumeclaim import (
+    PERSISTENT_VOLUME_CLAIM,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
 from controlplane.resources.pod import POD
 from controlplane.resources.poddisruptionbudget import POD_DISRUPTION_BUDGET
 from controlplane.resources.podtemplate import POD_TEMPLATE
@@ -34,6 +40,7 @@ from controlplane.resources.runtimeclass import RUNTIME_CLASS, RuntimeClassPlugi
 from controlplane.resources.secret import SECRET
 from controlplane.resources.serviceaccount import SERVICE_ACCOUNT, ServiceAccountPlugin
 from controlplane.resources.statefulset import STATEFUL_SET
+from controlplane.resources.storageclass import STORAGE_CLASS, DefaultStorageClass
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.core.v1.pod_pb2 import Pod
@@ -47,13 +54,13 @@ def built_in() -> Registry:
     resources: tuple[Resource, ...] = (
         CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
         DEPLOYMENT, EVENT, EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1, JOB, LEASE, LIMIT_RANGE,
-        NAMESPACE, NODE, POD,
-        POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE,
-        ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET,
+        NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS,
+        REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
+        STATEFUL_SET, STORAGE_CLASS,
     )  # fmt: skip
     plugins = (
-        NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), RuntimeClassPlugin(), Terminating(),
-        ResourceQuotaPlugin(),
+        NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), StorageObjectInUseProtection(),
+        DefaultStorageClass(), PersistentVolumeClaimResize(), RuntimeClassPlugin(), Terminating(), ResourceQuotaPlugin(),
     )  # fmt: skip
     return Registry(resources, plugins, (*REVIEWS, *(item.resource for item in MEASURED)))
 

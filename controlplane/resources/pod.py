@@ -13,7 +13,7 @@ from controlplane.resources.indexes import NODE
 from controlplane.resources.podactions import Bind, Evict
 from controlplane.resources.podresize import Resize
 from controlplane.resources.resource import PROXIED, QuotaScope, Resource, Strategy, Stream, Subresource, Usage
-from pinnace import heldresources, humantime, kinds, podresources, podstatus, selectors
+from pinnace import heldresources, humantime, kinds, persistentvolumes, podresources, podstatus, selectors
 from pinnace.admission import affinity, pods, podwarnings
 from pinnace.admission.resourcequotas import BEST_EFFORT, COMPUTE, NOT_BEST_EFFORT, NOT_TERMINATING, PRIORITY_CLASS, TERMINATING
 from pinnace.core.v1.pod_pb2 import Pod
@@ -23,8 +23,8 @@ from pinnace.remembered import Remembered
 _MUST_STATE = ("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory")
 _ENDED = ("Succeeded", "Failed")
 
-# The index of pods by their node and each object that they name.
-NAMED_ON_NODE = "namedOnNode"
+# The index of pods by their node and each object that they name, and that by `namespace/name` of each claim.
+NAMED_ON_NODE, CLAIM = "namedOnNode", "claim"
 
 
 def named_value(node: str, key: str) -> str:
@@ -38,6 +38,10 @@ def _by_name_on_node(pod: Pod) -> Sequence[str]:
         return ()
     account = kinds.SERVICE_ACCOUNT.key(pod.metadata.namespace, pod.spec.serviceAccountName)
     return [named_value(node, key) for key in (*config_keys(pod), account)]
+
+
+def _by_claim(pod: Pod) -> Sequence[str]:
+    return [f"{pod.metadata.namespace}/{claim.name}" for claim in persistentvolumes.claims_of(pod)]
 
 
 _qos_class = Remembered(podresources.qos_class)
@@ -177,6 +181,6 @@ POD = Resource(
         "status.nominatedNodeName": lambda item: item.status.nominatedNodeName,
     },
     indexed=(NODE,),
-    own_indexes={NAMED_ON_NODE: _by_name_on_node},
+    own_indexes={NAMED_ON_NODE: _by_name_on_node, CLAIM: _by_claim},
     columns=Columns(_COLUMNS, _cells),
 )  # fmt: skip

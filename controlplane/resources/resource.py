@@ -101,6 +101,12 @@ class Strategy(Generic[T]):
 
     # What a quota can bound of the objects, besides their number.
     quota_resources: frozenset[str] = frozenset()
+    # Whether an update of the object itself may use more.
+    updates_use_quota = False
+
+    def counts_for(self, name: str) -> bool:
+        """Whether the objects may use something of a quota's bound of this name."""
+        return name in self.quota_resources
 
     def quota_usage(self, item: T, now: float) -> Usage:
         """What the object uses of `quota_resources` now, in seconds since the epoch."""

@@ -47,6 +47,8 @@ RESOURCE_QUOTA = Resource(
 )
 # Kinds that may also be counted by their plural alone.
 _PLAIN = frozenset(resourcequotas.COUNTED) - {"pods"}
+# What ends the name of an amount of bytes.
+_BYTES = ("memory", "ephemeral-storage", "storage")
 # Quotas whose counts are remembered, the last ones that were counted.
 MAX_KNOWN = 100
 
@@ -82,7 +84,11 @@ class ResourceQuotaPlugin(BasePlugin):
 
 
 def _may_need_more(request: Attributes) -> bool:
-    part = request.resource.subresource(request.subresource) if request.operation == UPDATE and request.subresource else None
+    if request.operation != UPDATE:
+        return False
+    if not request.subresource:
+        return request.resource.strategy.updates_use_quota
+    part = request.resource.subresource(request.subresource)
     return part is not None and part.uses_quota
 
 
@@ -196,7 +202,7 @@ def _counted(registry: Registry, quota: ResourceQuota) -> Iterator[Resource]:
     """The resources whose objects a quota can be about."""
     for kind in registry:
         resource = registry.resource(kind)
-        if kind.namespaced and {*_counts(resource), *resource.strategy.quota_resources} & set(quota.spec.hard):
+        if kind.namespaced and any(name in _counts(resource) or resource.strategy.counts_for(name) for name in quota.spec.hard):
             yield resource
 
 
@@ -225,7 +231,7 @@ def _amounts(items: Mapping[str, Any]) -> dict[str, int]:
 def _text(name: str, amount: int) -> str:
     if _is_cpu(name):
         return quantity.format_milli(amount)
-    return quantity.format_bytes(amount) if name.rpartition(".")[2] in ("memory", "ephemeral-storage") else str(amount)
+    return quantity.format_bytes(amount) if name.rpartition(".")[2] in _BYTES else str(amount)
 
 
 def _shown(amounts: Usage, names: Iterable[str]) -> str:

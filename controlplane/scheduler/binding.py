@@ -6,13 +6,18 @@ Decisions share transactions within the limits of the backend.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from controlplane import conditions, events
+from controlplane import conditions, events, volumematching
 from controlplane.scheduler.cache import NAME, waits
 from controlplane.scheduler.placement import Decision
+from controlplane.scheduler.volumes import claim_key, is_bound
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.core.v1 import pod_pb2
+from pinnace.core.v1.persistentvolumeclaim_pb2 import PersistentVolumeClaim
+from pinnace.kinds import Kind
+from pinnace.wellknown import SELECTED_NODE
 
 # A decision reads its pod, its event and the namespace, and writes the first two.
 OPERATIONS = 3
@@ -22,19 +27,61 @@ UNSCHEDULABLE, ERROR = "Unschedulable", "SchedulerError"
 
 
 def commit(tx: Tx, decisions: Iterable[Decision], now: float) -> dict[str, pod_pb2.Pod]:
-    """Write decisions on pods that still wait; returns the bound pods by key, which have their revision after the commit."""
+    """Write decisions on pods that still wait; returns those by key that are bound, or whose volumes are being
+    bound. They have their revision after the commit."""
     bound: dict[str, pod_pb2.Pod] = {}
     for decision in decisions:
         namespace, _, name = decision.pod.key.partition("/")
         pod = tx.get(kinds.POD, namespace, name)
         if pod is None or pod.metadata.uid != decision.pod.uid or not waits(pod):
             continue
-        if decision.node:
+        if decision.node and decision.volumes is not None:
+            if _bind_volumes(tx, decision):
+                bound[decision.pod.key] = pod
+        elif decision.node:
+            if not _claims_hold(tx, decision):
+                continue
             _bind(tx, pod, decision.node, now)
             bound[decision.pod.key] = pod
         else:
             _reject(tx, pod, decision, now)
     return bound
+
+
+def _claims_hold(tx: Tx, decision: Decision) -> bool:
+    """Whether the pod's claims are still bound. They are read, so that one which is being deleted is a conflict."""
+    for item in decision.pod.claims:
+        claim = _claim(tx, claim_key(decision.pod, item))
+        if claim is None or not is_bound(claim):
+            return False
+    return True
+
+
+def _claim(tx: Tx, key: str) -> PersistentVolumeClaim | None:
+    """None for one that is being deleted too."""
+    found = tx.get(kinds.PERSISTENT_VOLUME_CLAIM, *key.split("/"))
+    return None if found is None or found.metadata.deletionTimestamp.seconds else found
+
+
+def _bind_volumes(tx: Tx, decision: Decision) -> bool:
+    """Reserve volumes, and name the node to provisioners. False: something has changed, and nothing is written."""
+    written: list[tuple[Kind, Any]] = []
+    for step in decision.volumes or ():
+        claim = _claim(tx, step.claim)
+        if claim is None or claim.spec.volumeName:
+            return False
+        if not step.volume:
+            claim.metadata.annotations[SELECTED_NODE] = decision.node
+            written.append((kinds.PERSISTENT_VOLUME_CLAIM, claim))
+            continue
+        volume = tx.get(kinds.PERSISTENT_VOLUME, "", step.volume)
+        if volume is None or volumematching.best(claim, [volume]) is None:
+            return False
+        volumematching.reserve(volume, claim)
+        written.append((kinds.PERSISTENT_VOLUME, volume))
+    for kind, message in written:
+        tx.put(kind, message)
+    return True
 
 
 def _bind(tx: Tx, pod: pod_pb2.Pod, node: str, now: float) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from controlplane import metrics
-from controlplane.scheduler import nodeinfo, podinfo
+from controlplane.scheduler import nodeinfo, podinfo, volumes
 from controlplane.scheduler.clusterevent import Changes, ClusterEvent
 from controlplane.scheduler.placement import Decision, place_one, rejecting
 from controlplane.scheduler.plugins import Profile
@@ -62,6 +62,9 @@ class Cache:
                     self._note_node(event, changes)
                 elif event.row.kind is kinds.NAMESPACE:
                     self._note_namespace(event, changes)
+                elif event.row.kind in volumes.KINDS:
+                    self.table.volumes.note(event)
+                    changes.add(ClusterEvent.STORAGE)
                 elif self._note_pod(event, changes):
                     gone.append(pod_key(event))
             except Exception:  # one object must not keep the others from being scheduled
@@ -179,6 +182,9 @@ class Cache:
 
     def place(self, pod: PodInfo) -> Decision:
         """Decide on a pod. Of many equal pods that fit nowhere only the first is compared with the nodes."""
+        # Where it waits for its volumes it is counted already.
+        self.assumed.pop(pod.key, None)
+        self.table.remove_pod(pod.key)
         signature = self._signature(pod)
         kept = self.until_placed if pod.helped_by_pods else self.rejections
         known = kept.get(signature)
@@ -232,6 +238,8 @@ class Cache:
         found: dict[tuple[object, ...], frozenset[str] | None] = {}
 
         def helps(entry: QueuedPod) -> bool:
+            if entry.info.key in self.assumed:
+                return not self.table.volumes.in_progress(entry.info)
             if entry.plugins not in listening:
                 listening[entry.plugins] = bool(self.profile.events(entry.plugins) & changes.events)
             if not listening[entry.plugins]:

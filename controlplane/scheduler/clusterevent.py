@@ -16,6 +16,8 @@ class ClusterEvent(enum.Flag):
     ASSIGNED_POD_ADD = enum.auto()
     NODE_DELETE = enum.auto()
     UPDATE_NAMESPACE_LABEL = enum.auto()
+    # Of a claim, a volume or a storage class.
+    STORAGE = enum.auto()
 
 
 @dataclass(slots=True)

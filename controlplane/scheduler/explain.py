@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.scheduler import arrays as np
-from controlplane.scheduler.placement import feasible
+from controlplane.scheduler.placement import feasible, prevented
 from controlplane.scheduler.plugins import Detailing, Filter, Profile
 from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.table import NodeTable
@@ -23,11 +23,14 @@ class Verdict:
 def verdicts(pod: PodInfo, table: NodeTable, profile: Profile) -> list[Verdict]:
     """Every node by name, as it is now; the pod itself is not counted, wherever it is."""
     with table.without(pod.key):
+        found = prevented(pod, table, profile)
+        if found is not None:
+            return [Verdict(name, (found[1],)) for name in sorted(filter(None, table.names))]
         reasons = _reasons(pod, table, profile)
         scores = _scores(pod, table, profile)
-    found = [Verdict(table.names[row], tuple(texts)) for row, texts in reasons.items()]
-    found += [Verdict(table.names[row], (), rated) for row, rated in scores.items()]
-    return sorted(found, key=lambda verdict: verdict.node)
+    every = [Verdict(table.names[row], tuple(texts)) for row, texts in reasons.items()]
+    every += [Verdict(table.names[row], (), rated) for row, rated in scores.items()]
+    return sorted(every, key=lambda verdict: verdict.node)
 
 
 def _reasons(pod: PodInfo, table: NodeTable, profile: Profile) -> dict[int, list[str]]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from controlplane.scheduler import arrays as np
 from controlplane.scheduler.arrays import Floats, Mask
-from controlplane.scheduler.plugins import Profile, default_profile
+from controlplane.scheduler.plugins import Profile, default_profile, volumebinding
 from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.table import NodeTable
+from controlplane.scheduler.volumes import VolumeStep
 
 # Totals that differ by less are equal: the rounding of sums must not decide.
 TIE = 1e-6
@@ -22,6 +23,7 @@ TIE = 1e-6
 class Decision:
     """`pod` is on `node`, which is empty for a rejection; that has a message, the counts of rejected nodes by reason, and the
     filters that rejected them. `failed`: an error kept the pod from being placed. `feasible` of all `nodes` passed the filters.
+    `volumes`: what is to be done for the pod's claims before it is bound to the node; None: nothing.
     """
 
     pod: PodInfo
@@ -32,6 +34,7 @@ class Decision:
     rejected: dict[str, int] = field(default_factory=dict)
     plugins: frozenset[str] = frozenset()
     failed: bool = False
+    volumes: tuple[VolumeStep, ...] | None = None
 
 
 def feasible(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> Mask:
@@ -44,8 +47,19 @@ def feasible(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> M
     return left
 
 
+def prevented(pod: PodInfo, table: NodeTable, profile: Profile) -> tuple[str, str] | None:
+    """The first filter of all nodes that rejects the pod, and its reason."""
+    for item in profile.prefilters:
+        reason = item.prevents(pod, table)
+        if reason:
+            return item.name, reason
+    return None
+
+
 def rejecting(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice) -> frozenset[str] | None:
     """The names of all filters that reject some of the rows; None when one of the rows passes every filter."""
+    if (found := prevented(pod, table, profile)) is not None:
+        return frozenset(found[:1])
     left = table.alive[rows].copy()
     names: set[str] = set()
     for item in profile.filters:
@@ -69,6 +83,8 @@ def totals(pod: PodInfo, table: NodeTable, profile: Profile, rows: slice, fits: 
 
 def place_one(pod: PodInfo, table: NodeTable, profile: Profile) -> Decision:
     """Decide on one pod; the table is not changed."""
+    if (found := prevented(pod, table, profile)) is not None:
+        return _prevention(pod, table, *found)
     fits = feasible(pod, table, profile, table.rows)
     count = int(np.count_nonzero(fits))
     if not count:
@@ -77,7 +93,7 @@ def place_one(pod: PodInfo, table: NodeTable, profile: Profile) -> Decision:
     best = total >= total.max() - TIE
     row = int(np.where(best, table.rank[table.rows], len(table)).argmin())
     node = table.names[row]
-    return Decision(pod.on(node), node, nodes=len(table), feasible=count)
+    return Decision(pod.on(node), node, nodes=len(table), feasible=count, volumes=volumebinding.steps(pod, table, row))
 
 
 def place(pods: Iterable[PodInfo], table: NodeTable, profile: Profile | None = None) -> list[Decision]:
@@ -90,6 +106,13 @@ def place(pods: Iterable[PodInfo], table: NodeTable, profile: Profile | None = N
             table.add_pod(decision.pod)
         decisions.append(decision)
     return decisions
+
+
+def _prevention(pod: PodInfo, table: NodeTable, plugin: str, reason: str) -> Decision:
+    """As in Kubernetes the reason stands without a number of nodes."""
+    nodes = len(table)
+    message = f"0/{nodes} nodes are available: {reason}." if nodes else summary({}, 0)
+    return Decision(pod, "", message, nodes=nodes, rejected={reason: nodes}, plugins=frozenset((plugin,)))
 
 
 def _rejection(pod: PodInfo, table: NodeTable, profile: Profile) -> Decision:

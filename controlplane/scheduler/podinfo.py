@@ -12,11 +12,12 @@ from controlplane.scheduler import podterms, spread
 from controlplane.scheduler.podselectors import NO_LABELS, PodLabels
 from controlplane.scheduler.podterms import PodTerms
 from controlplane.scheduler.spread import SpreadConstraint
-from pinnace import heldresources, hostports, nodeselectors
+from pinnace import heldresources, hostports, nodeselectors, persistentvolumes
 from pinnace.core.v1 import pod_pb2, scheduling_pb2
 from pinnace.hostports import HostPort
 from pinnace.meta.v1 import meta_pb2
 from pinnace.nodeselectors import Term
+from pinnace.persistentvolumes import PodClaim
 from pinnace.remembered import Remembered
 
 # Rows of every resource column, in this order. Units: millicores, bytes, bytes, pods.
@@ -62,6 +63,7 @@ class PodInfo:
     spread: tuple[SpreadConstraint, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     host_ports: tuple[HostPort, ...] = ()
+    claims: tuple[PodClaim, ...] = ()
     node: str = ""
     generation: int = field(default=0, compare=False)
     invalid: str = ""
@@ -80,6 +82,10 @@ class PodInfo:
     def signature(self) -> tuple[object, ...]:
         """Equal for pods that the same nodes can take: all that filters read, but labels where no pod has terms for others."""
         own = (self.labels, self.terms, self.spread) if self.terms is not None or self.spread else ()
+        if self.claims:
+            # A claim that was made for a pod is of no use to another.
+            made = self.uid if any(claim.ephemeral for claim in self.claims) else ""
+            own = (*own, self.key.partition("/")[0], made, self.claims)
         return *own, self.requests, self.node_selector, self.node_terms, self.tolerations, self.host_ports, self.invalid
 
     def on(self, node: str) -> PodInfo:
@@ -117,6 +123,7 @@ def _read(pod: pod_pb2.Pod) -> PodInfo:
         spread=_spread(spec.topologySpreadConstraints, meta.namespace),
         tolerations=_shared(tuple(tolerations)),
         host_ports=hostports.of(pod),
+        claims=tuple(persistentvolumes.claims_of(pod)),
         node=spec.nodeName,
         generation=meta.generation,
     )

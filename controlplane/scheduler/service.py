@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane import metrics
-from controlplane.scheduler import arrays, binding
+from controlplane.scheduler import arrays, binding, volumes
 from controlplane.scheduler.cache import NAME, Cache
 from controlplane.scheduler.chunks import chunks
 from controlplane.scheduler.explain import Verdict, verdicts
@@ -35,6 +35,8 @@ MANY = arrays.SMALL - EVENTS
 TELL_EVERY = 10.0
 # A run that lasted this many seconds resets the back-off of the loop.
 SOUND = 60.0
+# The filters that a pod waits for whose volumes are being bound.
+VOLUMES = frozenset(("VolumeBinding",))
 # Seconds after a commit that failed because the backend is away, so that it is not called without pause.
 PAUSE = 0.05
 
@@ -120,7 +122,7 @@ class Scheduler:
 
     async def _follow(self) -> None:
         self._cache = Cache(self._profile)
-        stored, watcher = self._store.view_and_watch(kinds.NODE, kinds.POD, kinds.NAMESPACE)
+        stored, watcher = self._store.view_and_watch(kinds.NODE, kinds.POD, kinds.NAMESPACE, *volumes.KINDS)
         try:
             # Nothing is placed before all that is placed already has been counted.
             await self._note([Event(None, item, item.revision) for item in stored])
@@ -176,6 +178,9 @@ class Scheduler:
         decision = self._cache.place(entry.info)
         if decision.node:
             self._cache.assume(decision.pod)
+            if decision.volumes is not None:
+                # It keeps its place on the node until its claims are bound.
+                self._cache.queue.rejected(entry, VOLUMES)
         else:
             # Before the commit: an event that comes meanwhile may already help.
             self._cache.queue.rejected(entry, decision.plugins)
@@ -189,9 +194,7 @@ class Scheduler:
         limits = self._store.backend.limits
         # One operation is left for the leader's lease, which each of its transactions reads.
         count = max((limits.operations - 1) // binding.OPERATIONS, 1)
-        for group in chunks(
-            written, size=self._size, count=count, total=limits.size, alone=lambda attempt: attempt.entry.errors > 0
-        ):
+        for group in chunks(written, size=self._size, count=count, total=limits.size, alone=_is_alone):
             await self._commit_group(group)
         for attempt in attempts:
             result = "error" if attempt.decision.failed else "scheduled" if attempt.decision.node else "unschedulable"
@@ -220,7 +223,7 @@ class Scheduler:
         for attempt in group:
             key = attempt.decision.pod.key
             pod = bound.get(key)
-            if pod is None:
+            if pod is None or attempt.decision.volumes is not None:
                 continue
             metrics.bound.inc()
             waiting = self._cache.queue.get(key)
@@ -235,6 +238,10 @@ class Scheduler:
         for attempt in stale:
             key = attempt.decision.pod.key
             self._cache.forget([key], self._clock.monotonic())
+            if attempt.decision.pod.claims:
+                # It may be its claims that changed, and not the pod.
+                self._cache.queue.failed(attempt.entry, self._clock.monotonic())
+                continue
             if self.decisions.get(key) is attempt.decision:
                 del self.decisions[key]
             if self._cache.queue.get(key) is attempt.entry:
@@ -277,3 +284,8 @@ class Scheduler:
                 )
             except Exception as error:
                 log.warning("report_failed node=%s error=%r", name, error)
+
+
+def _is_alone(attempt: _Attempt) -> bool:
+    """Whether an attempt has a transaction of its own: it failed before, or writes objects besides its pod."""
+    return attempt.entry.errors > 0 or bool(attempt.decision.pod.claims)

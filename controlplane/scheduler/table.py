@@ -24,6 +24,7 @@ from controlplane.scheduler.podinfo import LIMIT, RESOURCES, PodInfo
 from controlplane.scheduler.podterms import HeldTerms, PodTerms
 from controlplane.scheduler.rowcounts import RowCounts
 from controlplane.scheduler.taintsets import TaintSets
+from controlplane.scheduler.volumes import Volumes, claim_key
 from pinnace.core.v1 import node_pb2
 from pinnace.hostports import HostPort
 
@@ -49,7 +50,8 @@ class NodeTable:
     """Columns by node, with the pods that are counted on each. Rows without a node are not `alive`.
 
     `free[resource][row]` is allocatable minus requested; `idle[n][row]` is the share of cpu and memory that is free, and
-    `inverse` one by their allocatable, 0 where there is none. `host_ports` and `groups` count by row.
+    `inverse` one by their allocatable, 0 where there is none. `host_ports` and `groups` count by row; `volumes` are what the
+    claims of pods are bound to.
     """
 
     def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
@@ -71,10 +73,13 @@ class NodeTable:
         # Terms of the pods in the table about other pods: required anti-affinity, and the weights of all others.
         self.anti_affinity = HeldTerms(RowCounts(capacity))
         self.attraction = HeldTerms(RowCounts(capacity))
+        self.volumes = Volumes()
         # Nodes that are unschedulable.
         self.cordoned = 0
         self._nodes: dict[str, _Node] = {}
         self._pods: dict[str, PodInfo] = {}
+        # Keys of the pods that use a claim.
+        self._users: dict[str, set[str]] = {}
         self._sorted: list[str] = []
         self._unused_rows: list[int] = []
 
@@ -98,6 +103,10 @@ class NodeTable:
     def pod(self, key: str) -> PodInfo | None:
         """The pod that is counted under a key."""
         return self._pods.get(key)
+
+    def users(self, claim: str) -> set[str]:
+        """The keys of the pods that are counted and use a claim."""
+        return self._users.get(claim, set())
 
     # Nodes
 
@@ -186,6 +195,8 @@ class NodeTable:
         self._pods[pod.key] = pod
         node = self._nodes.setdefault(pod.node, _Node())
         node.pods[pod.key] = pod
+        for item in pod.claims:
+            self._users.setdefault(claim_key(pod, item), set()).add(pod.key)
         self._add(node, pod, 1)
 
     def remove_pod(self, key: str) -> PodInfo | None:
@@ -195,9 +206,17 @@ class NodeTable:
             return None
         node = self._nodes[pod.node]
         del node.pods[key]
+        for item in pod.claims:
+            self._unuse(claim_key(pod, item), key)
         self._add(node, pod, -1)
         self._drop_if_empty(pod.node, node)
         return pod
+
+    def _unuse(self, claim: str, key: str) -> None:
+        users = self._users.get(claim, set())
+        users.discard(key)
+        if not users:
+            self._users.pop(claim, None)
 
     @contextmanager
     def without(self, key: str) -> Iterator[None]:

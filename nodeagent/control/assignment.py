@@ -25,7 +25,12 @@ from pinnace.api.v1 import nodes_pb2
 from pinnace.core.v1 import pod_pb2
 
 log = logging.getLogger("pinnace.assignment")
-_KINDS = {kind.kind: kind for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS)}
+_KINDS = {
+    kind.kind: kind
+    for kind in (
+        kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS, kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME,
+    )
+}  # fmt: skip
 PEER = "Peer"
 # What of a pod's metadata an agent acts on, or shows to containers.
 _METADATA = ("uid", "labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
@@ -65,12 +70,16 @@ class Assignment:
             self._subscribers.setdefault(kind, []).append(subscriber)
 
     def lookup(self, kind: str, namespace: str, name: str) -> Any | None:
-        """The object, or None; `namespace` is "" for a RuntimeClass."""
+        """The object, or None; `namespace` is "" for a RuntimeClass and a PersistentVolume."""
         return self._objects.get(f"{kind}/{namespace}/{name}")
 
     def pods(self) -> list[tuple[str, Any]]:
         """Key and object of every assigned pod."""
-        return [(key, item) for key, item in self._objects.items() if key.startswith("Pod/")]
+        return self.all_of("Pod")
+
+    def all_of(self, kind: str) -> list[tuple[str, Any]]:
+        """Key and object of everything of a kind."""
+        return [(key, item) for key, item in self._objects.items() if key.startswith(f"{kind}/")]
 
     def peers(self) -> list[Peer]:
         return list(self._peers.values())

@@ -23,6 +23,7 @@ MAX_EVENTS = 500
 # A report is one transaction of the control plane, and etcd takes 128 operations in one.
 MAX_PODS_PER_REPORT = 40
 MAX_EVENTS_PER_REPORT = 20
+MAX_VOLUMES_PER_REPORT = 10
 RETRY = 1.0
 # Seconds that events wait for a status.
 LINGER = 0.1
@@ -36,6 +37,7 @@ class StatusManager:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pods: dict[str, nodes_pb2.PodReport] = {}
+        self._volumes: dict[str, nodes_pb2.VolumeReport] = {}
         self._events: deque[event_pb2.Event] = deque(maxlen=MAX_EVENTS)
         self._node: node_pb2.NodeStatus | None = None
         self._limits = EventLimits()
@@ -54,6 +56,13 @@ class StatusManager:
         self._pods[meta.uid] = nodes_pb2.PodReport(
             namespace=meta.namespace, name=meta.name, uid=meta.uid, status=status, removed=removed
         )
+        self._urgent.set()
+        self._wake.set()
+
+    def volume(self, volume: Any, error: str) -> None:
+        """The data of a released volume is deleted, or could not be."""
+        meta = volume.metadata
+        self._volumes[meta.uid] = nodes_pb2.VolumeReport(name=meta.name, uid=meta.uid, error=error[:MAX_MESSAGE])
         self._urgent.set()
         self._wake.set()
 
@@ -80,8 +89,8 @@ class StatusManager:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pods or self._events or self._node is not None:
-                if not self._pods and self._node is None:
+            while self._pods or self._volumes or self._events or self._node is not None:
+                if not self._pods and not self._volumes and self._node is None:
                     await self._clock.wait(self._urgent, LINGER)
                 self._urgent.clear()
                 await self._send_some(send)
@@ -89,8 +98,10 @@ class StatusManager:
     async def _send_some(self, send: Send) -> None:
         request = nodes_pb2.ReportStatusRequest()
         taken = dict(list(self._pods.items())[:MAX_PODS_PER_REPORT])
+        volumes = dict(list(self._volumes.items())[:MAX_VOLUMES_PER_REPORT])
         events = [self._events[i] for i in range(min(len(self._events), MAX_EVENTS_PER_REPORT))]
         request.pods.extend(taken.values())
+        request.volumes.extend(volumes.values())
         request.events.extend(events)
         node = self._node
         if node is not None:
@@ -105,6 +116,9 @@ class StatusManager:
             # One that was replaced meanwhile is still to be sent.
             if self._pods.get(uid) is report:
                 del self._pods[uid]
+        for uid, found in volumes.items():
+            if self._volumes.get(uid) is found:
+                del self._volumes[uid]
         if self._node is node:
             self._node = None
         for event in events:

@@ -20,11 +20,11 @@ from nodeagent.pods.spec import etcfiles, hostnames, security
 from nodeagent.pods.state import PodState
 from nodeagent.runtime import idranges
 from nodeagent.runtime.interface import IdRange, Runtime
-from nodeagent.volumes import hostpath
 from nodeagent.volumes.accounttokens import REASON, PodTokens
 from nodeagent.volumes.content import ACCOUNT_TOKEN, VolumeError
-from nodeagent.volumes.manager import PodVolumes, Volume, naming
-from pinnace import podresources, podspec, podtokens
+from nodeagent.volumes.external import External, naming
+from nodeagent.volumes.manager import PodVolumes, Volume
+from pinnace import kinds, podresources, podspec, podtokens
 from pinnace.core.v1 import container_pb2
 
 log = logging.getLogger("pinnace.pods")
@@ -46,7 +46,7 @@ class PodContext:
         self.state = PodState(checkpoint, deps.clock, deps.policy, lambda *said: deps.event(self.pod, *said))
         self.logs = deps.logs / f"{meta.namespace}_{meta.name}_{self.uid}"
         files = tuple(etcfiles.TARGETS.values())
-        self.mounter = PodVolumes(self.folder / "volumes", self.lookup, deps.node_facts, files)
+        self.mounter = PodVolumes(self.folder / "volumes", self.lookup, deps.node_facts, files, deps.local_volumes)
         warning = functools.partial(self.event, warning=True)
         self.tokens = PodTokens(deps.create_token, deps.clock, self._tokens_changed, warning)
         self._keeping: asyncio.Task[None] | None = None
@@ -121,26 +121,25 @@ class PodContext:
         return container_pb2.Container(name=name) if found is None else found
 
     def lookup(self, kind: str, name: str) -> Any | None:
-        """A ConfigMap or Secret of the pod's namespace, or a token of its account."""
+        """An object of the pod's namespace, the volume of a claim, or a token of its account."""
         if kind == ACCOUNT_TOKEN:
             return self.tokens.get(name)
-        return self.deps.lookup(kind, self.pod.metadata.namespace, name)
+        return self.deps.lookup(kind, "" if kind == kinds.PERSISTENT_VOLUME.kind else self.pod.metadata.namespace, name)
 
     async def make_volumes(self, layers: Mapping[str, Sequence[str]]) -> None:
         """Make or refresh all volumes. Raises VolumeError, OSError."""
-        await self._check_host_paths(hostpath.of(self.pod))
+        await self._check_external(self.mounter.external(self.pod))
         prepare = self.mounter.prepare
         self.volumes = await self.deps.pools.volumes.run_within(MOUNT_WITHIN, prepare, self.pod, layers)
 
-    async def _check_host_paths(self, volumes: Iterable[Any]) -> None:
-        """A path of the node may be anywhere. Those that the machine itself answers for wait for no other; of all others, one
-        call at a time waits for each server or file system. Raises VolumeError."""
+    async def _check_external(self, items: Iterable[External]) -> None:
+        """What lies outside of the pod's directory may be anywhere. What the machine itself answers for waits for nothing else;
+        of all else, one call at a time waits for each server or file system. Raises VolumeError."""
         mounted = mountinfo.mounts()
-        for volume in volumes:
-            path = hostpath.on_node(volume.volumeSource.hostPath.path)
-            share = self.deps.pools.host_paths.of(mountinfo.answering(path, mounted) or path)
-            with naming(volume):
-                await share.run_within(MOUNT_WITHIN, self.mounter.check, volume, self.pod)
+        for item in items:
+            share = self.deps.pools.host_paths.of(item.owner(self.mounter.folder, mounted))
+            with naming(item.volume):
+                await share.run_within(MOUNT_WITHIN, self.mounter.check, item, self.pod)
 
     def token_failure(self) -> StepFailure | None:
         """Why its volumes are not made yet, if for want of a token. One that is refused is waited for, as in kubelet; without a
@@ -184,7 +183,7 @@ class PodContext:
             while self._stale:
                 self._stale = False
                 with contextlib.suppress(VolumeError):
-                    await self._check_host_paths(self.mounter.unchecked(self.pod))
+                    await self._check_external(self.mounter.unchecked(self.pod))
                 await self.deps.pools.volumes.run(self.mounter.refresh, self.pod)
         finally:
             self._refreshing = None

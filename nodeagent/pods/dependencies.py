@@ -45,6 +45,8 @@ class WorkerDependencies:
     # On a tmpfs; see `node.memorydir`.
     memory: Path
     logs: Path
+    # Where local volumes are that are made for claims; None: nowhere.
+    local_volumes: Path | None
     host_ip: str
     node_facts: dict[str, str]
     dns: ClusterDns

@@ -18,7 +18,7 @@ from nodeagent.pods.model import PendingResize
 from nodeagent.pods.ownership import held_until
 from nodeagent.pods.worker import Worker
 from nodeagent.statics.tracker import MirrorPodTracker, retired
-from pinnace import podresources
+from pinnace import persistentvolumes, podresources
 
 log = logging.getLogger("pinnace.pods")
 # Seconds before a worker that failed is followed by another.
@@ -59,8 +59,8 @@ class PodManager:
         self._complete = True
         self._decide_resizes()
         self._assignment.subscribe(("Pod",), self._pods_changed)
-        self._assignment.subscribe(("ConfigMap", "Secret"), self._configs_changed)
-        self._assignment.subscribe(("RuntimeClass",), lambda changes: self.nudge())
+        self._assignment.subscribe(("ConfigMap", "Secret", "PersistentVolumeClaim"), self._configs_changed)
+        self._assignment.subscribe(("RuntimeClass", "PersistentVolume"), lambda changes: self.nudge())
 
     def _confirm(self, keys: Iterable[str]) -> None:
         """The control plane has said that these pods are this node's."""
@@ -263,6 +263,18 @@ class PodManager:
             if (meta.namespace, meta.name) == (namespace, name) and not worker.gone:
                 return worker
         return None
+
+    def uses(self, volume: Any) -> bool:
+        """Whether a pod that is not over may still write to a volume: by its claim, unless that has another volume now."""
+        ref = volume.spec.claimRef
+        claim = self._assignment.lookup("PersistentVolumeClaim", ref.namespace, ref.name)
+        if claim is not None and claim.spec.volumeName != volume.metadata.name:
+            return False
+        pods = (worker.pod for worker in self.workers.values() if not worker.over())
+        return any(
+            pod.metadata.namespace == ref.namespace and any(item.name == ref.name for item in persistentvolumes.claims_of(pod))
+            for pod in pods
+        )
 
     async def close(self) -> None:
         """Stop the workers. Containers go on."""

@@ -2,7 +2,9 @@
 
 manager      makes, refreshes and removes all volumes of a pod
 content      the files of ConfigMaps, Secrets, projected and downwardAPI volumes: pure
-emptydir, hostpath, imagevolume   one kind of volume each
+external     volumes outside of the pod's directory, and what claims are bound to
+emptydir, hostpath, imagevolume, nfs   one kind of volume each
+reclaim      deletes local volumes that are released
 atomicwriter replaces all files of a volume at once, as kubelet does
 mountpoints  directories and files below a volume that other volumes are mounted on
 ownership    fsGroup

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
 
 from nodeagent.volumes.content import VolumeError
 
@@ -18,11 +17,6 @@ _TYPES = {
 def on_node(path: str) -> str:
     """The absolute path of a hostPath: a relative one begins at the root, where container runtimes are started."""
     return os.path.join("/", path)
-
-
-def of(pod: Any) -> list[Any]:
-    """A pod's volumes that are hostPaths."""
-    return [volume for volume in pod.spec.volumes if volume.volumeSource.HasField("hostPath")]
 
 
 def check(path: str, type_: str) -> None:

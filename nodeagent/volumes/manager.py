@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.linux import mountinfo, syscalls
-from nodeagent.volumes import atomicwriter, content, emptydir, hostpath, imagevolume, mountpoints, ownership
+from nodeagent.volumes import atomicwriter, content, emptydir, external, imagevolume, mountpoints, ownership
 from nodeagent.volumes.content import Known, Lookup, VolumeError
+from nodeagent.volumes.external import External
 from pinnace import podtokens
 
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -35,13 +36,17 @@ class Volume:
 class PodVolumes:
     """The volumes of one pod below `folder`. Methods block, and may be called from any thread."""
 
-    def __init__(self, folder: Path, lookup: Lookup, facts: dict[str, str], files: Sequence[str] = ()) -> None:
-        """`files` are paths at which every container has a file of the pod's, such as /etc/hosts."""
+    def __init__(
+        self, folder: Path, lookup: Lookup, facts: dict[str, str], files: Sequence[str] = (), made_in: Path | None = None
+    ) -> None:  # fmt: skip
+        """`files` are paths at which every container has a file of the pod's, such as /etc/hosts; `made_in` is the directory of
+        local volumes that are made for claims."""
         self._folder = folder
         self._files = files
+        self._made_in = made_in
         # By name, as `prepare` made them last.
         self._made: dict[str, Volume] = {}
-        # By hostPath and subPath: whether a file is there.
+        # By volume outside and subPath: whether a file is there.
         self._host_files: dict[tuple[str, str], bool] = {}
         self._lookup = lookup
         self._facts = facts
@@ -64,7 +69,7 @@ class PodVolumes:
         return found
 
     def prepare(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
-        """Make or refresh every volume, by name; `check` has seen the hostPaths. `layers` are those of image volumes.
+        """Make or refresh every volume, by name; `check` has seen those outside. `layers` are those of image volumes.
         Raises VolumeError."""
         with self._claimed(), self._lock:
             return self._prepare_all(pod, layers)
@@ -79,23 +84,30 @@ class PodVolumes:
         finally:
             self._preparing.release()
 
-    def check(self, volume: Any, pod: Any) -> None:
-        """Whether a hostPath is of its type, and what of it is mounted in volumes that show files. It may hang, and alone asks
-        the node's path. Raises VolumeError."""
-        source = volume.volumeSource.hostPath
-        path = hostpath.on_node(source.path)
-        with naming(volume):
-            hostpath.check(path, source.type)
-        for mount in self._nested_mounts(volume.name, pod):
-            self._host_files[volume.name, mount.subPath] = mountpoints.shows_file(path, mount.subPath)
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
-    def unchecked(self, pod: Any) -> list[Any]:
-        """The hostPaths of which more is mounted than `check` has seen: an ephemeral container was added."""
+    def external(self, pod: Any) -> list[External]:
+        """The volumes that `check` must have seen before `prepare`. Raises VolumeError for a claim that is not bound."""
+        return external.of(pod, self._lookup)
+
+    def check(self, item: External, pod: Any) -> None:
+        """Have a volume there that lies outside, and see what of it is mounted in volumes that show files. It may hang, and it
+        alone asks the volume. Raises VolumeError."""
+        path = item.path(self._folder)
+        with external.naming(item.volume):
+            external.check(item, self._folder, self._made_in, pod)
+        for mount in self._nested_mounts(item.volume, pod):
+            self._host_files[item.volume, mount.subPath] = mountpoints.shows_file(path, mount.subPath)
+
+    def unchecked(self, pod: Any) -> list[External]:
+        """Those of which more is mounted than `check` has seen: an ephemeral container was added. Raises VolumeError."""
         known = self._host_files
         return [
-            volume
-            for volume in hostpath.of(pod)
-            if any((volume.name, mount.subPath) not in known for mount in self._nested_mounts(volume.name, pod))
+            item
+            for item in self.external(pod)
+            if any((item.volume, mount.subPath) not in known for mount in self._nested_mounts(item.volume, pod))
         ]
 
     def _nested_mounts(self, name: str, pod: Any) -> list[Any]:
@@ -105,7 +117,13 @@ class PodVolumes:
         return [point.mount for point in points if point.mount is not None and point.mount.name == name]
 
     def _prepare_all(self, pod: Any, layers: Mapping[str, Sequence[str]]) -> dict[str, Volume]:
-        self._made = {volume.name: self._named(volume, pod, layers.get(volume.name, ())) for volume in pod.spec.volumes}
+        outside = {item.volume: item for item in self.external(pod)}
+        self._made = {
+            volume.name: _outside(outside[volume.name], self._folder)
+            if volume.name in outside
+            else self._named(volume, pod, layers.get(volume.name, ()))
+            for volume in pod.spec.volumes
+        }
         # Once all are there: what is mounted in one may be a file of another.
         for volume in pod.spec.volumes:
             self._make_mount_points(volume, pod)
@@ -123,29 +141,28 @@ class PodVolumes:
     def _make_mount_points(self, volume: Any, pod: Any) -> None:
         """In a volume that shows files. Raises VolumeError."""
 
-        host_paths = {item.name for item in hostpath.of(pod)}
+        outside: set[str] = set()
 
         def is_file(mount: Any) -> bool:
-            if mount.name in host_paths:
+            if mount.name in outside:
                 return self._host_files.get((mount.name, mount.subPath), False)
             return mount.name in self._made and mountpoints.shows_file(self._made[mount.name].path, mount.subPath)
 
         points = mountpoints.nested(volume.name, pod, self._files) if content.shows_files(volume.volumeSource) else []
         try:
             if points:
+                outside.update(item.volume for item in self.external(pod))
                 mountpoints.make(str(self._folder / volume.name), points, is_file)
         except OSError as error:
             text = f'mount points in volume "{volume.name}" cannot be made: {error.strerror or error}'
             raise VolumeError(text) from error
 
     def _named(self, volume: Any, pod: Any, layers: Sequence[str]) -> Volume:
-        with naming(volume):
+        with external.naming(volume.name):
             return self._prepare(volume, pod, layers)
 
     def _prepare(self, volume: Any, pod: Any, layers: Sequence[str] = ()) -> Volume:
         path, source = self._folder / volume.name, volume.volumeSource
-        if source.HasField("hostPath"):
-            return Volume(hostpath.on_node(source.hostPath.path))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         if source.HasField("image"):
             imagevolume.mount(path, layers)
@@ -176,16 +193,8 @@ class PodVolumes:
                     ownership.give(path, owner, on_root_mismatch=lazy)
 
 
-@contextlib.contextmanager
-def naming(volume: Any) -> Iterator[None]:
-    """Errors as VolumeError, in kubelet's words."""
-    prefix = f'MountVolume.SetUp failed for volume "{volume.name}" :'
-    try:
-        yield
-    except OSError as error:
-        raise VolumeError(f"{prefix} {error.strerror or error}") from error
-    except VolumeError as error:
-        raise VolumeError(f"{prefix} {error}") from None
+def _outside(item: External, folder: Path) -> Volume:
+    return Volume(item.path(folder), read_only=item.read_only)
 
 
 def group(pod: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pinnace import kinds
 from pinnace.admission import (
+    claims,
     config,
     controllerrevisions,
     cronjobs,
@@ -16,6 +17,7 @@ from pinnace.admission import (
     limitranges,
     namespaces,
     nodes,
+    persistentvolumes,
     poddisruptionbudgets,
     pods,
     podtemplates,
@@ -26,6 +28,7 @@ from pinnace.admission import (
     resourcequotas,
     runtimeclasses,
     statefulsets,
+    storageclasses,
 )  # fmt: skip
 from pinnace.admission.kindrules import KindRules
 from pinnace.kinds import Kind
@@ -47,6 +50,8 @@ RULES: dict[Kind, KindRules] = {
     kinds.LIMIT_RANGE: limitranges.RULES,
     kinds.NAMESPACE: namespaces.RULES,
     kinds.NODE: nodes.RULES,
+    kinds.PERSISTENT_VOLUME: persistentvolumes.RULES,
+    kinds.PERSISTENT_VOLUME_CLAIM: claims.RULES,
     kinds.POD: pods.RULES,
     kinds.POD_DISRUPTION_BUDGET: poddisruptionbudgets.RULES,
     kinds.POD_TEMPLATE: podtemplates.RULES,
@@ -58,6 +63,7 @@ RULES: dict[Kind, KindRules] = {
     kinds.ROLE_BINDING: rbac.ROLE_BINDING_RULES,
     kinds.RUNTIME_CLASS: runtimeclasses.RULES,
     kinds.STATEFUL_SET: statefulsets.RULES,
+    kinds.STORAGE_CLASS: storageclasses.RULES,
     kinds.SECRET: config.SECRET_RULES,
 }
 # Of writes through a subresource, where they differ.

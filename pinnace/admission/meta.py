@@ -64,13 +64,13 @@ def labels(field: str, items: Mapping[str, str]) -> Iterator[Cause]:
             yield fielderrors.invalid(field, value, detail)
 
 
-def annotation_map(items: Mapping[str, str]) -> Iterator[Cause]:
+def annotation_map(items: Mapping[str, str], field: str = "metadata.annotations") -> Iterator[Cause]:
     """Errors of an annotation map."""
     for key in items:
         for detail in formats.qualified_name(key.lower()):
-            yield fielderrors.invalid("metadata.annotations", key, detail)
+            yield fielderrors.invalid(field, key, detail)
     if sum(len(key.encode()) + len(value.encode()) for key, value in items.items()) > MAX_ANNOTATIONS:
-        yield fielderrors.too_long("metadata.annotations", MAX_ANNOTATIONS)
+        yield fielderrors.too_long(field, MAX_ANNOTATIONS)
 
 
 def _finalizers(kind: Kind, names: Any) -> Iterator[Cause]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pinnace import fielderrors
-from pinnace.admission import images, references, resources
+from pinnace.admission import claims, images, persistentvolumes, references, resources
 from pinnace.errors import Cause
 
 # Seconds, of tokens of service accounts.
@@ -45,6 +45,12 @@ def _source(path: str, source: Any) -> Iterator[Cause]:
         yield from _paths(f"{path}.downwardAPI", source.downwardAPI.items)
     if source.HasField("projected"):
         yield from _projected(f"{path}.projected", source.projected.sources)
+    if source.HasField("persistentVolumeClaim"):
+        yield from _named(f"{path}.persistentVolumeClaim.claimName", source.persistentVolumeClaim.claimName)
+    if source.HasField("ephemeral"):
+        yield from _ephemeral(f"{path}.ephemeral", source.ephemeral)
+    if source.HasField("nfs"):
+        yield from persistentvolumes.nfs(f"{path}.nfs", source.nfs)
     yield from images.validate(f"{path}.image.reference", source.image.reference)
     if source.emptyDir.HasField("sizeLimit"):
         limit = resources.amount(source.emptyDir.sizeLimit.string)
@@ -55,6 +61,13 @@ def _source(path: str, source: Any) -> Iterator[Cause]:
 def _named(path: str, name: str) -> Iterator[Cause]:
     if not name:
         yield fielderrors.required(path)
+
+
+def _ephemeral(path: str, source: Any) -> Iterator[Cause]:
+    if not source.HasField("volumeClaimTemplate"):
+        yield fielderrors.required(f"{path}.volumeClaimTemplate")
+        return
+    yield from claims.template_errors(source.volumeClaimTemplate, f"{path}.volumeClaimTemplate")
 
 
 def _projected(path: str, sources: Iterable[Any]) -> Iterator[Cause]:

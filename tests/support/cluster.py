@@ -17,10 +17,12 @@ from controlplane.controllers.customresources import CustomResources
 from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
+from controlplane.controllers.ephemeralvolume import EphemeralVolumes
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.horizontalpodautoscaler import HorizontalPodAutoscalers
 from controlplane.controllers.job import Jobs
+from controlplane.controllers.localpath import LocalPathProvisioner
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
 from controlplane.controllers.poddisruptionbudget import PodDisruptionBudgets
@@ -33,6 +35,9 @@ from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
 from controlplane.controllers.ttlafterfinished import TTLAfterFinished
+from controlplane.controllers.volumebinder import PersistentVolumeBinder
+from controlplane.controllers.volumeexpansion import PersistentVolumeExpander
+from controlplane.controllers.volumeprotection import ClaimProtection, VolumeProtection
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
@@ -221,6 +226,12 @@ async def running(
             TTLAfterFinished(),
             PodDisruptionBudgets(cluster.ids),
             HorizontalPodAutoscalers(usage, ids=cluster.ids),
+            PersistentVolumeBinder(),
+            PersistentVolumeExpander(),
+            ClaimProtection(),
+            VolumeProtection(),
+            EphemeralVolumes(cluster.ids),
+            LocalPathProvisioner(),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())

@@ -113,7 +113,7 @@ class Host:
         return WorkerDependencies(
             runtimes=runtimes, execute=execute, network=self.network, images=images, puller=puller,
             cgroups=Cgroups("pinnace", cgroups), clock=self.clock, pools=Pools(), exec_slots=ExecSlots(), policy=Policy(), state=self.folder, memory=self.folder / "memory",
-            logs=self.folder / "logs", host_ip="192.0.2.1", node_facts={"hostname": "n1", "capacity.memory": str(1 << 30)},
+            logs=self.folder / "logs", local_volumes=self.folder / "local-volumes", host_ip="192.0.2.1", node_facts={"hostname": "n1", "capacity.memory": str(1 << 30)},
             dns=ClusterDns(), rotation=LogRotation(), pod_max_pids=0, ipam=lambda: self.ipam,
             lookup=lambda kind, namespace, name: None, services=dict, create_token=create_token,
             event=lambda pod, reason, message, warning: self.events.append((reason, message)),

@@ -95,6 +95,13 @@ BASES: dict[str, Any] = {
     "LimitRange": {"spec": {"limits": [{"type": "Container"}]}},
     "Pod": {"spec": {"containers": [{"name": "main", "image": "x"}]}},
     "RuntimeClass": {"handler": "native"},
+    "StorageClass": {"provisioner": "example.com/disk"},
+    "PersistentVolumeClaim": {
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    },
+    "PersistentVolume": {
+        "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/data"}},
+    },
     "RoleBinding": {"roleRef": {"kind": "Role", "name": "reader"}},
     "ClusterRoleBinding": {"roleRef": {"kind": "ClusterRole", "name": "reader"}},
 }

@@ -38,6 +38,15 @@ class Detailing(Protocol):
     def detail(self, pod: PodInfo, table: NodeTable, row: int) -> str: ...
 
 
+class PreFilter(Protocol):
+    """A filter of all nodes at once, which is asked first."""
+
+    name: str
+
+    def prevents(self, pod: PodInfo, table: NodeTable) -> str:
+        """Why no node can take the pod, whichever nodes there are, in Kubernetes' words; empty: some may."""
+
+
 class Score(Protocol):
     """`weight`: the factor of its scores in a node's total."""
 
@@ -55,6 +64,7 @@ class Profile:
 
     filters: tuple[Filter, ...]
     scores: tuple[Score, ...]
+    prefilters: tuple[PreFilter, ...] = ()
 
     def wide(self, plugins: frozenset[str], events: ClusterEvent) -> bool:
         """Whether such changes may help a pod which these filters rejected on other nodes than the changed ones."""
@@ -78,7 +88,10 @@ def default_profile() -> Profile:
     from controlplane.scheduler.plugins.nodeunschedulable import NodeUnschedulable
     from controlplane.scheduler.plugins.podtopologyspread import PodTopologySpread
     from controlplane.scheduler.plugins.tainttoleration import TaintToleration
+    from controlplane.scheduler.plugins.volumebinding import VolumeBinding
+    from controlplane.scheduler.plugins.volumerestrictions import VolumeRestrictions
 
+    volumes = VolumeBinding()
     return Profile(
         filters=(
             NodeUnschedulable(),
@@ -86,8 +99,11 @@ def default_profile() -> Profile:
             NodeAffinity(),
             NodePorts(),
             NodeResourcesFit(),
+            VolumeRestrictions(),
+            volumes,
             PodTopologySpread(),
             InterPodAffinity(),
         ),
         scores=(LeastAllocated(), NodeAffinity(), PodTopologySpread(), InterPodAffinity(), TaintToleration()),
+        prefilters=(volumes,),
     )

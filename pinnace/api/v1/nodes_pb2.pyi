@@ -13,12 +13,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("node", "vtepMac")
+    __slots__ = ("node", "vtepMac", "localPath")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VTEPMAC_FIELD_NUMBER: _ClassVar[int]
+    LOCALPATH_FIELD_NUMBER: _ClassVar[int]
     node: _node_pb2.Node
     vtepMac: str
-    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ...) -> None: ...
+    localPath: str
+    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ..., localPath: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("applied",)
@@ -132,15 +134,27 @@ class PodReport(_message.Message):
     removed: bool
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., status: _Optional[_Union[_pod_pb2.PodStatus, _Mapping]] = ..., removed: _Optional[bool] = ...) -> None: ...
 
+class VolumeReport(_message.Message):
+    __slots__ = ("name", "uid", "error")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    uid: str
+    error: str
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
 class ReportStatusRequest(_message.Message):
-    __slots__ = ("pods", "events", "node")
+    __slots__ = ("pods", "events", "node", "volumes")
     PODS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
     pods: _containers.RepeatedCompositeFieldContainer[PodReport]
     events: _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]
     node: _node_pb2.NodeStatus
-    def __init__(self, pods: _Optional[_Iterable[_Union[PodReport, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_event_pb2.Event, _Mapping]]] = ..., node: _Optional[_Union[_node_pb2.NodeStatus, _Mapping]] = ...) -> None: ...
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeReport]
+    def __init__(self, pods: _Optional[_Iterable[_Union[PodReport, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_event_pb2.Event, _Mapping]]] = ..., node: _Optional[_Union[_node_pb2.NodeStatus, _Mapping]] = ..., volumes: _Optional[_Iterable[_Union[VolumeReport, _Mapping]]] = ...) -> None: ...
 
 class ReportStatusResponse(_message.Message):
     __slots__ = ()

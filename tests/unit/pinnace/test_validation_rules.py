@@ -26,6 +26,7 @@ WORKLOAD = {
     "selector": {"matchLabels": {"app": "web"}},
     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
 }
+CLAIM = {"accessModes": ["ReadWriteOnce"]}
 JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "Never"}}}
 AUTOSCALED = {
     "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 5,
@@ -47,6 +48,9 @@ BASES: dict[str, dict[str, Any]] = {
     "Namespace": NAMED,
     "RuntimeClass": {**NAMED, "handler": "native"},
     "PriorityClass": {**NAMED, "value": 10},
+    "StorageClass": {**NAMED, "provisioner": "example.com/disk"},
+    "PersistentVolume": {**NAMED, "spec": {**CLAIM, "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/data"}}},
+    "PersistentVolumeClaim": {**IN_DEFAULT, "spec": {**CLAIM, "resources": {"requests": {"storage": "1Gi"}}}},
     "Role": IN_DEFAULT,
     "ClusterRole": NAMED,
     "RoleBinding": {**IN_DEFAULT, "roleRef": {"kind": "Role", "name": "reader"}},
