@@ -9,7 +9,7 @@ from controlplane.config import Config
 from controlplane.store import Backend
 
 if TYPE_CHECKING:
-    import grpc
+    from controlplane.store.etcdtls import Credentials
 
 log = logging.getLogger("pinnace.controlplane")
 
@@ -28,12 +28,12 @@ def open_backend(config: Config) -> Backend:
     return _open_sqlite(config)
 
 
-def _etcd_credentials(config: Config) -> grpc.ChannelCredentials | None:
+def _etcd_credentials(config: Config) -> Credentials | None:
     from controlplane.store import etcdtls
 
     if not (config.etcd_cafile or config.etcd_certfile):
         return None
-    return etcdtls.credentials(ca=config.etcd_cafile, certificate=config.etcd_certfile, key=config.etcd_keyfile)
+    return etcdtls.Credentials(etcdtls.Files(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile))
 
 
 def _open_sqlite(config: Config) -> Backend:

@@ -23,6 +23,7 @@ from controlplane.store.broadcaster import narrow, resumed
 from controlplane.store.envelope import Envelope
 from controlplane.store.etcdbatch import REGISTRY, TICKS, batches
 from controlplane.store.etcdclient import EtcdClient
+from controlplane.store.etcdtls import Credentials
 from controlplane.store.etcdtxn import encoded, places, waves
 from pinnace.errors import ApiError, TooLarge, Unavailable
 
@@ -44,7 +45,7 @@ class EtcdBackend:
         endpoints: Sequence[str],
         *,
         root: str = "/pinnace",
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self._root = root

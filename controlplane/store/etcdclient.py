@@ -3,11 +3,15 @@
 A probe asks the member in use for its status every second. One that does not answer (frozen, unreachable) or knows no
 leader (cut off from its peers) is left for another, and what was in progress on it ends at once. Calls of which it is known
 that nothing was done are tried again on another member; a write whose outcome is unknown is not.
+
+When the files of the client certificate change, a connection with the new one takes over from the next call on; calls in
+progress end on the old one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
@@ -15,12 +19,16 @@ import grpc
 from google.protobuf.message import Message
 
 from controlplane.store import etcd_messages_pb2 as pb
+from controlplane.store.etcdtls import Credentials
 from pinnace import channels
 from pinnace.errors import ApiError, TooLarge, Unavailable
 
+log = logging.getLogger("pinnace.store")
 M = TypeVar("M", bound=Message)
 # Seconds. An election takes one to two; a healthy member answers a probe within milliseconds.
 PROBE_EVERY, PROBE_TIMEOUT = 1.0, 2.0
+# Between looks at the files of the client certificate, in seconds.
+RENEW_EVERY = 10.0
 # Between attempts while no member has a leader, in seconds.
 RETRY_AFTER = 0.1
 # etcd ends calls of a member that has no leader when they carry this.
@@ -81,19 +89,21 @@ class Member:
             return error.message
         return "" if status.leader else "no leader"
 
-    async def leave(self, cause: str) -> None:
+    async def leave(self, cause: str, grace: float | None = None) -> None:
+        """`grace`: seconds that calls in progress have to end."""
         self.cause = self.cause or cause
-        await self.channel.close()
+        await self.channel.close(grace)
 
 
 class EtcdClient:
-    def __init__(self, endpoints: Sequence[str], *, timeout: float, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, endpoints: Sequence[str], *, timeout: float, credentials: Credentials | None) -> None:
         """`timeout` bounds each call, in seconds."""
         self._endpoints = list(endpoints)
         self._credentials = credentials
         self._timeout = timeout
         self._member: Member | None = None
         self._probing: asyncio.Future[None] | None = None
+        self._renewing: asyncio.Future[None] | None = None
         self._moving: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -106,10 +116,15 @@ class EtcdClient:
         if self._closed:
             raise Unavailable("etcd: the client is closed")
         if self._member is None:
-            self._member = Member(self._endpoints[0], self._credentials)
+            self._member = self._open(self._endpoints[0])
             if len(self._endpoints) > 1:
                 self._probing = asyncio.ensure_future(self._probe())
+            if self._credentials is not None:
+                self._renewing = asyncio.ensure_future(self._renew(self._credentials))
         return self._member
+
+    def _open(self, endpoint: str) -> Member:
+        return Member(endpoint, None if self._credentials is None else self._credentials.current)
 
     async def call(self, method: str, request: Message, response: type[M], *, reads: bool) -> M:
         """`reads`: a call that may be repeated. Raises TooLarge, Unavailable; AioRpcError for etcd's other errors."""
@@ -161,6 +176,29 @@ class EtcdClient:
             if cause:
                 await self._move(member, cause)
 
+    async def _renew(self, credentials: Credentials) -> None:
+        renewed = False
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            # Again until a connection with them was made.
+            renewed = await asyncio.to_thread(credentials.renew) or renewed
+            if renewed and self._moving is None:
+                renewed = not await self._reconnect()
+
+    async def _reconnect(self) -> bool:
+        """Whether the member in use has taken a connection with the present credentials, or was left meanwhile."""
+        member = self.member()
+        new = self._open(member.endpoint)
+        ailment = await new.ailment(PROBE_TIMEOUT)
+        if ailment or self._member is not member:
+            await new.leave("not used")
+            log.warning("etcd_not_reconnected endpoint=%s cause=%s", member.endpoint, ailment or "another member is used")
+            return not ailment
+        self._member = new
+        log.info("etcd_reconnected endpoint=%s", member.endpoint)
+        await member.leave("its client certificate was renewed", self._timeout)
+        return True
+
     async def _move(self, member: Member, cause: str) -> None:
         """Use another member than `member`, unless that was done already."""
         if self._member is not member or len(self._endpoints) == 1:
@@ -176,7 +214,7 @@ class EtcdClient:
 
     async def _replace(self, member: Member, cause: str) -> None:
         at = self._endpoints.index(member.endpoint)
-        others = [Member(name, self._credentials) for name in self._endpoints[at + 1 :] + self._endpoints[:at]]
+        others = [self._open(name) for name in self._endpoints[at + 1 :] + self._endpoints[:at]]
         ailments = await asyncio.gather(*(other.ailment(PROBE_TIMEOUT) for other in others))
         healthy = [other for other, ailment in zip(others, ailments, strict=True) if not ailment]
         # Without a healthy one it stays: the next probe tries again.
@@ -189,8 +227,9 @@ class EtcdClient:
 
     async def close(self) -> None:
         self._closed = True
-        if self._probing is not None:
-            self._probing.cancel()
+        for task in (self._probing, self._renewing):
+            if task is not None:
+                task.cancel()
         if self._moving is not None:
             await asyncio.wait([self._moving])
         if self._member is not None:
