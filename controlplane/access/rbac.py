@@ -1,8 +1,8 @@
 """Role-based access control: what bindings and roles in the store allow.
 
-A check costs what is bound to the user and its groups, in the namespace of the request and in the cluster; bindings of
-others cost nothing. An index of the watch cache finds bindings by subject, so that the answer is never older than the
-cache; roles are kept as tables from their last change on.
+A check costs what is bound to the user and its groups, in the namespace of the request and in the cluster, up to a limit;
+bindings of others cost nothing. An index of the watch cache finds bindings by subject, so that the answer is never older than
+the cache; roles are kept as tables from their last change on.
 Source: plugin/pkg/auth/authorizer/rbac and registry/rbac/validation (rule.go).
 """
 
@@ -24,6 +24,13 @@ from pinnace.errors import NotFound
 from pinnace.fielderrors import quoted
 from pinnace.kinds import Kind
 from pinnace.rbac.v1.rbac_pb2 import PolicyRule, RoleRef
+
+# Bindings, and values of their roles' rules, that one check looks at. Nothing else runs meanwhile, and a user who may write
+# roles in a namespace may bind any number of them to any user there. What is beyond allows nothing.
+MAX_BINDINGS, MAX_VALUES = 2_000, 50_000
+TOO_MANY = (
+    f"the user has more than {MAX_BINDINGS} bindings, or roles with more than {MAX_VALUES} values: not all were considered"
+)
 
 
 class Rows(Protocol):
@@ -69,25 +76,33 @@ class RBAC:
     def rules_for(self, identity: Identity, namespace: str) -> Rules:
         errors: list[str] = []
         rules = tuple(rule for grant in self._grants(identity, namespace, errors) for rule in grant.table.rules)
-        return Rules(rules, errors=tuple(errors))
+        return Rules(rules, incomplete=TOO_MANY in errors, errors=tuple(errors))
 
     def rules_of(self, role: RoleRef, namespace: str) -> Sequence[PolicyRule]:
         """The rules of the role that a binding in `namespace` names. Raises NotFound."""
         return self._table(role, namespace).rules
 
     def _grants(self, identity: Identity, namespace: str, errors: list[str]) -> Iterator[_Grant]:
-        """Those of the cluster first; `errors` gets the roles that do not exist."""
-        subjects = _subjects(identity)
+        """Those of the cluster first, each role once; `errors` gets the roles that do not exist, and TOO_MANY."""
+        subjects, bindings, left, seen = _subjects(identity), 0, MAX_VALUES, set[tuple[str, str]]()
         for kind, where in ((kinds.CLUSTER_ROLE_BINDING, ""), (kinds.ROLE_BINDING, namespace)):
             if kind is kinds.ROLE_BINDING and not namespace:
                 continue
             for subject in subjects:
                 for row in self._rows.rows_by(kind, SUBJECT, subject_value(where, *subject)):
+                    role, bindings = row.message.roleRef, bindings + 1
+                    if bindings > MAX_BINDINGS or left < 0:
+                        errors.append(TOO_MANY)
+                        return
+                    if (role.kind, role.name) in seen:
+                        continue
+                    seen.add((role.kind, role.name))
                     try:
-                        table = self._table(row.message.roleRef, where)
+                        table = self._table(role, where)
                     except NotFound as error:
                         errors.append(error.message)
                         continue
+                    left -= table.values
                     yield _Grant(row, subject, table)
 
     def _table(self, role: RoleRef, namespace: str) -> RuleTable:

@@ -47,17 +47,21 @@ class Rule(NamedTuple):
 class RuleTable:
     """Rules by resource: a check looks at those that are about the resource alone."""
 
-    __slots__ = ("_paths", "_resources", "rules")
+    __slots__ = ("_paths", "_resources", "rules", "values")
 
     def __init__(self, rules: Iterable[PolicyRule]) -> None:
         self.rules = tuple(rules)
         self._resources: dict[str, list[Rule]] = {}
         self._paths: list[tuple[frozenset[str], tuple[str, ...]]] = []
+        # Rules and items of their lists: what they cost.
+        self.values = 0
         for item in self.rules:
             verbs = frozenset(item.verbs)
             if item.nonResourceURLs:
                 self._paths.append((verbs, tuple(item.nonResourceURLs)))
             rule = Rule(verbs, frozenset(item.apiGroups), frozenset(item.resourceNames))
+            lists = (item.verbs, item.apiGroups, item.resources, item.resourceNames, item.nonResourceURLs)
+            self.values += 1 + sum(map(len, lists))
             for resource in dict.fromkeys(item.resources):
                 self._resources.setdefault(resource, []).append(rule)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.access import rbac
 from controlplane.access.attributes import Attributes, at, on
 from controlplane.access.authorizer import require
 from controlplane.access.authorizers import Authorizers
@@ -246,3 +247,38 @@ async def test_a_check_does_not_read_bindings_of_others(cluster: Cluster) -> Non
 
     await cluster.store.update(fill)
     assert cost() == few <= 4
+
+
+async def test_a_check_looks_at_so_many_bindings_and_values(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may write roles in a namespace may bind any number of them to any user there. What is beyond allows nothing, and the
+    list of the user's rules says that it is incomplete; rights of the cluster come first."""
+    monkeypatch.setattr(rbac, "MAX_BINDINGS", 20)
+    monkeypatch.setattr(rbac, "MAX_VALUES", 200)
+    await cluster.create(cluster_role("lister", rule("list", "pods")))
+    await cluster.create(cluster_role_binding("list", "lister", "User:jane"))
+    for number in range(30):
+        await cluster.create(role_binding(f"same{number:02}", "ClusterRole/lister", "User:jane"))
+    await cluster.create(role("late", rule("get", "pods")))
+    await cluster.create(role_binding("z", "Role/late", "User:jane"))
+    get = on(JANE, "get", kinds.POD, namespace="default", name="x")
+    assert may(cluster, JANE, "list", kinds.POD, namespace="default")
+    assert rbac.TOO_MANY in Authorizers(cluster.store).authorize(get).reason
+    monkeypatch.setattr(rbac, "MAX_BINDINGS", 40)
+    assert may(cluster, JANE, "get", kinds.POD, namespace="default", name="x")
+    await cluster.create(role("large", *(rule("get", f"r{number}") for number in range(100))))
+    await cluster.create(role_binding("a", "Role/large", "User:jane"))
+    found = Authorizers(cluster.store).rules_for(JANE, "default")
+    assert (found.incomplete, found.errors) == (True, (rbac.TOO_MANY,))
+    assert not may(cluster, JANE, "get", kinds.POD, namespace="default", name="x")
+
+
+async def test_many_large_roles_cost_a_check_no_more(cluster: Cluster) -> None:
+    """Each of two thousand rules; without a limit listing them took minutes, and writing a role as long."""
+    for number in range(40):
+        made = role(f"r{number}", *(rule("get", f"x{index}") for index in range(2_000)))
+        await cluster.store.update(lambda tx, made=made: tx.put(kinds.ROLE, made))
+        for twice in range(5):
+            await cluster.create(role_binding(f"b{number}-{twice}", f"Role/r{number}", "User:jane"))
+    found = Authorizers(cluster.store).rules_for(JANE, "default")
+    assert found.incomplete
+    assert len(found.rules) * 4 <= rbac.MAX_VALUES + 8_000
