@@ -37,6 +37,12 @@ def event(record: Record, level: Level) -> dict[str, Any]:
         "responseStatus": {"metadata": {}, "code": record.code}, "requestReceivedTimestamp": _time(record.received),
         "stageTimestamp": _time(record.answered),
     }  # fmt: skip
+    if record.impersonated is not None:
+        other = record.impersonated
+        made["impersonatedUser"] = {
+            "username": other.user, "groups": list(other.groups), **({"uid": other.uid} if other.uid else {}),
+            **({"extra": {key: list(values) for key, values in other.extra.items()}} if other.extra else {}),
+        }  # fmt: skip
     if record.source:
         made["sourceIPs"] = [record.source]
     if record.resource:

@@ -66,6 +66,8 @@ class Record:
     name: str = ""
     request: Body = b""
     response: Body = b""
+    # The user that `user` acts as.
+    impersonated: Identity | None = None
 
     @property
     def combined(self) -> str:

@@ -32,6 +32,13 @@ class Identity:
     uid: str = ""
     expires: float = math.inf
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    # Who acts as this user, if another one does.
+    impersonator: Identity | None = field(default=None, compare=False)
+
+    @property
+    def actor(self) -> Identity:
+        """Whose credentials the request came with."""
+        return self.impersonator or self
 
     @property
     def node(self) -> str:

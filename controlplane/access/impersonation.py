@@ -6,7 +6,7 @@ Source: apiserver's endpoints/filters/impersonation (WithImpersonation).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controlplane.access.attributes import Attributes
 from controlplane.access.authorizer import Authorizer, require
@@ -50,9 +50,9 @@ def impersonate(authorizer: Authorizer, caller: Identity, wanted: Impersonation)
         require(authorizer, request)
     extra = {key: tuple(values) for key, values in wanted.extra.items()}
     groups = tuple(wanted.groups) or _groups_of(wanted.user)
-    made = Identity(wanted.user, groups, uid=wanted.uid, expires=caller.expires, extra=extra)
+    made = Identity(wanted.user, groups, uid=wanted.uid, expires=caller.expires, extra=extra, impersonator=caller)
     if wanted.user == ANONYMOUS.user:
-        return made if groups else ANONYMOUS
+        return made if groups else replace(ANONYMOUS, impersonator=caller)
     return made if UNAUTHENTICATED in groups else authenticated(made)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from controlplane.access.identity import Identity
+from pinnace.errors import ApiError
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -29,7 +30,8 @@ class Access(enum.Enum):
 class Request:
     """`path` is still percent-encoded; `query` and `headers` hold every value, headers by lower-case name, `query_string` the
     query as it came. `identity`: of the client certificate or token, None of a stranger. `peer`: the address, for logs.
-    `incoming`: instead of `body`, where the application takes it as it comes."""
+    `incoming`: instead of `body`, where the application takes it as it comes. `refused`: the answer, found while the client was
+    identified."""
 
     method: str
     path: str
@@ -40,6 +42,7 @@ class Request:
     peer: str = ""
     query_string: str = ""
     incoming: Chunks | None = None
+    refused: ApiError | None = None
 
     def header(self, name: str, default: str = "") -> str:
         """The only or first value."""

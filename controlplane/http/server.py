@@ -113,8 +113,10 @@ class _Exchange:
     async def _identify(self, request: Request) -> Request:
         tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
         request = await self._application.identify(request, tls.getpeercert(binary_form=True) or b"")
-        if request.identity is not None and not self._connection.admit(request.identity.user):
-            raise TooManyRequests(f'user "{request.identity.user}" has too many connections: try again')
+        # The connections of all that a user acts as are its own.
+        user = request.identity.actor.user if request.identity is not None else ""
+        if user and not self._connection.admit(user):
+            raise TooManyRequests(f'user "{user}" has too many connections: try again')
         return request
 
     async def _with_body(self, request: Request) -> Request:

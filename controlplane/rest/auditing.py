@@ -70,10 +70,11 @@ class Audited:
         self.log.put(
             Record(
                 id=self.ids.uid(), uri=f"{request.path}?{query}" if query else request.path,
-                verb=verb or request.method.lower()[:20], user=user.user, groups=user.groups, source=request.peer,
+                verb=verb or request.method.lower()[:20], user=user.actor.user, groups=user.actor.groups, source=request.peer,
                 agent=request.header("user-agent"), received=received, answered=self.clock.now(), code=code,
                 group=target.group, version=target.version, resource=target.resource, subresource=target.subresource,
                 namespace=target.namespace, name=target.name, request=self._body(request.body), response=self._body(response),
+                impersonated=user if user.impersonator is not None else None,
             )
         )  # fmt: skip
 

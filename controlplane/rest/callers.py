@@ -36,9 +36,9 @@ class Callers:
         self._authorizer = authorizer
         self._clock = clock
 
-    def identify(self, request: Request, certificate: bytes) -> Identity | None:
-        """The user that a request acts as; None for a stranger. Raises Unauthenticated, Forbidden, BadRequest."""
-        caller = self._authenticated(request, certificate)
+    def acting(self, request: Request, caller: Identity | None) -> Identity | None:
+        """The user that a caller acts as: itself, unless the request says otherwise. Raises Unauthenticated for a stranger's,
+        Forbidden, BadRequest."""
         wanted = _impersonation(request.headers)
         if not wanted:
             return caller
@@ -46,8 +46,9 @@ class Callers:
             raise Unauthenticated("Unauthorized")
         return impersonate(self._authorizer, caller, wanted)
 
-    def _authenticated(self, request: Request, certificate: bytes) -> Identity | None:
-        """Why credentials are refused is for the log alone: it would tell strangers which tokens there were."""
+    def authenticated(self, request: Request, certificate: bytes) -> Identity | None:
+        """Whose the credentials of a request are; None for a stranger. Raises Unauthenticated, of which the cause is for the
+        log alone: it would tell strangers which tokens there were."""
         try:
             return self._authenticate(request, certificate)
         except Unauthenticated as error:

@@ -27,7 +27,7 @@ from controlplane.rest.podstreams import PodStreams
 from controlplane.rest.virtual import Source
 from controlplane.store import Store, origin
 from pinnace.clock import perf
-from pinnace.errors import ApiError, BadRequest, Internal, MethodNotAllowed, NotFound, Timeout
+from pinnace.errors import ApiError, BadRequest, Forbidden, Internal, MethodNotAllowed, NotFound, Timeout
 
 if TYPE_CHECKING:
     from controlplane.rest.openapi.documents import OpenAPI
@@ -66,11 +66,16 @@ class Site:
         self._virtual = tuple(virtual)
 
     async def identify(self, request: Request, certificate: bytes) -> Request:
-        """Raises Unauthenticated, Forbidden, BadRequest."""
+        """Raises Unauthenticated."""
         route = self._routes.get(request.path)
         if route is not None and route.access is Access.PUBLIC:
             return request
-        return replace(request, identity=self._callers.identify(request, certificate))
+        caller = self._callers.authenticated(request, certificate)
+        try:
+            return replace(request, identity=self._callers.acting(request, caller))
+        except (Forbidden, BadRequest) as error:
+            # The caller is known, and recorded with what it may not do.
+            return replace(request, identity=caller, refused=error)
 
     def streams(self, request: Request) -> bool:
         """Bodies for a proxy have no end that this server decides on."""
@@ -98,6 +103,8 @@ class Site:
         return response
 
     async def _respond(self, request: Request) -> Response | Upgrade:
+        if request.refused is not None:
+            raise request.refused
         route = self._routes.get(request.path)
         if route is not None:
             return await self._page(route, request)

@@ -209,6 +209,23 @@ async def test_what_is_sent_in_protobuf_is_recorded_in_json(rest: Rest, cluster:
     assert ("hidden" in text, "aGlkZGVu" in text) == (False, False)
 
 
+async def test_who_acts_as_another_is_recorded(rest: Rest, cluster: Cluster, tmp_path: Path) -> None:
+    """With the user that they act as, as Kubernetes has it; an attempt that is refused too."""
+    await grant(rest, user("bob"), "view")
+    log = _recorded(rest, cluster, tmp_path)
+    await rest.ask("GET", MAPS, impersonate_user="bob", impersonate_uid="u-1")
+    await rest.ask("GET", MAPS, impersonate_group="system:masters")
+    rest.anonymous()
+    assert (await rest.ask("GET", MAPS, authorization=ALICE, impersonate_user="admin"))[0] == 403
+    assert (await rest.ask("GET", MAPS, impersonate_user="admin"))[0] == 401
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(line["user"]["username"], line["responseStatus"]["code"], "impersonatedUser" in line) for line in lines] == [
+        ("admin", 200, True), ("admin", 400, False), ("alice", 403, False), ("system:anonymous", 401, False),
+    ]  # fmt: skip
+    assert lines[0]["impersonatedUser"] == {"username": "bob", "groups": ["system:authenticated"], "uid": "u-1"}
+
+
 async def test_what_is_sent_compressed_is_recorded_as_it_was(rest: Rest, cluster: Cluster, tmp_path: Path) -> None:
     """Answers of 128 KiB and more are compressed for clients that accept it, after they are recorded."""
     log = _recorded(rest, cluster, tmp_path)
