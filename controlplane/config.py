@@ -38,6 +38,9 @@ CONTROLLERS = (
     "local-path-provisioner",
 )
 
+# Rounds in each heartbeat interval in which the leases of agents that were heard are renewed, so that the work is spread over it.
+RENEWALS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -66,7 +69,7 @@ class Config:
     cluster_cidr: str = ""
     # Prefix length of each node's share of cluster_cidr; 0 as above.
     node_bits: int = 0
-    # How often agents are heard, and after how long a silent one is NotReady.
+    # How often agents are heard, and at most how long after its last heartbeat a silent one is NotReady.
     heartbeat: float = 4.0
     node_grace: float = 15.0
     # Lost nodes a second and zone whose pods are evicted, usually and in a large zone in partial disruption; the share of
@@ -116,6 +119,12 @@ class Config:
     # Begin with an empty SQLite store where the present one is lost or damaged; it is kept under another name.
     force_new: bool = False
     log_level: str = "INFO"
+
+    @property
+    def lease_grace(self) -> float:
+        """Seconds without a change of its lease until a node is NotReady: a heartbeat reaches the lease in the next of the
+        `RENEWALS` of an interval."""
+        return self.node_grace - self.heartbeat / RENEWALS
 
     @property
     def web_address(self) -> str:

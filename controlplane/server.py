@@ -288,7 +288,7 @@ class ControlPlane:
         c = self._config
         rates = EvictionRates(c.eviction_rate, c.secondary_eviction_rate, c.unhealthy_zone_threshold, c.large_zone)
         every: list[Controller] = [
-            NodeLifecycle(c.node_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
+            NodeLifecycle(c.lease_grace, rates), TaintEviction(), Namespaces(), Garbage(), PodGC(c.terminated_pods),
             EventTTL(c.event_ttl), ResourceQuotas(), CustomResources(), ClusterRoleAggregation(),
             ServiceAccounts(), RootCAPublisher(ca), ReplicaSets(), ReplicationControllers(), Deployments(), DaemonSets(),
             StatefulSets(), Jobs(), CronJobs(), TTLAfterFinished(),

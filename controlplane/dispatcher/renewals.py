@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 
+from controlplane.config import RENEWALS
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.sessions import AgentSession, Sessions
 from controlplane.store import Store, origin
@@ -18,8 +19,6 @@ from pinnace.clock import Clock
 log = logging.getLogger("pinnace.dispatcher")
 # Leases in one transaction: each is one read and one write, and etcd takes 128 of either.
 MAX_RENEWALS = 100
-# Renewals in one heartbeat interval, so that the work is spread over it.
-ROUNDS = 4
 
 
 class Renewals:
@@ -35,7 +34,7 @@ class Renewals:
 
     async def run(self) -> None:
         """Renew until cancelled."""
-        period = self._heartbeat / ROUNDS
+        period = self._heartbeat / RENEWALS
         while True:
             due = self._clock.monotonic() + period
             await self._clock.sleep(period)

@@ -82,3 +82,9 @@ def test_a_share_that_does_not_fit_is_refused(cidr: str, bits: str, good: bool, 
     with pytest.raises(SystemExit):
         flags.parse(words)
     assert "--" in capsys.readouterr().err
+
+
+def test_a_silent_node_is_not_ready_within_its_grace() -> None:
+    """Its lease may have been renewed a moment after its last heartbeat."""
+    assert Config(STATE).lease_grace == 14.0
+    assert Config(STATE, heartbeat=1.0, node_grace=2.0).lease_grace == 1.75
