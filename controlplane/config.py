@@ -38,7 +38,7 @@ CONTROLLERS = (
     "local-path-provisioner",
 )
 
-# Rounds in each heartbeat interval in which the leases of agents that were heard are renewed, so that the work is spread over it.
+# Rounds in each heartbeat interval in which leases of agents that were heard are renewed, so that the work is spread over it.
 RENEWALS = 4
 
 

@@ -6,12 +6,14 @@ Source: kubectl's pkg/cmd/drain and pkg/drain (drain.go).
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
 from cli import cordoning, draining, flags
 from cli.commands import delete
 from cli.complaints import report
+from cli.progress import Progress
 from pinnace import kinds, selectors
 from pinnace.errors import ApiError, BadRequest, NotFound, Timeout, TooManyRequests, Unavailable
 
@@ -44,6 +46,43 @@ def run(arguments: list[str]) -> int:
     return _drain_all(client, [node.metadata.name for node in nodes], args)
 
 
+class _Display:
+    """kubectl's line for each step; on a terminal one line that changes, of all pods of a node, and warnings."""
+
+    def __init__(self, node: str, pods: list[Any], done: str, suffix: str) -> None:
+        self._node, self._total, self._gone, self._done = node, len(pods), 0, done
+        self._line = Progress() if not suffix and sys.stdout.isatty() and sys.stderr.isatty() else None
+        if self._line is None:
+            for pod in pods:
+                print(f"evicting pod {pod.metadata.namespace}/{pod.metadata.name}{suffix}", flush=True)
+
+    def refused(self, pod: Any, error: ApiError) -> None:
+        """An eviction has to be tried again."""
+        meta = pod.metadata
+        if self._line is None:
+            where = f'pods/"{meta.name}" -n "{meta.namespace}"'
+            report(f"error when evicting {where} (will retry after {RETRY:.0f}s): {error.message}")
+        else:
+            self._show(f"cannot evict {meta.namespace}/{meta.name} yet: {error.message}")
+
+    def waits(self, pod: Any) -> None:
+        if self._line is not None:
+            self._show(f"waiting for {pod.metadata.namespace}/{pod.metadata.name}")
+
+    def gone(self, pod: Any) -> None:
+        self._gone += 1
+        if self._line is None:
+            print(f"pod/{pod.metadata.name} {self._done}", flush=True)
+
+    def clear(self) -> None:
+        if self._line is not None:
+            self._line.clear()
+
+    def _show(self, text: str) -> None:
+        assert self._line is not None
+        self._line.show(f"draining node/{self._node}: {self._gone} of {self._total} pods {self._done}; {text}")
+
+
 def _drain_all(client: Any, names: list[str], args: Any) -> int:
     failed: dict[str, ApiError] = {}
     deadline = time.monotonic() + args.timeout if args.timeout else None
@@ -71,19 +110,21 @@ def _drain(client: Any, name: str, args: Any, deadline: float | None) -> None:
         raise BadRequest(plan.error())
     if plan.warnings:
         report(f"Warning: {plan.warning()}")
-    suffix = flags.DRY_RUN_SUFFIX[args.dry_run]
-    for pod in plan.pods:
-        print(f"evicting pod {pod.metadata.namespace}/{pod.metadata.name}{suffix}", flush=True)
-    if args.dry_run != "client":
-        _evict_all(client, plan.pods, args, deadline)
-    if args.dry_run == "none":
-        _wait(client, plan.pods, args, deadline)
+    done = "deleted" if args.disable_eviction else "evicted"
+    display = _Display(name, plan.pods, done, flags.DRY_RUN_SUFFIX[args.dry_run])
+    try:
+        if args.dry_run != "client":
+            _evict_all(client, plan.pods, args, deadline=deadline, display=display)
+        if args.dry_run == "none":
+            _wait(client, plan.pods, args, deadline=deadline, display=display)
+    finally:
+        display.clear()
 
 
-def _evict_all(client: Any, pods: list[Any], args: Any, deadline: float | None) -> None:
+def _evict_all(client: Any, pods: list[Any], args: Any, *, deadline: float | None, display: _Display) -> None:
     """Until each eviction was accepted. Raises Timeout, ApiError."""
     while pods:
-        refused = [pod for pod in pods if not _evict(client, pod, args)]
+        refused = [pod for pod in pods if not _evict(client, pod, args, display)]
         if refused:
             _pause(deadline)
         pods = refused
@@ -96,9 +137,8 @@ def _pause(deadline: float | None) -> None:
     time.sleep(RETRY)
 
 
-def _evict(client: Any, pod: Any, args: Any) -> bool:
+def _evict(client: Any, pod: Any, args: Any, display: _Display) -> bool:
     """False when the eviction has to be tried again. Raises ApiError."""
-    meta = pod.metadata
     try:
         if args.disable_eviction:
             client.call(client.objects.Delete, _deletion(pod, args))
@@ -107,8 +147,7 @@ def _evict(client: Any, pod: Any, args: Any) -> bool:
     except NotFound:
         return True
     except TooManyRequests as error:
-        where = f'pods/"{meta.name}" -n "{meta.namespace}"'
-        report(f"error when evicting {where} (will retry after {RETRY:.0f}s): {error.message}")
+        display.refused(pod, error)
         return False
     return True
 
@@ -141,15 +180,15 @@ def _eviction(pod: Any, args: Any) -> Any:
     )  # fmt: skip
 
 
-def _wait(client: Any, pods: list[Any], args: Any, deadline: float | None) -> None:
+def _wait(client: Any, pods: list[Any], args: Any, *, deadline: float | None, display: _Display) -> None:
     """Until every pod is gone. Raises Timeout."""
-    done = "deleted" if args.disable_eviction else "evicted"
     for pod in pods:
         meta = pod.metadata
+        display.waits(pod)
         left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
         try:
             delete.until_gone(client, kinds.POD, meta.namespace, meta.name, uid=meta.uid, timeout=left)
         except Timeout:
             raise Timeout(f'error when waiting for pod "{meta.name}" in namespace "{meta.namespace}" to terminate: '
                           f"global timeout reached: {args.timeout:.0f}s") from None  # fmt: skip
-        print(f"pod/{meta.name} {done}", flush=True)
+        display.gone(pod)

@@ -160,6 +160,29 @@ def test_a_refused_eviction_is_tried_again_until_the_time_is_over(
     assert "global timeout reached" in run(capsys, "drain", "n1", "--timeout=1s", code=1)[1]
 
 
+def test_a_drain_on_a_terminal_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It counts the pods that are gone, and names the one that is refused or waited for; the last line stays."""
+    shown: list[str] = []
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{name}.isatty", lambda: True)
+    monkeypatch.setattr(drain.Progress, "show", lambda self, text: shown.append(text))
+    monkeypatch.setattr(drain, "RETRY", 0.0)
+    refusals = [TooManyRequests("no")]
+
+    def once(method: str, request: Any) -> None:
+        if method == "Create" and refusals:
+            raise refusals.pop()
+
+    served(monkeypatch, pod("a", owner="ReplicaSet"), pod("b", owner="ReplicaSet"), refuse=once)
+    output = run(capsys, "drain", "n1")[0]
+    assert output.replace("\r\x1b[K", "") == "node/n1 cordoned\nnode/n1 drained\n"
+    assert shown == [
+        "draining node/n1: 0 of 2 pods evicted; cannot evict default/a yet: no",
+        "draining node/n1: 0 of 2 pods evicted; waiting for default/a",
+        "draining node/n1: 1 of 2 pods evicted; waiting for default/b",
+    ]
+
+
 def test_dry_runs_of_a_drain_remove_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The client's sends nothing; the server's asks whether each eviction would be accepted."""
     server = served(monkeypatch, pod("web", owner="ReplicaSet"))
