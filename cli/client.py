@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,6 +69,15 @@ class Client:
         if found is None:
             raise Internal("the control plane ended the call without a reply")
         return found
+
+    def now(self) -> float:
+        """The control plane's time in seconds since the epoch, which objects have: a lab's may be ahead. One call. Raises
+        ApiError."""
+        from pinnace.api.v1 import cluster_pb2, cluster_pb2_grpc
+
+        found = self.call(cluster_pb2_grpc.ClusterStub(self.channel).Version, cluster_pb2.VersionRequest()).clock.now
+        # Earlier control planes do not tell theirs.
+        return float(found) or time.time()
 
     def stream(self, method: Callable[..., Any], request: Any, *, timeout: float | None = None) -> Iterator[Any]:
         """A call that answers with a stream. Raises ApiError while it is read."""

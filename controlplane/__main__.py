@@ -11,7 +11,7 @@ import sys
 
 from controlplane.config import Config
 from controlplane.flags import parse
-from pinnace import memory, openfiles
+from pinnace import labclock, memory, openfiles
 from pinnace.clock import RandomIds, SystemClock
 from pinnace.errors import ApiError
 
@@ -27,7 +27,8 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
-        group.create_task(ControlPlane(config, SystemClock(), RandomIds()).run(ready, stop))
+        clock = labclock.opened(SystemClock(), config.lab_clock)
+        group.create_task(ControlPlane(config, clock, RandomIds()).run(ready, stop))
         notice = group.create_task(_notify(ready))
         await stop.wait()
         notice.cancel()

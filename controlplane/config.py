@@ -116,6 +116,8 @@ class Config:
     node_renewal: float = 30 * pki.DAY
     server_certificate: float = pki.SERVER_LIFETIME
     admin_certificate: float = pki.ADMIN_LIFETIME
+    # Of a lab: the file of its clock, which its administrator can advance. None: the machine's time.
+    lab_clock: Path | None = None
     # Begin with an empty SQLite store where the present one is lost or damaged; it is kept under another name.
     force_new: bool = False
     log_level: str = "INFO"

@@ -167,6 +167,9 @@ def _add_process(parser: argparse.ArgumentParser) -> None:
     every = (*CONTROLLERS, "scheduler")
     parser.add_argument("--disable-controller", action="append", default=[], metavar="NAME", choices=every,
                         help="switch one off, to test your own: " + ", ".join(every))  # fmt: skip
+    parser.add_argument("--lab-clock", type=Path, metavar="FILE",
+                        help="of labs: let an administrator advance the time (kctl lab clock), which is kept in this file "
+                             "(default: the machine's time, which cannot be moved)")  # fmt: skip
     parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 

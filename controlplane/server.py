@@ -59,6 +59,7 @@ from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.service import Nodes, Settings
 from controlplane.election import Elector
 from controlplane.http.listener import Listener
+from controlplane.labtime import LabTime
 from controlplane.podusage import PodUsage
 from controlplane.requests import verbs
 from controlplane.requests.execution import Executor
@@ -80,7 +81,7 @@ from controlplane.timeline import attempts
 from controlplane.timeline.log import Limits, Log
 from controlplane.timeline.recorder import Recorder
 from controlplane.usagecollector import UsageCollector
-from pinnace import memory, openfiles, wire
+from pinnace import labclock, memory, openfiles, wire
 from pinnace.api.v1 import (
     access_pb2_grpc,
     cluster_pb2_grpc,
@@ -128,6 +129,7 @@ class Components:
     nodes: Nodes
     recorder: Recorder | None
     statistics: Statistics
+    time: LabTime
 
 
 class ControlPlane:
@@ -145,7 +147,7 @@ class ControlPlane:
         recorder = self._open_timeline(store)
         try:
             # As soon as the state directory is this process's own: `kctl lab up` starts agents with the CA's hash.
-            ensure_ca(self._config.state_dir / "pki", self._clock.now())
+            ensure_ca(self._config.state_dir / "pki", labclock.machine(self._clock).now())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(store.serve())]
                 if recorder is not None:
@@ -188,7 +190,7 @@ class ControlPlane:
         if RootCAPublisher.name not in config.disabled:
             registry.plugins += (RootCA(certificates.ca.certificate),)
         await self._take_tokens(store)
-        elector = Elector(store, self._clock, f"{socket.gethostname()}-{self._ids.uid()[:8]}")
+        elector = Elector(store, labclock.steady(self._clock), f"{socket.gethostname()}-{self._ids.uid()[:8]}")
         cidrs = await self._pod_cidrs(store)
         access = control.build(store, self._ids, authorizers, config.state_dir / "pki", self._token_settings())
         nodes = Nodes(
@@ -197,9 +199,9 @@ class ControlPlane:
         )  # fmt: skip
         switchboard: Any = nodes.switchboard
         return Components(
-            store, certificates, Authenticator(store, self._clock), access, Permissions(authorizers), Executor(store),
-            elector, DeferredScheduler(elector.store, self._clock, attempts.sink(recorder)), cidrs, nodes, recorder,
-            Statistics(switchboard, self._clock),
+            store, certificates, Authenticator(store, labclock.machine(self._clock)), access, Permissions(authorizers),
+            Executor(store), elector, DeferredScheduler(elector.store, self._clock, attempts.sink(recorder)), cidrs, nodes,
+            recorder, Statistics(switchboard, self._clock), LabTime(self._clock, nodes.clock_advanced),
         )  # fmt: skip
 
     def _loops(self, components: Components) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -230,7 +232,12 @@ class ControlPlane:
         c = self._config
         lifetimes = Lifetimes(c.server_certificate, c.admin_certificate)
         return Certificates(
-            c.state_dir / "pki", self._clock, endpoint=c.endpoint, lifetimes=lifetimes, host=c.advertise, rest=c.rest
+            c.state_dir / "pki",
+            labclock.machine(self._clock),
+            endpoint=c.endpoint,
+            lifetimes=lifetimes,
+            host=c.advertise,
+            rest=c.rest,
         )
 
     async def _take_tokens(self, store: Store) -> None:
@@ -271,7 +278,9 @@ class ControlPlane:
         async def work() -> None:
             # Made anew each time: what a former leader has observed is out of date.
             usage = PodUsage()
-            manager = ControllerManager(elector.store, self._clock, self.controllers(ca, usage))
+            manager = ControllerManager(
+                elector.store, self._clock, self.controllers(ca, usage), unasked=components.time.unasked
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(manager.run())
                 if HorizontalPodAutoscalers.name not in self._config.disabled:
@@ -311,8 +320,8 @@ class ControlPlane:
         server = grpc.aio.server(interceptors=[Guard(c.authenticator, told)], options=_OPTIONS + _most_connections())
         join = f"{config.advertise}:{config.web.rpartition(':')[2]}" if config.web else ""
         cluster = Cluster(
-            c.store, self._clock, c.scheduler, c.permissions, signer=Signer(c.certificates.ca, config.admin_certificate),
-            join=join, backend=config.store.partition(":")[0],
+            c.store, self._clock, c.scheduler, c.permissions, time=c.time,
+            signer=Signer(c.certificates.ca, config.admin_certificate), join=join, backend=config.store.partition(":")[0],
         )  # fmt: skip
         objects = Objects(c.store, self._clock, self._ids, c.executor, c.permissions)
         objects_pb2_grpc.add_ObjectsServicer_to_server(objects, server)

@@ -14,8 +14,8 @@ from typing import Any
 from nodeagent.images import flags as imageflags
 from nodeagent.node import config, flags
 from nodeagent.pods.model import Policy
-from pinnace import memory, openfiles
-from pinnace.clock import SystemClock
+from pinnace import labclock, memory, openfiles
+from pinnace.clock import Clock, SystemClock
 from pinnace.errors import ApiError
 
 STATE_DIR = Path("/var/lib/pinnace/nodeagent")
@@ -55,6 +55,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     for verb in (join, run):
         verb.add_argument("--state-dir", type=Path, default=STATE_DIR, help="default: %(default)s")
         verb.add_argument("--cgroup", default="pinnace", help="name of the agent's cgroups (default: %(default)s)")
+        verb.add_argument(
+            "--lab-clock", type=Path, metavar="FILE", help="of labs: take the time from this file (kctl lab clock)"
+        )
         verb.add_argument("--address", default="", help="this node's underlay address (default: the one towards the server)")
         verb.add_argument(
             "--backoff", type=float, default=10.0, help="seconds of the first crash-loop delay (default: %(default)s)"
@@ -119,14 +122,14 @@ def _run(args: argparse.Namespace) -> None:
     os.umask(0o022)
     memory.limit()
     openfiles.raise_limit()
-    asyncio.run(_serve(told))
+    asyncio.run(_serve(told, labclock.opened(SystemClock(), args.lab_clock)))
 
 
-async def _serve(told: config.Config) -> None:
+async def _serve(told: config.Config, clock: Clock) -> None:
     # Half a second, which neither `join` nor a mistake on the command line waits for.
     from nodeagent import agent
 
-    task = asyncio.ensure_future(agent.Agent(told, SystemClock()).run())
+    task = asyncio.ensure_future(agent.Agent(told, clock).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:

@@ -48,7 +48,7 @@ from nodeagent.streams.service import Streams
 from nodeagent.streams.statstreams import StatStreams
 from nodeagent.volumes.accounttokens import Create
 from nodeagent.volumes.reclaim import VolumeReclaimer
-from pinnace import kinds, memory, podresources
+from pinnace import kinds, labclock, memory, podresources
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock, RandomIds
 
@@ -100,11 +100,12 @@ class Agent:
         files = self._take_up(deps, reporter, status)
         reclaimer = self._reclaim(reporter)
         joined = Endpoint(config.node, config.join)
-        renewal = Renewal(credentials, joined, self._clock, ask=session.renew, renewed=session.reconnect)
+        renewal = Renewal(credentials, joined, labclock.machine(self._clock), ask=session.renew, renewed=session.reconnect)
         builds = self._builds(deps, images)
         streams = self._streams(deps, native, images, builds)
         hello = functools.partial(_hello, status, mac_of(config.node), str(self._local_volumes))
-        events = Events(hello, self._welcomed, self._assignment.apply, streams, self._pods.applied)
+        follow = functools.partial(labclock.follow, self._clock)
+        events = Events(hello, self._welcomed, self._assignment.apply, streams, self._pods.applied, follow)
         try:
             async with asyncio.TaskGroup() as group:
                 mirrors = MirrorPodSyncer(files, self._pods, session.show, self._clock)
@@ -158,7 +159,9 @@ class Agent:
 
     def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
         pods, capacity = self._pods, self._config.resources.capacity
-        collector = Collector(pods, deps.cgroups, self._clock, self._pools.walks, node=self._config.node, capacity=capacity)
+        collector = Collector(
+            pods, deps.cgroups, labclock.steady(self._clock), self._pools.walks, node=self._config.node, capacity=capacity
+        )
         return Streams(
             ImageStreams(images.store, images.puller, images.gc, arrived=pods.nudge, users=images.usage.users).handlers()
             | BuildStreams(builds, images.store, pods.nudge).handlers()
@@ -179,7 +182,7 @@ class Agent:
                 await self._clock.sleep(RETRY)
 
     def _shutdown(self, event: Callable[[str, str, bool], None], status: NodeStatusReporter) -> ShutdownManager:
-        node = Node(lambda: list(self._pods.workers.values()), event, status.changed, self._clock)
+        node = Node(lambda: list(self._pods.workers.values()), event, status.changed, labclock.steady(self._clock))
         found = ShutdownManager(self._config.shutdown, node)
         status.add(found.condition)
         return found
@@ -197,7 +200,7 @@ class Agent:
         eviction = EvictionManager(
             config.eviction,
             Surroundings(
-                pods=lambda: list(self._pods.workers.values()), cgroups=deps.cgroups, clock=self._clock,
+                pods=lambda: list(self._pods.workers.values()), cgroups=deps.cgroups, clock=labclock.steady(self._clock),
                 state=config.state_dir, images=config.state_dir / "images", capacity=config.resources.measured(),
                 event=event, changed=status.changed, reclaim=images.gc.free, image_bytes=images.store.total_bytes,
                 walks=self._pools.walks,
@@ -245,7 +248,8 @@ class Agent:
     def _builds(self, deps: WorkerDependencies, images: ImageParts) -> Builds:
         node = leftovers.Node(
             runtime=deps.runtimes.of(handlers.NATIVE), network=deps.network, cgroups=deps.cgroups,
-            clock=deps.clock, ipam=deps.ipam, memory=deps.memory, seccomp_folder=deps.state / "seccomp", dns=deps.dns,
+            clock=labclock.steady(deps.clock), ipam=deps.ipam, memory=deps.memory,
+            seccomp_folder=deps.state / "seccomp", dns=deps.dns,
             run_limits=limits.of_node(self._config.resources.usable(description.machine(deps.state))), mounts=images.mounts,
             downloads=Downloads(deps.clock, self._config.registries.proxies),
         )  # fmt: skip

@@ -14,7 +14,7 @@ VERBS = {
         "rolebinding secret serviceaccount"
     ),
     "image": "build list load prune pull rm",
-    "lab": "down list node start status stop up",
+    "lab": "clock down list node start status stop up",
     "node": "cordon join-command uncordon",
     "rollout": "history pause restart resume status undo",
     "set": "env image resources serviceaccount",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import contexts, flags, kubeconfig, tables
-from cli.commands import labfaults
+from cli.commands import labclock, labfaults
 from cli.lab import faultrecord, layout, lifecycle, links, naming, processes, removal, uplink
 from cli.lab.layout import CONTROL, SWITCH, Lab
 from pinnace.errors import BadRequest
@@ -37,12 +37,14 @@ def run(arguments: list[str]) -> int:
             verb.add_argument("--all", action="store_true", help="remove every lab of this machine")
     verbs.add_parser("list", help="list the labs of this machine")
     labfaults.add(verbs)
+    labclock.add(verbs)
     args = parser.parse_verb(verbs, arguments)
     if args.verb not in ("list", "status"):
         # A configuration that cannot be read would be found out after the work, and could not be written.
         contexts.load(contexts.path(args.config))
     actions: dict[str, Callable[[Any], int]] = {
         "up": _up, "start": _start, "stop": _stop, "down": _down, "status": _status, "list": _list,
+        "clock": labclock.run,
     }  # fmt: skip
     return actions[args.verb](args) if args.verb in actions else labfaults.run(args)
 
@@ -159,6 +161,8 @@ def _remove(name: str, args: Any) -> list[str]:
 
 
 def _status(args: Any) -> int:
+    from cli.lab import clock
+
     lab = layout.load(naming.chosen(args))
     rows = [["HOST", "ADDRESS", "STATE", "PID", "PROCESSES", "MEMORY"]]
     for host in (CONTROL, *lab.nodes, *([SWITCH] if lab.uplink else [])):
@@ -170,7 +174,7 @@ def _status(args: Any) -> int:
     print(tables.render(rows))
     if lab.faults:
         print("\n" + tables.render([["FAULT", "HOSTS", "REVERTED", "BY HAND"], *labfaults.rows(lab)]))
-    print(f"\nuplink: {uplink.describe(lab)}\nlogs: {lab.state_dir}/logs")
+    print(f"\nuplink: {uplink.describe(lab)}\nclock: {clock.recorded(lab)}\nlogs: {lab.state_dir}/logs")
     return 0
 
 

@@ -5,7 +5,6 @@ Source: the tables of kctl get; the layout is that of the kubectl plugin tree.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from cli import discovery, flags, tables
@@ -44,11 +43,11 @@ class Node:
         self.meta = row.item.metadata
         self._cells = {column.title: cell for column, cell in zip(table.columns, row.cells, strict=True)}
 
-    def row(self, prefix: str) -> list[str]:
+    def row(self, prefix: str, now: float) -> list[str]:
         """`prefix` are the lines of the tree before the name."""
         cells = [self._cells.get(title) or _UNKNOWN for title in ("READY", "STATUS")]
         created = self.meta.creationTimestamp.seconds
-        age = humantime.duration(time.time() - created) if created else humantime.UNKNOWN
+        age = humantime.duration(now - created) if created else humantime.UNKNOWN
         return [self.meta.namespace or _UNKNOWN, f"{prefix}{self.kind.kind}/{self.meta.name}", *cells, age]
 
 
@@ -58,6 +57,7 @@ class Objects:
     One list for each kind; kinds that cannot be listed are reported and left out."""
 
     def __init__(self, client: Any, namespace: str, root: Kind) -> None:
+        self._now = client.now()
         self._nodes: list[Node] = []
         self._owned: dict[str, list[Node]] = {}
         for item in discovery.served():
@@ -77,7 +77,7 @@ class Objects:
 
     def tree(self, root: Node) -> list[list[str]]:
         """Rows of the root and of all below it, depth first."""
-        return [root.row(""), *self._below(root, "", frozenset((root.meta.uid,)))]
+        return [root.row("", self._now), *self._below(root, "", frozenset((root.meta.uid,)))]
 
     def _below(self, node: Node, indent: str, above: frozenset[str]) -> list[list[str]]:
         """`above` are the UIDs on the way from the root: a cycle of owners is shown once."""
@@ -85,7 +85,7 @@ class Objects:
         rows = []
         for at, child in enumerate(children, 1):
             last = at == len(children)
-            rows.append(child.row(indent + ("└─" if last else "├─")))
+            rows.append(child.row(indent + ("└─" if last else "├─"), self._now))
             rows += self._below(child, indent + ("  " if last else "│ "), above | {child.meta.uid})
         return rows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,9 +38,10 @@ def labels(item: Any) -> list[str]:
     return [*map_lines("Labels", item.metadata.labels), *map_lines("Annotations", item.metadata.annotations, sign=": ")]
 
 
-def conditions(item: Any) -> list[str]:
+def conditions(client: Any, item: Any) -> list[str]:
+    """Raises ApiError."""
     rows = [["Type", "Status", "Since", "Reason", "Message"]]
-    now = time.time()
+    now = client.now()
     for c in item.status.conditions:
         since = humantime.duration(now - c.lastTransitionTime.seconds) if c.lastTransitionTime.seconds else ""
         rows.append([c.type, c.status, since, c.reason, c.message])
@@ -63,7 +63,7 @@ def event_rows(client: Any, kind: Kind, item: Any) -> list[list[str]]:
     if not found:
         return []
     found.sort(key=tables.event_order)
-    now = time.time()
+    now = client.now()
     rows = [["Type", "Reason", "Age", "From", "Message"], ["----", "------", "----", "----", "-------"]]
     for event in found:
         age = humantime.duration(now - event.lastTimestamp.seconds)

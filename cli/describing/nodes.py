@@ -21,7 +21,7 @@ def describe(client: Any, kind: Kind, node: Any) -> list[str]:
     return [
         *head(kind, node), *labels(node), line("Created", when(node.metadata.creationTimestamp)),
         line("Taints", ", ".join(taints) or "<none>"), line("Unschedulable", str(node.spec.unschedulable).lower()),
-        "Conditions:", *conditions(node),
+        "Conditions:", *conditions(client, node),
         "Addresses:", *(line(a.type, a.address, 1) for a in node.status.addresses),
         "Capacity:", *_amounts(node.status.capacity), "Allocatable:", *_amounts(node.status.allocatable),
         "System Info:", line("Kernel", info.kernelVersion, 1), line("OS", info.osImage, 1),

@@ -36,7 +36,7 @@ def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
         kept = {item.type: item.status for item in status.conditions}
         gates = [f"  {gate.conditionType}  {kept.get(gate.conditionType, '<none>')}" for gate in pod.spec.readinessGates]
         lines += ["Readiness Gates:", *gates]
-    lines += ["Conditions:", *conditions(pod), "Volumes:" + ("" if pod.spec.volumes else "          <none>")]
+    lines += ["Conditions:", *conditions(client, pod), "Volumes:" + ("" if pod.spec.volumes else "          <none>")]
     for item in pod.spec.volumes:
         source = [field.name for field, _ in item.volumeSource.ListFields()]
         lines.append(line(item.name, volume(item.volumeSource, source[0] if source else ""), 1))

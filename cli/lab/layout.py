@@ -91,6 +91,11 @@ class Lab:
         return self.state_dir / "control"
 
     @property
+    def clock_file(self) -> Path:
+        """How far the lab's clock was advanced, and when (`pinnace.labclock`)."""
+        return self.state_dir / "clock.json"
+
+    @property
     def socket(self) -> Path:
         return self.run_dir / "api.sock"
 

@@ -86,7 +86,7 @@ def start_control(lab: Lab, tokens: Path | None) -> None:
     arguments = [
         "controlplane", "--state-dir", str(lab.control_dir), "--socket", str(lab.socket), "--advertise", address,
         "--listen", f"{address}:{API_PORT}", "--web", f"{address}:{WEB_PORT}",
-        "--cluster-cidr", CLUSTER_CIDR, *lab.control_args,
+        "--cluster-cidr", CLUSTER_CIDR, "--lab-clock", str(lab.clock_file), *lab.control_args,
     ]  # fmt: skip
     words = ["--join-tokens", str(tokens)] if tokens else []
     with restport.listen(lab) as outside, restport.listen_inside(lab) as inside:
@@ -107,7 +107,7 @@ def agent_words(lab: Lab, node: str, joining: Joining | None) -> list[str]:
     eviction = OWN_DISK if lab.disk_size else EVICTION
     own = [
         "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", lab.address(node),
-        "--eviction-hard", eviction, *lab.agent_args,
+        "--eviction-hard", eviction, "--lab-clock", str(lab.clock_file), *lab.agent_args,
     ]  # fmt: skip
     lab.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
     if not joining:

@@ -26,7 +26,7 @@ from controlplane.http.messages import Access, Request, Response, Route
 from controlplane.resources.indexes import NODE
 from controlplane.store import Store, Tx, origin
 from controlplane.turns import Turns
-from pinnace import certificate, csr, kinds, nodename, pki
+from pinnace import certificate, csr, kinds, labclock, nodename, pki
 from pinnace.clock import Clock, Ids
 from pinnace.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Unauthenticated
 
@@ -47,6 +47,8 @@ class Joining:
     def __init__(self, store: Store, clock: Clock, ids: Ids, *, ca: pki.Pair, terms: Terms, cidrs: PodCIDRs) -> None:
         self._store = store
         self._clock = clock
+        # Certificates are of the machine's time, and tokens of the cluster's.
+        self._machine = labclock.machine(clock)
         self._ids = ids
         self._ca = ca
         self._terms = terms
@@ -75,7 +77,7 @@ class Joining:
                 self._cidrs.release(name)
             raise
         log.info("node_joined node=%s", name)
-        return await self._answer(asked, uid, now)
+        return await self._answer(asked, uid)
 
     def _admit(self, tx: Tx, token: str, joining: tokens.Joining, *, uid: str, now: float) -> str:
         """Make the Node, or take one over that no agent serves; returns the user UID for its certificate."""
@@ -94,7 +96,7 @@ class Joining:
     async def _renew(self, request: Request) -> Response:
         old, text, proof = _strings(request, "certificate", "csr", "proof")
         await self._turns.offer()
-        now = self._clock.now()
+        now = self._machine.now()
         pem, identity = self._last(old, now)
         found = self._store.view(lambda tx: nodeidentity.find(tx, identity.node))
         asked = csr.SigningRequest.parse(text.encode(), identity.user, identity.groups)
@@ -107,7 +109,7 @@ class Joining:
             lambda tx: nodeidentity.reissue(tx, identity, key_hash=asked.key_hash, uid=identity.uid, now=now)
         )
         log.info("node_certificate_renewed node=%s expired=%s", identity.node, identity.expires < now)
-        return await self._answer(asked, identity.uid, now)
+        return await self._answer(asked, identity.uid)
 
     def _last(self, text: str, now: float) -> tuple[bytes, Identity]:
         """The certificate and who it is of. Raises Unauthenticated unless it is a node's of this cluster, is not revoked, and
@@ -127,9 +129,9 @@ class Joining:
             )
         return pem, identity
 
-    async def _answer(self, asked: csr.SigningRequest, uid: str, now: float) -> Response:
+    async def _answer(self, asked: csr.SigningRequest, uid: str) -> Response:
         await self._turns.offer()
-        signed = asked.sign(self._ca, now=now, lifetime=self._terms.lifetime, uid=uid)
+        signed = asked.sign(self._ca, now=self._machine.now(), lifetime=self._terms.lifetime, uid=uid)
         answer = {
             "certificate": signed.decode(),
             "ca": self._ca.certificate.decode(),

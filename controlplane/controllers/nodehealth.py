@@ -5,6 +5,7 @@ Times are watched time (`watchedtime`). The renewTime in a lease is not read: it
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controlplane import conditions
@@ -63,10 +64,14 @@ class NodeHealth:
         known = self._nodes.get(name)
         return watched - known.since if known else 0.0
 
-    def zones(self, watched: float) -> Zones:
-        """A node that is late by half the grace period counts as failed: nodes that fall silent together are found late one
-        by one, and the first of them must not be taken for the only one."""
+    def zones(self, watched: float, renewed: Callable[[], Iterable[tuple[str, int]]] = tuple) -> Zones:
+        """`renewed`: nodes with the versions of their leases, which may be ahead of the watch.
+
+        A node that is late by half the grace period counts as failed: nodes that fall silent together are found late one by one,
+        and the first of them must not be taken for the only one."""
         if self._zones is None or not 0 <= watched - self._zones[0] < _FRESH:
+            for name, version in renewed():
+                self.note_lease(name, version, watched)
             nodes = ((known.zone, known.ready and watched - known.since <= self._grace / 2) for known in self._nodes.values())
             self._zones = (watched, Zones(nodes, self._rates))
         return self._zones[1]

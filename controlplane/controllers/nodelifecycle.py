@@ -8,7 +8,7 @@ node lifecycle controller of kube-controller-manager.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from controlplane import conditions, events
 from controlplane.access import nodeidentity
@@ -26,6 +26,8 @@ from pinnace.wellknown import NODE_LEASE_NAMESPACE, TAINT_BY_CONDITION, TAINT_BY
 NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "NoExecute"
 SOURCE = "node-controller"
 _LEASES = kinds.LEASE.key(NODE_LEASE_NAMESPACE, "")
+# Seconds after which a node is looked at again while agents are asked, after an advance of the clock.
+ASKED = 0.5
 
 
 class NodeLifecycle:
@@ -66,11 +68,12 @@ class NodeLifecycle:
             # The transaction may be ahead of the watch.
             self._health.note_lease(key, int(lease.metadata.resourceVersion or 0), now.watched)
         self._taint_pressure(tx, node, now)
-        left = self._grace - self._health.lateness(key, now.watched)
+        left = self._grace - self._health.lateness(key, _audible(now))
         if left <= 0:
             return self._lose(tx, node, now)
         wait = self._taint_readiness(tx, node, now)
-        return Requeue(min(left + 0.05, wait or left + 0.05))
+        again = ASKED if now.unasked else left + 0.05
+        return Requeue(min(again, wait or again))
 
     def _taint_readiness(self, tx: Tx, node: Node, now: Moment) -> float:
         """Of a node whose agent is heard; returns as `_taint_unready`. Unknown: the agent has not yet said anything else."""
@@ -85,7 +88,7 @@ class NodeLifecycle:
 
     def _taint_unready(self, tx: Tx, node: Node, key: str, now: Moment) -> float:
         """Give the node the taint `key` and no other of readiness; returns `_until_eviction`."""
-        wait = self._until_eviction(node, now)
+        wait = self._until_eviction(tx, node, now)
         for other in TAINT_BY_READINESS.values():
             if other != key:
                 _set_taint(tx, node, other, (), now=now)
@@ -111,9 +114,9 @@ class NodeLifecycle:
             text = f"Node {node.metadata.name} status is now: NodeNotReady"
             events.record(tx, node, "NodeNotReady", text, source=SOURCE, now=now.wall)
 
-    def _until_eviction(self, node: Node, now: Moment) -> float:
+    def _until_eviction(self, tx: Tx, node: Node, now: Moment) -> float:
         """Seconds until the node's pods may be evicted or until that can be asked again; 0: now."""
-        zones, zone = self._health.zones(now.watched), zone_of(node)
+        zones, zone = self._health.zones(_audible(now), lambda: _renewed(tx)), zone_of(node)
         if zones.all_failed:
             self._release(node.metadata.name)
             return self._grace
@@ -148,6 +151,17 @@ class NodeLifecycle:
                 conditions.put(pod.status, "Ready", "False", now=now.wall, reason="NodeNotReady")
                 tx.put(kinds.POD, pod)
         return True
+
+
+def _renewed(tx: Tx) -> Iterator[tuple[str, int]]:
+    """Nodes with the versions of their leases. After an advance of the clock they are all renewed just before they count."""
+    for row in tx.list_untracked(kinds.LEASE, NODE_LEASE_NAMESPACE):
+        yield row.key.removeprefix(_LEASES), row.revision
+
+
+def _audible(now: Moment) -> float:
+    """Watched time in which agents could be heard: no advance of the clock counts before they were asked."""
+    return now.watched - now.unasked
 
 
 def _set_taint(tx: Tx, node: Node, key: str, effects: tuple[str, ...], *, now: Moment) -> None:

@@ -17,11 +17,14 @@ from controlplane.controllers.watchedtime import WatchedTime
 from controlplane.controllers.workqueue import WorkQueue
 from controlplane.store import Event, StoredObject, Tx, Watcher, origin
 from controlplane.turns import Turns
+from pinnace import labclock
 from pinnace.clock import Clock
 from pinnace.errors import ApiError, Expired
 from pinnace.kinds import Kind
 
 T = TypeVar("T")
+# `Moment.unasked`, now.
+Unasked = Callable[[], float]
 log = logging.getLogger("pinnace.controllers")
 # Keys of one controller that are reconciled at once; those that write share a commit.
 CONCURRENCY = 8
@@ -39,10 +42,12 @@ class Requeue:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """`wall`: seconds since the epoch, for what is written into objects. `watched`: seconds of observation (`watchedtime`),
-    for every decision about lateness."""
+    for every decision about lateness. `unasked`: those of them by which the clock was advanced and in which no agent has been
+    asked for a sign of life yet."""
 
     wall: float
     watched: float
+    unasked: float = 0.0
 
 
 class Controller(Protocol):
@@ -73,13 +78,17 @@ class ObservableStore(Protocol):
 class ControllerManager:
     """Runs controllers over one watch."""
 
-    def __init__(self, store: ObservableStore, clock: Clock, controllers: Sequence[Controller]) -> None:
+    def __init__(
+        self, store: ObservableStore, clock: Clock, controllers: Sequence[Controller], *, unasked: Unasked = lambda: 0.0
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._time = WatchedTime(clock.monotonic())
+        self._time = WatchedTime(clock.monotonic(), labclock.offset(clock))
         self._turns = Turns()
         self._by_kind: dict[Kind, list[Worker]] = {}
-        self._workers = [Worker(store, clock, self._time, controller, self._turns) for controller in controllers]
+        self._workers = [
+            Worker(store, clock, self._time, controller, turns=self._turns, unasked=unasked) for controller in controllers
+        ]
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -113,7 +122,7 @@ class ControllerManager:
         view = self._store.view(_whole)
         for event in events:
             await self._turns.offer()
-            watched = self._time.observe(self._clock.monotonic())
+            watched = self._time.observe(self._clock.monotonic(), labclock.offset(self._clock))
             for worker in self._interested(event.row.kind):
                 worker.enqueue(event, view, watched)
 
@@ -128,8 +137,10 @@ class Worker:
     """One controller with its queue."""
 
     def __init__(
-        self, store: ObservableStore, clock: Clock, time: WatchedTime, controller: Controller, turns: Turns | None = None
-    ) -> None:
+        self, store: ObservableStore, clock: Clock, time: WatchedTime, controller: Controller, *, turns: Turns | None = None,
+        unasked: Unasked = lambda: 0.0,
+    ) -> None:  # fmt: skip
+        self._unasked = unasked
         self._store = store
         self._clock = clock
         self._time = time
@@ -203,7 +214,8 @@ class Worker:
         self._queue.add_at(key, self._clock.monotonic() + delay)
 
     def _now(self) -> Moment:
-        return Moment(self._clock.now(), self._time.at(self._clock.monotonic()))
+        watched = self._time.at(self._clock.monotonic(), labclock.offset(self._clock))
+        return Moment(self._clock.now(), watched, self._unasked())
 
 
 def _whole(tx: Tx) -> Tx:

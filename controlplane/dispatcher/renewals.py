@@ -13,7 +13,7 @@ from controlplane.config import RENEWALS
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.sessions import AgentSession, Sessions
 from controlplane.store import Store, origin
-from pinnace import kinds
+from pinnace import kinds, labclock
 from pinnace.clock import Clock
 
 log = logging.getLogger("pinnace.dispatcher")
@@ -25,7 +25,9 @@ class Renewals:
     def __init__(self, store: Store, clock: Clock, sessions: Sessions, *, heartbeat: float, grace: float) -> None:
         """`heartbeat` and `grace` in seconds."""
         self._store = store
-        self._clock = clock
+        # Agents beat in real time.
+        self._clock = labclock.steady(clock)
+        self._machine = labclock.machine(clock)
         self._sessions = sessions
         self._heartbeat = heartbeat
         self._grace = grace
@@ -38,15 +40,16 @@ class Renewals:
         while True:
             due = self._clock.monotonic() + period
             await self._clock.sleep(period)
-            self._sessions.expire(self._clock.now())
+            self._sessions.expire(self._machine.now())
             late = self._clock.monotonic() - due > self._heartbeat
             try:
                 with origin.acting("dispatcher"):
-                    await self._renew(self._sessions.heard(everyone=late))
+                    await self.renew(self._sessions.heard(everyone=late))
             except Exception:
                 log.exception("renewals_failed")
 
-    async def _renew(self, heard: list[AgentSession]) -> None:
+    async def renew(self, heard: list[AgentSession]) -> None:
+        """Renew the leases of these nodes. Raises what the store raises."""
         now = self._clock.now()
         lost: list[str] = []
         for start in range(0, len(heard), MAX_RENEWALS):

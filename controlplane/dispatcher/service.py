@@ -21,15 +21,17 @@ from controlplane.dispatcher.router import Router
 from controlplane.dispatcher.sessions import AgentSession, Sessions
 from controlplane.dispatcher.streams import Switchboard
 from controlplane.requests import verbs
-from controlplane.store import Store
+from controlplane.store import Store, origin
 from controlplane.turns import Turns
-from pinnace import csr, pki
+from pinnace import csr, labclock, pki
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest, Conflict, Forbidden, Timeout, TooManyRequests, Unavailable
 
 log = logging.getLogger("pinnace.dispatcher")
+# Seconds between looks for the signs of life of agents that were asked for one.
+ANSWERS = 0.01
 # Objects in one report.
 MAX_PARTS = 1000
 # The agent sends a report again that failed so; of anything else, the object is dropped, or the agent would send it for ever.
@@ -57,6 +59,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         self._create_token = create_token
         self._store = store
         self._clock = clock
+        self._machine = labclock.machine(clock)
         self._ids = ids
         self._settings = settings
         self._ca = ca
@@ -73,6 +76,16 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         async with asyncio.TaskGroup() as group:
             group.create_task(self._router.run(self._store, self._clock))
             group.create_task(self._renewals.run())
+
+    async def clock_advanced(self) -> list[str]:
+        """Tell the agents, and renew the leases of those that give a sign of life within the grace; returns the nodes of the
+        others. Raises what the store raises."""
+        told, until = self._sessions.tell_of_clock(), self._machine.monotonic() + self._settings.grace
+        while any(session.asked and not session.ended for session in told) and self._machine.monotonic() < until:
+            await self._machine.sleep(ANSWERS)
+        with origin.acting("dispatcher"):
+            await self._renewals.renew([session for session in told if not session.asked and not session.ended])
+        return sorted(session.node for session in told if session.asked and not session.ended)
 
     def close(self) -> None:
         """End every session, so that a stopping server does not wait for them."""
@@ -129,7 +142,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         try:
             async for message in messages:
                 if message.HasField("heartbeat"):
-                    session.heard = True
+                    session.heard, session.asked = True, False
                     self._router.applied(session.node, message.heartbeat.applied)
         except DecodeError:
             session.end(BadRequest("a message of the session cannot be read"))
@@ -194,7 +207,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         self, request: nodes_pb2.RenewCertificateRequest, context: Any
     ) -> nodes_pb2.RenewCertificateResponse:
         _caller(context)
-        caller, now, fresh = identity.of_call(context), self._clock.now(), self._ids.uid()
+        caller, now, fresh = identity.of_call(context), self._machine.now(), self._ids.uid()
         asked = csr.SigningRequest.parse(request.csr, caller.user, caller.groups)
         uid = await self._store.update(lambda tx: nodeidentity.reissue(tx, caller, key_hash=asked.key_hash, uid=fresh, now=now))
         certificate = asked.sign(self._ca, now=now, lifetime=self._settings.lifetime, uid=uid)

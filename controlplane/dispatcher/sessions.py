@@ -29,6 +29,9 @@ class AgentSession:
     expires: float
     issue: Issue = podtokens.none
     heard: bool = True
+    # Whether the agent has yet to learn that the clock was advanced, and to give a sign of life then.
+    to_tell: bool = False
+    asked: bool = False
     ended: bool = False
     failure: ApiError | None = None
     assignment: NodeAssignment | None = None
@@ -51,6 +54,9 @@ class AgentSession:
 
     def next(self) -> bytes | None:
         """The next message, a serialized ControlMessage; None when there is nothing to send."""
+        if self.to_tell:
+            self.to_tell = False
+            return nodes_pb2.ControlMessage(clock=nodes_pb2.ClockAdvanced()).SerializeToString()
         if self._offers:
             return nodes_pb2.ControlMessage(stream=self._offers.popleft()).SerializeToString()
         found = self.assignment.next() if self.assignment is not None and not self.ended else None
@@ -102,6 +108,14 @@ class Sessions:
         for session in self._by_node.values():
             if session.expires <= now:
                 session.end(Unauthenticated("the certificate of this session has expired"))
+
+    def tell_of_clock(self) -> list[AgentSession]:
+        """Tell every agent that the clock was advanced; the sessions that are asked for a sign of life."""
+        told = [session for session in self._by_node.values() if not session.ended]
+        for session in told:
+            session.to_tell = session.asked = True
+            session.wake.set()
+        return told
 
     def heard(self, *, everyone: bool = False) -> list[AgentSession]:
         """Sessions whose agent was heard since their lease was renewed, or all."""

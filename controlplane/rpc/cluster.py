@@ -7,10 +7,11 @@ from typing import Any
 
 from controlplane import tokens
 from controlplane.access import identity
+from controlplane.labtime import LabTime
 from controlplane.rpc.permissions import Permissions
 from controlplane.scheduler.deferred import DeferredScheduler
 from controlplane.store import Store
-from pinnace import __version__, certificate, csr, kinds, nodename, pki
+from pinnace import __version__, certificate, csr, kinds, labclock, nodename, pki
 from pinnace.api.v1 import cluster_pb2, cluster_pb2_grpc
 from pinnace.clock import Clock
 from pinnace.errors import BadRequest, NotFound
@@ -18,6 +19,8 @@ from pinnace.wellknown import SYSTEM_NAMESPACE
 
 # The path that stands for a new certificate of the caller's own, for authorization: by default administrators alone get one.
 RENEWAL = "/renew"
+# The same for an advance of the clock.
+CLOCK = "/clock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,14 @@ class Signer:
 class Cluster(cluster_pb2_grpc.ClusterServicer):
     def __init__(
         self, store: Store, clock: Clock, scheduler: DeferredScheduler, permissions: Permissions,
-        *, signer: Signer, join: str, backend: str,
+        *, time: LabTime, signer: Signer, join: str, backend: str,
     ) -> None:  # fmt: skip
         """`join` is the endpoint that hosts join at."""
         self._may = permissions
         self._store = store
         self._clock = clock
         self._scheduler = scheduler
+        self._time = time
         self._signer = signer
         self._ca_hash = certificate.fingerprint(signer.ca.certificate)
         self._join = join
@@ -45,7 +49,16 @@ class Cluster(cluster_pb2_grpc.ClusterServicer):
 
     async def Version(self, request: cluster_pb2.VersionRequest, context: Any) -> cluster_pb2.VersionResponse:
         self._may.at("get", "/version")
-        return cluster_pb2.VersionResponse(version=__version__, store=self._backend)
+        return cluster_pb2.VersionResponse(version=__version__, store=self._backend, clock=self._clock_state())
+
+    def _clock_state(self) -> cluster_pb2.Clock:
+        time = self._time
+        return cluster_pb2.Clock(now=time.now, offset=time.offset, adjustable=time.adjustable)
+
+    async def AdvanceClock(self, request: cluster_pb2.AdvanceClockRequest, context: Any) -> cluster_pb2.AdvanceClockResponse:
+        self._may.at("post", CLOCK)
+        silent = await self._time.advance(request.seconds)
+        return cluster_pb2.AdvanceClockResponse(clock=self._clock_state(), silent=silent)
 
     async def CheckStore(self, request: cluster_pb2.CheckStoreRequest, context: Any) -> cluster_pb2.CheckStoreResponse:
         self._may.at("get", "/debug/store")
@@ -73,7 +86,8 @@ class Cluster(cluster_pb2_grpc.ClusterServicer):
         self._may.at("post", RENEWAL)
         caller = identity.of_call(context)
         asked = csr.SigningRequest.parse(request.csr, caller.user, caller.groups)
-        signed = asked.sign(self._signer.ca, now=self._clock.now(), lifetime=self._signer.lifetime, uid=caller.uid)
+        now = labclock.machine(self._clock).now()
+        signed = asked.sign(self._signer.ca, now=now, lifetime=self._signer.lifetime, uid=caller.uid)
         return cluster_pb2.RenewClientCertificateResponse(certificate=signed)
 
     async def Why(self, request: cluster_pb2.WhyRequest, context: Any) -> cluster_pb2.WhyResponse:

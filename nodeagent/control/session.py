@@ -57,6 +57,8 @@ class Events:
     streams: Streams
     # The revision of the last assignment whose effects are complete.
     applied: Callable[[], int]
+    # The clock may have been advanced.
+    clock: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -228,11 +230,15 @@ class Session:
                         earlier.cancel()
                     connection.welcomed.set()
                     interval.set_result(message.welcome.heartbeatMillis / 1000)
+                    events.clock()
                     await events.welcomed(message.welcome)
                     log.info("session_opened pod_cidr=%s", message.welcome.podCIDR)
                 elif kind == "assignment":
                     events.assigned(message.assignment)
                     received.note(message.assignment)
+                elif kind == "clock":
+                    events.clock()
+                    received.arrived.set()
                 elif kind == "stream":
                     self._carry(connection, message.stream, events.streams)
         finally:

@@ -18,6 +18,7 @@ from nodeagent.images.keymutex import KeyMutex
 from nodeagent.images.registry.client import Repository
 from nodeagent.images.registry.errors import RegistryError, Transient
 from nodeagent.images.registry.http import Abort
+from pinnace import labclock
 from pinnace.clock import Clock, jitter
 from pinnace.oci.manifest import Descriptor
 
@@ -132,7 +133,7 @@ class Blobs:
             digest, status = f"sha256:{entry.name}", entry.stat(follow_symlinks=False)
             if self._turns.busy(digest) or digest in self._running:
                 continue
-            if status.st_mtime <= self._clock.now() - age:
+            if status.st_mtime <= labclock.machine(self._clock).now() - age:
                 freed += status.st_size
                 os.unlink(entry.path)
         return freed

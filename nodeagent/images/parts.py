@@ -12,6 +12,7 @@ from nodeagent.images.store import ImageStore
 from nodeagent.node.config import Config
 from nodeagent.pods.imageusage import ImageUsage
 from nodeagent.pods.manager import PodManager
+from pinnace import labclock
 from pinnace.clock import Clock
 
 
@@ -29,7 +30,8 @@ class ImageParts:
         cache = BuildCache(config.state_dir / "images/build-cache")
         mounts = CacheMounts(config.state_dir / "images/build-cache/mounts", clock)
         store = ImageStore(config.state_dir / "images", clock, also=cache.layers)
-        puller = Puller(store, config.registries, clock)
+        # A download does not become slow by an advance of the clock.
+        puller = Puller(store, config.registries, labclock.steady(clock))
         usage = ImageUsage(pods, store, config.state_dir / "pods")
 
         async def clear() -> int:

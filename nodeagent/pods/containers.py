@@ -24,6 +24,7 @@ from nodeagent.pods.steps import Start
 from nodeagent.runtime.bundles import move_to_memory
 from nodeagent.runtime.interface import Exit, Handle, RuntimeLost, StartError
 from nodeagent.runtime.seccomp import SeccompUnavailable
+from pinnace import labclock
 
 # Seconds between looks whether files of earlier attempts are gone.
 LOOK = 1.0
@@ -249,8 +250,9 @@ class Containers:
         if found is None:
             self._put_aside(bundle)
             return
-        state = load(bundle / "state.json") or {}
-        self._delete(self._pod_ctx.state.started(replace(attempt, started_at=state.get("started_at"))))
+        noted = (load(bundle / "state.json") or {}).get("started_at")
+        started_at = None if noted is None else labclock.converted(self._pod_ctx.deps.clock, noted)
+        self._delete(self._pod_ctx.state.started(replace(attempt, started_at=started_at)))
         if isinstance(found, Handle):
             with contextlib.suppress(OSError):
                 move_to_memory(bundle, self._pod_ctx.memory)

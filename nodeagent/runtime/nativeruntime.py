@@ -20,6 +20,7 @@ from nodeagent.node import threads
 from nodeagent.runtime import jsonfields
 from nodeagent.runtime.interface import ExecConfig, Exit, Handle, SandboxConfig, StartError
 from nodeagent.runtime.link import LauncherLink
+from pinnace import labclock
 from pinnace.clock import Clock
 
 _STATE = {"pid", "pid_start", "monitor", "monitor_start", "started_at"}
@@ -31,7 +32,7 @@ class NativeRuntime:
     def __init__(self, folder: Path, clock: Clock) -> None:
         """`folder` is the launcher's (see LauncherLink)."""
         self._clock = clock
-        self._link = LauncherLink(folder, clock)
+        self._link = LauncherLink(folder, labclock.steady(clock))
 
     @property
     def launcher(self) -> subprocess.Popen[bytes] | None:
@@ -70,13 +71,13 @@ class NativeRuntime:
             if await threads.runtime.run_within(threads.RUNTIME_WITHIN, self.recover, bundle) is None:
                 raise
             state = _record(names.state(bundle)) or {}
-        return _handle(bundle, state)
+        return self._handle(bundle, state)
 
     async def wait(self, handle: Handle) -> Exit:
         await ended(handle.monitor, handle.monitor_start)
         record = _record(names.exit_record(handle.bundle))
         if record is not None:
-            return _exit(record)
+            return self._exit(record)
         # The monitor was killed. Its init goes with it, unless that took on an AppArmor profile (the kernel clears the
         # signal of the parent's death then) or is an OCI runtime's.
         kill(handle.pid, handle.pid_start)
@@ -89,9 +90,19 @@ class NativeRuntime:
             return None
         record = _record(names.exit_record(bundle))
         if record is not None:
-            return _exit(record)
+            return self._exit(record)
         state = _record(names.state(bundle))
-        return _handle(bundle, state) if state is not None else None
+        return self._handle(bundle, state) if state is not None else None
+
+    def _handle(self, bundle: Path, state: dict[str, Any]) -> Handle:
+        return Handle(bundle, **{key: state[key] for key in _STATE} | {"started_at": self._time(state["started_at"])})
+
+    def _exit(self, record: dict[str, Any]) -> Exit:
+        return Exit(record["code"], self._time(record["finished_at"]), record["signal"], record["oom_killed"])
+
+    def _time(self, noted: float) -> float:
+        """A monitor knows the machine's clock alone."""
+        return labclock.converted(self._clock, noted)
 
     async def exec(
         self,
@@ -135,14 +146,6 @@ def _cancel(bundle: Path) -> bool:
             return True
         Path(names.cancelled(bundle)).touch()
         return False
-
-
-def _handle(bundle: Path, state: dict[str, Any]) -> Handle:
-    return Handle(bundle, **{key: state[key] for key in _STATE})
-
-
-def _exit(record: dict[str, Any]) -> Exit:
-    return Exit(record["code"], record["finished_at"], record["signal"], record["oom_killed"])
 
 
 def _record(path: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from controlplane.access import bootstraproles, control
 from controlplane.access.authorizers import Authorizers
 from controlplane.access.identity import Identity
+from controlplane.labtime import LabTime
 from controlplane.resources import Registry
 from controlplane.rpc.access import Access
 from controlplane.rpc.cluster import Cluster as ClusterService
@@ -44,12 +46,13 @@ class Door:
         self.objects = Objects(cluster.store, cluster.clock, cluster.ids, permissions=permissions)
         signer = Signer(pki.new_ca(cluster.clock.now()), 60.0)
         reviews = control.build(cluster.store, cluster.ids, authorizers, keys, control.TokenSettings()).reviews
+        time = LabTime(cluster.clock, lambda: asyncio.sleep(0, []))
         self.services: dict[str, Any] = {
             "Objects": self.objects,
             "Access": Access(reviews, authorizers, permissions, cluster.clock),
             "Streams": Streams(cluster.store, None, permissions),
             "Timeline": Timeline(cluster.store, permissions, None),
-            "Cluster": ClusterService(cluster.store, cluster.clock, cluster.scheduler, permissions, signer=signer, join="", backend="memory"),
+            "Cluster": ClusterService(cluster.store, cluster.clock, cluster.scheduler, permissions, time=time, signer=signer, join="", backend="memory"),
         }  # fmt: skip
 
     async def create(self, who: Identity, message: Any) -> Any:
@@ -128,6 +131,7 @@ REQUESTS: dict[str, Callable[[], Any]] = {
     "Cluster.CheckStore": cluster_pb2.CheckStoreRequest,
     "Cluster.CreateJoinToken": cluster_pb2.JoinTokenRequest,
     "Cluster.RenewClientCertificate": cluster_pb2.RenewClientCertificateRequest,
+    "Cluster.AdvanceClock": lambda: cluster_pb2.AdvanceClockRequest(seconds=1.0),
     "Timeline.Read": lambda: timeline_pb2.TimelineRequest(ref=REF),
     "Cluster.Why": lambda: cluster_pb2.WhyRequest(namespace="default", pod="web"),
 }

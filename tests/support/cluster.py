@@ -6,8 +6,9 @@ Tests create objects through the verbs of the API, act as agents through the dis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from controlplane import bootstrap, resources
@@ -30,7 +31,7 @@ from controlplane.controllers.podgc import PodGC
 from controlplane.controllers.replicaset import ReplicaSets
 from controlplane.controllers.replicationcontroller import ReplicationControllers
 from controlplane.controllers.resourcequota import ResourceQuotas
-from controlplane.controllers.runner import ControllerManager
+from controlplane.controllers.runner import Controller, ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
 from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
@@ -42,6 +43,7 @@ from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
 from controlplane.election import Elector
+from controlplane.labtime import LabTime
 from controlplane.podusage import PodUsage
 from controlplane.requests import verbs
 from controlplane.resources import Registry
@@ -50,9 +52,9 @@ from controlplane.scheduler.service import Attempted, Scheduler
 from controlplane.store import Backend, Store, Tx
 from controlplane.store.memory import MemoryBackend
 from controlplane.usagecollector import UsageCollector
-from pinnace import codec, kinds
+from pinnace import codec, kinds, labclock
 from pinnace.api.v1 import nodes_pb2
-from pinnace.clock import RandomIds, VirtualClock, settle
+from pinnace.clock import Clock, RandomIds, VirtualClock, settle
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
 from tests.support import objects
@@ -69,24 +71,27 @@ _KINDS = {kind.kind: kind for kind in kinds.ALL}
 
 
 class Cluster:
-    def __init__(self, store: Store, clock: VirtualClock) -> None:
+    def __init__(self, store: Store, clock: VirtualClock, time: Clock) -> None:
+        """`clock` is the machine's, `time` that of the control plane."""
         self.store = store
         self.clock = clock
+        self.time = time
         self.ids = RandomIds(seed=1)
-        self.elector = Elector(store, clock, "this")
+        self.elector = Elector(store, labclock.steady(time), "this")
         # Is told of the scheduler's attempts.
         self.attempted: Attempted = lambda decision, number: None
-        self.scheduler = Scheduler(self.elector.store, clock, attempted=lambda *told: self.attempted(*told))
+        self.scheduler = Scheduler(self.elector.store, time, attempted=lambda *told: self.attempted(*told))
+        self.labtime = LabTime(time, self._tell)
         self.cidrs = PodCIDRs("10.244.0.0/16", 24)
         self.router = Router(store, self.cidrs)
-        self.api = Objects(store, clock, self.ids)
+        self.api = Objects(store, time, self.ids)
         # What pods use, as their nodes measure it.
         self.load = Load(store, clock)
         # Nodes whose agents beat by themselves.
         self.alive: set[str] = set()
 
     def call(self, manager: str = "test") -> verbs.Call:
-        return verbs.Call(self.clock.now(), self.ids, manager)
+        return verbs.Call(self.time.now(), self.ids, manager)
 
     # What users do
 
@@ -130,9 +135,9 @@ class Cluster:
         hello = nodes_pb2.Hello(node=objects.node(name, **node), vtepMac="0a:00:00:00:00:01")
 
         def fn(tx: Tx) -> Any:
-            reports.ensure(tx, name, cidrs=self.cidrs, ids=self.ids, now=self.clock.now())
-            made = reports.register(tx, name, hello, now=self.clock.now())
-            reports.renew(tx, [name], now=self.clock.now(), seconds=GRACE)
+            reports.ensure(tx, name, cidrs=self.cidrs, ids=self.ids, now=self.time.now())
+            made = reports.register(tx, name, hello, now=self.time.now())
+            reports.renew(tx, [name], now=self.time.now(), seconds=GRACE)
             return made
 
         return await self._done(fn)
@@ -149,9 +154,9 @@ class Cluster:
                 await self.store.update(lambda tx: self._heard(tx, sorted(self.alive)))
 
     def _heard(self, tx: Tx, names: Iterable[str]) -> None:
-        reports.renew(tx, names, now=self.clock.now(), seconds=GRACE)
+        reports.renew(tx, names, now=self.time.now(), seconds=GRACE)
         for name in names:
-            reports.recover(tx, name, now=self.clock.now())
+            reports.recover(tx, name, now=self.time.now())
 
     async def report(self, node: str, pod: Any, *, phase: str = "Running", removed: bool = False, **status: Any) -> None:
         """What the agent of `node` says of a pod that is ready while it runs; `status` are further fields, as JSON."""
@@ -164,9 +169,15 @@ class Cluster:
         request = nodes_pb2.ReportStatusRequest()
         item = request.pods.add(namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid, removed=removed)
         item.status.CopyFrom(codec.decode(type(item.status), status))
-        await self._done(lambda tx: reports.report(tx, node, request, now=self.clock.now()))
+        await self._done(lambda tx: reports.report(tx, node, request, now=self.time.now()))
 
     # Time
+
+    async def _tell(self) -> list[str]:
+        """After an advance of the clock, as the dispatcher does."""
+        if self.alive:
+            await self.store.update(lambda tx: self._heard(tx, sorted(self.alive)))
+        return []
 
     async def advance(self, seconds: float, *, beating: tuple[str, ...] = ()) -> None:
         """Move time on in small steps, so that what comes due acts at its time; `beating` nodes stay alive."""
@@ -197,11 +208,17 @@ async def running(
     registry: Registry | None = None,
     rates: EvictionRates | None = None,
     podgc: PodGC | None = None,
+    lab_clock: Path | None = None,
 ) -> AsyncIterator[Cluster]:
-    """A control plane with every controller. An error in any part of it fails the test."""
+    """A control plane with every controller; with the file of a lab's clock `labtime` advances its time. An error in any part of
+    it fails the test."""
     clock = clock or VirtualClock()
-    store = await Store.open(backend or MemoryBackend(), clock, registry or resources.built_in())
-    cluster = Cluster(store, clock)
+    time = labclock.opened(clock, lab_clock)
+    store = await Store.open(backend or MemoryBackend(), time, registry or resources.built_in())
+    cluster = Cluster(store, clock, time)
+
+    def manager(controllers: Sequence[Controller]) -> ControllerManager:
+        return ControllerManager(cluster.elector.store, time, controllers, unasked=cluster.labtime.unasked)
 
     async def work() -> None:
         usage = PodUsage()
@@ -234,12 +251,12 @@ async def running(
             LocalPathProvisioner(),
         )
         async with asyncio.TaskGroup() as group:
-            group.create_task(ControllerManager(cluster.elector.store, clock, controllers).run())
+            group.create_task(manager(controllers).run())
             group.create_task(cluster.scheduler.run())
             collector = UsageCollector(cluster.elector.store, cluster.load, usage, clock, period=SAMPLING)
             group.create_task(collector.run())
 
-    routing = asyncio.ensure_future(cluster.router.run(store, clock))
+    routing = asyncio.ensure_future(cluster.router.run(store, time))
     serving = asyncio.ensure_future(store.serve())
     await store.update(lambda tx: bootstrap.objects(tx, cluster.call("bootstrap")))
     leading = asyncio.ensure_future(cluster.elector.lead(work))

@@ -28,6 +28,7 @@ from controlplane.rest.streams.spdyforwards import SpdyForwards
 from controlplane.rest.streams.websocketcommands import WebSocketCommand
 from controlplane.rest.streams.websocketconnection import Tunnel, WebSocketConnection
 from controlplane.store import Store
+from pinnace import labclock
 from pinnace.api.v1 import streams_pb2
 from pinnace.clock import Clock
 from pinnace.errors import NotFound
@@ -65,7 +66,7 @@ class StreamEndpoint:
 
     async def logs(self, request: StreamRequest) -> AsyncGenerator[bytes, None]:
         """The log of a container as `logs.read` has it. Raises ApiError before the first chunk."""
-        opening = options.log_opening(request, self._clock.now())
+        opening = options.log_opening(request, labclock.machine(self._clock).now())
         async with aclosing(logs.read(self._stream(opening, running=False))) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/cluster.proto\x12\x0epinnace.api.v1\"\x10\n\x0eVersionRequest\"1\n\x0fVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\"4\n\x10JoinTokenRequest\x12\x12\n\nttlSeconds\x18\x01 \x01(\x03\x12\x0c\n\x04node\x18\x02 \x01(\t\"D\n\x11JoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61Hash\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\",\n\nWhyRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x8c\x01\n\x07Verdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x33\n\x06scores\x18\x03 \x03(\x0b\x32#.pinnace.api.v1.Verdict.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0bWhyResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x08verdicts\x18\x03 \x03(\x0b\x32\x17.pinnace.api.v1.Verdict\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x03\",\n\x1dRenewClientCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\x1eRenewClientCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x13\n\x11\x43heckStoreRequest\"+\n\rDamagedObject\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"e\n\x12\x43heckStoreResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.pinnace.api.v1.DamagedObject\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t2\xbb\x03\n\x07\x43luster\x12J\n\x07Version\x12\x1e.pinnace.api.v1.VersionRequest\x1a\x1f.pinnace.api.v1.VersionResponse\x12S\n\nCheckStore\x12!.pinnace.api.v1.CheckStoreRequest\x1a\".pinnace.api.v1.CheckStoreResponse\x12V\n\x0f\x43reateJoinToken\x12 .pinnace.api.v1.JoinTokenRequest\x1a!.pinnace.api.v1.JoinTokenResponse\x12w\n\x16RenewClientCertificate\x12-.pinnace.api.v1.RenewClientCertificateRequest\x1a..pinnace.api.v1.RenewClientCertificateResponse\x12>\n\x03Why\x12\x1a.pinnace.api.v1.WhyRequest\x1a\x1b.pinnace.api.v1.WhyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpinnace/api/v1/cluster.proto\x12\x0epinnace.api.v1\"\x10\n\x0eVersionRequest\"W\n\x0fVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\x12$\n\x05\x63lock\x18\x03 \x01(\x0b\x32\x15.pinnace.api.v1.Clock\"8\n\x05\x43lock\x12\x0b\n\x03now\x18\x01 \x01(\x01\x12\x0e\n\x06offset\x18\x02 \x01(\x01\x12\x12\n\nadjustable\x18\x03 \x01(\x08\"&\n\x13\x41\x64vanceClockRequest\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\"L\n\x14\x41\x64vanceClockResponse\x12$\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x15.pinnace.api.v1.Clock\x12\x0e\n\x06silent\x18\x02 \x03(\t\"4\n\x10JoinTokenRequest\x12\x12\n\nttlSeconds\x18\x01 \x01(\x03\x12\x0c\n\x04node\x18\x02 \x01(\t\"D\n\x11JoinTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61Hash\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\",\n\nWhyRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x8c\x01\n\x07Verdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x33\n\x06scores\x18\x03 \x03(\x0b\x32#.pinnace.api.v1.Verdict.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"i\n\x0bWhyResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x08verdicts\x18\x03 \x03(\x0b\x32\x17.pinnace.api.v1.Verdict\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x03\",\n\x1dRenewClientCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\x1eRenewClientCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x13\n\x11\x43heckStoreRequest\"+\n\rDamagedObject\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"e\n\x12\x43heckStoreResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.pinnace.api.v1.DamagedObject\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t2\x96\x04\n\x07\x43luster\x12J\n\x07Version\x12\x1e.pinnace.api.v1.VersionRequest\x1a\x1f.pinnace.api.v1.VersionResponse\x12S\n\nCheckStore\x12!.pinnace.api.v1.CheckStoreRequest\x1a\".pinnace.api.v1.CheckStoreResponse\x12V\n\x0f\x43reateJoinToken\x12 .pinnace.api.v1.JoinTokenRequest\x1a!.pinnace.api.v1.JoinTokenResponse\x12w\n\x16RenewClientCertificate\x12-.pinnace.api.v1.RenewClientCertificateRequest\x1a..pinnace.api.v1.RenewClientCertificateResponse\x12Y\n\x0c\x41\x64vanceClock\x12#.pinnace.api.v1.AdvanceClockRequest\x1a$.pinnace.api.v1.AdvanceClockResponse\x12>\n\x03Why\x12\x1a.pinnace.api.v1.WhyRequest\x1a\x1b.pinnace.api.v1.WhyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSIONREQUEST']._serialized_start=48
   _globals['_VERSIONREQUEST']._serialized_end=64
   _globals['_VERSIONRESPONSE']._serialized_start=66
-  _globals['_VERSIONRESPONSE']._serialized_end=115
-  _globals['_JOINTOKENREQUEST']._serialized_start=117
-  _globals['_JOINTOKENREQUEST']._serialized_end=169
-  _globals['_JOINTOKENRESPONSE']._serialized_start=171
-  _globals['_JOINTOKENRESPONSE']._serialized_end=239
-  _globals['_WHYREQUEST']._serialized_start=241
-  _globals['_WHYREQUEST']._serialized_end=285
-  _globals['_VERDICT']._serialized_start=288
-  _globals['_VERDICT']._serialized_end=428
-  _globals['_VERDICT_SCORESENTRY']._serialized_start=383
-  _globals['_VERDICT_SCORESENTRY']._serialized_end=428
-  _globals['_WHYRESPONSE']._serialized_start=430
-  _globals['_WHYRESPONSE']._serialized_end=535
-  _globals['_RENEWCLIENTCERTIFICATEREQUEST']._serialized_start=537
-  _globals['_RENEWCLIENTCERTIFICATEREQUEST']._serialized_end=581
-  _globals['_RENEWCLIENTCERTIFICATERESPONSE']._serialized_start=583
-  _globals['_RENEWCLIENTCERTIFICATERESPONSE']._serialized_end=636
-  _globals['_CHECKSTOREREQUEST']._serialized_start=638
-  _globals['_CHECKSTOREREQUEST']._serialized_end=657
-  _globals['_DAMAGEDOBJECT']._serialized_start=659
-  _globals['_DAMAGEDOBJECT']._serialized_end=702
-  _globals['_CHECKSTORERESPONSE']._serialized_start=704
-  _globals['_CHECKSTORERESPONSE']._serialized_end=805
-  _globals['_CLUSTER']._serialized_start=808
-  _globals['_CLUSTER']._serialized_end=1251
+  _globals['_VERSIONRESPONSE']._serialized_end=153
+  _globals['_CLOCK']._serialized_start=155
+  _globals['_CLOCK']._serialized_end=211
+  _globals['_ADVANCECLOCKREQUEST']._serialized_start=213
+  _globals['_ADVANCECLOCKREQUEST']._serialized_end=251
+  _globals['_ADVANCECLOCKRESPONSE']._serialized_start=253
+  _globals['_ADVANCECLOCKRESPONSE']._serialized_end=329
+  _globals['_JOINTOKENREQUEST']._serialized_start=331
+  _globals['_JOINTOKENREQUEST']._serialized_end=383
+  _globals['_JOINTOKENRESPONSE']._serialized_start=385
+  _globals['_JOINTOKENRESPONSE']._serialized_end=453
+  _globals['_WHYREQUEST']._serialized_start=455
+  _globals['_WHYREQUEST']._serialized_end=499
+  _globals['_VERDICT']._serialized_start=502
+  _globals['_VERDICT']._serialized_end=642
+  _globals['_VERDICT_SCORESENTRY']._serialized_start=597
+  _globals['_VERDICT_SCORESENTRY']._serialized_end=642
+  _globals['_WHYRESPONSE']._serialized_start=644
+  _globals['_WHYRESPONSE']._serialized_end=749
+  _globals['_RENEWCLIENTCERTIFICATEREQUEST']._serialized_start=751
+  _globals['_RENEWCLIENTCERTIFICATEREQUEST']._serialized_end=795
+  _globals['_RENEWCLIENTCERTIFICATERESPONSE']._serialized_start=797
+  _globals['_RENEWCLIENTCERTIFICATERESPONSE']._serialized_end=850
+  _globals['_CHECKSTOREREQUEST']._serialized_start=852
+  _globals['_CHECKSTOREREQUEST']._serialized_end=871
+  _globals['_DAMAGEDOBJECT']._serialized_start=873
+  _globals['_DAMAGEDOBJECT']._serialized_end=916
+  _globals['_CHECKSTORERESPONSE']._serialized_start=918
+  _globals['_CHECKSTORERESPONSE']._serialized_end=1019
+  _globals['_CLUSTER']._serialized_start=1022
+  _globals['_CLUSTER']._serialized_end=1556
 # @@protoc_insertion_point(module_scope)

@@ -11,12 +11,38 @@ class VersionRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class VersionResponse(_message.Message):
-    __slots__ = ("version", "store")
+    __slots__ = ("version", "store", "clock")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
     version: str
     store: str
-    def __init__(self, version: _Optional[str] = ..., store: _Optional[str] = ...) -> None: ...
+    clock: Clock
+    def __init__(self, version: _Optional[str] = ..., store: _Optional[str] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ...) -> None: ...
+
+class Clock(_message.Message):
+    __slots__ = ("now", "offset", "adjustable")
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ADJUSTABLE_FIELD_NUMBER: _ClassVar[int]
+    now: float
+    offset: float
+    adjustable: bool
+    def __init__(self, now: _Optional[float] = ..., offset: _Optional[float] = ..., adjustable: _Optional[bool] = ...) -> None: ...
+
+class AdvanceClockRequest(_message.Message):
+    __slots__ = ("seconds",)
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    def __init__(self, seconds: _Optional[float] = ...) -> None: ...
+
+class AdvanceClockResponse(_message.Message):
+    __slots__ = ("clock", "silent")
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    SILENT_FIELD_NUMBER: _ClassVar[int]
+    clock: Clock
+    silent: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, clock: _Optional[_Union[Clock, _Mapping]] = ..., silent: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JoinTokenRequest(_message.Message):
     __slots__ = ("ttlSeconds", "node")

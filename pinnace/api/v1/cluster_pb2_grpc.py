@@ -54,6 +54,11 @@ class ClusterStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateRequest.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateResponse.FromString,
                 _registered_method=True)
+        self.AdvanceClock = channel.unary_unary(
+                '/pinnace.api.v1.Cluster/AdvanceClock',
+                request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.AdvanceClockRequest.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.AdvanceClockResponse.FromString,
+                _registered_method=True)
         self.Why = channel.unary_unary(
                 '/pinnace.api.v1.Cluster/Why',
                 request_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.WhyRequest.SerializeToString,
@@ -90,6 +95,13 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdvanceClock(self, request, context):
+        """Advance a lab's clock, so that all that waits for a time acts as if it had come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Why(self, request, context):
         """The scheduler's last attempt at a pod.
         """
@@ -119,6 +131,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.RenewClientCertificate,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateRequest.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateResponse.SerializeToString,
+            ),
+            'AdvanceClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceClock,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.AdvanceClockRequest.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_cluster__pb2.AdvanceClockResponse.SerializeToString,
             ),
             'Why': grpc.unary_unary_rpc_method_handler(
                     servicer.Why,
@@ -234,6 +251,33 @@ class Cluster:
             '/pinnace.api.v1.Cluster/RenewClientCertificate',
             pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateRequest.SerializeToString,
             pinnace_dot_api_dot_v1_dot_cluster__pb2.RenewClientCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinnace.api.v1.Cluster/AdvanceClock',
+            pinnace_dot_api_dot_v1_dot_cluster__pb2.AdvanceClockRequest.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_cluster__pb2.AdvanceClockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -110,15 +110,21 @@ class StreamOffer(_message.Message):
     open: _streams_pb2.OpenStream
     def __init__(self, id: _Optional[str] = ..., open: _Optional[_Union[_streams_pb2.OpenStream, _Mapping]] = ...) -> None: ...
 
+class ClockAdvanced(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ControlMessage(_message.Message):
-    __slots__ = ("welcome", "assignment", "stream")
+    __slots__ = ("welcome", "assignment", "stream", "clock")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assignment: Assignment
     stream: StreamOffer
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., stream: _Optional[_Union[StreamOffer, _Mapping]] = ...) -> None: ...
+    clock: ClockAdvanced
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., stream: _Optional[_Union[StreamOffer, _Mapping]] = ..., clock: _Optional[_Union[ClockAdvanced, _Mapping]] = ...) -> None: ...
 
 class PodReport(_message.Message):
     __slots__ = ("namespace", "name", "uid", "status", "removed")

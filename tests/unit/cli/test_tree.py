@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,9 @@ class Tables:
         self.rows = rows
         self.listed: list[tuple[str, str]] = []
         self.hidden: Kind | None = None
+
+    def now(self) -> float:
+        return time.time()
 
     def list_tables(self, kind: Kind, namespace: str, options: Any) -> list[Any]:
         self.listed.append((kind.kind, namespace))

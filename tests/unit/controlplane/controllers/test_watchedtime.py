@@ -35,3 +35,12 @@ def test_it_never_goes_back(steps: list[tuple[bool, float]]) -> None:
             time.observe(now)
         assert last <= time.at(now) <= now + 1e-6
         last = time.at(now)
+
+
+def test_an_advance_of_the_clock_counts_in_full() -> None:
+    """At once, for questions and for observations; a gap around it is cut off as ever."""
+    time = WatchedTime(100.0, 40.0)
+    assert time.observe(102.0, 40.0) == 2.0
+    assert time.at(3702.0, 3640.0) == 3602.0
+    assert time.observe(3703.0, 3640.0) == 3603.0
+    assert time.at(3803.0, 3640.0) == 3603.0 + MAX_GAP

@@ -319,3 +319,44 @@ async def test_an_absurd_node_status_changes_nothing(plane: Plane, amount: str) 
     request.node.allocatable["memory"].string = amount
     await report(plane, request)
     assert plane.cluster.get(kinds.NODE, "n1").status == before
+
+
+async def test_an_advance_of_the_clock_renews_the_leases_of_agents_that_answer(plane: Plane) -> None:
+    """Without waiting; those of others are waited for until their nodes are late, and an agent that has gone is not."""
+    live, silent, gone = await plane.agents("live", "silent", "gone")
+    gone.say(heartbeat=None)
+    await plane.cluster.advance(2 * HEARTBEAT)
+    before = {name: plane.renewed(name) for name in ("live", "silent")}
+    plane.cluster.clock.step(3600)
+    gone.task.cancel()
+    await settle(TURNS)
+    task = asyncio.ensure_future(plane.nodes.clock_advanced())
+    await settle(TURNS)
+    assert all(agent.messages[-1].HasField("clock") for agent in (live, silent))
+    live.beat()
+    await settle(TURNS)
+    await plane.cluster.clock.advance(1.0)
+    assert not task.done()
+    live.beat()
+    for _ in range(3):
+        await plane.cluster.advance(HEARTBEAT)
+        live.beat()
+    await plane.cluster.advance(HEARTBEAT)
+    assert await task == ["silent"]
+    assert plane.renewed("live") >= before["live"] + 3600
+    assert plane.renewed("silent") == before["silent"]
+
+
+async def test_an_advance_of_the_clock_returns_when_all_have_answered(plane: Plane) -> None:
+    """Long before any of them is late."""
+    agents = await plane.agents("n1", "n2")
+    plane.cluster.clock.step(3600)
+    task = asyncio.ensure_future(plane.nodes.clock_advanced())
+    await settle(TURNS)
+    for agent in agents:
+        agent.beat()
+    await settle(TURNS)
+    await plane.cluster.clock.advance(0.1)
+    assert await task == []
+    now = plane.cluster.clock.now()
+    assert [plane.renewed(name) for name in ("n1", "n2")] == pytest.approx([now, now], abs=1)

@@ -130,6 +130,7 @@ class Agent:
         self.welcomes: list[str] = []
         self.assigned: list[nodes_pb2.Assignment] = []
         self.applied = 0
+        self.clocks = 0
         self.session = Session(address, self.credentials, clock)
         self.renewal = Renewal(
             self.credentials, Endpoint("n1", ""), clock, ask=self.session.renew, renewed=self.session.reconnect
@@ -139,8 +140,11 @@ class Agent:
         async def welcomed(welcome: Any) -> None:
             self.welcomes.append(welcome.podCIDR)
 
-        events = Events(nodes_pb2.Hello, welcomed, self.assigned.append, self.carrier, lambda: self.applied)  # type: ignore[arg-type]
+        events = Events(nodes_pb2.Hello, welcomed, self.assigned.append, self.carrier, lambda: self.applied, self._clock)  # type: ignore[arg-type]
         await self.session.run(events)
+
+    def _clock(self) -> None:
+        self.clocks += 1
 
 
 def store(folder: Path, *, now: float, lifetime: float = 600.0) -> bytes:
@@ -153,9 +157,12 @@ def store(folder: Path, *, now: float, lifetime: float = 600.0) -> bytes:
 
 
 @asynccontextmanager
-async def connected(folder: Path, clock: Clock | None = None, lifetime: float = 600.0) -> AsyncIterator[tuple[Control, Agent]]:
+async def connected(
+    folder: Path, clock: Clock | None = None, lifetime: float = 600.0, heartbeat: int = 50
+) -> AsyncIterator[tuple[Control, Agent]]:
     clock = clock or SystemClock()
     control = Control(clock, lifetime)
+    control.heartbeat = heartbeat
     server = grpc.aio.server()
     nodes_pb2_grpc.add_NodesServicer_to_server(control, server)
     pair = pki.issue(CA, pki.SERVER_NAME, (), now=time.time(), hosts=(pki.SERVER_NAME,))
