@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cli import files, flags, output
 from cli.files import Item, Manifests
-from pinnace import kinds
+from cli.pruning import options
+from cli.pruning.removal import Applied
+from pinnace import kinds, selectors
 from pinnace.errors import BadRequest, Cause, Internal, NotFound, Timeout
 
 NO_FORCE = (
@@ -44,8 +46,10 @@ def run(arguments: list[str]) -> int:
         help="accepted for kubectl scripts: kctl apply is always server-side",
     )
     parser.add_argument("-o", "--output", default="", help=output.FORMATS)
+    options.add(parser)
     args = parser.parse_args(arguments)
     output.check(args.output)
+    options.check(args)
     if args.force:
         raise BadRequest(NO_FORCE)
     if not args.server_side:
@@ -53,22 +57,48 @@ def run(arguments: list[str]) -> int:
     manifests = files.Manifests(args)
     try:
         if args.dry_run == "client":
-            _check_here(manifests)
+            _check_here(_selected(manifests, args), manifests)
+        elif args.prune:
+            _apply_and_prune(flags.client(args), manifests, args)
         else:
-            apply(flags.client(args), manifests, args)
+            apply(flags.client(args), _selected(manifests, args), manifests, args)
     finally:
         # Last, so that they are seen below what was done; and also when the server went away halfway.
         failed = manifests.report()
     return 1 if failed else 0
 
 
-def _check_here(manifests: Manifests) -> None:
-    for item in manifests:
+def _check_here(items: Iterable[Item], manifests: Manifests) -> None:
+    for item in items:
         causes = item.faults()
         for error in item.locate_all(causes):
             manifests.fail(error)
         if not causes:
             print(f"{item.kind.qualified}/{item.name} is well-formed (dry run)")
+
+
+def _selected(manifests: Manifests, args: Any) -> Iterator[Item]:
+    """The objects that --selector matches."""
+    wanted = selectors.parse_labels(args.selector)
+    for item in manifests:
+        meta = item.value.get("metadata")
+        labels = meta.get("labels") if isinstance(meta, dict) else None
+        if selectors.matches_labels(wanted, labels if isinstance(labels, dict) else {}):
+            yield item
+
+
+def _apply_and_prune(client: Any, manifests: Manifests, args: Any) -> None:
+    """Prunes nothing unless every object of every file was applied. Raises ApiError."""
+    from cli.pruning.allowlist import Allowlist
+    from cli.pruning.applyset import ApplySet
+
+    pruner = ApplySet(client, args) if args.applyset else Allowlist(client, args)
+    items = list(_selected(manifests, args))
+    if not items and not manifests.errors:
+        raise BadRequest("no objects passed to apply")
+    applied = apply(client, pruner.prepare(items), manifests, args)
+    if not manifests.errors:
+        pruner.prune(applied)
 
 
 def request_for(client: Any, items: list[Item], args: Any) -> Any:
@@ -93,28 +123,42 @@ def results(client: Any, items: list[Item], args: Any) -> list[Any]:
     return found
 
 
-def apply(client: Any, manifests: Manifests, args: Any) -> None:
-    """Apply and print one line, or document, for each object. Raises ApiError when the server cannot be used at all."""
+def apply(client: Any, items: Iterable[Item], manifests: Manifests, args: Any) -> list[Applied]:
+    """Apply and print one line, or document, for each object; with --prune, returns those that were applied. Raises ApiError
+    when the server cannot be used at all."""
     done: list[dict[str, Any]] = []
+    applied: list[Applied] = []
     total = 0
     try:
-        for batch in _batches(manifests):
+        for batch in _batches(items, manifests):
             total += len(batch)
             defined = [item.name for item in batch if item.kind is kinds.CUSTOM_RESOURCE_DEFINITION]
             for item, result in zip(batch, results(client, batch, args), strict=True):
                 _tell(item, result, manifests, args, done)
+                if args.prune:
+                    applied += _applied(item, result)
             if defined and args.dry_run == "none":
                 _wait_established(client, defined, manifests)
     finally:
         if done:
             print(output.structured(args.output, done, single=total == 1), end="")
+    return applied
 
 
-def _batches(manifests: Manifests) -> Iterator[list[Item]]:
+def _applied(item: Item, result: Any) -> Iterator[Applied]:
+    from cli.client import opened
+    from pinnace.api.v1 import objects_pb2
+
+    if result.outcome != objects_pb2.ApplyResult.FAILED:
+        meta = opened(item.kind, result.object.protobuf).metadata
+        yield Applied(item.kind, meta.namespace, meta.uid)
+
+
+def _batches(items: Iterable[Item], manifests: Manifests) -> Iterator[list[Item]]:
     """Items in calls of a size that the server takes, and that are over before their deadline."""
     batch: list[Item] = []
     size = 0
-    for item in manifests:
+    for item in items:
         length = len(item.body())
         if length > MAX_BODY:
             manifests.fail(f"error: {item.place}: the object is larger than {MAX_BODY >> 20} MiB")

@@ -67,8 +67,8 @@ class NodeHealth:
     def zones(self, watched: float, renewed: Callable[[], Iterable[tuple[str, int]]] = tuple) -> Zones:
         """`renewed`: nodes with the versions of their leases, which may be ahead of the watch.
 
-        A node that is late by half the grace period counts as failed: nodes that fall silent together are found late one by one,
-        and the first of them must not be taken for the only one."""
+        A node that is late by half the grace period counts as failed: nodes that fall silent together are found late one by
+        one, and the first of them must not be taken for the only one."""
         if self._zones is None or not 0 <= watched - self._zones[0] < _FRESH:
             for name, version in renewed():
                 self.note_lease(name, version, watched)

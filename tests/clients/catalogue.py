@@ -82,7 +82,8 @@ GO = (
 )  # fmt: skip
 KUBECTL = Client(
     "kubectl", ", ".join((*downloads.LAYERS, downloads.NEWEST)),
-    "apply to delete, logs, exec, cp, debug, diff, drain, create of each kind, autoscale, kustomizations, custom kinds, errors; with each version the same",
+    "apply to delete, logs, exec, cp, debug, diff, drain, create of each kind, autoscale, kustomizations, custom kinds, errors; with each version the same; "
+    "pruning, compared with kctl's",
 )  # fmt: skip
 HELM = Client(
     "Helm", "4.1",
