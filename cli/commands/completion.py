@@ -10,8 +10,8 @@ from pinnace import kinds
 VERBS = {
     "config": "current-context delete-context get-contexts set-context use-context view",
     "create": (
-        "clusterrole clusterrolebinding configmap deployment job namespace poddisruptionbudget priorityclass quota role "
-        "rolebinding secret serviceaccount"
+        "clusterrole clusterrolebinding configmap cronjob deployment job namespace poddisruptionbudget priorityclass quota "
+        "role rolebinding secret serviceaccount"
     ),
     "image": "build list load prune pull rm",
     "lab": "clock down list node start status stop up",

@@ -1,11 +1,9 @@
-"""`kctl create`: from files, or from arguments: namespace, configmap, secret, token, and the kinds of `cli.creating`."""
+"""`kctl create`: from files, or from flags, as `cli.creating` makes objects of them."""
 
 from __future__ import annotations
 
-import base64
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli import files, flags, output
 from cli.commands import createtoken
@@ -13,47 +11,28 @@ from cli.main import split
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, Unavailable
 
+if TYPE_CHECKING:
+    from cli.creating.generators import Generator
+
 
 def run(arguments: list[str]) -> int:
-    before, word, rest = split(arguments)
+    before, word, rest = _split(arguments)
     if word == "token":
         return createtoken.run([*before, *rest])
-    if (kind := _generated(word)) is not None:
-        return _generate(kind, [*before, *rest])
+    if word is not None and not word.startswith("-"):
+        return _generate(word, before, rest)
     parser = flags.Parser(
         "create",
-        "Create objects: -f FILE, namespace NAME, configmap NAME, secret generic NAME (--from-literal, --from-file), "
-        "secret docker-registry NAME (--docker-server, --docker-username, --docker-password), token ACCOUNT, and with flags of "
-        "their own (kctl create KIND --help): deployment, job, poddisruptionbudget, quota, priorityclass, role, rolebinding, "
-        "clusterrole, clusterrolebinding, serviceaccount NAME",
+        "Create objects of files (-f FILE), or of flags (kctl create KIND NAME; kctl create KIND --help): clusterrole, "
+        "clusterrolebinding, configmap, cronjob, deployment, job, namespace, poddisruptionbudget, priorityclass, quota, role, "
+        "rolebinding, secret generic|docker-registry|tls, serviceaccount, token",
     )
-    parser.add_argument("what", nargs="*", help="namespace NAME | configmap NAME | secret generic|docker-registry NAME")
     flags.add_files(parser)
-    parser.add_argument("--from-literal", action="append", default=[], metavar="KEY=VALUE", help="key and value (repeatable)")
-    parser.add_argument(
-        "--from-file",
-        action="append",
-        default=[],
-        metavar="[KEY=]PATH",
-        help="file or directory; KEY defaults to the file name (repeatable)",
-    )
-    parser.add_argument(
-        "--docker-server", default="https://index.docker.io/v1/", help="registry of a pull secret (default: %(default)s)"
-    )
-    parser.add_argument("--docker-username", default="", help="user name at the registry")
-    parser.add_argument("--docker-password", default="", help="password at the registry")
-    parser.add_argument("--docker-email", default="", help="email address at the registry")
     _add_writing(parser)
     args = parser.parse_intermixed_args(arguments)
     output.check(args.output)
-    if bool(args.what) == bool(args.filename):
-        raise BadRequest("specify -f FILE, or namespace|configmap|secret NAME")
-    if args.what:
-        kind, value = _from_arguments(args)
-        print(
-            _here([(kind, value)], args) if args.dry_run == "client" else _create(flags.client(args), kind, value, args), end=""
-        )
-        return 0
+    if not args.filename:
+        raise BadRequest("specify -f FILE, or KIND NAME (kctl create --help)")
     manifests = files.Manifests(args)
     try:
         if args.dry_run == "client":
@@ -65,40 +44,64 @@ def run(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
+# Flags of this command that take a value.
+_WITH_VALUE = frozenset(("-o", "--output", "--field-manager", "-n", "--namespace", "--context", "--config"))
+
+
+def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
+    """As `split`, also with flags of this command before the kind."""
+    before, word, rest = split(arguments)
+    if word is None or not word.startswith("-") or any(item in ("-f", "-k", "-h", "--help") for item in arguments):
+        return before, word, rest
+    skip = False
+    for index, item in enumerate(arguments):
+        if not skip and not item.startswith("-"):
+            return arguments[:index], item, arguments[index + 1 :]
+        skip = not skip and item in _WITH_VALUE
+    return before, word, rest
+
+
 def _add_writing(parser: flags.Parser) -> None:
     parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
     parser.add_argument("--field-manager", default="", help="owner of the created fields (default: kctl-create)")
     parser.add_argument("-o", "--output", default="", help=output.FORMATS)
 
 
-def _generated(word: str | None) -> kinds.Kind | None:
-    """The kind that a word means, if it is made from flags of its own."""
-    if word is None or word.startswith("-"):
-        return None
-    from cli.creating import generators
-
-    return next((kind for kind in generators.GENERATORS if word.lower() in kind.words), None)
-
-
-def _generate(kind: kinds.Kind, arguments: list[str]) -> int:
+def _generate(word: str, before: list[str], rest: list[str]) -> int:
     """Raises ApiError."""
     from cli import carry
-    from cli.creating import generators
 
-    generator = generators.GENERATORS[kind]
-    parser = flags.Parser(f"create {kind.singular}", generator.text)
+    kind, generator, command, rest = _generator(word, rest)
+    parser = flags.Parser(f"create {command}", generator.text)
     parser.add_argument("name", help=f"name of the {kind.kind}")
     generator.add_flags(parser)
     _add_writing(parser)
-    own, command = carry.split_command(arguments)
+    own, process = carry.split_command([*before, *rest])
     args = parser.parse_intermixed_args(own)
     output.check(args.output)
     if args.dry_run == "client":
-        print(_here([(kind, _named(generator.build(args, command), args.name))], args), end="")
+        print(_here([(kind, _named(generator.build(args, process), args.name))], args), end="")
         return 0
-    client = flags.client(args)
-    print(_create(client, kind, _named(generator.build(args, command), args.name), args), end="")
+    client = args.client = flags.client(args)
+    print(_create(client, kind, _named(generator.build(args, process), args.name), args), end="")
     return 0
+
+
+def _generator(word: str, rest: list[str]) -> tuple[kinds.Kind, Generator, str, list[str]]:
+    """The kind that a word means, how it is made of flags, its command, and the words that follow. Raises BadRequest."""
+    from cli.creating import generators
+
+    kind = next((kind for kind in (*generators.GENERATORS, kinds.SECRET) if word.lower() in kind.words), None)
+    if kind is None:
+        known = ", ".join(sorted([*(kind.singular for kind in generators.GENERATORS), "secret", "token"]))
+        raise BadRequest(f'"{word[:80]}" cannot be created of flags (known: {known}): use -f FILE')
+    if kind is not kinds.SECRET:
+        return kind, generators.GENERATORS[kind], kind.singular, rest
+    before, word_of_type, rest = _split(rest)
+    found = generators.SECRETS.get(word_of_type or "")
+    if found is None:
+        raise BadRequest(f"must specify the type of secret: create secret {'|'.join(generators.SECRETS)} NAME")
+    return kind, found, f"secret {word_of_type}", [*before, *rest]
 
 
 def _named(value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -169,65 +172,3 @@ def _create(client: Any, kind: kinds.Kind, value: dict[str, Any], args: Any) -> 
     if args.output == "name":
         return name + "\n"
     return output.structured(args.output, [output.document(kind, message)], single=True)
-
-
-def _from_arguments(args: Any) -> tuple[kinds.Kind, dict[str, Any]]:
-    kind = kinds.by_word(args.what[0])
-    names = args.what[1:]
-    registry = kind is kinds.SECRET and names[:1] == ["docker-registry"]
-    if kind is kinds.SECRET:
-        if not registry and names[:1] != ["generic"]:
-            raise BadRequest("only `create secret generic NAME` and `create secret docker-registry NAME` are supported")
-        names = names[1:]
-    if kind not in (kinds.NAMESPACE, kinds.CONFIG_MAP, kinds.SECRET) or len(names) != 1:
-        raise BadRequest("usage: create namespace NAME | create configmap NAME | create secret generic|docker-registry NAME")
-    value: dict[str, Any] = {"metadata": {"name": names[0]}}
-    if registry:
-        value |= _pull_secret(args)
-    elif kind is not kinds.NAMESPACE:
-        value |= _data(kind, args)
-    return kind, value
-
-
-def _pull_secret(args: Any) -> dict[str, Any]:
-    """From the docker flags, or --from-file=.dockerconfigjson=PATH as it is."""
-    kind = "kubernetes.io/dockerconfigjson"
-    if args.from_file:
-        value = _data(kinds.SECRET, args)
-        if set(value["data"]) != {".dockerconfigjson"}:
-            raise BadRequest("--from-file must be .dockerconfigjson=PATH for a pull secret")
-        return {"type": kind, **value}
-    if not args.docker_username or not args.docker_password:
-        raise BadRequest("a pull secret needs --docker-username and --docker-password")
-    auth = base64.b64encode(f"{args.docker_username}:{args.docker_password}".encode()).decode()
-    entry = {"username": args.docker_username, "password": args.docker_password, "auth": auth}
-    entry |= {"email": args.docker_email} if args.docker_email else {}
-    config = json.dumps({"auths": {args.docker_server: entry}}).encode()
-    return {"type": kind, "data": {".dockerconfigjson": base64.b64encode(config).decode()}}
-
-
-def _data(kind: kinds.Kind, args: Any) -> dict[str, Any]:
-    found: dict[str, bytes] = {}
-    for item in args.from_literal:
-        key, sign, text = item.partition("=")
-        if not sign or not key:
-            raise BadRequest(f'--from-literal: "{item}" is not KEY=VALUE')
-        found[key] = text.encode()
-    for item in args.from_file:
-        key, sign, name = item.partition("=")
-        path = Path(name if sign else item)
-        try:
-            sources = [entry for entry in sorted(path.iterdir()) if entry.is_file()] if path.is_dir() else [path]
-            for source in sources:
-                found[key if sign else source.name] = source.read_bytes()
-        except OSError as error:
-            raise BadRequest(f"{error.filename}: {error.strerror}") from None
-    if kind is kinds.SECRET:
-        return {"data": {key: base64.b64encode(data).decode() for key, data in found.items()}}
-    texts, binary = {}, {}
-    for key, data in found.items():
-        try:
-            texts[key] = data.decode()
-        except UnicodeDecodeError:
-            binary[key] = base64.b64encode(data).decode()
-    return {key: value for key, value in (("data", texts), ("binaryData", binary)) if value}

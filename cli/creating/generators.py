@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cli.creating import access, budgets, workloads
+from cli.creating import access, budgets, data, secrets, workloads
 from pinnace import kinds
 from pinnace.kinds import Kind
 
@@ -20,15 +20,28 @@ class Generator:
     build: Callable[[Any, list[str]], dict[str, Any]]
 
 
+def _no_flags(parser: Any) -> None:
+    return None
+
+
 GENERATORS: dict[Kind, Generator] = {
+    kinds.NAMESPACE: Generator("Create a Namespace", _no_flags, lambda args, command: {}),
+    kinds.CONFIG_MAP: Generator("Create a ConfigMap", data.add_sources, data.config_map),
+    kinds.CRON_JOB: Generator("Create a CronJob", workloads.add_cron_job, workloads.cron_job),
     kinds.DEPLOYMENT: Generator("Create a Deployment", workloads.add_deployment, workloads.deployment),
     kinds.JOB: Generator("Create a Job", workloads.add_job, workloads.job),
     kinds.POD_DISRUPTION_BUDGET: Generator("Create a PodDisruptionBudget", budgets.add_budget, budgets.budget),
     kinds.RESOURCE_QUOTA: Generator("Create a ResourceQuota", workloads.add_quota, workloads.quota),
     kinds.PRIORITY_CLASS: Generator("Create a PriorityClass", workloads.add_priority_class, workloads.priority_class),
-    kinds.SERVICE_ACCOUNT: Generator("Create a ServiceAccount", lambda parser: None, lambda args, command: {}),
+    kinds.SERVICE_ACCOUNT: Generator("Create a ServiceAccount", _no_flags, lambda args, command: {}),
     kinds.ROLE: Generator("Create a Role", access.add_role, access.role),
     kinds.CLUSTER_ROLE: Generator("Create a ClusterRole", access.add_cluster_role, access.cluster_role),
     kinds.ROLE_BINDING: Generator("Create a RoleBinding", access.add_role_binding, access.role_binding),
     kinds.CLUSTER_ROLE_BINDING: Generator("Create a ClusterRoleBinding", access.add_subjects, access.cluster_role_binding),
+}
+# By the word that follows `secret`.
+SECRETS: dict[str, Generator] = {
+    "generic": Generator("Create a Secret", secrets.add_generic, secrets.generic),
+    "docker-registry": Generator("Create a Secret with credentials of a registry", secrets.add_registry, secrets.registry),
+    "tls": Generator("Create a Secret with a certificate and its key", secrets.add_tls, secrets.tls),
 }

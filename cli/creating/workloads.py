@@ -1,6 +1,7 @@
-"""Deployments, Jobs, quotas and priority classes from flags. Pure but for a random suffix of containers' names.
+"""Deployments, Jobs, CronJobs, quotas and priority classes from flags.
 
-Source: kubectl's pkg/cmd/create (create_deployment.go, create_job.go, create_quota.go, create_priorityclass.go).
+Source: kubectl's pkg/cmd/create (create_deployment.go, create_job.go, create_cronjob.go, create_quota.go and
+create_priorityclass.go).
 """
 
 from __future__ import annotations
@@ -52,15 +53,63 @@ def deployment(args: Any, command: list[str]) -> dict[str, Any]:
 
 
 def add_job(parser: Any) -> None:
-    parser.usage = "kctl create job NAME --image=IMAGE [FLAGS] [-- COMMAND [ARGUMENT...]]"
+    parser.usage = "kctl create job NAME (--image=IMAGE [-- COMMAND [ARGUMENT...]] | --from=cronjob/NAME) [FLAGS]"
     parser.add_argument("--image", default="", help="image of the container")
+    parser.add_argument("--from", dest="source", default="", metavar="cronjob/NAME", help="cron job whose template to use")
 
 
 def job(args: Any, command: list[str]) -> dict[str, Any]:
-    if not args.image:
-        raise BadRequest("--image must be specified")
+    """Raises BadRequest, NotFound."""
+    if bool(args.image) == bool(args.source):
+        raise BadRequest("either --image or --from must be specified")
+    if args.source and command:
+        raise BadRequest("cannot specify --from and command")
+    return _job_of(args) if args.source else {"spec": _job_spec(args, command, "Never")}
+
+
+def _job_spec(args: Any, command: list[str], restart: str) -> dict[str, Any]:
     container = {"name": args.name, "image": args.image, **({"command": command} if command else {})}
-    return {"spec": {"template": {"spec": {"containers": [container], "restartPolicy": "Never"}}}}
+    return {"template": {"spec": {"containers": [container], "restartPolicy": restart}}}
+
+
+def _job_of(args: Any) -> dict[str, Any]:
+    """A Job of a CronJob, which owns it, as its controller would make it now. Raises BadRequest, NotFound."""
+    from cli import flags
+    from pinnace import codec, kinds
+
+    client = getattr(args, "client", None) or flags.client(args)
+    found = flags.targets([args.source])
+    if len(found) != 1 or not found[0][1]:
+        raise BadRequest("from must be an existing cronjob")
+    [(kind, name)] = found
+    if kind is not kinds.CRON_JOB:
+        raise BadRequest(f"unknown object type {kind.kind}: from must be an existing cronjob")
+    owner = client.get(kind, client.context.namespace, name)
+    template = codec.encode(owner.spec.jobTemplate)
+    meta = template.get("metadata", {})
+    reference = {
+        "apiVersion": kind.api_version, "kind": kind.kind, "name": owner.metadata.name, "uid": owner.metadata.uid,
+        "controller": True,
+    }  # fmt: skip
+    notes = {"cronjob.kubernetes.io/instantiate": "manual", **meta.get("annotations", {})}
+    labels = {"labels": meta["labels"]} if meta.get("labels") else {}
+    return {"metadata": {"annotations": notes, **labels, "ownerReferences": [reference]}, "spec": template.get("spec", {})}
+
+
+def add_cron_job(parser: Any) -> None:
+    parser.usage = "kctl create cronjob NAME --image=IMAGE --schedule='0/5 * * * ?' [FLAGS] [-- COMMAND [ARGUMENT...]]"
+    parser.add_argument("--image", default="", help="image of the container")
+    parser.add_argument("--schedule", default="", help="times in the cron format, such as '*/5 * * * *'")
+    parser.add_argument("--restart", default="OnFailure", help="restart policy: OnFailure or Never (default: %(default)s)")
+
+
+def cron_job(args: Any, command: list[str]) -> dict[str, Any]:
+    """Raises BadRequest."""
+    missing = [f'"{name}"' for name in ("image", "schedule") if not getattr(args, name)]
+    if missing:
+        raise BadRequest(f"required flag(s) {', '.join(missing)} not set")
+    template = {"metadata": {"name": args.name}, "spec": _job_spec(args, command, args.restart or "OnFailure")}
+    return {"spec": {"schedule": args.schedule, "jobTemplate": template}}
 
 
 def _name(image: str) -> str:

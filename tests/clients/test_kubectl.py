@@ -253,6 +253,47 @@ def test_generators_and_small_kinds(kubectl: Kubectl) -> None:
     assert denied.startswith("no")
 
 
+CREATED = (
+    "namespace n", "serviceaccount s", "quota q --hard=pods=2,requests.cpu=1 --scopes=BestEffort",
+    "deployment d --image=a,b --replicas=2", "deployment d --image=a:1 --port=80 -- sleep 1",
+    "job j --image=a -- date -u", "cronjob c --image=a --schedule=@daily --restart=Never -- date", "cronjob c --image=a --schedule=@daily",
+    "priorityclass p --value=-5 --global-default --description=x --preemption-policy=Never", "priorityclass p --value=7",
+    "pdb p --selector=app=web --min-available=50%", "pdb p --selector=app=web,tier=x --max-unavailable=1",
+    "role r --verb=get,list --resource=pods,deployments.apps,pods/log", "role r --verb=* --resource=cm --resource-name=a --resource-name=b",
+    "clusterrole r --verb=get --resource=nodes --non-resource-url=/healthz", "clusterrole r --aggregation-rule=a/b=true",
+    "rolebinding b --role=r --user=u --group=g --serviceaccount=n:s", "rolebinding b --clusterrole=r --user=u",
+    "clusterrolebinding b --clusterrole=r --group=g",
+    "configmap c --from-literal=a=b --from-literal=c=d=e", "configmap c --from-file=/proc/sys/kernel/ostype --append-hash",
+    "configmap c --from-literal=a=<b>&c --append-hash", "configmap c --from-env-file=/dev/null",
+    "secret generic s --from-literal=a=b --type=x/y", "secret generic s --from-file=k=/proc/sys/kernel/ostype --append-hash",
+    "secret docker-registry s --docker-username=u --docker-password=p --docker-email=e"
+)  # fmt: skip
+
+
+def cleaned(value: object) -> object:
+    """Without what Go programs write for absent fields."""
+    if isinstance(value, dict):
+        found = {key: cleaned(item) for key, item in value.items()}
+        return {key: item for key, item in found.items() if item not in (None, {}, [])}
+    return [cleaned(item) for item in value] if isinstance(value, list) else value
+
+
+def test_kctl_creates_what_kubectl_creates(kubectl: Kubectl) -> None:
+    """The same flags make the same object, without a write."""
+    for command in CREATED:
+        own, dashes, process = command.partition(" -- ")
+        words = [*own.split(), "--dry-run=client", "-o", "json", *([*dashes.split(), *process.split()] if dashes else [])]
+        theirs, ours = (json.loads(client("create", *words)) for client in (kubectl, kubectl.lab.kctl))
+        # Counts of a status that nothing has written.
+        theirs.pop("status", None)
+        assert cleaned(ours) == cleaned(theirs), command
+    kubectl("create", "cronjob", "often", "--image=busybox", "--schedule=@yearly", "--", "true")
+    words = ["create", "job", "now", "--from=cronjob/often", "--dry-run=client", "-o", "json"]
+    theirs, ours = (json.loads(client(*words)) for client in (kubectl, kubectl.lab.kctl))
+    assert cleaned(ours) == cleaned({**theirs, "status": None})
+    kubectl("delete", "cronjob", "often")
+
+
 def test_deployments_roll_out(kubectl: Kubectl) -> None:
     """create deployment, scale, set, rollout; kctl's answers to the same questions are kubectl's."""
     # Pods with an image that is in the lab and is not pulled.

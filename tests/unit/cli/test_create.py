@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli import flags, main
 from cli.creating import generators
-from pinnace import kinds
-from tests.support.kctlserver import Server
+from pinnace import kinds, pki
+from tests.support.kctlserver import Server, made
 from tests.unit.cli.test_help import BANNED
 
 RBAC = "rbac.authorization.k8s.io"
@@ -68,6 +70,139 @@ def test_small_kinds(capsys: pytest.CaptureFixture[str]) -> None:
         "metadata": {"name": "high"}, "value": -10, "globalDefault": True, "description": "x", "preemptionPolicy": "Never",
     }  # fmt: skip
     assert manifest(capsys, "sa", "robot") == {"metadata": {"name": "robot"}}
+
+
+def test_flags_may_stand_before_the_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in kubectl."""
+    assert main._exit_code(["create", "-o", "name", "--dry-run=client", "-n", "team", "cm", "page", "--from-literal=a=b"]) == 0
+    assert capsys.readouterr().out == "configmap/page\n"
+
+
+def test_a_cron_job(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the name of its Jobs and of their container."""
+    words = ("cronjob", "often", "--image=app", "--schedule=*/5 * * * *", "--", "date")
+    container = {"name": "often", "image": "app", "command": ["date"]}
+    spec = {"template": {"spec": {"containers": [container], "restartPolicy": "OnFailure"}}}
+    expected = {"schedule": "*/5 * * * *", "jobTemplate": {"metadata": {"name": "often"}, "spec": spec}}
+    assert manifest(capsys, *words) == {"metadata": {"name": "often"}, "spec": expected}
+    spec["template"]["spec"]["restartPolicy"] = "Never"
+    assert manifest(capsys, "cj", *words[1:4], "--restart=Never", *words[4:])["spec"] == expected
+
+
+def test_a_job_of_a_cron_job(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels, annotations and spec are the template's; the CronJob owns it."""
+    template = {
+        "metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "app"}]}}, "backoffLimit": 3},
+    }
+    server.put(made(kinds.CRON_JOB, "often", spec={"schedule": "@daily", "jobTemplate": template}))
+    assert manifest(capsys, "job", "now", "--from=cronjob/often") == {
+        "metadata": {
+            "name": "now", "labels": {"a": "b"}, "annotations": {"cronjob.kubernetes.io/instantiate": "manual", "c": "d"},
+            "ownerReferences": [
+                {"apiVersion": "batch/v1", "kind": "CronJob", "name": "often", "uid": "uid-of-often", "controller": True},
+            ],
+        },
+        "spec": template["spec"],
+    }  # fmt: skip
+    assert main._exit_code(["create", "job", "now", "--from=cronjob/often"]) == 0
+    assert capsys.readouterr().out == "job.batch/now created\n"
+
+
+def text(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
+
+
+def test_config_maps_and_secrets(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From literals, files, directories and environment files."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "a.txt").write_text("one")
+    (tmp_path / "conf" / "b.bin").write_bytes(b"\xff\x00")
+    (tmp_path / "conf" / "linked").symlink_to(tmp_path / "conf" / "a.txt")
+    (tmp_path / "vars").write_text("\ufeff# comment\n\n  A=1=2\r\nFROM_HERE\nEMPTY=\n")
+    monkeypatch.setenv("FROM_HERE", "x")
+    assert manifest(capsys, "cm", "c", f"--from-file={tmp_path}/conf,k={tmp_path}/conf/a.txt", "--from-literal=l=a=b") == {
+        "metadata": {"name": "c"},
+        "data": {"a.txt": "one", "k": "one", "l": "a=b"}, "binaryData": {"b.bin": base64.b64encode(b"\xff\x00").decode()},
+    }  # fmt: skip
+    assert manifest(capsys, "configmap", "c", f"--from-env-file={tmp_path}/vars")["data"] == {
+        "A": "1=2", "FROM_HERE": "x", "EMPTY": "",
+    }  # fmt: skip
+    assert manifest(capsys, "secret", "generic", "s", "--type=a/b", "--from-literal=k=v") == {
+        "metadata": {"name": "s"}, "type": "a/b", "data": {"k": text("v")},
+    }  # fmt: skip
+    words = ("--docker-server=r", "--docker-username=u", "--docker-password=p")
+    found = manifest(capsys, "secret", "docker-registry", "s", *words)
+    assert found["type"] == "kubernetes.io/dockerconfigjson"
+    config = json.loads(base64.b64decode(found["data"][".dockerconfigjson"]))
+    assert config == {"auths": {"r": {"username": "u", "password": "p", "auth": text("u:p")}}}
+    (tmp_path / "config.json").write_text("{}")
+    assert manifest(capsys, "secret", "docker-registry", "s", f"--from-file={tmp_path}/config.json")["data"] == {
+        ".dockerconfigjson": text("{}"),
+    }  # fmt: skip
+
+
+def test_a_secret_of_a_certificate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Whose key it has to be."""
+    one, two = pki.new_ca(0.0), pki.new_ca(0.0)
+    for name, value in (("crt", one.certificate), ("key", one.key), ("other", two.key), ("none", b"x")):
+        (tmp_path / name).write_bytes(value)
+    found = manifest(capsys, "secret", "tls", "t", f"--cert={tmp_path}/crt", f"--key={tmp_path}/key")
+    assert (found["type"], sorted(found["data"])) == ("kubernetes.io/tls", ["tls.crt", "tls.key"])
+    for cert, key, error in (
+        ("crt", "other", "tls: private key does not match public key"),
+        ("none", "key", "tls: failed to find any PEM data in certificate input"),
+        ("crt", "none", "tls: failed to find any PEM data in key input"),
+    ):
+        words = ["secret", "tls", "t", f"--cert={tmp_path}/{cert}", f"--key={tmp_path}/{key}", "--dry-run=client"]
+        assert main._exit_code(["create", *words]) == 1
+        assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("cm", "c", "--from-literal=a=b"), "c-m4h6ctkgb2"),
+        (("secret", "generic", "s", "--from-literal=a=<b>"), "s-874gdtmdfk"),
+    ],
+)
+def test_a_name_with_a_hash(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], name: str) -> None:
+    """That of kubectl: other content is another object."""
+    assert manifest(capsys, *words, "--append-hash")["metadata"]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("cronjob", "c", "--image=i"), 'required flag(s) "schedule" not set'),
+        (("job", "j"), "either --image or --from must be specified"),
+        (("job", "j", "--image=i", "--from=cronjob/c"), "either --image or --from must be specified"),
+        (("job", "j", "--from=cronjob/c", "--", "x"), "cannot specify --from and command"),
+        (("job", "j", "--from=cronjob/none"), 'cronjobs.batch "none" not found'),
+        (("job", "j", "--from=pod/web"), "unknown object type Pod: from must be an existing cronjob"),
+        (("cm", "c", "--from-literal=a"), "invalid literal source a, expected key=value"),
+        (("cm", "c", "--from-literal=a=1", "--from-literal=a=2"), 'cannot add key "a", another key by that name already exists'),
+        (("cm", "c", "--from-literal=a b=1"), '"a b" is not a valid key name for a ConfigMap'),
+        (("cm", "c", "--from-file=/none"), "error reading /none: No such file or directory"),
+        (("cm", "c", "--from-file=k=/tmp"), "cannot give a key name for a directory path"),
+        (("cm", "c", "--from-file=a=b=c"), "key names or file paths cannot contain '='"),
+        (("cm", "c", "--from-file==b"), "key name for file path b missing"),
+        (("cm", "c", "--from-file=/dev/zero"), "error reading /dev/zero: more than 4194304 bytes"),
+        (("cm", "c", "--from-env-file=/tmp"), "env config file cannot be a directory"),
+        (("cm", "c", "--from-env-file=a", "--from-literal=a=b"), "from-env-file cannot be combined with from-file or from-literal"),
+        (("secret", "s"), "must specify the type of secret: create secret generic|docker-registry|tls NAME"),
+        (("secret", "docker-registry", "s"), "either --from-file or the combination of"),
+        (("secret", "tls", "s", "--cert=a"), "key and cert must be specified"),
+        (("node", "n"), '"node" cannot be created of flags'),
+        (("ns", "n", "--from-literal=a=b"), "unrecognized arguments: --from-literal=a=b"),
+    ],
+)  # fmt: skip
+def test_refusals_of_flags(server: Server, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], error: str) -> None:
+    """In kubectl's words; nothing is sent."""
+    own = words[: words.index("--")] if "--" in words else words
+    assert main._exit_code(["create", *own, "--dry-run=client", *words[len(own) :]]) in (1, 2)
+    assert error in capsys.readouterr().err
+    assert server.sent == []
 
 
 def test_a_job(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +288,7 @@ def test_objects_are_created(server: Server, capsys: pytest.CaptureFixture[str])
         (["deployment", "web", "--image=a,b", "--", "sh"], "cannot specify multiple --image options and command"),
         (["deployment", "web", "--image=a", "--port=0"], 'argument --port: "0" is not a number from 1 to 65535'),
         (["deployment", "--image=a"], "the following arguments are required: name"),
-        (["job", "j"], "--image must be specified"),
+        (["job", "j"], "either --image or --from must be specified"),
         (["pdb", "b", "--min-available=1"], "a selector must be specified"),
         (["pdb", "b", "--selector=a=b"], "one of min-available or max-unavailable must be specified"),
         (

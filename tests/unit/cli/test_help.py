@@ -76,7 +76,7 @@ def test_help_uses_the_words_of_the_field(parsers: dict[str, argparse.ArgumentPa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["create"], "error: specify -f FILE, or namespace|configmap|secret NAME\n"),
+        (["create"], "error: specify -f FILE, or KIND NAME (kctl create --help)\n"),
         (["get"], "error: specify TYPE [NAME] or TYPE/NAME (types: kctl api-resources)\n"),
         (["delete", "pod", "x", "--grace-period=0"], "error: --grace-period=0 does not wait for the node to stop the pod: add --force\n"),
         (["logs"], "error: specify a pod NAME, or -l SELECTOR\n"),
