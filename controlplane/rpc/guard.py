@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from controlplane import metrics
 from controlplane.access import identity
 from controlplane.access.attributes import Attributes
+from controlplane.requests import wirevalues
 from controlplane.rpc.auditing import Call
 from controlplane.rpc.permissions import calling
 from pinnace import wire
@@ -33,7 +34,10 @@ _OPEN = (
     "pinnace.api.v1.Timeline",
     "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
 )  # fmt: skip
-_UNREADABLE = "the request cannot be read: broken protobuf, or text that is not UTF-8"
+_UNREADABLE = "the request cannot be read: broken protobuf, text that is not UTF-8, or too many messages in one"
+# Bytes of a message that is counted before it is decoded, and how many others it may hold. A report on 500 pods holds some
+# 30,000.
+LARGE, MAX_MESSAGES = 256 << 10, 50_000
 
 
 class Authenticator(Protocol):
@@ -65,11 +69,12 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 def _guarded(handler: Any, method: str, auth: Authenticator, told: Told | None) -> grpc.RpcMethodHandler[Any, Any]:
+    read = _bounded(handler.request_deserializer)
     coders = {
-        "request_deserializer": handler.request_deserializer, "response_serializer": _writing(handler.response_serializer),
+        "request_deserializer": read, "response_serializer": _writing(handler.response_serializer),
     }  # fmt: skip
     if not handler.request_streaming:
-        coders["request_deserializer"] = _reading(handler.request_deserializer)
+        coders["request_deserializer"] = _reading(read)
     if handler.unary_unary:
         return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method, auth, told), **coders)
     if handler.unary_stream:
@@ -77,6 +82,23 @@ def _guarded(handler: Any, method: str, auth: Authenticator, told: Told | None) 
     if handler.stream_unary:
         return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, method, auth, told), **coders)
     return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, method, auth, told), **coders)
+
+
+def _bounded(deserialize: Any) -> Callable[[bytes], Any]:
+    """Reads messages, but no large ones that hold too many others. Raises DecodeError."""
+    descriptor = deserialize.__self__.DESCRIPTOR
+
+    def read(data: bytes) -> Any:
+        if len(data) > LARGE:
+            try:
+                many = wirevalues.exceeds(descriptor, data, MAX_MESSAGES)
+            except wirevalues.Unreadable:
+                raise DecodeError("broken protobuf") from None
+            if many:
+                raise DecodeError(f"more than {MAX_MESSAGES} messages in one")
+        return deserialize(data)
+
+    return read
 
 
 class _Unreadable:

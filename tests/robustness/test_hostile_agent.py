@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from nodeagent.control.join import join
 from pinnace import codec, kinds, pki
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc, objects_pb2
 from pinnace.clock import SystemClock
+from pinnace.protowire import varint
 from tests.support.labs import eventually
 from tests.support.objects import pod
 from tests.support.planes import Plane, plane
@@ -130,6 +132,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         made.good.channel.close()
 
 
+def peak(stage: Stage) -> int:
+    """Most MiB of memory that the control plane has had at once."""
+    assert stage.plane.process is not None
+    status = Path(f"/proc/{stage.plane.process.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) >> 10
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(method=st.sampled_from(["ReportStatus", "SyncMirrors", "RenewCertificate"]), data=st.binary(max_size=200))
 def test_bytes_that_are_no_message_get_one_clear_error(stage: Stage, method: str, data: bytes) -> None:
@@ -141,6 +150,16 @@ def test_text_that_is_not_utf8_and_messages_without_end_are_refused(stage: Stage
     """A surrogate, half a character, and nine megabytes."""
     for data in (b"\x0a\x05\x0a\x03\xed\xa0\x80", b"\x0a\x03\x0a\x01\xe2", b"\x0a\x80\x80\x80\x04" + b"x" * (9 << 20)):
         assert stage.hostile.send("ReportStatus", data) in CLEAR - {grpc.StatusCode.OK}
+
+
+@pytest.mark.parametrize("field", [1, 2, 4])
+def test_millions_of_messages_in_one_are_refused_unread(stage: Stage, field: int) -> None:
+    """In a report and in a session, each of eight megabytes: decoding one took seconds and hundreds of megabytes."""
+    many = bytes([field << 3 | 2, 0]) * ((4 << 20) - 100)
+    before = peak(stage)
+    assert stage.hostile.send("ReportStatus", many) is grpc.StatusCode.FAILED_PRECONDITION
+    assert stage.hostile.session(b"\x0a" + varint(len(many)) + many) in CLEAR - {grpc.StatusCode.OK}
+    assert peak(stage) < before + 96
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
