@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
         ("start", "resume a lab: start what does not run, after a reboot, a crash or `lab stop`"),
         ("stop", "end all processes of a lab and keep its state"),
         ("down", "remove a lab, and show that nothing is left"),
-        ("status", "list hosts, processes and their memory"),
+        ("status", "list hosts, their processes and memory, and faults in effect"),
     ):
         verb = verbs.add_parser(name, help=text)
         labfaults.add_name(verb)

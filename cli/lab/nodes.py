@@ -35,6 +35,8 @@ def add_node(lab: Lab, name: str, *, config: Path, say: Say) -> Added:
         raise BadRequest(f'lab "{lab.name}" has {layout.MAX_NODES} nodes, which is the maximum')
     if layout.check_name(name) in (CONTROL, SWITCH):
         raise BadRequest(f'"{name}" is the name of another host of the lab')
+    if lab.disk_size:
+        disks.check_size(lab.disk_size, 1, lab.state_dir)
     joining = lifecycle.new_joining(lab, name, config)
     lab.nodes[name] = number
     # Recorded first: whatever happens now, `node remove` and `lab down` find it.

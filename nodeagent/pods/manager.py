@@ -136,6 +136,7 @@ class PodManager:
         uid = str(change.old.metadata.uid) if change.old is not None else ""
         if uid in self.workers and (change.new is None or change.new.metadata.uid != uid):
             self.workers[uid].leave()
+            self._unconfirmed.pop(uid, None)
         self._pod_changed(change.key, change.new)
         worker = self.workers.get(change.new.metadata.uid) if change.new is not None else None
         if worker is not None:

@@ -384,6 +384,23 @@ def test_a_node_in_a_state_is_not_put_into_it_again(lab: LabUnderTest) -> None:
     lab.lab("heal", "node-1")
 
 
+def test_a_lab_that_is_started_has_no_faults(lab: LabUnderTest) -> None:
+    """Whatever was in effect; a node that is removed takes its own along."""
+    lab.lab("node", "add", "extra")
+    lab.lab("node", "freeze", "extra")
+    lab.lab("cut", "extra", "node-1")
+    lab.lab("node", "remove", "extra")
+    assert not lab.record["faults"]
+    lab.lab("node", "freeze", "node-1")
+    lab.lab("node", "stop", "node-2")
+    lab.lab("cut", "node-3")
+    assert len(lab.record["faults"]) == 3
+    assert "started node-2" in lab.lab("start")
+    assert not lab.record["faults"]
+    for node in NODES:
+        eventually(lambda node=node: is_ready(lab, node) == "True")
+
+
 def test_a_lab_goes_down_with_every_fault_in_effect(tmp_path: Path) -> None:
     """Frozen, stopped and cut at once, and with a process that waits to revert one."""
     with running("t-faults", tmp_path, image=False) as lab:
