@@ -32,6 +32,7 @@ from tests.support import objects, workloads
 from tests.support.access import role, role_binding, rule, user
 from tests.support.api import sealed
 from tests.support.cluster import Cluster, running
+from tests.support.rest import Rest
 
 ADMIN = user("root", "system:masters")
 JANE = user("jane", "staff")
@@ -356,3 +357,27 @@ async def test_a_disk_that_hangs_delays_no_write(tmp_path: Path, monkeypatch: py
         assert gap.message == "the disk did not keep up"
         assert gap.count == 201 - len([record for record in answer.records if record.type != TimelineRecord.GAP])
         assert gap.count > 100
+
+
+async def test_requests_over_rest_are_by_their_user(plane: Recorded) -> None:
+    """With Kubernetes' verb, the subresource and the field manager; an impersonated user is the one who acts."""
+    rest = Rest(plane.cluster, user("jane", "system:masters"))
+    item = workloads.deployment(replicas=0)
+    where = "/apis/apps/v1/namespaces/default/deployments"
+    assert (await rest.ask("POST", f"{where}?fieldManager=one", item))[0] == 201
+    patch = {"spec": {"replicas": 1}}
+    merge = {"content_type": "application/merge-patch+json"}
+    assert (await rest.ask("PATCH", f"{where}/web/scale?fieldManager=two", patch, **merge))[0] == 200
+    john = {"impersonate_user": "john", "impersonate_group": "system:masters"}
+    apply = {"content_type": "application/apply-patch+yaml", **john}
+    changed = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"paused": True}}
+    assert (await rest.ask("PATCH", f"{where}/web?fieldManager=three", changed, **apply))[0] == 200
+    assert (await rest.ask("DELETE", f"{where}/web"))[0] == 200
+    await plane.cluster.advance(1)
+    told = [record for record in (await plane.read(kinds.DEPLOYMENT, "web", alone=True)).records if record.verb]
+    assert [(record.actor, record.verb, record.subresource, record.fieldManager) for record in told] == [
+        ("jane", "create", "", "one"),
+        ("jane", "patch", "scale", "two"),
+        ("john", "apply", "", "three"),
+        ("jane", "delete", "", ""),
+    ]
