@@ -6,7 +6,7 @@ from typing import Any
 
 from cli import flags, output
 from cli.complaints import complain, shown
-from cli.describing import autoscalers, bounds, nodes, pods, tabbed, workloads
+from cli.describing import autoscalers, bounds, budgets, jobs, nodes, pods, tabbed, workloads
 from cli.describing.lines import event_rows, events, head, labels, line, when
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
@@ -80,5 +80,8 @@ _DESCRIBERS = {
 }  # fmt: skip
 # Lines with tabs, which are aligned together with the events.
 _TABBED = {
-    "Deployment": workloads.deployment, "HorizontalPodAutoscaler": autoscalers.autoscaler, "ReplicaSet": workloads.replica_set,
+    "Deployment": workloads.deployment, "ReplicaSet": workloads.replica_set, "DaemonSet": workloads.daemon_set,
+    "StatefulSet": workloads.stateful_set, "ReplicationController": workloads.replication_controller, "Job": jobs.job,
+    "CronJob": jobs.cron_job, "PodDisruptionBudget": budgets.disruption_budget,
+    "HorizontalPodAutoscaler": autoscalers.autoscaler,
 }  # fmt: skip

@@ -45,10 +45,26 @@ class Node:
 
     def row(self, prefix: str, now: float) -> list[str]:
         """`prefix` are the lines of the tree before the name."""
-        cells = [self._cells.get(title) or _UNKNOWN for title in ("READY", "STATUS")]
         created = self.meta.creationTimestamp.seconds
         age = humantime.duration(now - created) if created else humantime.UNKNOWN
-        return [self.meta.namespace or _UNKNOWN, f"{prefix}{self.kind.kind}/{self.meta.name}", *cells, age]
+        return [
+            self.meta.namespace or _UNKNOWN,
+            f"{prefix}{self.kind.kind}/{self.meta.name}",
+            self._ready(),
+            self._status(),
+            age,
+        ]
+
+    def _ready(self) -> str:
+        """Of how many there are to be, for all kinds that count either: pods, completions of a Job."""
+        ready, desired = self._cells.get("READY", ""), self._cells.get("DESIRED", "")
+        if ready and desired and "/" not in ready:
+            return f"{ready}/{desired}"
+        return ready or self._cells.get("COMPLETIONS") or _UNKNOWN
+
+    def _status(self) -> str:
+        """Kinds without the column are at least on their way out."""
+        return self._cells.get("STATUS") or ("Terminating" if self.meta.deletionTimestamp.seconds else _UNKNOWN)
 
 
 class Objects:

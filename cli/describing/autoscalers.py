@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.describing.templates import pairs
+from cli.describing.templates import annotation_lines, pairs
 from pinnace.admission.horizontalpodautoscalers import CONTAINER_RESOURCE, MAX
 from pinnace.autoscaling.v2.horizontalpodautoscaler_pb2 import MetricStatus
 from pinnace.kinds import Kind
@@ -24,7 +24,7 @@ def autoscaler(client: Any, kind: Kind, item: Any) -> list[str]:
     least = str(spec.minReplicas) if spec.HasField("minReplicas") else "<unset>"
     return [
         f"Name:\t{meta.name}", f"Namespace:\t{meta.namespace}",
-        *pairs("Labels", meta.labels), *pairs("Annotations", meta.annotations, sign=": "),
+        *pairs("Labels", meta.labels), *annotation_lines("Annotations", meta.annotations),
         f"CreationTimestamp:\t{created}", f"Reference:\t{target.kind}/{target.name}",
         "Metrics:\t( current / target )", *_metrics(item),
         f"Min replicas:\t{least}", f"Max replicas:\t{spec.maxReplicas}", *_behavior(spec),

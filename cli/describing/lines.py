@@ -9,6 +9,9 @@ from cli import tables
 from pinnace import humantime, kinds
 from pinnace.kinds import Kind
 
+# The annotation of client-side apply: the object once more.
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
 
 def line(name: str, value: str, depth: int = 0) -> str:
     return f"{'  ' * depth}{name + ':':<{17 - 2 * depth}} {value}"
@@ -35,7 +38,9 @@ def head(kind: Kind, item: Any) -> list[str]:
 
 
 def labels(item: Any) -> list[str]:
-    return [*map_lines("Labels", item.metadata.labels), *map_lines("Annotations", item.metadata.annotations, sign=": ")]
+    """And annotations, without the manifest that client-side apply keeps."""
+    annotated = {key: text for key, text in item.metadata.annotations.items() if key != APPLIED}
+    return [*map_lines("Labels", item.metadata.labels), *map_lines("Annotations", annotated, sign=": ")]
 
 
 def conditions(client: Any, item: Any) -> list[str]:

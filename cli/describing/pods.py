@@ -64,5 +64,6 @@ def volume(source: Any, kind: str) -> str:
 
 def toleration(item: Any) -> str:
     text = str(item.key) + (f"={item.value}" if item.value else "") + (f":{item.effect}" if item.effect else "")
-    text += " op=Exists" if item.operator == "Exists" else ""
+    # One without key and effect tolerates everything.
+    text = f"{text} op=Exists".lstrip() if item.operator == "Exists" else text
     return text + (f" for {item.tolerationSeconds}s" if item.HasField("tolerationSeconds") else "")

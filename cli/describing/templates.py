@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cli.describing import containers, pods
+from cli.describing import containers, pods, volumes
+from cli.describing.lines import APPLIED
 
 NONE = "<none>"
+# Characters of an annotation that is shown on one line.
+MAX_ANNOTATION = 140
 
 
 def lines(template: Any) -> list[str]:
@@ -18,7 +21,7 @@ def lines(template: Any) -> list[str]:
     spec, meta = template.spec, template.metadata
     found = ["Pod Template:", *pairs("  Labels", meta.labels)]
     if meta.annotations:
-        found += pairs("  Annotations", meta.annotations, sign=": ")
+        found += annotation_lines("  Annotations", meta.annotations)
     if spec.serviceAccountName:
         found.append(f"  Service Account:\t{spec.serviceAccountName}")
     if spec.initContainers:
@@ -34,6 +37,25 @@ def lines(template: Any) -> list[str]:
 def pairs(title: str, items: Mapping[str, str], *, sign: str = "=") -> list[str]:
     """A map, one entry a line, sorted."""
     return _listed(title, [f"{key}{sign}{text}" for key, text in sorted(items.items())])
+
+
+def annotation_lines(title: str, items: Mapping[str, str]) -> list[str]:
+    """Without the manifest that client-side apply keeps; a long value, or one of several lines, begins on a line of its own."""
+    found = list[str]()
+    for key in sorted(items):
+        value = items[key].removesuffix("\n")
+        if key == APPLIED:
+            continue
+        if len(value) + len(key) + 2 > MAX_ANNOTATION or "\n" in value:
+            found += [f"{key}:", *(f"  {_shortened(text)}" for text in value.split("\n"))]
+        else:
+            found.append(f"{key}: {value}")
+    return _listed(title, found)
+
+
+def _shortened(text: str) -> str:
+    most = MAX_ANNOTATION - 2
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _listed(title: str, items: list[str]) -> list[str]:
@@ -90,6 +112,5 @@ def _volumes(items: Any) -> list[str]:
         return [f"  Volumes:\t{NONE}"]
     found = ["  Volumes:"]
     for item in items:
-        source = [field.name for field, _ in item.volumeSource.ListFields()]
-        found.append(f"   {item.name}:\t{pods.volume(item.volumeSource, source[0] if source else '')}")
+        found += [f"   {item.name}:", *volumes.lines(item.volumeSource)]
     return found

@@ -465,3 +465,132 @@ def test_custom_kinds(kubectl: Kubectl) -> None:
     assert "spec.oars" in kubectl("apply", "-f", "-", stdin=json.dumps(boat), code=1)
     check(kubectl, [("delete crd boats.example.com", "deleted")])
     assert re.search("doesn't have a resource type|could not find the requested resource", kubectl("get", "boats", code=1))
+
+
+# One of each, with what is described.
+WORKLOADS = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: each, labels: {a: b}, annotations: {note: hello}}
+spec:
+  selector: {matchLabels: {app: each}}
+  template:
+    metadata: {labels: {app: each}, annotations: {x: z}}
+    spec:
+      nodeSelector: {kubernetes.io/os: linux}
+      tolerations: [{operator: Exists}]
+      containers: [{name: main, image: busybox, imagePullPolicy: Never, command: [sleep, '1000000'], env: [{name: A, value: b}]}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: numbered}
+spec:
+  serviceName: numbered
+  replicas: 1
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 1}}
+  selector: {matchLabels: {app: numbered}}
+  template:
+    metadata: {labels: {app: numbered}}
+    spec:
+      initContainers: [{name: first, image: busybox, imagePullPolicy: Never, command: ['true']}]
+      containers: [{name: main, image: busybox, imagePullPolicy: Never, command: [sleep, '1000000'], volumeMounts: [{name: v, mountPath: /v}]}]
+      volumes: [{name: v, emptyDir: {}}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: nameless}
+spec:
+  replicas: 0
+  podManagementPolicy: Parallel
+  updateStrategy: {type: OnDelete}
+  selector: {matchLabels: {app: nameless}}
+  template:
+    metadata: {labels: {app: nameless}}
+    spec:
+      containers: [{name: main, image: busybox}]
+      priorityClassName: system-node-critical
+      volumes:
+      - {name: host, hostPath: {path: /srv}}
+      - {name: typed, hostPath: {path: /srv, type: Directory}}
+      - {name: memory, emptyDir: {medium: Memory, sizeLimit: 16Mi}}
+      - {name: config, configMap: {name: c}}
+      - {name: secret, secret: {secretName: s, optional: true}}
+      - {name: image, image: {reference: busybox, pullPolicy: Never}}
+      - {name: down, downwardAPI: {items: [{path: l, fieldRef: {fieldPath: metadata.labels}}, {path: c, resourceFieldRef: {containerName: main, resource: limits.cpu}}]}}
+      - name: all
+        projected:
+          sources:
+          - {secret: {name: s, optional: true}}
+          - {configMap: {name: c}}
+          - {downwardAPI: {items: [{path: l, fieldRef: {fieldPath: metadata.name}}]}}
+          - {serviceAccountToken: {path: token, expirationSeconds: 3600}}
+---
+apiVersion: v1
+kind: ReplicationController
+metadata:
+  name: old
+  annotations:
+    long: "this annotation is longer than a line of kubectl's describe may be, so it begins on a line of its own, and what does not fit there is cut off with dots"
+    several: |
+      lines
+      of text
+spec:
+  replicas: 1
+  selector: {app: old, tier: web}
+  template:
+    metadata: {labels: {app: old, tier: web}}
+    spec:
+      containers: [{name: main, image: busybox, imagePullPolicy: Never, command: [sleep, '1000000'], ports: [{containerPort: 80, name: http}]}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once}
+spec:
+  completions: 2
+  parallelism: 2
+  completionMode: Indexed
+  ttlSecondsAfterFinished: 3600
+  activeDeadlineSeconds: 600
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: main, image: busybox, imagePullPolicy: Never, command: ['true'], resources: {limits: {memory: 64Mi}}}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: never}
+spec:
+  schedule: '0 0 31 2 *'
+  timeZone: Etc/UTC
+  startingDeadlineSeconds: 10
+  jobTemplate:
+    spec:
+      template:
+        spec: {restartPolicy: OnFailure, containers: [{name: main, image: busybox}]}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: budget}
+spec:
+  maxUnavailable: 50%
+  selector: {matchLabels: {app: numbered}, matchExpressions: [{key: tier, operator: NotIn, values: [b, a]}]}
+"""
+
+
+def test_workloads_are_described_alike(kubectl: Kubectl, request: pytest.FixtureRequest) -> None:
+    """By kubectl and kctl, line by line down to the events. Earlier versions of kubectl show less."""
+    if downloads.NEWEST not in request.node.name:
+        pytest.skip("described as by the newest kubectl")
+    kubectl("apply", "-f", "-", stdin=WORKLOADS)
+    for command in (
+        "rollout status ds/each --timeout=60s", "wait --for=condition=Ready pod/numbered-0 --timeout=60s",
+        "wait --for=condition=Ready pod -l app=old --timeout=60s", "wait --for=condition=Complete job/once --timeout=60s",
+    ):  # fmt: skip
+        kubectl(*command.split())
+    for name in ("ds each", "sts numbered", "sts nameless", "rc old", "job once", "cronjob never", "pdb budget"):
+        theirs, ours = (
+            text.partition("\nEvents:")[0]
+            for text in (kubectl("describe", *name.split()), kubectl.lab.kctl("describe", *name.split()))
+        )
+        assert ours.splitlines() == theirs.splitlines(), name
+    kubectl("delete", "-f", "-", "--wait=false", stdin=WORKLOADS)

@@ -16,7 +16,10 @@ from pinnace.errors import Forbidden
 from pinnace.kinds import Kind
 from pinnace.meta.v1.meta_pb2 import ObjectMeta, PartialObjectMetadata
 
-COLUMNS: dict[Kind, tuple[str, ...]] = {kinds.POD: ("Name", "Ready", "Status"), kinds.DEPLOYMENT: ("Name", "Ready")}
+COLUMNS: dict[Kind, tuple[str, ...]] = {
+    kinds.POD: ("Name", "Ready", "Status"), kinds.DEPLOYMENT: ("Name", "Ready"),
+    kinds.REPLICA_SET: ("Name", "Desired", "Current", "Ready"), kinds.JOB: ("Name", "Status", "Completions"),
+}  # fmt: skip
 
 
 class Tables:
@@ -27,6 +30,7 @@ class Tables:
         self.rows = rows
         self.listed: list[tuple[str, str]] = []
         self.hidden: Kind | None = None
+        self.deleted = ""
 
     def now(self) -> float:
         return time.time()
@@ -40,6 +44,8 @@ class Tables:
         for found, name, owner, cells in self.rows:
             if found is kind:
                 meta = ObjectMeta(name=name, uid=name, namespace="default" if kind.namespaced else "")
+                if name == self.deleted:
+                    meta.deletionTimestamp.seconds = 1
                 if owner:
                     meta.ownerReferences.add(uid=owner, name=owner)
                 item = objects_pb2.Object(
@@ -53,7 +59,10 @@ class Tables:
 def tree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Runs `kctl tree` on tables; returns stdout or, for a code that is not 0, stderr."""
     verbs = ("get", "list", "delete")
-    served = [Served(kind, (), verbs, ()) for kind in (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.POD, kinds.NODE, kinds.LEASE)]
+    served = [
+        Served(kind, (), verbs, ())
+        for kind in (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.POD, kinds.NODE, kinds.LEASE, kinds.JOB)
+    ]
     served.append(Served(kinds.POD_METRICS, (), ("get", "list"), ()))
     monkeypatch.setattr(discovery, "served", lambda: served)
 
@@ -69,7 +78,8 @@ def tree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_a_deployment_with_its_pods(tree: Any) -> None:
     """Owned by whatever they own; objects of others are not there. Cells are those of kctl get."""
     tables = Tables(
-        (kinds.DEPLOYMENT, "web", "", ("2/2",)), (kinds.REPLICA_SET, "web-2", "web", ()), (kinds.REPLICA_SET, "web-1", "web", ()),
+        (kinds.DEPLOYMENT, "web", "", ("2/2",)), (kinds.REPLICA_SET, "web-2", "web", ("1", "1", "1")),
+        (kinds.REPLICA_SET, "web-1", "web", ("2", "2", "1")),
         (kinds.POD, "b", "web-1", ("0/1", "Pending")), (kinds.POD, "a", "web-1", ("1/1", "Running")),
         (kinds.POD, "c", "web-2", ("1/1", "Running")), (kinds.POD, "alone", "", ("1/1", "Running")),
     )  # fmt: skip
@@ -78,17 +88,31 @@ def test_a_deployment_with_its_pods(tree: Any) -> None:
         "Deployment/web", "├─ReplicaSet/web-1", "│ ├─Pod/a", "│ └─Pod/b", "└─ReplicaSet/web-2", "└─Pod/c",
     ]  # fmt: skip
     assert lines[1].split() == ["Deployment/web", "2/2", "-"]
+    assert lines[2].split() == ["├─ReplicaSet/web-1", "1/2", "-"]
     assert lines[4].split() == ["│", "└─Pod/b", "0/1", "Pending"]
+
+
+def test_a_job_has_its_completions(tree: Any) -> None:
+    """In the place of ready pods."""
+    line = tree(Tables((kinds.JOB, "once", "", ("Running", "1/3"))), "job/once").splitlines()[1]
+    assert line.split()[1:4] == ["Job/once", "1/3", "Running"]
+
+
+def test_what_is_being_deleted_says_so(tree: Any) -> None:
+    """Of kinds that have no status to show."""
+    tables = Tables((kinds.DEPLOYMENT, "web", "", ("1/1",)))
+    tables.deleted = "web"
+    assert tree(tables, "deployment/web").splitlines()[1].split()[3] == "Terminating"
 
 
 def test_only_what_can_be_owned_is_listed(tree: Any) -> None:
     """Of a namespaced object in its namespace; of a node in all of them. Computed objects never."""
     tables = Tables((kinds.DEPLOYMENT, "web", "", ("0/0",)), (kinds.NODE, "n", "", ()), (kinds.LEASE, "n-lease", "n", ()))
     tree(tables, "deploy", "web")
-    assert sorted(tables.listed) == [(kind, "default") for kind in ("Deployment", "Lease", "Pod", "ReplicaSet")]
+    assert sorted(tables.listed) == [(kind, "default") for kind in ("Deployment", "Job", "Lease", "Pod", "ReplicaSet")]
     tables.listed.clear()
     assert "└─Lease/n-lease" in tree(tables, "node", "n")
-    assert sorted(tables.listed) == [(kind, "") for kind in ("Deployment", "Lease", "Node", "Pod", "ReplicaSet")]
+    assert sorted(tables.listed) == [(kind, "") for kind in ("Deployment", "Job", "Lease", "Node", "Pod", "ReplicaSet")]
 
 
 def test_kinds_that_may_not_be_listed_are_left_out(tree: Any, capsys: pytest.CaptureFixture[str]) -> None:
