@@ -353,10 +353,10 @@ async def test_a_disk_that_hangs_delays_no_write(tmp_path: Path, monkeypatch: py
                 await cluster.store.update(lambda tx, at=at: _set(tx, str(at)))
         log.go.set()
         answer = await plane.read(kinds.CONFIG_MAP, "settings")
-        [gap] = [record for record in answer.records if record.type == TimelineRecord.GAP]
-        assert gap.message == "the disk did not keep up"
-        assert gap.count == 201 - len([record for record in answer.records if record.type != TimelineRecord.GAP])
-        assert gap.count > 100
+        # More than one, if the queue was full before the first write began too.
+        gaps = [record for record in answer.records if record.type == TimelineRecord.GAP]
+        assert {gap.message for gap in gaps} == {"the disk did not keep up"}
+        assert sum(gap.count for gap in gaps) == 201 + len(gaps) - len(answer.records) > 90
 
 
 async def test_requests_over_rest_are_by_their_user(plane: Recorded) -> None:
