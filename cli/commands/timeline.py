@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +32,7 @@ def run(arguments: list[str]) -> int:
     request = _request(client, args, *targets[0])
     responses = client.stream(timeline_pb2_grpc.TimelineStub(client.channel).Read, request)
     try:
-        _structured(args, responses) if args.output in ("json", "yaml") else _text(args, responses, targets[0])
+        _structured(args, responses) if args.output in ("json", "yaml") else _text(client, args, responses, targets[0])
     except KeyboardInterrupt:
         if not args.watch:
             raise
@@ -85,14 +84,15 @@ def _request(client: Any, args: Any, kind: Any, name: str) -> Any:
     if (words or left_out) and not types:
         raise BadRequest("nothing is left of the types to show")
     only = [item.kind for word in args.only.split(",") if word.strip() for item in discovery.meant(word.strip())]
-    since = int((time.time() - args.since) * 1e6) if args.since else 0
+    # Of the control plane's time, which records have.
+    since = max(int((client.now() - args.since) * 1e6), 1) if args.since else 0
     return TimelineRequest(
         ref=ref(kind, client.context.namespace, name), uid=args.uid, sinceMicros=since, limit=args.limit,
         types=[word.upper() for word in types], kinds=only, alone=args.no_owned, watch=args.watch,
     )  # fmt: skip
 
 
-def _text(args: Any, responses: Iterator[Any], target: tuple[Any, str]) -> None:
+def _text(client: Any, args: Any, responses: Iterator[Any], target: tuple[Any, str]) -> None:
     from cli.timelines.layout import Layout
 
     terminal = sys.stdout.isatty()
@@ -102,7 +102,7 @@ def _text(args: Any, responses: Iterator[Any], target: tuple[Any, str]) -> None:
     for response in responses:
         if response.HasField("head"):
             head = response.head
-            _notes(head, *target)
+            _notes(client, head, *target)
         # The widths of columns are those of the first page, and grow.
         lines = layout.lines(response.records)
         if lines:
@@ -112,15 +112,19 @@ def _text(args: Any, responses: Iterator[Any], target: tuple[Any, str]) -> None:
         report("No records found.")
 
 
-def _notes(head: Any, kind: Any, name: str) -> None:
+def _notes(client: Any, head: Any, kind: Any, name: str) -> None:
     """On stderr: what is not in the answer, and why."""
+
+    def ago(micros: int) -> str:
+        return f"{humantime.duration(client.now() - micros / 1e6)} ago" if micros else "at an unknown time"
+
     others = [life for life in head.lives if life.uid != head.uid]
     for life in others:
-        gone = f", deleted {_ago(life.deletedMicros)}" if life.deletedMicros else ""
-        report(f"Note: another {kind.kind} was named {name}: --uid {life.uid} (created {_ago(life.createdMicros)}{gone})")
+        gone = f", deleted {ago(life.deletedMicros)}" if life.deletedMicros else ""
+        report(f"Note: another {kind.kind} was named {name}: --uid {life.uid} (created {ago(life.createdMicros)}{gone})")
     shown = next((life for life in head.lives if life.uid == head.uid), None)
     if shown is None or not shown.createdMicros:
-        report(f"Note: created before the timeline begins, {_ago(head.beginMicros)}")
+        report(f"Note: created before the timeline begins, {ago(head.beginMicros)}")
     if head.truncated:
         report("Note: older records are left out: use --since, --only or --types")
     if head.hiddenRecords:
@@ -128,10 +132,6 @@ def _notes(head: Any, kind: Any, name: str) -> None:
         report(f"Note: {head.hiddenRecords} records{of} are hidden: you may not get or list them")
     if head.late:
         report("Note: the newest changes may be missing: the control plane has not written them yet")
-
-
-def _ago(micros: int) -> str:
-    return f"{humantime.duration(time.time() - micros / 1e6)} ago" if micros else "at an unknown time"
 
 
 def _structured(args: Any, responses: Iterator[Any]) -> None:
