@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from controlplane.controllers import history, podcontrol
+from controlplane.controllers import history, podcontrol, setclaims
 from controlplane.controllers.podcontrol import BATCH, PodControl, Workload
 from controlplane.controllers.runner import Moment, Requeue
+from controlplane.controllers.setclaims import SetClaims
 from controlplane.requests import verbs
 from controlplane.store import Event, Tx
 from pinnace import codec, intorpercent, kinds
@@ -33,13 +34,20 @@ RETRY = 10.0
 
 class StatefulSets:
     name = "statefulset"
-    watches: tuple[Kind, ...] = (kinds.STATEFUL_SET, kinds.CONTROLLER_REVISION, kinds.POD)
+    watches: tuple[Kind, ...] = (
+        kinds.STATEFUL_SET, kinds.CONTROLLER_REVISION, kinds.POD, kinds.PERSISTENT_VOLUME_CLAIM,
+    )  # fmt: skip
 
     def __init__(self, ids: Ids | None = None) -> None:
         self._control = PodControl("statefulset-controller", ids or RandomIds())
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
-        return podcontrol.keys(event, view, kinds.STATEFUL_SET)
+        if event.row.kind is not kinds.PERSISTENT_VOLUME_CLAIM:
+            yield from podcontrol.keys(event, view, kinds.STATEFUL_SET)
+        elif event.new is None:
+            # Its pod may wait for another claim of the name.
+            key = "/".join(event.row.key.rsplit("/", 2)[1:])
+            yield from setclaims.waiting(view, key)
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")
@@ -75,12 +83,15 @@ class _Round:
         first = item.spec.ordinals.start
         self._wanted = range(first, first + item.spec.replicas)
         self._revisions = history.History(tx, self._owner, control, now)
+        self._claims = SetClaims(tx, self._owner, control, now)
 
     def run(self) -> Requeue | None:
         """Raises ApiError."""
         if self._owner.deleting or podcontrol.namespace_ends(self._tx, self._owner.namespace):
             return None
         update = self._revisions.current()
+        for number, pod in self._pods.items():
+            self._claims.own(pod, surplus=number not in self._wanted)
         current = self._current_revision(update)
         if self._fill(current, update) and self._empty() and self._item.spec.updateStrategy.type == ROLLING_UPDATE:
             self._roll(update)
@@ -115,6 +126,8 @@ class _Round:
                 self._report_end(pod)
                 self._delete(number)
                 return False
+            if pod is not None and setclaims.is_pending(pod) and not self._claims.make(pod):
+                self._waits.append(RETRY)
             if pod is None:
                 if not self._may_step() or not self._create(number, current, update) or self._ordered:
                     return False
@@ -168,6 +181,9 @@ class _Round:
     def _create(self, number: int, current: ControllerRevision, update: ControllerRevision) -> bool:
         revision = current if self._keeps_revision(number) else update
         pod = self._pod(number, revision)
+        if not self._claims.make(pod):
+            self._waits.append(RETRY)
+            return False
         try:
             self._control.create(self._tx, pod, self._owner, self._now)
         except ApiError as error:
@@ -188,6 +204,7 @@ class _Round:
         pod.metadata.name = name
         pod.metadata.labels.update({history.HASH: revision.metadata.name, POD_NAME: name, POD_INDEX: str(number)})
         pod.spec.hostname, pod.spec.subdomain = name, self._item.spec.serviceName
+        self._claims.mount(pod)
         return pod
 
     def _template(self, revision: ControllerRevision) -> Any:

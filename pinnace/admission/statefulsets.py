@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pinnace import fielderrors, formats, intorpercent
-from pinnace.admission import workloads
+from pinnace.admission import claims, workloads
 from pinnace.admission.kindrules import KindRules
 from pinnace.admission.meta import each
 from pinnace.apps.v1.statefulset_pb2 import StatefulSet
@@ -17,6 +17,7 @@ from pinnace.equality import same
 from pinnace.errors import Cause
 from pinnace.messages import clone
 from pinnace.meta.v1.scalars_pb2 import IntOrString
+from pinnace.persistentvolumes import PENDING
 
 ROLLING_UPDATE, ON_DELETE = "RollingUpdate", "OnDelete"
 ORDERED, PARALLEL = "OrderedReady", "Parallel"
@@ -42,6 +43,7 @@ def prepare(item: StatefulSet, _: StatefulSet | None) -> None:
 
 def default(item: StatefulSet) -> None:
     workloads.default(item.spec)
+    _default_claims(item.spec)
     strategy = item.spec.updateStrategy
     if strategy.type in ("", ROLLING_UPDATE):
         strategy.type = ROLLING_UPDATE
@@ -51,15 +53,59 @@ def default(item: StatefulSet) -> None:
             strategy.rollingUpdate.maxUnavailable.CopyFrom(IntOrString(intVal=1))
 
 
+RETAIN, DELETE = "Retain", "Delete"
+
+
+def _default_claims(spec: Any) -> None:
+    """Of templates, and of what becomes of the claims, which is kept with both fields or neither."""
+    policy = spec.persistentVolumeClaimRetentionPolicy
+    policy.whenDeleted, policy.whenScaled = policy.whenDeleted or RETAIN, policy.whenScaled or RETAIN
+    for template in spec.volumeClaimTemplates:
+        template.status.phase = template.status.phase or PENDING
+
+
 def validate(item: StatefulSet) -> list[Cause]:
     spec = item.spec
-    causes = [*workloads.selector_errors(spec, "statefulset"), *workloads.template_errors(spec, "StatefulSet")]
+    causes = [*workloads.selector_errors(spec, "statefulset"), *workloads.template_errors(_mounted(spec), "StatefulSet")]
     if spec.podManagementPolicy not in (ORDERED, PARALLEL):
         text = f"must be '{ORDERED}' or '{PARALLEL}'"
         causes.append(fielderrors.invalid("spec.podManagementPolicy", spec.podManagementPolicy, text))
     if spec.serviceName:
         causes += each("spec.serviceName", spec.serviceName, formats.dns_label)
-    return [*causes, *_strategy(spec.updateStrategy)]
+    return [*causes, *_strategy(spec.updateStrategy), *_retention(spec.persistentVolumeClaimRetentionPolicy), *_claims(spec)]
+
+
+def _mounted(spec: Any) -> Any:
+    """The spec whose template has a volume for each claim, which its containers may mount."""
+    if not spec.volumeClaimTemplates:
+        return spec
+    mounted = clone(spec)
+    present = {volume.name for volume in spec.template.spec.volumes}
+    for template in spec.volumeClaimTemplates:
+        if template.metadata.name and template.metadata.name not in present:
+            volume = mounted.template.spec.volumes.add(name=template.metadata.name)
+            volume.volumeSource.persistentVolumeClaim.claimName = template.metadata.name
+    return mounted
+
+
+def _retention(policy: Any) -> Iterator[Cause]:
+    for field in ("whenDeleted", "whenScaled"):
+        value = getattr(policy, field)
+        if value not in (RETAIN, DELETE):
+            yield fielderrors.not_supported(f"spec.persistentVolumeClaimRetentionPolicy.{field}", value, (RETAIN, DELETE))
+
+
+def _claims(spec: Any) -> Iterator[Cause]:
+    """A template without a name, or with one that another has, would make no claim."""
+    names: set[str] = set()
+    for index, template in enumerate(spec.volumeClaimTemplates):
+        path, name = f"spec.volumeClaimTemplates[{index}]", template.metadata.name
+        if not name:
+            yield fielderrors.required(f"{path}.metadata.name")
+        elif name in names:
+            yield fielderrors.duplicate(f"{path}.metadata.name", name)
+        names.add(name)
+        yield from claims.spec_errors(template.spec, f"{path}.spec")
 
 
 def _strategy(strategy: Any) -> Iterator[Cause]:

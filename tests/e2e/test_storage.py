@@ -76,3 +76,106 @@ def test_one_pod_writes_and_another_reads(lab: LabUnderTest) -> None:
     eventually(lambda: not path.exists())
     eventually(lambda: lab.get("pv")["items"] == [])
     assert Path("/etc/passwd").exists()
+
+
+def stateful_set(replicas: int, **rest: Any) -> dict[str, Any]:
+    script = "echo $HOSTNAME >> /data/log; trap exit TERM; while :; do sleep 0.1; done"
+    main = {"name": "main", "image": "busybox", "command": ["sh", "-c", script]}
+    main["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]  # type: ignore[assignment]
+    template = {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [main]}}
+    body = {
+        "replicas": replicas, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": template,
+        "volumeClaimTemplates": [claim("data")], **rest,
+    }  # fmt: skip
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": body}
+
+
+def test_pods_of_a_stateful_set_keep_their_data(lab: LabUnderTest) -> None:
+    """A pod that comes again finds what the one of its name has written; with Delete the data goes with the set."""
+    policy = {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"}}
+    lab.apply(stateful_set(2, **policy))
+    lab.kctl("rollout", "status", "statefulset/db", "--timeout=60s")
+    paths = [Path(volume_of(lab, f"data-db-{number}")["spec"]["local"]["path"]) for number in (0, 1)]
+    lab.kctl("delete", "pod", "db-1")
+    eventually(lambda: (paths[1] / "log").read_text() == "db-1\ndb-1\n")
+    lab.kctl("scale", "statefulset/db", "--replicas", "1")
+    eventually(lambda: not paths[1].exists())
+    assert (paths[0] / "log").read_text() == "db-0\n"
+    lab.kctl("delete", "statefulset", "db")
+    eventually(lambda: not paths[0].exists())
+    eventually(lambda: lab.get("pv,pvc")["items"] == [])
+
+
+def test_a_node_that_was_down_deletes_the_data_later(lab: LabUnderTest) -> None:
+    """The claim is deleted while the node is down; nothing of its volume is left once the node is back."""
+    lab.apply(claim("late"))
+    lab.apply(pod("once", "echo x > /late/file", {"late": of_claim("late")}))
+    eventually(lambda: ended(lab, "once"))
+    made = volume_of(lab, "late")
+    path, node = Path(made["spec"]["local"]["path"]), made["metadata"]["annotations"]["volume.kubernetes.io/selected-node"]
+    lab.lab("node", "stop", node)
+    lab.kctl("delete", "pod", "once", "--force", "--grace-period=0")
+    lab.kctl("delete", "pvc", "late")
+    eventually(lambda: lab.get("pv", made["metadata"]["name"])["status"]["phase"] == "Released")
+    assert (path / "file").exists()
+    lab.lab("node", "start", node)
+    eventually(lambda: not path.exists())
+    eventually(lambda: lab.get("pv")["items"] == [])
+
+
+def test_volumes_of_administrators(lab: LabUnderTest, tmp_path: Path) -> None:
+    """A hostPath and a local volume, with a sub path and the pod's group; a claim that is not bound delays its pod alone."""
+    nodes = [item["metadata"]["name"] for item in lab.get("nodes")["items"]]
+    affinity = {
+        "required": {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": nodes[:1]}]}]}
+    }
+    local = tmp_path / "disk"
+    local.mkdir(0o700)
+    shared = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "own"}
+    for name, source in (
+        ("by-path", {"hostPath": {"path": str(tmp_path / "made"), "type": "DirectoryOrCreate"}}),
+        ("by-disk", {"local": {"path": str(local)}, "nodeAffinity": affinity}),
+    ):
+        lab.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {**shared, **source}})
+        lab.apply(claim(name, storageClassName="own", volumeName=name))
+    volumes = {name: of_claim(name) for name in ("by-path", "by-disk")}
+    script = "id -G > /by-disk/groups && echo sub > /by-path/file"
+    lab.apply(pod("both", script, volumes, mount={"subPath": "part"}, securityContext={"fsGroup": 4321}))
+    eventually(lambda: ended(lab, "both"))
+    assert lab.get("pod", "both")["spec"]["nodeName"] == nodes[0]
+    assert (tmp_path / "made/part/file").read_text() == "sub\n"
+    assert ((local / "part").stat().st_gid, "4321" in (local / "part/groups").read_text()) == (4321, True)
+    assert (tmp_path / "made").stat().st_gid == 0
+    lab.kctl("delete", "pod", "both")
+    lab.kctl("delete", "pvc", "by-path", "by-disk")
+    eventually(lambda: {item["status"]["phase"] for item in lab.get("pv")["items"]} == {"Released"})
+    assert (tmp_path / "made/part/file").exists()
+    lab.kctl("delete", "pv", "by-path", "by-disk")
+
+
+def test_what_is_missing_is_said(lab: LabUnderTest, tmp_path: Path) -> None:
+    """A local path that is not there, on a pod that has its node already: an event names volume and path; then the pod starts."""
+    gone = tmp_path / "later"
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/os", "operator": "Exists"}]}]}}
+    shared = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "own"}
+    spec = {**shared, "local": {"path": str(gone)}, "nodeAffinity": affinity}
+    lab.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "gone"}, "spec": spec})
+    lab.apply(claim("gone", storageClassName="own"), pod("patient", "touch /gone/x", {"gone": of_claim("gone")}))
+    why = f'MountVolume.SetUp failed for volume "gone" : path "{gone}" does not exist'
+    eventually(lambda: why in lab.kctl("describe", "pod", "patient"))
+    gone.mkdir()
+    eventually(lambda: ended(lab, "patient"))
+    lab.kctl("delete", "pod", "patient")
+    lab.kctl("delete", "pvc,pv", "gone")
+
+
+def test_an_ephemeral_volume_goes_with_its_pod(lab: LabUnderTest) -> None:
+    """Claim, volume and data."""
+    spec = claim("x")["spec"]
+    lab.apply(pod("short", "echo x > /scratch/x", {"scratch": {"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}}))
+    eventually(lambda: ended(lab, "short"))
+    path = Path(volume_of(lab, "short-scratch")["spec"]["local"]["path"])
+    assert (path / "x").exists()
+    lab.kctl("delete", "pod", "short")
+    eventually(lambda: not path.exists())
+    eventually(lambda: lab.get("pv,pvc")["items"] == [])

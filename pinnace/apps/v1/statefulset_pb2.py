@@ -22,14 +22,15 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from pinnace.apiextensions.v1 import customresource_pb2 as pinnace_dot_apiextensions_dot_v1_dot_customresource__pb2
+from pinnace.core.v1 import persistentvolumeclaim_pb2 as pinnace_dot_core_dot_v1_dot_persistentvolumeclaim__pb2
 from pinnace.core.v1 import podtemplate_pb2 as pinnace_dot_core_dot_v1_dot_podtemplate__pb2
+from pinnace.core.v1 import volume_pb2 as pinnace_dot_core_dot_v1_dot_volume__pb2
 from pinnace.meta.v1 import meta_pb2 as pinnace_dot_meta_dot_v1_dot_meta__pb2
 from pinnace.meta.v1 import options_pb2 as pinnace_dot_meta_dot_v1_dot_options__pb2
 from pinnace.meta.v1 import scalars_pb2 as pinnace_dot_meta_dot_v1_dot_scalars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!pinnace/apps/v1/statefulset.proto\x12\x0fpinnace.apps.v1\x1a-pinnace/apiextensions/v1/customresource.proto\x1a!pinnace/core/v1/podtemplate.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xa0\x01\n\x0bStatefulSet\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .pinnace.apps.v1.StatefulSetSpec\x12\x32\n\x06status\x18\x03 \x01(\x0b\x32\".pinnace.apps.v1.StatefulSetStatus\"\x9f\x05\n\x0fStatefulSetSpec\x12 \n\x08replicas\x18\x01 \x01(\x05\x42\t\xca\xf3\x18\x05\x12\x01\x31P\x00H\x00\x88\x01\x01\x12\x38\n\x08selector\x18\x02 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelectorB\x06\xca\xf3\x18\x02\x08\x01\x12:\n\x08template\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.PodTemplateSpecB\x06\xca\xf3\x18\x02\x08\x01\x12\x44\n\x14volumeClaimTemplates\x18\x04 \x03(\x0b\x32\x1e.pinnace.apiextensions.v1.JSONB\x06\xca\xf3\x18\x02H\x01\x12\x13\n\x0bserviceName\x18\x05 \x01(\t\x12/\n\x13podManagementPolicy\x18\x06 \x01(\tB\x12\xca\xf3\x18\x0e\x12\x0cOrderedReady\x12\x42\n\x0eupdateStrategy\x18\x07 \x01(\x0b\x32*.pinnace.apps.v1.StatefulSetUpdateStrategy\x12-\n\x14revisionHistoryLimit\x18\x08 \x01(\x05\x42\n\xca\xf3\x18\x06\x12\x02\x31\x30P\x00H\x01\x88\x01\x01\x12\x1f\n\x0fminReadySeconds\x18\t \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00\x12v\n$persistentVolumeClaimRetentionPolicy\x18\n \x01(\x0b\x32@.pinnace.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicyB\x06\xca\xf3\x18\x02H\x01\x12\x36\n\x08ordinals\x18\x0b \x01(\x0b\x32$.pinnace.apps.v1.StatefulSetOrdinalsB\x0b\n\t_replicasB\x17\n\x15_revisionHistoryLimit\"\x88\x01\n\x19StatefulSetUpdateStrategy\x12!\n\x04type\x18\x01 \x01(\tB\x13\xca\xf3\x18\x0f\x12\rRollingUpdate\x12H\n\rrollingUpdate\x18\x02 \x01(\x0b\x32\x31.pinnace.apps.v1.RollingUpdateStatefulSetStrategy\"\x86\x01\n RollingUpdateStatefulSetStrategy\x12\x1e\n\tpartition\x18\x01 \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00H\x00\x88\x01\x01\x12\x34\n\x0emaxUnavailable\x18\x02 \x01(\x0b\x32\x1c.pinnace.meta.v1.IntOrStringB\x0c\n\n_partition\"Z\n/StatefulSetPersistentVolumeClaimRetentionPolicy\x12\x13\n\x0bwhenDeleted\x18\x01 \x01(\t\x12\x12\n\nwhenScaled\x18\x02 \x01(\t\",\n\x13StatefulSetOrdinals\x12\x15\n\x05start\x18\x01 \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00\"\xda\x02\n\x11StatefulSetStatus\x12\x1a\n\x12observedGeneration\x18\x01 \x01(\x03\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x15\n\rreadyReplicas\x18\x03 \x01(\x05\x12\x17\n\x0f\x63urrentReplicas\x18\x04 \x01(\x05\x12\x17\n\x0fupdatedReplicas\x18\x05 \x01(\x05\x12\x17\n\x0f\x63urrentRevision\x18\x06 \x01(\t\x12\x16\n\x0eupdateRevision\x18\x07 \x01(\t\x12\x1b\n\x0e\x63ollisionCount\x18\t \x01(\x05H\x00\x88\x01\x01\x12R\n\nconditions\x18\n \x03(\x0b\x32%.pinnace.apps.v1.StatefulSetConditionB\x17\xca\xf3\x18\x13\"\x04typer\x05mergez\x04type\x12\x19\n\x11\x61vailableReplicas\x18\x0b \x01(\x05\x42\x11\n\x0f_collisionCount\"\x88\x01\n\x14StatefulSetCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x31\n\x12lastTransitionTime\x18\x03 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!pinnace/apps/v1/statefulset.proto\x12\x0fpinnace.apps.v1\x1a+pinnace/core/v1/persistentvolumeclaim.proto\x1a!pinnace/core/v1/podtemplate.proto\x1a\x1cpinnace/core/v1/volume.proto\x1a\x1apinnace/meta/v1/meta.proto\x1a\x1dpinnace/meta/v1/options.proto\x1a\x1dpinnace/meta/v1/scalars.proto\"\xa0\x01\n\x0bStatefulSet\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .pinnace.apps.v1.StatefulSetSpec\x12\x32\n\x06status\x18\x03 \x01(\x0b\x32\".pinnace.apps.v1.StatefulSetStatus\"\xa8\x05\n\x0fStatefulSetSpec\x12 \n\x08replicas\x18\x01 \x01(\x05\x42\t\xca\xf3\x18\x05\x12\x01\x31P\x00H\x00\x88\x01\x01\x12\x38\n\x08selector\x18\x02 \x01(\x0b\x32\x1e.pinnace.meta.v1.LabelSelectorB\x06\xca\xf3\x18\x02\x08\x01\x12:\n\x08template\x18\x03 \x01(\x0b\x32 .pinnace.core.v1.PodTemplateSpecB\x06\xca\xf3\x18\x02\x08\x01\x12U\n\x14volumeClaimTemplates\x18\x04 \x03(\x0b\x32/.pinnace.apps.v1.StatefulSetVolumeClaimTemplateB\x06\xca\xf3\x18\x02\x30\x01\x12\x13\n\x0bserviceName\x18\x05 \x01(\t\x12/\n\x13podManagementPolicy\x18\x06 \x01(\tB\x12\xca\xf3\x18\x0e\x12\x0cOrderedReady\x12\x42\n\x0eupdateStrategy\x18\x07 \x01(\x0b\x32*.pinnace.apps.v1.StatefulSetUpdateStrategy\x12-\n\x14revisionHistoryLimit\x18\x08 \x01(\x05\x42\n\xca\xf3\x18\x06\x12\x02\x31\x30P\x00H\x01\x88\x01\x01\x12\x1f\n\x0fminReadySeconds\x18\t \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00\x12n\n$persistentVolumeClaimRetentionPolicy\x18\n \x01(\x0b\x32@.pinnace.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy\x12\x36\n\x08ordinals\x18\x0b \x01(\x0b\x32$.pinnace.apps.v1.StatefulSetOrdinalsB\x0b\n\t_replicasB\x17\n\x15_revisionHistoryLimit\"\x88\x01\n\x19StatefulSetUpdateStrategy\x12!\n\x04type\x18\x01 \x01(\tB\x13\xca\xf3\x18\x0f\x12\rRollingUpdate\x12H\n\rrollingUpdate\x18\x02 \x01(\x0b\x32\x31.pinnace.apps.v1.RollingUpdateStatefulSetStrategy\"\x86\x01\n RollingUpdateStatefulSetStrategy\x12\x1e\n\tpartition\x18\x01 \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00H\x00\x88\x01\x01\x12\x34\n\x0emaxUnavailable\x18\x02 \x01(\x0b\x32\x1c.pinnace.meta.v1.IntOrStringB\x0c\n\n_partition\"\xad\x02\n\x1eStatefulSetVolumeClaimTemplate\x12-\n\x08metadata\x18\x01 \x01(\x0b\x32\x1b.pinnace.meta.v1.ObjectMeta\x12\x38\n\x04spec\x18\x02 \x01(\x0b\x32*.pinnace.core.v1.PersistentVolumeClaimSpec\x12<\n\x06status\x18\x03 \x01(\x0b\x32,.pinnace.core.v1.PersistentVolumeClaimStatus\x12!\n\napiVersion\x18\xe9\x07 \x01(\tB\x0c\xca\xf3\x18\x08\x12\x02v1:\x02v1\x12\x41\n\x04kind\x18\xea\x07 \x01(\tB2\xca\xf3\x18.\x12\x15PersistentVolumeClaim:\x15PersistentVolumeClaim\"v\n/StatefulSetPersistentVolumeClaimRetentionPolicy\x12!\n\x0bwhenDeleted\x18\x01 \x01(\tB\x0c\xca\xf3\x18\x08\x12\x06Retain\x12 \n\nwhenScaled\x18\x02 \x01(\tB\x0c\xca\xf3\x18\x08\x12\x06Retain\",\n\x13StatefulSetOrdinals\x12\x15\n\x05start\x18\x01 \x01(\x05\x42\x06\xca\xf3\x18\x02P\x00\"\xda\x02\n\x11StatefulSetStatus\x12\x1a\n\x12observedGeneration\x18\x01 \x01(\x03\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x15\n\rreadyReplicas\x18\x03 \x01(\x05\x12\x17\n\x0f\x63urrentReplicas\x18\x04 \x01(\x05\x12\x17\n\x0fupdatedReplicas\x18\x05 \x01(\x05\x12\x17\n\x0f\x63urrentRevision\x18\x06 \x01(\t\x12\x16\n\x0eupdateRevision\x18\x07 \x01(\t\x12\x1b\n\x0e\x63ollisionCount\x18\t \x01(\x05H\x00\x88\x01\x01\x12R\n\nconditions\x18\n \x03(\x0b\x32%.pinnace.apps.v1.StatefulSetConditionB\x17\xca\xf3\x18\x13\"\x04typer\x05mergez\x04type\x12\x19\n\x11\x61vailableReplicas\x18\x0b \x01(\x05\x42\x11\n\x0f_collisionCount\"\x88\x01\n\x14StatefulSetCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x31\n\x12lastTransitionTime\x18\x03 \x01(\x0b\x32\x15.pinnace.meta.v1.Time\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,37 +44,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATEFULSETSPEC'].fields_by_name['template']._loaded_options = None
   _globals['_STATEFULSETSPEC'].fields_by_name['template']._serialized_options = b'\312\363\030\002\010\001'
   _globals['_STATEFULSETSPEC'].fields_by_name['volumeClaimTemplates']._loaded_options = None
-  _globals['_STATEFULSETSPEC'].fields_by_name['volumeClaimTemplates']._serialized_options = b'\312\363\030\002H\001'
+  _globals['_STATEFULSETSPEC'].fields_by_name['volumeClaimTemplates']._serialized_options = b'\312\363\030\0020\001'
   _globals['_STATEFULSETSPEC'].fields_by_name['podManagementPolicy']._loaded_options = None
   _globals['_STATEFULSETSPEC'].fields_by_name['podManagementPolicy']._serialized_options = b'\312\363\030\016\022\014OrderedReady'
   _globals['_STATEFULSETSPEC'].fields_by_name['revisionHistoryLimit']._loaded_options = None
   _globals['_STATEFULSETSPEC'].fields_by_name['revisionHistoryLimit']._serialized_options = b'\312\363\030\006\022\00210P\000'
   _globals['_STATEFULSETSPEC'].fields_by_name['minReadySeconds']._loaded_options = None
   _globals['_STATEFULSETSPEC'].fields_by_name['minReadySeconds']._serialized_options = b'\312\363\030\002P\000'
-  _globals['_STATEFULSETSPEC'].fields_by_name['persistentVolumeClaimRetentionPolicy']._loaded_options = None
-  _globals['_STATEFULSETSPEC'].fields_by_name['persistentVolumeClaimRetentionPolicy']._serialized_options = b'\312\363\030\002H\001'
   _globals['_STATEFULSETUPDATESTRATEGY'].fields_by_name['type']._loaded_options = None
   _globals['_STATEFULSETUPDATESTRATEGY'].fields_by_name['type']._serialized_options = b'\312\363\030\017\022\rRollingUpdate'
   _globals['_ROLLINGUPDATESTATEFULSETSTRATEGY'].fields_by_name['partition']._loaded_options = None
   _globals['_ROLLINGUPDATESTATEFULSETSTRATEGY'].fields_by_name['partition']._serialized_options = b'\312\363\030\002P\000'
+  _globals['_STATEFULSETVOLUMECLAIMTEMPLATE'].fields_by_name['apiVersion']._loaded_options = None
+  _globals['_STATEFULSETVOLUMECLAIMTEMPLATE'].fields_by_name['apiVersion']._serialized_options = b'\312\363\030\010\022\002v1:\002v1'
+  _globals['_STATEFULSETVOLUMECLAIMTEMPLATE'].fields_by_name['kind']._loaded_options = None
+  _globals['_STATEFULSETVOLUMECLAIMTEMPLATE'].fields_by_name['kind']._serialized_options = b'\312\363\030.\022\025PersistentVolumeClaim:\025PersistentVolumeClaim'
+  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY'].fields_by_name['whenDeleted']._loaded_options = None
+  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY'].fields_by_name['whenDeleted']._serialized_options = b'\312\363\030\010\022\006Retain'
+  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY'].fields_by_name['whenScaled']._loaded_options = None
+  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY'].fields_by_name['whenScaled']._serialized_options = b'\312\363\030\010\022\006Retain'
   _globals['_STATEFULSETORDINALS'].fields_by_name['start']._loaded_options = None
   _globals['_STATEFULSETORDINALS'].fields_by_name['start']._serialized_options = b'\312\363\030\002P\000'
   _globals['_STATEFULSETSTATUS'].fields_by_name['conditions']._loaded_options = None
   _globals['_STATEFULSETSTATUS'].fields_by_name['conditions']._serialized_options = b'\312\363\030\023\"\004typer\005mergez\004type'
-  _globals['_STATEFULSET']._serialized_start=227
-  _globals['_STATEFULSET']._serialized_end=387
-  _globals['_STATEFULSETSPEC']._serialized_start=390
-  _globals['_STATEFULSETSPEC']._serialized_end=1061
-  _globals['_STATEFULSETUPDATESTRATEGY']._serialized_start=1064
-  _globals['_STATEFULSETUPDATESTRATEGY']._serialized_end=1200
-  _globals['_ROLLINGUPDATESTATEFULSETSTRATEGY']._serialized_start=1203
-  _globals['_ROLLINGUPDATESTATEFULSETSTRATEGY']._serialized_end=1337
-  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY']._serialized_start=1339
-  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY']._serialized_end=1429
-  _globals['_STATEFULSETORDINALS']._serialized_start=1431
-  _globals['_STATEFULSETORDINALS']._serialized_end=1475
-  _globals['_STATEFULSETSTATUS']._serialized_start=1478
-  _globals['_STATEFULSETSTATUS']._serialized_end=1824
-  _globals['_STATEFULSETCONDITION']._serialized_start=1827
-  _globals['_STATEFULSETCONDITION']._serialized_end=1963
+  _globals['_STATEFULSET']._serialized_start=255
+  _globals['_STATEFULSET']._serialized_end=415
+  _globals['_STATEFULSETSPEC']._serialized_start=418
+  _globals['_STATEFULSETSPEC']._serialized_end=1098
+  _globals['_STATEFULSETUPDATESTRATEGY']._serialized_start=1101
+  _globals['_STATEFULSETUPDATESTRATEGY']._serialized_end=1237
+  _globals['_ROLLINGUPDATESTATEFULSETSTRATEGY']._serialized_start=1240
+  _globals['_ROLLINGUPDATESTATEFULSETSTRATEGY']._serialized_end=1374
+  _globals['_STATEFULSETVOLUMECLAIMTEMPLATE']._serialized_start=1377
+  _globals['_STATEFULSETVOLUMECLAIMTEMPLATE']._serialized_end=1678
+  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY']._serialized_start=1680
+  _globals['_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY']._serialized_end=1798
+  _globals['_STATEFULSETORDINALS']._serialized_start=1800
+  _globals['_STATEFULSETORDINALS']._serialized_end=1844
+  _globals['_STATEFULSETSTATUS']._serialized_start=1847
+  _globals['_STATEFULSETSTATUS']._serialized_end=2193
+  _globals['_STATEFULSETCONDITION']._serialized_start=2196
+  _globals['_STATEFULSETCONDITION']._serialized_end=2332
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
-from pinnace.apiextensions.v1 import customresource_pb2 as _customresource_pb2
+from pinnace.core.v1 import persistentvolumeclaim_pb2 as _persistentvolumeclaim_pb2
 from pinnace.core.v1 import podtemplate_pb2 as _podtemplate_pb2
+from pinnace.core.v1 import volume_pb2 as _volume_pb2
 from pinnace.meta.v1 import meta_pb2 as _meta_pb2
 from pinnace.meta.v1 import options_pb2 as _options_pb2
 from pinnace.meta.v1 import scalars_pb2 as _scalars_pb2
@@ -37,7 +38,7 @@ class StatefulSetSpec(_message.Message):
     replicas: int
     selector: _meta_pb2.LabelSelector
     template: _podtemplate_pb2.PodTemplateSpec
-    volumeClaimTemplates: _containers.RepeatedCompositeFieldContainer[_customresource_pb2.JSON]
+    volumeClaimTemplates: _containers.RepeatedCompositeFieldContainer[StatefulSetVolumeClaimTemplate]
     serviceName: str
     podManagementPolicy: str
     updateStrategy: StatefulSetUpdateStrategy
@@ -45,7 +46,7 @@ class StatefulSetSpec(_message.Message):
     minReadySeconds: int
     persistentVolumeClaimRetentionPolicy: StatefulSetPersistentVolumeClaimRetentionPolicy
     ordinals: StatefulSetOrdinals
-    def __init__(self, replicas: _Optional[int] = ..., selector: _Optional[_Union[_meta_pb2.LabelSelector, _Mapping]] = ..., template: _Optional[_Union[_podtemplate_pb2.PodTemplateSpec, _Mapping]] = ..., volumeClaimTemplates: _Optional[_Iterable[_Union[_customresource_pb2.JSON, _Mapping]]] = ..., serviceName: _Optional[str] = ..., podManagementPolicy: _Optional[str] = ..., updateStrategy: _Optional[_Union[StatefulSetUpdateStrategy, _Mapping]] = ..., revisionHistoryLimit: _Optional[int] = ..., minReadySeconds: _Optional[int] = ..., persistentVolumeClaimRetentionPolicy: _Optional[_Union[StatefulSetPersistentVolumeClaimRetentionPolicy, _Mapping]] = ..., ordinals: _Optional[_Union[StatefulSetOrdinals, _Mapping]] = ...) -> None: ...
+    def __init__(self, replicas: _Optional[int] = ..., selector: _Optional[_Union[_meta_pb2.LabelSelector, _Mapping]] = ..., template: _Optional[_Union[_podtemplate_pb2.PodTemplateSpec, _Mapping]] = ..., volumeClaimTemplates: _Optional[_Iterable[_Union[StatefulSetVolumeClaimTemplate, _Mapping]]] = ..., serviceName: _Optional[str] = ..., podManagementPolicy: _Optional[str] = ..., updateStrategy: _Optional[_Union[StatefulSetUpdateStrategy, _Mapping]] = ..., revisionHistoryLimit: _Optional[int] = ..., minReadySeconds: _Optional[int] = ..., persistentVolumeClaimRetentionPolicy: _Optional[_Union[StatefulSetPersistentVolumeClaimRetentionPolicy, _Mapping]] = ..., ordinals: _Optional[_Union[StatefulSetOrdinals, _Mapping]] = ...) -> None: ...
 
 class StatefulSetUpdateStrategy(_message.Message):
     __slots__ = ("type", "rollingUpdate")
@@ -62,6 +63,20 @@ class RollingUpdateStatefulSetStrategy(_message.Message):
     partition: int
     maxUnavailable: _scalars_pb2.IntOrString
     def __init__(self, partition: _Optional[int] = ..., maxUnavailable: _Optional[_Union[_scalars_pb2.IntOrString, _Mapping]] = ...) -> None: ...
+
+class StatefulSetVolumeClaimTemplate(_message.Message):
+    __slots__ = ("metadata", "spec", "status", "apiVersion", "kind")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    APIVERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    metadata: _meta_pb2.ObjectMeta
+    spec: _volume_pb2.PersistentVolumeClaimSpec
+    status: _persistentvolumeclaim_pb2.PersistentVolumeClaimStatus
+    apiVersion: str
+    kind: str
+    def __init__(self, metadata: _Optional[_Union[_meta_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[_volume_pb2.PersistentVolumeClaimSpec, _Mapping]] = ..., status: _Optional[_Union[_persistentvolumeclaim_pb2.PersistentVolumeClaimStatus, _Mapping]] = ..., apiVersion: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class StatefulSetPersistentVolumeClaimRetentionPolicy(_message.Message):
     __slots__ = ("whenDeleted", "whenScaled")
