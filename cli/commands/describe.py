@@ -6,7 +6,7 @@ from typing import Any
 
 from cli import flags, output
 from cli.complaints import complain, shown
-from cli.describing import autoscalers, bounds, budgets, jobs, nodes, pods, tabbed, workloads
+from cli.describing import autoscalers, bounds, budgets, jobs, nodes, pods, storage, tabbed, workloads
 from cli.describing.lines import event_rows, events, head, labels, line, when
 from pinnace.errors import NotFound
 from pinnace.kinds import Kind
@@ -84,4 +84,5 @@ _TABBED = {
     "StatefulSet": workloads.stateful_set, "ReplicationController": workloads.replication_controller, "Job": jobs.job,
     "CronJob": jobs.cron_job, "PodDisruptionBudget": budgets.disruption_budget,
     "HorizontalPodAutoscaler": autoscalers.autoscaler,
+    "PersistentVolume": storage.volume, "PersistentVolumeClaim": storage.claim, "StorageClass": storage.storage_class,
 }  # fmt: skip

@@ -55,6 +55,10 @@ def volume(source: Any, kind: str) -> str:
             name = source.secret.secretName
         case "hostPath":
             name = source.hostPath.path
+        case "persistentVolumeClaim":
+            name = source.persistentVolumeClaim.claimName
+        case "nfs":
+            name = f"{source.nfs.server}:{source.nfs.path}"
         case "emptyDir":
             name = source.emptyDir.medium or "on disk"
         case _:

@@ -20,6 +20,9 @@ from pinnace.wellknown import NODE_LEASE_NAMESPACE
 
 _READ = ("get", "list", "watch")
 _NAMED: dict[tuple[str, str], Kind] = {(kind.group, kind.plural): kind for kind in (kinds.CONFIG_MAP, kinds.SECRET)}
+_STORAGE: dict[tuple[str, str], Kind] = {
+    (kind.group, kind.plural): kind for kind in (kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME)
+}
 _ALLOW = Decision(Verdict.ALLOW)
 
 
@@ -39,6 +42,8 @@ class NodeAuthorizer:
         resource = request.group, request.resource
         if resource in _NAMED:
             return self._named(node, request, _NAMED[resource])
+        if resource in _STORAGE:
+            return self._storage(node, request, _STORAGE[resource])
         if resource == ("", "serviceaccounts"):
             return self._token(node, request)
         if resource == ("", "pods"):
@@ -60,6 +65,23 @@ class NodeAuthorizer:
         if not request.namespace:
             return _refused("can only read namespaced object of this type")
         return self._related(node, request, kind)
+
+    def _storage(self, node: str, request: Attributes, kind: Kind) -> Decision:
+        """A claim that a pod names, or the volume of one."""
+        if request.verb != "get":
+            return _refused("can only get individual resources of this type")
+        if request.subresource:
+            return _refused("cannot get subresource")
+        if kind is kinds.PERSISTENT_VOLUME_CLAIM:
+            return self._related(node, request, kind)
+        row = self._rows.row(kind, kind.key("", request.name))
+        ref = row.message.spec.claimRef if row is not None else None
+        key = kinds.PERSISTENT_VOLUME_CLAIM.key(ref.namespace, ref.name) if ref is not None else ""
+        claim = self._rows.row(kinds.PERSISTENT_VOLUME_CLAIM, key) if key else None
+        bound = claim is not None and claim.message.spec.volumeName == request.name
+        if bound and self._rows.rows_by(kinds.POD, NAMED_ON_NODE, named_value(node, key)):
+            return _ALLOW
+        return _refused(f"no relationship found between node '{node}' and this object")
 
     def _token(self, node: str, request: Attributes) -> Decision:
         if request.verb != "create" or not request.name:

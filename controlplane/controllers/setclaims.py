@@ -1,7 +1,7 @@
 """Claims of the pods of a StatefulSet: made before their pod, kept after it, and owned as the retention policy says.
 
-Owners decide about deletion: a claim that the set owns is deleted with the set, one that a pod owns with that pod, by the garbage
-collector.
+Owners decide about deletion: the garbage collector deletes a claim that the set owns with the set, and one that a pod owns with
+that pod.
 Source: kube-controller-manager's stateful_pod_control.go and stateful_set_utils.go.
 """
 
@@ -45,8 +45,8 @@ class SetClaims:
         pod.spec.volumes.extend(kept)
 
     def make(self, pod: Pod) -> bool:
-        """Make the claims of a pod that are missing; whether all are there, and the pod may be created. An event says what stands
-        in its way."""
+        """Make the claims of a pod that are missing; whether all are there, and the pod may be created. An event has the reason
+        why not."""
         for template in self._templates:
             name = f"{template.metadata.name}-{pod.metadata.name}"
             found = self._tx.get(kinds.PERSISTENT_VOLUME_CLAIM, self._owner.namespace, name)

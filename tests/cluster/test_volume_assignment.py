@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from controlplane.dispatcher import reports
-from pinnace import kinds
+from pinnace import errors, kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.wellknown import FINALIZER_PROVISIONER, LOCAL_PATH_PROVISIONER, PROVISIONED_BY, SELECTED_NODE
 from tests.cluster.test_assignment import World
@@ -108,3 +110,44 @@ async def test_a_failure_is_seen_on_the_volume(cluster: Cluster) -> None:
     assert [event.message for event in cluster.events("VolumeFailedDelete")] == ["the disk is read-only"]
     await report(cluster, "n1", item)
     assert cluster.get(VOLUME, item.metadata.name) is None
+
+
+async def test_a_local_volume_grows_with_its_claim(cluster: Cluster) -> None:
+    """At once: the size is a number. It does not shrink, and a quota counts what is asked for."""
+
+    def ask(size: str) -> Any:
+        return lambda item: setattr(item.spec.resources.requests["storage"], "string", size)
+
+    await nodes(cluster, "n1")
+    quota = kinds.RESOURCE_QUOTA.cls(metadata={"name": "q", "namespace": "default"})
+    of_class = "local-path.storageclass.storage.k8s.io/requests.storage"
+    for name, amount in (("requests.storage", "5Gi"), (of_class, "4Gi"), ("persistentvolumeclaims", "2")):
+        quota.spec.hard[name].string = amount
+    await create(cluster, quota, claim("data", storage_class=None), using("data"))
+    await cluster.change(CLAIM, "data", ask("3Gi"))
+    grown = cluster.get(CLAIM, "data")
+    assert grown.status.capacity["storage"].string == "3Gi"
+    assert cluster.get(VOLUME, grown.spec.volumeName).spec.capacity["storage"].string == "3Gi"
+    assert [event.message for event in cluster.events("VolumeResizeSuccessful")] == ["Resize volume succeeded"]
+    with pytest.raises(errors.Invalid, match="field can not be less than status"):
+        await cluster.change(CLAIM, "data", ask("2Gi"))
+    with pytest.raises(errors.Forbidden, match="exceeded quota: q, requested: local-path"):
+        await cluster.change(CLAIM, "data", ask("4500Mi"))
+    used = cluster.get(kinds.RESOURCE_QUOTA, "q").status.used
+    assert {name: used[name].string for name in used} == {
+        "requests.storage": "3Gi", of_class: "3Gi", "persistentvolumeclaims": "1",
+    }  # fmt: skip
+    await create(cluster, claim("other", "1Gi", storage_class="none"))
+    with pytest.raises(errors.Forbidden, match="exceeded quota: q, requested: persistentvolumeclaims=1"):
+        await create(cluster, claim("third", "1Gi", storage_class="none"))
+
+
+async def test_a_namespace_is_deleted_with_its_claims(cluster: Cluster) -> None:
+    """Once their pods have ended; their volumes are released."""
+    await create(cluster, kinds.NAMESPACE.cls(metadata={"name": "team"}), volume("pv"))
+    await create(cluster, claim("data", meta={"namespace": "team"}))
+    assert cluster.get(VOLUME, "pv").status.phase == "Bound"
+    await cluster.delete(kinds.NAMESPACE, "team")
+    await cluster.advance(10)
+    assert cluster.get(kinds.NAMESPACE, "team") is None
+    assert cluster.get(VOLUME, "pv").status.phase == "Released"

@@ -18,6 +18,7 @@ from pinnace.kinds import Kind
 from tests.support import objects
 from tests.support.access import cluster_role, cluster_role_binding, paths, role, role_binding, rule, user
 from tests.support.cluster import Cluster, running
+from tests.support.storage import claim, using, volume
 
 JANE = user("jane", "staff")
 BUILDER = user("system:serviceaccount:default:builder", "system:serviceaccounts", "system:serviceaccounts:default")
@@ -153,8 +154,8 @@ def a_pod(name: str, node: str, **names: Any) -> Any:
     made = objects.pod(name)
     made.spec.nodeName = node
     made.spec.serviceAccountName = names.get("account", "")
-    for volume, secret in names.get("secrets", {}).items():
-        made.spec.volumes.add(name=volume).volumeSource.secret.secretName = secret
+    for name_, secret in names.get("secrets", {}).items():
+        made.spec.volumes.add(name=name_).volumeSource.secret.secretName = secret
     for config in names.get("configs", ()):
         made.spec.containers[0].envFrom.add().configMapRef.localObjectReference.name = config
     return made
@@ -178,6 +179,25 @@ async def test_a_node_reads_what_its_pods_name(cluster: Cluster) -> None:
     )
     await cluster.delete(kinds.POD, "a", grace=0)
     assert not may(cluster, node, "get", kinds.SECRET, namespace="default", name="s1")
+
+
+async def test_a_node_reads_claims_and_volumes_of_its_pods(cluster: Cluster) -> None:
+    """One by one, and no others; a volume that only refers to such a claim is not its volume."""
+    pod = using("data", nodeName="n1")
+    await cluster.create(volume("pv"))
+    await cluster.create(volume("pw", claimRef={"namespace": "default", "name": "data"}))
+    await cluster.create(claim("data", volumeName="pv"))
+    await cluster.create(claim("other"))
+    await cluster.create(pod)
+    node, claims = user("system:node:n1", "system:nodes"), {"namespace": "default"}
+    assert may(cluster, node, "get", kinds.PERSISTENT_VOLUME_CLAIM, name="data", **claims)
+    assert may(cluster, node, "get", kinds.PERSISTENT_VOLUME, name="pv")
+    assert not may(cluster, node, "get", kinds.PERSISTENT_VOLUME_CLAIM, name="other", **claims)
+    assert not may(cluster, node, "get", kinds.PERSISTENT_VOLUME, name="pw")
+    assert not may(cluster, node, "list", kinds.PERSISTENT_VOLUME)
+    assert not may(cluster, node, "update", kinds.PERSISTENT_VOLUME_CLAIM, name="data", **claims)
+    assert not may(cluster, node, "get", kinds.PERSISTENT_VOLUME_CLAIM, name="data", subresource="status", **claims)
+    assert not may(cluster, user("system:node:n2", "system:nodes"), "get", kinds.PERSISTENT_VOLUME, name="pv")
 
 
 async def test_a_node_reads_its_own(cluster: Cluster) -> None:
