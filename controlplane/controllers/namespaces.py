@@ -1,12 +1,15 @@
 """Deletes the content of a namespace that is being deleted, then the namespace. Root kind: Namespace.
 
-Content is deleted as many objects at a time as one transaction takes. Status conditions say what is left, as in Kubernetes.
+Pods are deleted first, and all else when none is left: nothing runs without the objects that it relies on, such as its policies
+and Secrets. As many objects are deleted at a time as one transaction takes. Status conditions have what is left.
+Source: kube-controller-manager's namespaced_resources_deleter.go and status_condition_utils.go, KEP-5080.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from controlplane import conditions
 from controlplane.controllers.budget import WriteBudget
@@ -24,6 +27,35 @@ from pinnace.wellknown import FINALIZER_KUBERNETES
 WAIT = 5.0
 # Names in a condition's message.
 _LISTED = 10
+
+
+class _Condition(NamedTuple):
+    """A condition of a namespace that is being deleted; True is bad."""
+
+    type: str
+    reason: str
+    ok_reason: str
+    ok_message: str
+
+
+# The registry always knows all kinds, so the first two are never True.
+_DISCOVERY = _Condition(
+    "NamespaceDeletionDiscoveryFailure", "DiscoveryFailed", "ResourcesDiscovered", "All resources successfully discovered"
+)
+_PARSING = _Condition(
+    "NamespaceDeletionGroupVersionParsingFailure", "GroupVersionParsingFailed", "ParsedGroupVersions",
+    "All legacy kube types successfully parsed",
+)  # fmt: skip
+_FAILURE = _Condition(
+    "NamespaceDeletionContentFailure", "ContentDeletionFailed", "ContentDeleted",
+    "All content successfully deleted, may be waiting on finalization",
+)  # fmt: skip
+_CONTENT = _Condition("NamespaceContentRemaining", "SomeResourcesRemain", "ContentRemoved", "All content successfully removed")
+_FINALIZERS = _Condition(
+    "NamespaceFinalizersRemaining", "SomeFinalizersRemain", "ContentHasNoFinalizers",
+    "All content-preserving finalizers finished",
+)  # fmt: skip
+_CONDITIONS = (_DISCOVERY, _PARSING, _FAILURE, _CONTENT, _FINALIZERS)
 
 
 class Namespaces:
@@ -57,12 +89,13 @@ class Namespaces:
         content = [row for kind in tx.kinds if kind.namespaced for row in tx.list_untracked(kind, key)]
         if not content:
             return _finish(tx, namespace)
+        content = [row for row in content if row.kind is kinds.POD] or content
         # Those that were refused in an earlier transaction come last, or many of them would hide the others.
         refused = self._refused.setdefault(key, {})
         known = len(refused)
         if _delete(tx, sorted(content, key=lambda row: row.key in refused), refused, now) or len(refused) > known:
             return Requeue(0.0)
-        _explain(tx, namespace, content, list(refused.values()), now)
+        _explain(tx, namespace, content, refused, now)
         del self._refused[key]
         return Requeue(WAIT)
 
@@ -100,23 +133,28 @@ def _delete(tx: Tx, content: Sequence[StoredObject], refused: dict[str, str], no
     return deleted
 
 
-def _explain(tx: Tx, namespace: Namespace, waiting: Sequence[StoredObject], refusals: Sequence[str], now: Moment) -> None:
+def _explain(
+    tx: Tx, namespace: Namespace, waiting: Sequence[StoredObject], refused: Mapping[str, str], now: Moment
+) -> None:  # fmt: skip
     """Conditions for what keeps the namespace."""
-    resources = Counter(row.kind.resource for row in waiting)
+    # Upstream writes the resource with a dot, also where there is no group.
+    resources = Counter(f"{row.kind.plural}.{row.kind.group}" for row in waiting)
     finalizers = Counter(name for row in waiting for name in row.message.metadata.finalizers)
-    left = _counted("resources are remaining", "{} has {} resource instances", resources)
-    kept = _counted("content in the namespace has finalizers remaining", "{} in {} resource instances", finalizers)
-    changed = [
-        _condition(namespace, "NamespaceDeletionContentFailure", "ContentDeletionFailed", _listed(refusals), now),
-        _condition(namespace, "NamespaceContentRemaining", "SomeResourcesRemain", left, now),
-        _condition(namespace, "NamespaceFinalizersRemaining", "SomeFinalizersRemain", kept, now),
-    ]
+    failures = {row.kind: refused[row.key] for row in reversed(waiting) if row.key in refused}
+    told = {
+        _FAILURE: _failed([failures[kind] for kind in sorted(failures, key=lambda kind: kind.resource)]),
+        _CONTENT: _counted("resources are remaining", "{} has {} resource instances", resources),
+        _FINALIZERS: _counted("content in the namespace has finalizers remaining", "{} in {} resource instances", finalizers),
+    }
+    changed = [_condition(namespace, condition, told.get(condition, ""), now) for condition in _CONDITIONS]
     if any(changed):
         tx.put(kinds.NAMESPACE, namespace)
 
 
-def _listed(refusals: Sequence[str]) -> str:
-    return f"Failed to delete some content: {'; '.join(refusals[:_LISTED])}" if refusals else ""
+def _failed(messages: Sequence[str]) -> str:
+    """`messages`: one for each kind of which something may not be deleted."""
+    listed = ", ".join(messages[:_LISTED])
+    return f"Failed to delete all resource types, {len(messages)} remaining: {listed}" if messages else ""
 
 
 def _counted(subject: str, form: str, counts: Counter[str]) -> str:
@@ -124,9 +162,8 @@ def _counted(subject: str, form: str, counts: Counter[str]) -> str:
     return f"Some {subject}: {listed}" if listed else ""
 
 
-def _condition(namespace: Namespace, type_: str, reason: str, message: str, now: Moment) -> bool:
-    """Set it True with a message, or False where there is nothing to say and it was True before; whether it changed."""
-    if not message and conditions.find(namespace.status, type_) is None:
-        return False
-    value, why, text = ("True", reason, message) if message else ("False", "ContentRemoved", "Nothing of this kind is left")
-    return conditions.put(namespace.status, type_, value, now=now.wall, reason=why, message=text)
+def _condition(namespace: Namespace, condition: _Condition, message: str, now: Moment) -> bool:
+    """Set it True with a message, or False without one; whether it changed."""
+    value = ("True", condition.reason, message) if message else ("False", condition.ok_reason, condition.ok_message)
+    status, reason, text = value
+    return conditions.put(namespace.status, condition.type, status, now=now.wall, reason=reason, message=text)

@@ -276,6 +276,19 @@ async def test_deleting_a_namespace_deletes_its_custom_objects(api: Api, cluster
     assert not (await api.list(CRONTAB, ref=api.ref(CRONTAB, namespace="team"))).items
 
 
+async def test_a_custom_object_with_a_finalizer_keeps_its_namespace(api: Api, cluster: Cluster) -> None:
+    """The conditions name its kind."""
+    await define(api)
+    await api.create(kinds.NAMESPACE, {"metadata": {"name": "team"}})
+    meta = {"name": "backup", "namespace": "team", "finalizers": ["example.com/hold"]}
+    await api.create(CRONTAB, {**crontab(), "metadata": meta})
+    await api.delete(kinds.NAMESPACE, "team")
+    await cluster.advance(10)
+    found = {item.type: item.message for item in cluster.get(kinds.NAMESPACE, "team").status.conditions}
+    assert found["NamespaceContentRemaining"] == f"Some resources are remaining: {CRONTAB.resource} has 1 resource instances"
+    assert found["NamespaceFinalizersRemaining"].endswith("remaining: example.com/hold in 1 resource instances")
+
+
 async def test_garbage_collection_follows_custom_owners_and_dependents(api: Api, cluster: Cluster) -> None:
     """What a custom object owns goes with it, built-in or custom."""
     await define(api)

@@ -83,7 +83,7 @@ async def test_events_are_forgotten_an_hour_after_they_last_happened(cluster: Cl
 
 
 async def test_a_terminating_namespace_says_what_keeps_it(cluster: Cluster) -> None:
-    """Conditions as in Kubernetes, with counts."""
+    """Conditions and messages as in Kubernetes, with counts; what is in order is told too."""
     await cluster.create(make(kinds.NAMESPACE, "shop"))
     for name in ("one", "two"):
         await cluster.create(config_map(name, namespace="shop", meta={"finalizers": ["example.com/hold"]}))
@@ -91,8 +91,47 @@ async def test_a_terminating_namespace_says_what_keeps_it(cluster: Cluster) -> N
     await cluster.advance(2)
     found = cluster.get(kinds.NAMESPACE, "shop")
     told = {item.type: item.message for item in found.status.conditions if item.status == "True"}
-    assert "configmaps has 2 resource instances" in told["NamespaceContentRemaining"]
-    assert "example.com/hold in 2 resource instances" in told["NamespaceFinalizersRemaining"]
+    assert told == {
+        "NamespaceContentRemaining": "Some resources are remaining: configmaps. has 2 resource instances",
+        "NamespaceFinalizersRemaining": "Some content in the namespace has finalizers remaining: example.com/hold in 2 resource instances",
+    }
+    assert [(item.type, item.reason, item.message) for item in found.status.conditions if item.status == "False"] == [
+        ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+        ("NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        (
+            "NamespaceDeletionContentFailure",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+    ]
+
+
+async def test_pods_of_a_namespace_go_before_all_else(cluster: Cluster) -> None:
+    """Whatever keeps them; the conditions name nothing else meanwhile. Source: the conformance test of OrderedNamespaceDeletion."""
+    await cluster.join("n1")
+    cluster.alive.add("n1")
+    await cluster.create(make(kinds.NAMESPACE, "shop"))
+    await cluster.create(config_map(namespace="shop"))
+    held = await cluster.create(pod("held", namespace="shop", nodeName="n1", meta={"finalizers": ["example.com/hold"]}))
+    runs = await cluster.create(pod("runs", namespace="shop", nodeName="n1"))
+    await cluster.delete(kinds.NAMESPACE, "shop")
+    await cluster.advance(10)
+    assert all(cluster.get(kinds.POD, name, namespace="shop").metadata.deletionTimestamp.seconds for name in ("held", "runs"))
+    assert not cluster.get(kinds.CONFIG_MAP, "settings", namespace="shop").metadata.deletionTimestamp.seconds
+    content = conditions.find(cluster.get(kinds.NAMESPACE, "shop").status, "NamespaceContentRemaining")
+    assert content.message == "Some resources are remaining: pods. has 2 resource instances"
+    for item in (runs, held):
+        await cluster.report("n1", item, phase="Succeeded", removed=True)
+    await cluster.advance(10)
+    assert cluster.names(kinds.POD, namespace="shop") == ["held"]
+    finalizers = conditions.find(cluster.get(kinds.NAMESPACE, "shop").status, "NamespaceFinalizersRemaining")
+    assert (
+        finalizers.message == "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
+    )
+    assert cluster.names(kinds.CONFIG_MAP, namespace="shop")
+    await cluster.change(kinds.POD, "held", lambda item: item.metadata.ClearField("finalizers"), namespace="shop")
+    await cluster.advance(10)
+    assert cluster.get(kinds.NAMESPACE, "shop") is None
 
 
 class Guarded(BasePlugin):
@@ -119,7 +158,7 @@ async def test_content_that_cannot_be_deleted_keeps_no_other(count: int) -> None
         found = cluster.get(kinds.NAMESPACE, "shop")
         condition = conditions.find(found.status, "NamespaceDeletionContentFailure")
         assert (condition.status, condition.reason) == ("True", "ContentDeletionFailed")
-        assert "configmaps guarded-000: it is guarded" in condition.message
+        assert condition.message == "Failed to delete all resource types, 1 remaining: configmaps guarded-000: it is guarded"
         await cluster.advance(60)
         assert cluster.get(kinds.NAMESPACE, "shop").metadata.resourceVersion == found.metadata.resourceVersion
 
