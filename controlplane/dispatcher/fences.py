@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from controlplane import conditions, events
-from controlplane.store import Event, Store, Tx
+from controlplane.store import Event, Store, StoredObject, Tx
 from pinnace import kinds
 from pinnace.clock import Clock
 from pinnace.core.v1.node_pb2 import Node
@@ -37,6 +38,8 @@ class Fences:
     def __init__(self) -> None:
         # The revision from which on an assignment lacks what the node is fenced for.
         self._fenced: dict[str, int] = {}
+        # Of nodes that are silent, the pods that may run there, by key: a watch that was behind has missed their removal.
+        self._silent: dict[str, set[str]] = {}
         # Nodes whose annotation is to be written.
         self._pending: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -44,17 +47,42 @@ class Fences:
     def __contains__(self, node: str) -> bool:
         return node in self._fenced
 
-    def take_pod(self, event: Event, node: Node | None) -> bool:
-        """A pod of `node` has changed; whether that fences it."""
-        if event.new is not None or event.old is None or node is None or not _is_silent(node) or _has_ended(event.old.message):
+    def take_pod(self, event: Event, node: str) -> bool:
+        """A pod that is bound to `node`, or was, has changed; whether that fences it."""
+        pods = self._silent.get(node)
+        if pods is None:
             return False
-        name = node.metadata.name
-        self._fenced[name] = max(event.revision, self._fenced.get(name, 0))
-        self._record(name)
+        if event.new is not None and not _has_ended(event.new.message):
+            pods.add(event.row.key)
+            return False
+        pods.discard(event.row.key)
+        if event.new is not None or event.old is None or _has_ended(event.old.message):
+            return False
+        self._fence(node, event.revision)
         return True
 
-    def take_node(self, name: str, node: Node | None, revision: int) -> bool:
+    def take_all(self, pods_of: Callable[[str], Iterable[StoredObject]], revision: int) -> list[str]:
+        """The watch begins again, with everything as it is at `revision`; returns the nodes that are fenced by that."""
+        found = []
+        for name, known in self._silent.items():
+            if known - {row.key for row in pods_of(name)}:
+                self._fence(name, revision)
+                found.append(name)
+            self._silent[name] = _may_run(pods_of(name))
+        return found
+
+    def _fence(self, name: str, revision: int) -> None:
+        self._fenced[name] = max(revision, self._fenced.get(name, 0))
+        self._record(name)
+
+    def take_node(
+        self, name: str, node: Node | None, revision: int, pods_of: Callable[[str], Iterable[StoredObject]]
+    ) -> bool:  # fmt: skip
         """The Node has changed; whether that fences it: another control plane has, or this one did before it started."""
+        if node is None or not _is_silent(node):
+            self._silent.pop(name, None)
+        elif name not in self._silent:
+            self._silent[name] = _may_run(pods_of(name))
         marked = node is not None and ANNOTATION_FENCED in node.metadata.annotations
         if name in self._pending and node is not None:
             return False
@@ -101,6 +129,10 @@ def _is_silent(node: Node) -> bool:
     """Whether its agent was heard before, and is not any more."""
     ready = conditions.find(node.status, "Ready")
     return ready is not None and ready.status == "Unknown" and ready.reason != "NodeStatusNeverUpdated"
+
+
+def _may_run(rows: Iterable[StoredObject]) -> set[str]:
+    return {row.key for row in rows if not _has_ended(row.message)}
 
 
 def _has_ended(pod: Pod) -> bool:

@@ -54,9 +54,12 @@ class Router:
         assignment.start(self._keys_of(node))
         return assignment
 
+    def _pods_of(self, node: str) -> list[StoredObject]:
+        return self._rows.rows_by(kinds.POD, NODE, node)
+
     def _keys_of(self, node: str) -> list[str]:
         """The pods of a node, and the volumes whose data it is to delete."""
-        pods = self._rows.rows_by(kinds.POD, NODE, node)
+        pods = self._pods_of(node)
         volumes = self._rows.rows_by(kinds.PERSISTENT_VOLUME, RECLAIMED_ON, node)
         return [row.key for row in (*pods, *volumes)]
 
@@ -122,6 +125,8 @@ class Router:
                 self._contained(Event(None, row, row.revision))
         for name in left:
             self._put_peer(name, None)
+        for name in self.fences.take_all(self._pods_of, self._rows.revision):
+            self._fence(name)
         for assignment, wake in [item for found in self._open.values() for item in found.items()]:
             for key in (*assignment.keys(), *self._keys_of(assignment.node)):
                 assignment.mark(key)
@@ -141,9 +146,10 @@ class Router:
         if row.kind is kinds.POD:
             self._take_pod(event)
         elif row.kind is kinds.NODE:
-            if self.fences.take_node(_name(row), event.new.message if event.new is not None else None, event.revision):
-                self._fence(_name(row))
-            self._take_node(_name(row), event.new)
+            name, node = _name(row), event.new.message if event.new is not None else None
+            if self.fences.take_node(name, node, event.revision, self._pods_of):
+                self._fence(name)
+            self._take_node(name, event.new)
         elif row.kind in NAMED:
             for assignment in self._followers.get(row.key, ()):
                 self._mark(assignment, row.key)
@@ -152,8 +158,9 @@ class Router:
                     self._mark(assignment, row.key)
 
     def _take_pod(self, event: Event) -> None:
-        if event.new is None and self.fences.take_pod(event, self._node(_node_of(event.old))):
-            self._fence(_node_of(event.old))
+        bound = _node_of(event.new) or _node_of(event.old)
+        if self.fences.take_pod(event, bound):
+            self._fence(bound)
         for node in {_node_of(event.old), _node_of(event.new)}:
             for assignment in self._open.get(node, ()):
                 self._mark(assignment, event.row.key)

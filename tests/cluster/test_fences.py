@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.dispatcher.fences import Fences
 from controlplane.dispatcher.router import Router
 from controlplane.store import Tx
 from pinnace import kinds
@@ -143,3 +144,20 @@ async def test_the_agent_is_asked_to_confirm_though_nothing_else_is_to_send(clus
     assert revisions[-1] > before
     await applied(cluster, revisions[-1])
     assert not fenced(cluster)
+
+
+async def test_a_removal_that_the_watch_has_missed_fences_the_node(cluster: Cluster) -> None:
+    """A watch that was too far behind begins again with what there is; a pod that had ended is not missed."""
+    await lost(cluster, pod("web", nodeName="n1"), pod("done", nodeName="n1", restartPolicy="Never"))
+    ended = [{"name": "main", "state": {"terminated": {"exitCode": 0}}}]
+    await cluster.report("n1", cluster.get(kinds.POD, "done"), phase="Succeeded", containerStatuses=ended)
+    rows = {row.key.rpartition("/")[2]: row for row in cluster.store.rows(kinds.POD, "")}
+    fences = Fences()
+    fences.take_node("n1", cluster.get(kinds.NODE, "n1"), 1, lambda name: rows.values())
+    del rows["done"]
+    assert fences.take_all(lambda name: rows.values(), 2) == []
+    del rows["web"]
+    assert fences.take_all(lambda name: rows.values(), 3) == ["n1"]
+    assert fences.take_all(lambda name: rows.values(), 4) == []
+    assert not fences.applied("n1", 2)
+    assert fences.applied("n1", 3)

@@ -447,3 +447,25 @@ def test_a_full_disk_is_of_its_node_alone_and_recovers(tmp_path: Path) -> None:
         eventually(lambda: lab.all_running(["later"]), within=60)
         lab.lab("fill", "node-2")
     assert not list(Path("/var/lib/pinnace/labs").glob(f"{lab.name}*"))
+
+
+def test_containers_freeze_by_signal_where_there_is_no_freezer(
+    lab: LabUnderTest, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On machines with cgroup v1 alone; all that they start meanwhile is stopped, too."""
+    monkeypatch.setattr(freezing, "_freezers", lambda lab, node: [])
+    old = start_db(lab, shared)
+    record, node = layout.load(lab.name), old["spec"]["nodeName"]
+    freezing.freeze(record, node)
+    try:
+        states = {processes.state(pid) for pid in [*processes.of_host(record, node), *cgroups.pids(record, node)]}
+        # A process whose parent is stopped may have ended.
+        assert "T" in states <= {"T", "Z"}
+        written = (shared / "db-0").stat().st_size
+        time.sleep(0.5)
+        assert (shared / "db-0").stat().st_size == written
+    finally:
+        freezing.thaw_agent(record, node)
+        freezing.thaw_containers(record, node)
+    eventually(lambda: (shared / "db-0").stat().st_size > written)
+    lab.all_running(["db-0"])
