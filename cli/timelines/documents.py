@@ -42,7 +42,12 @@ def _event(message: Any) -> dict[str, Any]:
     if message.type != TimelineRecord.EVENT:
         return {}
     return _filled(
-        type=message.eventType, reason=message.reason, message=message.message, count=message.count, host=message.host
+        type=message.eventType,
+        reason=message.reason,
+        message=message.message,
+        count=message.count,
+        reporter=message.reporter,
+        host=message.host,
     )
 
 

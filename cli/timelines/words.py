@@ -16,6 +16,8 @@ MAX_PIECES, MAX_VALUE = 8, 100
 _MOMENTS = ("lastTransitionTime", "lastProbeTime", "lastUpdateTime", "lastHeartbeatTime", "observedGeneration")
 _NODE = "system:node:"
 _CONTROLLER = "controller:"
+# Components of the control plane that write events. Who gives a certificate of such a name to a user trusts that user.
+_COMPONENTS = ("default-scheduler", "dispatcher", "join", "election", "bootstrap")
 
 
 def who(record: Any, *, wide: bool = False) -> str:
@@ -26,10 +28,19 @@ def who(record: Any, *, wide: bool = False) -> str:
     elif actor.startswith(_CONTROLLER):
         actor = f"{actor.removeprefix(_CONTROLLER)}-controller"
     if record.type == TimelineRecord.EVENT:
-        return f"{actor}, {record.host}" if record.host and wide else actor or "-"
+        return _reporter(record, actor, wide=wide)
     if not actor:
         return f"({record.fieldManager})" if record.fieldManager else "-"
     return f"{actor} ({record.fieldManager})" if record.fieldManager and (record.verb or wide) else actor
+
+
+def _reporter(record: Any, actor: str, *, wide: bool) -> str:
+    """The component that an event says it comes from. A user could say anything, and is named too."""
+    trusted = not actor or record.actor.startswith((_NODE, _CONTROLLER)) or record.actor in _COMPONENTS
+    said = str(record.reporter or actor or "-")
+    if wide and record.host:
+        said = f"{said}, {record.host}"
+    return said if trusted else f"{actor} ({said})"
 
 
 def what(record: Any, *, wide: bool = False) -> list[str]:

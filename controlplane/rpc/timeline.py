@@ -302,7 +302,8 @@ def _message(found: Found, subject: Subject) -> timeline_pb2.TimelineRecord:
         fieldManager=body.get("mgr", ""), truncated=bool(body.get("more")), eventType=body.get("event", ""),
         reason=body.get("reason", ""), message=body.get("message", ""), count=body.get("count", 0),
         host=body.get("host", ""), attempt=body.get("attempt", 0), node=body.get("node", ""), nodes=body.get("nodes", 0),
-        feasible=body.get("feasible", 0), rejected=dict(body.get("rejected", ())), afterRevision=body.get("before", 0),
+        feasible=body.get("feasible", 0),
+        reporter=body.get("reporter", ""), rejected=dict(body.get("rejected", ())), afterRevision=body.get("before", 0),
     )  # fmt: skip
     for path, *values in body.get("changes", ()):
         change = out.changes.add(path=path, concealed=not values)

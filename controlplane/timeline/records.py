@@ -135,7 +135,7 @@ def _happening(tells: Callable[[Any], Happening], event: Event, who: Origin, tim
     told = tells(item)
     about = told.about
     body = {
-        "by": told.reporter or who.actor, "host": told.host, "event": told.type, "reason": told.reason,
+        "by": who.actor, "reporter": told.reporter, "host": told.host, "event": told.type, "reason": told.reason,
         "message": told.message[:MAX_MESSAGE], "count": told.count if told.count > 1 else 0, "field": about.fieldPath,
         "in": item.metadata.namespace,
     }  # fmt: skip

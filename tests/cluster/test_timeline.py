@@ -132,7 +132,7 @@ async def test_a_rollout_is_told_in_order_with_who_did_it(plane: Recorded) -> No
         )
     ]
     assert places == sorted(places)
-    assert ("EVENT", "deployment-controller", "web") in told
+    assert ("EVENT", "controller:deployment", "web") in told
     assert ("EVENT", "default-scheduler", pod) in told
     assert ("spec.nodeName", "", "n1") in answer.changes()
     assert ("status.phase", "Pending", "Running") in answer.changes()
@@ -244,6 +244,26 @@ async def test_records_are_chosen_by_type_kind_and_time(plane: Recorded) -> None
     late = await plane.read(kinds.DEPLOYMENT, "web", sinceMicros=since, types=[TimelineRecord.CHANGED], alone=True)
     assert late.changes()[0] == ("spec.replicas", "1", "2")
     assert {name for _, _, name in late.told()} == {"web"}
+
+
+async def test_an_event_has_its_writer_and_what_it_says(plane: Recorded) -> None:
+    """A user may name any component, and any object by its uid."""
+    await plane.cluster.create(objects.config_map("settings", {"n": "0"}))
+    uid = plane.cluster.get(kinds.CONFIG_MAP, "settings").metadata.uid
+    about = {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "namespace": "default", "uid": uid}
+    event = {
+        "metadata": {"name": "e"}, "involvedObject": about, "type": "Warning", "reason": "Lie", "message": "text",
+        "source": {"component": "default-scheduler", "host": "n1"},
+    }  # fmt: skip
+    await plane.apply(user("mallory", "system:masters"), kinds.EVENT, event)
+    [_, told] = (await plane.read(kinds.CONFIG_MAP, "settings")).records
+    assert (told.actor, told.reporter, told.host, told.reason, told.message) == (
+        "mallory",
+        "default-scheduler",
+        "n1",
+        "Lie",
+        "text",
+    )
 
 
 async def test_heartbeats_are_not_recorded(plane: Recorded) -> None:

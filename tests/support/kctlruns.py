@@ -43,7 +43,7 @@ LOCAL: tuple[tuple[str, ...], ...] = (
     (), ("--help",), ("get", "--help"), ("explain", "pod.spec"), ("version", "--client"), ("completion", "bash"), ("completion", "fish"),
     ("create", "-f", "{file}", "--dry-run=client", "-o", "yaml"), ("apply", "-f", "{file}", "--dry-run=client"), ("nonsense",), ("get", "--nonsense"),
     ("doctor",), ("get",), ("lab", "up", "--nodes", "0"), ("lab", "down", "--name", "none-such"), ("lab", "status", "--name", "none-such"), ("lab", "start", "--name", "none-such"),
-    ("lab", "stop", "--name", "none-such"), ("lab", "list"), ("lab", "node", "add", "--name", "none-such"),
+    ("lab", "stop", "--name", "none-such"), ("lab", "clock", "--name", "none-such"), ("lab", "list"), ("lab", "node", "add", "--name", "none-such"),
     ("config", "view"), ("config", "view", "--raw", "--minify"), ("config", "get-contexts"), ("config", "current-context"),
     ("config", "set-context", "--current", "--namespace", "x"), ("config", "set-context", "--current"), ("explain", "pod.nope"), ("run", "x", "--image=i", "--dry-run=client", "-o", "yaml"),
 )  # fmt: skip

@@ -69,7 +69,7 @@ class TimelineChange(_message.Message):
     def __init__(self, path: _Optional[str] = ..., old: _Optional[str] = ..., new: _Optional[str] = ..., concealed: _Optional[bool] = ...) -> None: ...
 
 class TimelineRecord(_message.Message):
-    __slots__ = ("type", "micros", "revision", "ref", "uid", "actor", "verb", "subresource", "fieldManager", "changes", "truncated", "eventType", "reason", "message", "count", "host", "attempt", "node", "nodes", "feasible", "rejected", "afterRevision")
+    __slots__ = ("type", "micros", "revision", "ref", "uid", "actor", "verb", "subresource", "fieldManager", "changes", "truncated", "eventType", "reason", "message", "count", "host", "attempt", "node", "nodes", "feasible", "rejected", "afterRevision", "reporter")
     class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNSPECIFIED: _ClassVar[TimelineRecord.Type]
@@ -117,6 +117,7 @@ class TimelineRecord(_message.Message):
     FEASIBLE_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     AFTERREVISION_FIELD_NUMBER: _ClassVar[int]
+    REPORTER_FIELD_NUMBER: _ClassVar[int]
     type: TimelineRecord.Type
     micros: int
     revision: int
@@ -139,7 +140,8 @@ class TimelineRecord(_message.Message):
     feasible: int
     rejected: _containers.ScalarMap[str, int]
     afterRevision: int
-    def __init__(self, type: _Optional[_Union[TimelineRecord.Type, str]] = ..., micros: _Optional[int] = ..., revision: _Optional[int] = ..., ref: _Optional[_Union[_objects_pb2.Reference, _Mapping]] = ..., uid: _Optional[str] = ..., actor: _Optional[str] = ..., verb: _Optional[str] = ..., subresource: _Optional[str] = ..., fieldManager: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[TimelineChange, _Mapping]]] = ..., truncated: _Optional[bool] = ..., eventType: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., count: _Optional[int] = ..., host: _Optional[str] = ..., attempt: _Optional[int] = ..., node: _Optional[str] = ..., nodes: _Optional[int] = ..., feasible: _Optional[int] = ..., rejected: _Optional[_Mapping[str, int]] = ..., afterRevision: _Optional[int] = ...) -> None: ...
+    reporter: str
+    def __init__(self, type: _Optional[_Union[TimelineRecord.Type, str]] = ..., micros: _Optional[int] = ..., revision: _Optional[int] = ..., ref: _Optional[_Union[_objects_pb2.Reference, _Mapping]] = ..., uid: _Optional[str] = ..., actor: _Optional[str] = ..., verb: _Optional[str] = ..., subresource: _Optional[str] = ..., fieldManager: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[TimelineChange, _Mapping]]] = ..., truncated: _Optional[bool] = ..., eventType: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., count: _Optional[int] = ..., host: _Optional[str] = ..., attempt: _Optional[int] = ..., node: _Optional[str] = ..., nodes: _Optional[int] = ..., feasible: _Optional[int] = ..., rejected: _Optional[_Mapping[str, int]] = ..., afterRevision: _Optional[int] = ..., reporter: _Optional[str] = ...) -> None: ...
 
 class TimelineResponse(_message.Message):
     __slots__ = ("head", "records")

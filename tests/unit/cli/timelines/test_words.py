@@ -111,6 +111,9 @@ def test_who(fields_: dict[str, Any], expected: str) -> None:
 def test_events_attempts_and_gaps() -> None:
     event = record(TimelineRecord.EVENT, eventType="Warning", reason="BackOff", message="back-off\n5s", count=3)
     assert words.what(event) == ["event Warning BackOff (x3): back-off 5s"]
+    for actor, expected in (("system:node:n1", "nodeagent"), ("", "nodeagent"), ("mallory", "mallory (nodeagent)")):
+        assert words.who(record(TimelineRecord.EVENT, actor=actor, reporter="nodeagent")) == expected
+    assert words.who(record(TimelineRecord.EVENT, actor="dispatcher", reporter="r", host="n1"), wide=True) == "r, n1"
     rejected = record(TimelineRecord.ATTEMPT, attempt=2, message="0/1 nodes are available: 1 Insufficient cpu.")
     assert words.what(rejected) == ["attempt 2: 0/1 nodes are available: 1 Insufficient cpu."]
     placed = record(TimelineRecord.ATTEMPT, attempt=1, node="n1", feasible=2, nodes=3)
