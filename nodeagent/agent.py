@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nodeagent.building import leftovers, limits, sources
 from nodeagent.building.builds import Builds
 from nodeagent.building.downloads import Downloads
-from nodeagent.control.assignment import PEER, Assignment, Change
+from nodeagent.control.assignment import PEER, Assignment
 from nodeagent.control.credentials import Credentials
 from nodeagent.control.renewal import Endpoint, Renewal
 from nodeagent.control.session import Events, Session
@@ -98,14 +98,15 @@ class Agent:
         # Warm: the first pod does not wait for a Python to start.
         warm = asyncio.ensure_future(native.warm())
         files = self._take_up(deps, reporter, status)
-        reclaimer = self._reclaim(reporter)
+        reclaimer = self._reclaimer(reporter)
+        assigned = functools.partial(self._assigned, reclaimer=reclaimer)
         joined = Endpoint(config.node, config.join)
         renewal = Renewal(credentials, joined, labclock.machine(self._clock), ask=session.renew, renewed=session.reconnect)
         builds = self._builds(deps, images)
         streams = self._streams(deps, native, images, builds)
         hello = functools.partial(_hello, status, mac_of(config.node), str(self._local_volumes))
         follow = functools.partial(labclock.follow, self._clock)
-        events = Events(hello, self._welcomed, self._assignment.apply, streams, self._pods.applied, follow)
+        events = Events(hello, self._welcomed, assigned, streams, self._pods.applied, follow)
         try:
             async with asyncio.TaskGroup() as group:
                 mirrors = MirrorPodSyncer(files, self._pods, session.show, self._clock)
@@ -146,16 +147,21 @@ class Agent:
         self._pods.start(deps, files.pods() if files else ())
         return files
 
-    def _reclaim(self, reporter: StatusManager) -> VolumeReclaimer:
-        """Begin with the released volumes of the last assignment."""
+    def _reclaimer(self, reporter: StatusManager) -> VolumeReclaimer:
         reclaimer = VolumeReclaimer(
             self._local_volumes, self._config.node, self._pools.deletions, self._clock, used=self._pods.uses,
             report=reporter.volume,
         )  # fmt: skip
-        kind = kinds.PERSISTENT_VOLUME.kind
-        reclaimer.changed([Change(key, None, item) for key, item in self._assignment.all_of(kind)])
-        self._assignment.subscribe((kind,), reclaimer.changed)
+        self._assignment.subscribe((kinds.PERSISTENT_VOLUME.kind,), reclaimer.changed)
         return reclaimer
+
+    def _assigned(self, message: nodes_pb2.Assignment, reclaimer: VolumeReclaimer) -> None:
+        self._assignment.apply(message)
+        for change in message.changes:
+            kind, namespace, name = change.key.split("/", 2)
+            item = self._assignment.lookup(kind, namespace, name) if kind == kinds.PERSISTENT_VOLUME.kind else None
+            if item is not None:
+                reclaimer.assigned(item)
 
     def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
         pods, capacity = self._pods, self._config.resources.capacity

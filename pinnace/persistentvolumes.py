@@ -53,7 +53,7 @@ def class_of_claim(claim: PersistentVolumeClaim) -> str:
 
 
 def names_class(claim: PersistentVolumeClaim) -> bool:
-    """Whether a claim says of which class it is, if only that it has none."""
+    """Whether a claim names its class; an empty name stands for none."""
     return BETA_STORAGE_CLASS in claim.metadata.annotations or claim.spec.HasField("storageClassName")
 
 
@@ -67,7 +67,7 @@ def capacity(volume: PersistentVolume) -> int:
 
 
 def request(claim: PersistentVolumeClaim) -> int:
-    """The bytes that a claim asks for."""
+    """The bytes that a claim requests."""
     return size(claim.spec.resources.requests)
 
 

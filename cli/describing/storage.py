@@ -62,6 +62,20 @@ def storage_class(client: Any, kind: Kind, item: Any) -> list[str]:
     ]  # fmt: skip
 
 
+def templates(items: Any) -> list[str]:
+    """The claims that a StatefulSet makes for its pods."""
+    if not items:
+        return [f"Volume Claims:\t{NONE}"]
+    found = ["Volume Claims:"]
+    for item in items:
+        requests = item.spec.resources.requests
+        marks = [*pairs("  Labels", item.metadata.labels), *pairs("  Annotations", item.metadata.annotations, sign=": ")]
+        found += [f"  Name:\t{item.metadata.name}", f"  StorageClass:\t{item.spec.storageClassName}", *marks]
+        found += [f"  Capacity:\t{requests[STORAGE].string if STORAGE in requests else '<default>'}"]
+        found += [f"  Access Modes:\t[{' '.join(item.spec.accessModes)}]"]
+    return found
+
+
 def _status(item: Any) -> str:
     deleted = item.metadata.deletionTimestamp.seconds
     if deleted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cli.describing import templates
+from cli.describing import storage, templates
 from cli.describing.lines import when
 from cli.describing.templates import NONE, pairs
 from cli.rollouts import deployments
@@ -70,7 +70,8 @@ def stateful_set(client: Any, kind: Kind, item: Any) -> list[str]:
         f"Pod Management Policy:\t{spec.podManagementPolicy}",
         f"Replicas:\t{spec.replicas} desired | {item.status.replicas} total",
         f"Update Strategy:\t{spec.updateStrategy.type}", *_partition(spec.updateStrategy.rollingUpdate),
-        f"Pods Status:\t{_phases(client, item, selector)}", *templates.lines(spec.template), f"Volume Claims:\t{NONE}",
+        f"Pods Status:\t{_phases(client, item, selector)}", *templates.lines(spec.template),
+        *storage.templates(spec.volumeClaimTemplates),
     ]  # fmt: skip
 
 

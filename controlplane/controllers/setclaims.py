@@ -1,4 +1,4 @@
-"""Claims of the pods of a StatefulSet: made before their pod, kept after it, and owned as the retention policy says.
+"""Claims of the pods of a StatefulSet: made before their pod, kept after it, and owned according to the retention policy.
 
 Owners decide about deletion: the garbage collector deletes a claim that the set owns with the set, and one that a pod owns with
 that pod.
@@ -59,7 +59,7 @@ class SetClaims:
         return True
 
     def _is_stale(self, claim: PersistentVolumeClaim) -> bool:
-        """Whether it goes with an earlier pod, which is gone: the garbage collector is about to delete it."""
+        """Whether an earlier pod owns it, which is gone: the garbage collector is about to delete it."""
         for reference in claim.metadata.ownerReferences:
             if (reference.apiVersion, reference.kind) == (kinds.POD.api_version, kinds.POD.kind):
                 pod = self._tx.get(kinds.POD, self._owner.namespace, reference.name)
@@ -94,7 +94,7 @@ class SetClaims:
         return self._owner.message.spec.persistentVolumeClaimRetentionPolicy
 
     def own(self, pod: Pod, *, surplus: bool) -> None:
-        """Have the claims of a pod owned as the policy says; `surplus`: the pod is beyond the wanted ones."""
+        """Set the owners of the claims of a pod according to the policy; `surplus`: the pod is beyond the wanted ones."""
         by_pod = surplus and self._policy.whenScaled == DELETE
         wanted = Workload(kinds.POD, pod) if by_pod else self._owner if self._policy.whenDeleted == DELETE else None
         for claim in self._of(pod):

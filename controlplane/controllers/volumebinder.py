@@ -1,4 +1,4 @@
-"""Binds claims to volumes, and says what becomes of volumes whose claims are gone. Root kinds: PersistentVolumeClaim and
+"""Binds claims to volumes, and releases volumes whose claims are gone. Root kinds: PersistentVolumeClaim and
 PersistentVolume, by keys `claims/NAMESPACE/NAME` and `volumes/NAME`.
 
 A claim of a class that waits for its first consumer is left to the scheduler, which chooses a node: it reserves a volume

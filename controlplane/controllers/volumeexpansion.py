@@ -1,4 +1,4 @@
-"""Expands volumes whose claims ask for more. Root kind: PersistentVolumeClaim.
+"""Expands volumes whose claims request more. Root kind: PersistentVolumeClaim.
 
 A local volume that Pinnace has made is as large as its disk, so that its new size is a number to record. Volumes of other
 provisioners are theirs to expand.

@@ -47,7 +47,7 @@ STORAGE_CLASS = Resource(
 
 
 class DefaultStorageClass(BasePlugin):
-    """A claim that does not say of which class it is gets the default one."""
+    """A claim that names no class gets the default one."""
 
     name = "DefaultStorageClass"
 

@@ -75,11 +75,7 @@ class Assignment:
 
     def pods(self) -> list[tuple[str, Any]]:
         """Key and object of every assigned pod."""
-        return self.all_of("Pod")
-
-    def all_of(self, kind: str) -> list[tuple[str, Any]]:
-        """Key and object of everything of a kind."""
-        return [(key, item) for key, item in self._objects.items() if key.startswith(f"{kind}/")]
+        return [(key, item) for key, item in self._objects.items() if key.startswith("Pod/")]
 
     def peers(self) -> list[Peer]:
         return list(self._peers.values())

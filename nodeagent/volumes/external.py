@@ -1,6 +1,6 @@
 """Volumes that lie outside of their pod's directory: hostPath, local and NFS, named by the pod or by the volume of a claim.
 
-What they lead to may be anywhere, and may not answer: `check` alone asks it. Everything else here is pure.
+What they lead to may be anywhere, and may not answer: only `check` accesses it. Everything else here is pure.
 Source: kubelet's desired_state_of_world_populator.go, and its plugins local and nfs.
 """
 

@@ -1,8 +1,8 @@
-"""Deletes the data of local volumes that are released, and says so: then the control plane deletes the volume.
+"""Deletes the data of local volumes that are released, and reports it: then the control plane deletes the volume.
 
 A volume is in this node's assignment for as long as its data is to be deleted. So a node that was down deletes it later, and a
 deletion that was interrupted is repeated. Only directories that this agent makes are deleted: their path follows from the
-volume's name, whatever the object says.
+volume's name alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IN_USE_RETRY, FIRST_RETRY, MAX_RETRY = 1.0, 1.0, 300.0
 
 
 class VolumeReclaimer:
-    """`used` says whether a pod of this node may still write to a volume; `report` is told the outcome, an error or nothing."""
+    """`used`: whether a pod of this node may still write to a volume. `report` gets the outcome, an error or an empty text."""
 
     def __init__(
         self, directory: Path, node: str, pool: Pool, clock: Clock, *, used: Callable[[Any], bool],
@@ -43,12 +43,24 @@ class VolumeReclaimer:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def changed(self, changes: list[Change]) -> None:
-        """Volumes of the assignment: begin with those that are to be deleted."""
+        """Volumes of the assignment that have changed, or left it."""
         for change in changes:
             if change.new is None:
                 self._forget(change.old)
-            elif self._is_mine(change.new) and change.new.metadata.uid not in self._tasks:
-                self._tasks[change.new.metadata.uid] = asyncio.ensure_future(self._reclaim(change.new))
+            else:
+                self.assigned(change.new)
+
+    def assigned(self, volume: Any) -> None:
+        """A volume as the control plane has just sent it, also without a change.
+
+        What an earlier agent stored does not count: an administrator may keep the data since. A deletion that was reported is
+        reported again: the first report may be lost."""
+        if not self._is_mine(volume):
+            self._forget(volume)
+            return
+        known = self._tasks.get(volume.metadata.uid)
+        if known is None or known.done():
+            self._tasks[volume.metadata.uid] = asyncio.ensure_future(self._reclaim(volume))
 
     def _is_mine(self, volume: Any) -> bool:
         released = volume.status.phase in (RELEASED, FAILED) and volume.spec.persistentVolumeReclaimPolicy == DELETE

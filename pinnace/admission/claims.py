@@ -107,7 +107,7 @@ def _mode(old: PersistentVolumeClaim, new: PersistentVolumeClaim) -> Iterator[Ca
 
 
 def _resize(old: PersistentVolumeClaim, new: PersistentVolumeClaim) -> Iterator[Cause]:
-    """A claim may ask for less again while that is more than it has, to end an expansion that cannot succeed."""
+    """A claim may request less again while that is more than it has, to end an expansion that cannot succeed."""
     wanted, had = persistentvolumes.request(new), persistentvolumes.request(old)
     if wanted < had and wanted <= persistentvolumes.size(old.status.capacity):
         yield fielderrors.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")

@@ -65,7 +65,7 @@ async def test_a_selector_chooses_by_labels(cluster: Cluster) -> None:
 
 
 async def test_a_claim_waits_for_a_volume(cluster: Cluster) -> None:
-    """It says so in an event, and is bound once there is one."""
+    """With an event, and is bound once there is one."""
     await create(cluster, claim("data", "2Gi"), volume("small", "1Gi"))
     assert (phase(cluster, CLAIM, "data"), phase(cluster, VOLUME, "small")) == ("Pending", "Available")
     assert "no persistent volumes available for this claim and no storage class is set" in {

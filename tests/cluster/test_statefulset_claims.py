@@ -145,7 +145,7 @@ async def test_a_changed_policy_holds_for_claims_that_exist(cluster: Cluster, ap
 
 
 async def test_a_pod_waits_for_its_claim(cluster: Cluster, api: Api) -> None:
-    """Which a quota refuses; the event says why."""
+    """Which a quota refuses; the event has the reason."""
     quota = kinds.RESOURCE_QUOTA.cls(metadata={"name": "q", "namespace": "default"})
     quota.spec.hard["persistentvolumeclaims"].string = "1"
     await cluster.create(quota)

@@ -113,7 +113,7 @@ async def test_a_failure_is_seen_on_the_volume(cluster: Cluster) -> None:
 
 
 async def test_a_local_volume_grows_with_its_claim(cluster: Cluster) -> None:
-    """At once: the size is a number. It does not shrink, and a quota counts what is asked for."""
+    """At once: the size is a number. It does not shrink, and a quota counts the request."""
 
     def ask(size: str) -> Any:
         return lambda item: setattr(item.spec.resources.requests["storage"], "string", size)

@@ -60,7 +60,7 @@ async def test_a_volume_is_made_on_the_node_of_the_pod(cluster: Cluster) -> None
 
 
 async def test_a_second_pod_goes_where_the_volume_is(cluster: Cluster) -> None:
-    """Although another node is emptier; where that node is full, the message says why."""
+    """Although another node is emptier; where that node takes no pods, the message names both reasons."""
     await nodes(cluster, "n1", "n2")
     await create(cluster, claim("data", storage_class=None), using("data", name="one", nodeSelector=on("n2")))
     await create(cluster, using("data", name="two"))

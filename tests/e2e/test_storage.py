@@ -91,7 +91,7 @@ def stateful_set(replicas: int, **rest: Any) -> dict[str, Any]:
 
 
 def test_pods_of_a_stateful_set_keep_their_data(lab: LabUnderTest) -> None:
-    """A pod that comes again finds what the one of its name has written; with Delete the data goes with the set."""
+    """A pod that comes again finds what the one of its name has written; with Delete the data is deleted with the set."""
     policy = {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"}}
     lab.apply(stateful_set(2, **policy))
     lab.kctl("rollout", "status", "statefulset/db", "--timeout=60s")
@@ -153,7 +153,7 @@ def test_volumes_of_administrators(lab: LabUnderTest, tmp_path: Path) -> None:
     lab.kctl("delete", "pv", "by-path", "by-disk")
 
 
-def test_what_is_missing_is_said(lab: LabUnderTest, tmp_path: Path) -> None:
+def test_an_event_names_what_is_missing(lab: LabUnderTest, tmp_path: Path) -> None:
     """A local path that is not there, on a pod that has its node already: an event names volume and path; then the pod starts."""
     gone = tmp_path / "later"
     affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/os", "operator": "Exists"}]}]}}

@@ -7,6 +7,7 @@ from typing import Any
 from cli.commands import describe
 from pinnace import kinds
 from tests.support.kctlserver import Server
+from tests.support.objects import make
 from tests.support.storage import claim, local_volume, storage_class, using, volume
 
 
@@ -72,3 +73,24 @@ def test_a_class_says_whether_it_is_the_default() -> None:
     assert "Parameters:            a=1,b=2" in found
     assert "AllowVolumeExpansion:  True" in found
     assert "VolumeBindingMode:     Immediate" in found
+
+
+def test_a_stateful_set_lists_the_claims_of_its_pods() -> None:
+    """Below each other; a set without claims has none."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}, "storageClassName": "fast"}
+    template = {"metadata": {"name": "data", "labels": {"a": "b"}}, "spec": spec}
+    pods = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "main", "image": "x"}]}}
+    body = {"selector": {"matchLabels": {"a": "b"}}, "template": pods, "volumeClaimTemplates": [template]}
+    found = lines(make(kinds.STATEFUL_SET, "db", spec=body))
+    assert found[found.index("Volume Claims:") :] == [
+        "Volume Claims:",
+        "  Name:          data",
+        "  StorageClass:  fast",
+        "  Labels:        a=b",
+        "  Annotations:   <none>",
+        "  Capacity:      2Gi",
+        "  Access Modes:  [ReadWriteOnce]",
+        "Events:          <none>",
+    ]
+    del body["volumeClaimTemplates"]
+    assert "Volume Claims:" in " ".join(lines(make(kinds.STATEFUL_SET, "db", spec=body)))

@@ -49,7 +49,7 @@ def made(folder: Path, name: str = "pvc-u1") -> Any:
 
 
 def test_a_claim_leads_to_the_source_of_its_volume() -> None:
-    """Read-only where the pod or the source says so; options of the mount come from the volume."""
+    """Read-only where the pod or the source is; options of the mount come from the volume."""
     [item] = external.of(using("data"), bound(volume("pv")))
     assert (item.path(Path("/pod")), item.read_only) == ("/data/pv", False)
     reading = using("data")

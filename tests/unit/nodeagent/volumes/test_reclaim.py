@@ -54,7 +54,7 @@ async def node(tmp_path: Path) -> Any:
 
 
 async def test_the_data_of_a_released_volume_is_deleted(node: Node) -> None:
-    """Once, although the object comes again while the control plane deletes it; links in it lead nowhere."""
+    """Links in it lead nowhere. It is reported again when the object comes again: a report may be lost."""
     outside = node.folder.parent / "outside"
     outside.mkdir()
     (outside / "kept").touch()
@@ -64,7 +64,7 @@ async def test_the_data_of_a_released_volume_is_deleted(node: Node) -> None:
     assert not (node.folder / "pvc-1").exists()
     assert (outside / "kept").exists()
     await node.assigned(volume)
-    assert node.reports == [("pvc-1", "")]
+    assert node.reports == [("pvc-1", "")] * 2
 
 
 @pytest.mark.parametrize("how", [{"node": "n2"}, {"phase": "Bound"}, {"phase": "Available"}, {"policy": "Retain"}])
@@ -100,6 +100,18 @@ async def test_only_the_volumes_own_directory_is_deleted(node: Node) -> None:
     ]
     await node.clock.advance(FIRST_RETRY * 2)
     assert len(node.reports) == 2
+
+
+async def test_data_that_an_administrator_keeps_is_not_deleted(node: Node) -> None:
+    """By another policy, while a pod was still ending; released again, it is deleted."""
+    node.used = True
+    await node.assigned(node.volume())
+    await node.assigned(node.volume(policy="Retain"))
+    node.used = False
+    await node.clock.advance(60)
+    assert (node.folder / "pvc-1").exists()
+    await node.assigned(node.volume())
+    assert node.reports == [("pvc-1", "")]
 
 
 async def test_a_volume_that_left_the_assignment_is_left_alone(node: Node) -> None:
