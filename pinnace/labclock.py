@@ -82,7 +82,7 @@ class LabClock:
             self._waiting.discard(scope)
 
     def advance(self, seconds: float) -> None:
-        """Write a step, and wake what is due then. Raises BadRequest, OSError."""
+        """Write a step, and wake the sleepers that are due then. Raises BadRequest, OSError."""
         if not seconds > 0:
             raise BadRequest("time does not go back: objects have times of it (a new lab begins with this machine's time)")
         if not self.offset + seconds <= MAX_OFFSET:

@@ -25,7 +25,7 @@ def show(lab: Lab, config: Path) -> str:
 
 
 def advance(lab: Lab, config: Path, seconds: float) -> tuple[str, list[str]]:
-    """What is shown of the new time, and the nodes that gave no sign of life. Raises ApiError."""
+    """A line about the new time, and the nodes that gave no sign of life. Raises ApiError."""
     from pinnace.api.v1 import cluster_pb2
 
     connection = waiting.client(lab, config)

@@ -104,7 +104,7 @@ class ApplySet:
                 yield f'resource "{kind.group}/{kind.version}, Resource={kind.plural}" is not permitted as an ApplySet parent'
 
     def prepare(self, items: list[Item]) -> list[Item]:
-        """Label the objects as members, and let the parent know of them. Raises ApiError."""
+        """Label the objects as members, and widen the parent to them. Raises ApiError."""
         for item in items:
             self._label(item)
             self._wanted.kinds.add(item.kind)
@@ -115,7 +115,7 @@ class ApplySet:
         return items
 
     def _label(self, item: Item) -> None:
-        """Raises BadRequest. What is not a map is left to the control plane to refuse."""
+        """Raises BadRequest. The control plane refuses labels that are no map."""
         meta = item.value.setdefault("metadata", {})
         if not isinstance(meta, dict):
             return
@@ -172,7 +172,7 @@ class ApplySet:
         return {served[word] for word in words}
 
     def _update(self, extent: Extent) -> None:
-        """Write what the parent knows. Raises ApiError."""
+        """Write the extent into the parent. Raises ApiError."""
         for force in (False, True):
             error = self._apply(extent, force=force)
             if error is None:
@@ -197,7 +197,7 @@ class ApplySet:
         return wire.from_status(result.error) if result.outcome == objects_pb2.ApplyResult.FAILED else None
 
     def prune(self, applied: Sequence[Applied]) -> None:
-        """Delete members that were not applied, then let the parent forget where none is. Raises ApiError."""
+        """Delete members that were not applied, then narrow the parent to those that were. Raises ApiError."""
         found = [
             (kind, item)
             for kind in sorted(self._present.kinds, key=lambda kind: kind.group_kind)

@@ -1,4 +1,4 @@
-"""The flags of apply that prune, and which of them go together. Source: Validate of kubectl's pkg/cmd/apply."""
+"""The flags of apply that prune, and their valid combinations. Source: Validate of kubectl's pkg/cmd/apply."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add(parser: Any) -> None:
     )
     parser.add_argument(
         "--applyset", default="", metavar="[RESOURCE[.GROUP]/]NAME",
-        help="object that tracks what is applied together (default: a Secret); with --prune",
+        help="object that tracks a set of applied objects (default: a Secret); with --prune",
     )  # fmt: skip
     parser.add_argument("--all", action="store_true", help="with --prune: whatever the labels of objects")
     parser.add_argument(

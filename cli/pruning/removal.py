@@ -1,4 +1,4 @@
-"""Deleting what is pruned, and telling of it."""
+"""Pruned objects: found, deleted and printed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def members(client: Any, kind: Kind, namespace: str, selector: str, applied: Ite
 
 
 def remove(client: Any, kind: Kind, item: Any, args: Any) -> None:
-    """Delete an object as --dry-run allows. One that has gone meanwhile is not told of. Raises ApiError."""
+    """Delete an object as --dry-run allows. One that was deleted meanwhile is not printed. Raises ApiError."""
     from cli.client import ref
     from pinnace.api.v1 import objects_pb2
 
@@ -44,15 +44,15 @@ def remove(client: Any, kind: Kind, item: Any, args: Any) -> None:
     except ApiError as error:
         where = f"{item.metadata.namespace}/" if kind.namespaced else ""
         raise type(error)(f"pruning {kind.group_kind} {where}{item.metadata.name}: {error.message}") from None
-    _tell(word_of(kind, item.metadata.name), args)
+    _show(word_of(kind, item.metadata.name), args)
 
 
-def _tell(word: str, args: Any) -> None:
+def _show(word: str, args: Any) -> None:
     done = f"{word} pruned{flags.DRY_RUN_SUFFIX[args.dry_run]}"
     if args.output in ("", "wide"):
         print(done, flush=True)
     elif args.output == "name":
         print(word, flush=True)
     else:
-        # Standard output is the document of what was applied.
+        # Standard output is the document of the applied objects.
         report(done)

@@ -20,7 +20,7 @@ FILE = Path(__file__).parent / "upstream.json"
 Fields = Mapping[str, str]
 # `V1Pod` and `CoreV1Event` are the client's names of Pod and Event.
 _PREFIX = re.compile(r"\A[A-Z][a-z.]*?V\d+(?=[A-Z])|\AV\d+(?=[A-Z])")
-# What every object has, besides its message.
+# Fields of every object, in addition to those of its message.
 _TYPE_META = frozenset(("apiVersion", "kind"))
 
 

@@ -141,6 +141,21 @@ def test_a_dead_node_is_lost_at_once_and_its_pods_are_evicted_by_the_next_advanc
     assert readiness(lab) == {"node-1": "True", "node-2": "True"}
 
 
+def test_a_frozen_node_is_waited_for_until_it_is_late(lab: LabUnderTest) -> None:
+    """Its agent is connected and silent; when it returns it has the time of the lab."""
+    lab.lab("node", "freeze", "node-2")
+    said = lab.run("lab", "clock", "advance", "1m", "--name", lab.name)
+    assert said.returncode == 0
+    assert b"warning: the agent of node node-2 is connected and gave no sign of life" in said.stderr
+    eventually(lambda: readiness(lab) == {"node-1": "True", "node-2": "Unknown"}, within=10)
+    lab.lab("node", "thaw", "node-2")
+    eventually(lambda: readiness(lab) == {"node-1": "True", "node-2": "True"})
+    lab.apply(pod("late", nodeName="node-2"))
+    lab.kctl("wait", "--for=condition=ready", "pod/late", "--timeout", "60s")
+    assert abs((seconds(lab.pods()["late"]["status"]["startTime"]) - shown(lab)).total_seconds()) < 300
+    assert lab.lab("clock").partition(", ")[2].strip() in lab.lab("status")
+
+
 def test_lines_of_logs_have_the_time_of_the_machine(lab: LabUnderTest) -> None:
     """What is asked for by its age is found all the same."""
     lab.apply(pod("talking", "sh", "-c", "echo hello; sleep 1000"))
