@@ -16,6 +16,7 @@ scheduling_attempt = Histogram(
     buckets=_BUCKETS, registry=REGISTRY,
 )  # fmt: skip
 bound = Counter("pinnace_pods_bound_total", "Pods given a node", registry=REGISTRY)
+preempted = Counter("pinnace_pods_preempted_total", "Pods deleted for more important ones", registry=REGISTRY)
 pending_pods = Gauge("pinnace_pending_pods", "Pods in each part of the scheduling queue", ["queue"], registry=REGISTRY)
 scheduler_errors = Counter(
     "pinnace_scheduler_errors_total", "Errors that the scheduler contained, by what had them", ["object"], registry=REGISTRY

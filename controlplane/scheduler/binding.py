@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from controlplane import conditions, events, volumematching
+from controlplane.requests import verbs
 from controlplane.scheduler.cache import NAME, waits
 from controlplane.scheduler.placement import Decision
+from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.volumes import claim_key, is_bound
 from controlplane.store import Tx
 from pinnace import kinds
@@ -24,6 +26,8 @@ OPERATIONS = 3
 # Bytes that a decision adds to its pod, and its event without the message.
 OVERHEAD = 4 << 10
 UNSCHEDULABLE, ERROR = "Unschedulable", "SchedulerError"
+# Of a victim's condition DisruptionTarget.
+PREEMPTION = "PreemptionByScheduler"
 
 
 def commit(tx: Tx, decisions: Iterable[Decision], now: float) -> dict[str, pod_pb2.Pod]:
@@ -86,6 +90,7 @@ def _bind_volumes(tx: Tx, decision: Decision) -> bool:
 
 def _bind(tx: Tx, pod: pod_pb2.Pod, node: str, now: float) -> None:
     pod.spec.nodeName = node
+    pod.status.nominatedNodeName = ""
     conditions.put(pod.status, "PodScheduled", "True", now=now)
     text = f"Successfully assigned {pod.metadata.namespace}/{pod.metadata.name} to {node}"
     events.record(tx, pod, "Scheduled", text, source=NAME, now=now)
@@ -98,6 +103,40 @@ def _reject(tx: Tx, pod: pod_pb2.Pod, decision: Decision, now: float) -> None:
     events.record(tx, pod, "FailedScheduling", decision.message, source=NAME, now=now, warning=True)
     if changed:
         tx.put(kinds.POD, pod)
+
+
+def nominate(tx: Tx, pod: PodInfo, node: str, others: Iterable[PodInfo], now: float) -> bool:
+    """Nominate a pod that still waits for a node, in place of less important ones; returns whether it waits."""
+    found = _waiting(tx, pod)
+    if found is None:
+        return False
+    found.status.nominatedNodeName = node
+    tx.put(kinds.POD, found)
+    for other in others:
+        there = _waiting(tx, other)
+        if there is not None:
+            there.status.nominatedNodeName = ""
+            tx.put(kinds.POD, there)
+    return True
+
+
+def _waiting(tx: Tx, info: PodInfo) -> pod_pb2.Pod | None:
+    namespace, _, name = info.key.partition("/")
+    pod = tx.get(kinds.POD, namespace, name)
+    return pod if pod is not None and pod.metadata.uid == info.uid and waits(pod) else None
+
+
+def evict(tx: Tx, victim: PodInfo, pod: PodInfo, call: verbs.Call) -> None:
+    """Delete a pod that makes room for another, with its grace period."""
+    namespace, _, name = victim.key.partition("/")
+    found = tx.get(kinds.POD, namespace, name)
+    if found is None or found.metadata.uid != victim.uid or found.metadata.deletionTimestamp.seconds:
+        return
+    text = f"{NAME}: preempting to accommodate a higher priority pod"
+    conditions.put(found.status, "DisruptionTarget", "True", now=call.now, reason=PREEMPTION, message=text)
+    tx.put(kinds.POD, found)
+    events.record(tx, found, "Preempted", f"Preempted by pod {pod.uid} on node {victim.node}", source=NAME, now=call.now)
+    verbs.delete(tx, kinds.POD, namespace, name, call, uid=victim.uid)
 
 
 def report(tx: Tx, decision: Decision, message: str, now: float) -> None:

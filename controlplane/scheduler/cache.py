@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from controlplane import metrics
 from controlplane.scheduler import nodeinfo, podinfo, volumes
 from controlplane.scheduler.clusterevent import Changes, ClusterEvent
+from controlplane.scheduler.nominations import Nominations
 from controlplane.scheduler.placement import Decision, place_one, rejecting
 from controlplane.scheduler.plugins import Profile
 from controlplane.scheduler.podinfo import PodInfo
+from controlplane.scheduler.preemption import Budget, Preemption, preempt
 from controlplane.scheduler.queue import UNSCHEDULABLE, QueuedPod, SchedulingQueue
 from controlplane.scheduler.table import NodeTable
 from controlplane.store import Event
@@ -38,6 +40,7 @@ class Cache:
 
     `rejections`: decisions by the signature of their pod that hold until an event may help, since placing other pods does not;
     those of pods which other pods may help are in `until_placed`, and hold until one is placed.
+    `hopeless`: signatures and priorities of pods for which no preemption helps, until an event.
     `awaiting`: a pod may wait for others to be placed; while none does, these events cost nothing.
     `invalid` holds what could not be read of nodes, and `unreported` the nodes whose entry there has changed.
     """
@@ -48,6 +51,8 @@ class Cache:
     assumed: dict[str, int] = field(default_factory=dict)
     rejections: dict[tuple[object, ...], Decision] = field(default_factory=dict)
     until_placed: dict[tuple[object, ...], Decision] = field(default_factory=dict)
+    hopeless: set[tuple[object, ...]] = field(default_factory=set)
+    nominations: Nominations = field(default_factory=Nominations)
     awaiting: bool = False
     invalid: dict[str, str] = field(default_factory=dict)
     unreported: set[str] = field(default_factory=set)
@@ -99,6 +104,7 @@ class Cache:
     def _forget_rejections(self) -> None:
         self.rejections.clear()
         self.until_placed.clear()
+        self.hopeless.clear()
 
     def _note_namespace(self, event: Event, changes: Changes) -> None:
         name = event.row.key.removeprefix(kinds.NAMESPACE.prefix)
@@ -147,6 +153,13 @@ class Cache:
     def _remove(self, key: str, changes: Changes) -> None:
         self._confirm(key)
         self._count_out(key, changes)
+        self._end_nomination(key, changes)
+
+    def _end_nomination(self, key: str, changes: Changes) -> None:
+        """The room is for others again."""
+        nominated = self.nominations.remove(key)
+        if nominated is not None:
+            changes.count(ClusterEvent.ASSIGNED_POD_DELETE, self.table.row(nominated.node))
 
     def _confirm(self, key: str) -> None:
         """What is known of the pod is the store's: it is neither queued nor assumed."""
@@ -162,6 +175,7 @@ class Cache:
         if old is not None and old != info:
             self._count_out(info.key, changes)
         self.table.add_pod(info)
+        self._end_nomination(info.key, changes)
         if old != info:
             changes.count(ClusterEvent.ASSIGNED_POD_ADD, self.table.row(info.node))
 
@@ -172,6 +186,9 @@ class Cache:
             self.assumed.pop(info.key, None)
             self._count_out(info.key, changes)
             self.queue.add(info)
+            if info.nominated:
+                # By an earlier leader.
+                self.nominations.set(info, info.nominated)
 
     def _count_out(self, key: str, changes: Changes) -> None:
         pod = self.table.remove_pod(key)
@@ -190,7 +207,8 @@ class Cache:
         known = kept.get(signature)
         if known is not None:
             return dataclasses.replace(known, pod=pod)
-        decision = place_one(pod, self.table, self.profile)
+        with self.nominations.counted(pod, self.table):
+            decision = place_one(pod, self.table, self.profile)
         if not decision.node:
             if len(kept) >= MAX_REJECTIONS:
                 kept.clear()
@@ -202,8 +220,29 @@ class Cache:
         self.awaiting = self.awaiting or bool(self.profile.events(plugins) & ClusterEvent.ASSIGNED_POD_ADD)
 
     def _signature(self, pod: PodInfo) -> tuple[object, ...]:
-        """Where pods have anti-affinity the labels of others decide too."""
-        return (pod.labels, *pod.signature) if self.table.anti_affinity else pod.signature
+        """Where pods have anti-affinity the labels of others decide too, where room is kept for some their priorities."""
+        labels = (pod.labels,) if self.table.anti_affinity else ()
+        return (*labels, *((pod.priority,) if self.nominations else ()), *pod.signature)
+
+    def preempt(self, pod: PodInfo, budgets: Callable[[], Sequence[Budget]]) -> Preemption | None:
+        """The pods to evict for one that fits nowhere, and its nomination for their node; None where that does not help, or
+        while pods that were evicted for it are still terminating."""
+        if not pod.preempts or not self.table.has_below(pod.priority) or self._still_ending(pod):
+            return None
+        signature = (pod.priority, *self._signature(pod))
+        if signature in self.hopeless:
+            return None
+        with self.nominations.counted(pod, self.table):
+            found = preempt(pod, self.table, self.profile, budgets())
+        if found is not None:
+            self.nominations.set(pod, found.node)
+        elif len(self.hopeless) < MAX_REJECTIONS:
+            self.hopeless.add(signature)
+        return found
+
+    def _still_ending(self, pod: PodInfo) -> bool:
+        there = self.table.pods_on(self.nominations.node(pod.key))
+        return any(item.labels.terminating and item.priority < pod.priority for item in there)
 
     def assume(self, pod: PodInfo) -> None:
         """Count a pod on its node before it is bound there."""

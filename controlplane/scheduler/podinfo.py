@@ -47,6 +47,7 @@ class PodInfo:
     the node; None without such a rule. `preferred_nodes`: terms with their weights. `group` is the key of the pods that are
     spread over nodes where it has no constraints (`spread`). The API counts `generation` up with each change of the spec; the
     scheduler's binding, which sets `node`, is none. `invalid` is why the pod cannot be placed: it could not be read.
+    `nominated` is the node on which pods were preempted for it.
     """
 
     key: str
@@ -66,6 +67,8 @@ class PodInfo:
     claims: tuple[PodClaim, ...] = ()
     node: str = ""
     generation: int = field(default=0, compare=False)
+    preempts: bool = True
+    nominated: str = field(default="", compare=False)
     invalid: str = ""
 
     @property
@@ -94,13 +97,13 @@ class PodInfo:
 
 
 def read(pod: pod_pb2.Pod) -> PodInfo:
-    """Never raises: a pod that cannot be read counts as one pod without requests, and `invalid` is set."""
+    """Never raises: a pod that cannot be read counts as one pod with its labels and without requests, and `invalid` is set."""
     try:
         return _read(pod)
     except Exception as error:  # whatever a stored pod holds concerns this pod alone
         meta = pod.metadata
         reason = f"{type(error).__name__}: {error}"[:200]
-        return PodInfo(f"{meta.namespace}/{meta.name}", meta.uid, node=pod.spec.nodeName, invalid=reason)
+        return PodInfo(f"{meta.namespace}/{meta.name}", meta.uid, labels=_labels(meta), node=pod.spec.nodeName, invalid=reason)
 
 
 def _read(pod: pod_pb2.Pod) -> PodInfo:
@@ -126,6 +129,8 @@ def _read(pod: pod_pb2.Pod) -> PodInfo:
         claims=tuple(persistentvolumes.claims_of(pod)),
         node=spec.nodeName,
         generation=meta.generation,
+        preempts=spec.preemptionPolicy != "Never",
+        nominated=pod.status.nominatedNodeName,
     )
 
 

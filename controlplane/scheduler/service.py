@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane import metrics
+from controlplane.requests import verbs
 from controlplane.scheduler import arrays, binding, volumes
 from controlplane.scheduler.cache import NAME, Cache
 from controlplane.scheduler.chunks import chunks
 from controlplane.scheduler.explain import Verdict, verdicts
 from controlplane.scheduler.placement import Decision
 from controlplane.scheduler.plugins import Profile, default_profile
+from controlplane.scheduler.podinfo import PodInfo
+from controlplane.scheduler.preemption import Budget, Preemption, budget
 from controlplane.scheduler.queue import QueuedPod, error_backoff
 from controlplane.store import Event, Store, origin
 from pinnace import kinds
-from pinnace.clock import Clock, perf
+from pinnace.clock import Clock, RandomIds, perf
 from pinnace.errors import Expired, Unavailable
 
 log = logging.getLogger("pinnace.scheduler")
@@ -72,6 +75,7 @@ class Scheduler:
         self._store = store
         self._attempted = attempted
         self._clock = clock
+        self._ids = RandomIds()
         self._wake = asyncio.Event()
         self._profile = profile or default_profile()
         self._cache = Cache(self._profile)
@@ -153,7 +157,10 @@ class Scheduler:
             for place, count in queue.counts.items():
                 metrics.pending_pods.labels(place).set(count)
             if batch:
-                await self._commit([self._attempt(entry) for entry in batch])
+                attempts = [self._attempt(entry) for entry in batch]
+                await self._commit(attempts)
+                for attempt in attempts:
+                    await self._preempt(attempt)
             else:
                 await self._clock.wait(self._wake, queue.due(self._clock.monotonic()))
 
@@ -185,6 +192,40 @@ class Scheduler:
             # Before the commit: an event that comes meanwhile may already help.
             self._cache.queue.rejected(entry, decision.plugins)
         return decision
+
+    async def _preempt(self, attempt: _Attempt) -> None:
+        """Evict less important pods for one that fits nowhere. After the commit: the pods of the batch are bound now."""
+        entry, pod = attempt.entry, attempt.entry.info
+        if attempt.decision.node or attempt.decision.failed or self._cache.queue.get(pod.key) is not entry:
+            return
+        try:
+            found = self._cache.preempt(pod, self._budgets)
+            if found is not None:
+                await self._carry_out(pod, found)
+        except Exception as error:  # the pod is tried again, and the rest of the victims with it
+            log.warning("preemption_failed pod=%s error=%r", pod.key, error)
+            metrics.scheduler_errors.labels("preemption").inc()
+            self._cache.queue.failed(entry, self._clock.monotonic())
+
+    def _budgets(self) -> list[Budget]:
+        return [budget(row.message) for row in self._store.rows(kinds.POD_DISRUPTION_BUDGET)]
+
+    async def _carry_out(self, pod: PodInfo, found: Preemption) -> None:
+        """Nominate the pod first: its room must not be given away. Each victim has a transaction of its own."""
+        others = self._cache.nominations.less_important(pod, found.node)
+        nominate = functools.partial(binding.nominate, pod=pod, node=found.node, others=others, now=self._clock.now())
+        if not await self._store.update(nominate):
+            self._cache.nominations.remove(pod.key)
+            return
+        displaced = {item.key for item in others}
+        for key in displaced:
+            self._cache.nominations.remove(key)
+        self._cache.queue.activate(lambda entry: entry.info.key in displaced, self._clock.monotonic())
+        log.info("preempting pod=%s node=%s victims=%d", pod.key, found.node, len(found.victims))
+        for victim in found.victims:
+            call = verbs.Call(self._clock.now(), self._ids)
+            await self._store.update(functools.partial(binding.evict, victim=victim, pod=pod, call=call))
+            metrics.preempted.inc()
 
     # Committing
 

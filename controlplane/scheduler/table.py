@@ -9,6 +9,7 @@ results go into the columns.
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ class NodeTable:
         self._pods: dict[str, PodInfo] = {}
         # Keys of the pods that use a claim.
         self._users: dict[str, set[str]] = {}
+        # Pods by their priority.
+        self._priorities: Counter[int] = Counter()
         self._sorted: list[str] = []
         self._unused_rows: list[int] = []
 
@@ -107,6 +110,15 @@ class NodeTable:
     def users(self, claim: str) -> set[str]:
         """The keys of the pods that are counted and use a claim."""
         return self._users.get(claim, set())
+
+    def pods_on(self, name: str) -> Iterable[PodInfo]:
+        """The pods that are counted on a node."""
+        node = self._nodes.get(name)
+        return list(node.pods.values()) if node else ()
+
+    def has_below(self, priority: int) -> bool:
+        """Whether a pod of lower priority is counted."""
+        return min(self._priorities, default=priority) < priority
 
     # Nodes
 
@@ -193,6 +205,7 @@ class NodeTable:
             return
         self.remove_pod(pod.key)
         self._pods[pod.key] = pod
+        self._priorities[pod.priority] += 1
         node = self._nodes.setdefault(pod.node, _Node())
         node.pods[pod.key] = pod
         for item in pod.claims:
@@ -204,6 +217,9 @@ class NodeTable:
         pod = self._pods.pop(key, None)
         if pod is None:
             return None
+        self._priorities[pod.priority] -= 1
+        if not self._priorities[pod.priority]:
+            del self._priorities[pod.priority]
         node = self._nodes[pod.node]
         del node.pods[key]
         for item in pod.claims:

@@ -225,6 +225,7 @@ class Counts:
     name = "Counts"
     events = ClusterEvent.NONE
     wide = False
+    resolvable = False
     asked = 0
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

@@ -18,11 +18,12 @@ from controlplane.scheduler.table import NodeTable
 class Filter(Protocol):
     """`events`: the changes that may end a rejection by this filter, in addition to a new node.
 
-    `wide`: a change on one node may end rejections of others."""
+    `wide`: a change on one node may end rejections of others. `resolvable`: removing pods from a node may end its rejection."""
 
     name: str
     events: ClusterEvent
     wide: bool
+    resolvable: bool
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:
         """The rejected rows; None when no row is."""

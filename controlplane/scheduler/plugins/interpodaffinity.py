@@ -26,6 +26,7 @@ class InterPodAffinity:
     weight = 2.0
     # A pod near others, or one that is apart from them, is helped on every node of a domain.
     wide = True
+    resolvable = True
     events = (
         ClusterEvent.ASSIGNED_POD_ADD
         | ClusterEvent.ASSIGNED_POD_DELETE

@@ -23,6 +23,7 @@ class NodeAffinity:
     name = "NodeAffinity"
     weight = 2.0
     wide = False
+    resolvable = False
     events = ClusterEvent.UPDATE_NODE_LABEL
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

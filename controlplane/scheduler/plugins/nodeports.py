@@ -15,6 +15,7 @@ REASON = "node(s) didn't have free ports for the requested pod ports"
 class NodePorts:
     name = "NodePorts"
     wide = False
+    resolvable = True
     events = ClusterEvent.ASSIGNED_POD_DELETE
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

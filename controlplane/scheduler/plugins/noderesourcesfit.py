@@ -15,6 +15,7 @@ _REASONS = {"pods": "Too many pods"}
 class NodeResourcesFit:
     name = "NodeResourcesFit"
     wide = False
+    resolvable = True
     events = ClusterEvent.ASSIGNED_POD_DELETE | ClusterEvent.UPDATE_NODE_ALLOCATABLE
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

@@ -13,6 +13,7 @@ REASON = "node(s) were unschedulable"
 class NodeUnschedulable:
     name = "NodeUnschedulable"
     wide = False
+    resolvable = False
     events = ClusterEvent.UPDATE_NODE_TAINT
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

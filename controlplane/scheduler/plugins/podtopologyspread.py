@@ -28,6 +28,7 @@ class PodTopologySpread:
     weight = 2.0
     # Pods elsewhere raise the smallest domain.
     wide = True
+    resolvable = True
     events = (
         ClusterEvent.ASSIGNED_POD_ADD
         | ClusterEvent.ASSIGNED_POD_DELETE

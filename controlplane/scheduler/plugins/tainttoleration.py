@@ -21,6 +21,7 @@ class TaintToleration:
     name = "TaintToleration"
     weight = 3.0
     wide = False
+    resolvable = False
     events = ClusterEvent.UPDATE_NODE_TAINT
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

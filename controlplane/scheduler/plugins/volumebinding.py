@@ -25,6 +25,7 @@ MISSING = "node(s) unavailable due to one or more pvc(s) bound to non-existent p
 class VolumeBinding:
     name = "VolumeBinding"
     wide = True
+    resolvable = False
     events = ClusterEvent.STORAGE | ClusterEvent.UPDATE_NODE_LABEL
 
     def prevents(self, pod: PodInfo, table: NodeTable) -> str:

@@ -19,6 +19,7 @@ REASON = "node has pod using PersistentVolumeClaim with the same name and ReadWr
 class VolumeRestrictions:
     name = "VolumeRestrictions"
     wide = True
+    resolvable = True
     events = ClusterEvent.ASSIGNED_POD_DELETE | ClusterEvent.STORAGE
 
     def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:

@@ -20,6 +20,7 @@ from controlplane.scheduler.plugins import Score, default_profile
 from controlplane.scheduler.plugins.interpodaffinity import InterPodAffinity
 from controlplane.scheduler.plugins.podtopologyspread import PodTopologySpread
 from controlplane.scheduler.podinfo import RESOURCES, PodInfo
+from controlplane.scheduler.podselectors import PodLabels
 from controlplane.scheduler.table import MINIMUM, NodeTable
 from controlplane.scheduler.taintsets import UNSCHEDULABLE
 from pinnace import hostports, kinds
@@ -216,12 +217,13 @@ def test_numbers_at_every_limit_never_raise(
 
 def test_a_pod_that_cannot_be_read_says_why() -> None:
     """It still counts as a pod where it runs."""
-    message = pod("web", container())
+    message = pod("web", container(), meta={"labels": {"app": "web"}})
     message.spec.nodeName = "n1"
     message.spec.containers[0].resources.requests["memory"].string = "lots"
     info = podinfo.read(message)
     assert (info.key, info.node, info.requests) == ("default/web", "n1", (0, 0, 0, 1))
     assert "lots" in info.invalid
+    assert info.labels == PodLabels("default", (("app", "web"),))
 
 
 def test_a_node_with_a_garbage_amount_is_used_without_it() -> None:
