@@ -18,6 +18,7 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _UNDERSCORED = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _NAME = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
+_PLAIN_ENV = "[-._a-zA-Z][-._a-zA-Z0-9]*"
 _HEADER = "[-A-Za-z0-9]+"
 _SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -156,6 +157,21 @@ def env_name(text: str) -> list[str]:
     errors = [] if text else ["environment variable name must be non-empty"]
     if not text.isascii() or not text.isprintable() or "=" in text:
         errors.append("a valid environment variable name must consist only of printable ASCII characters other than '='")
+    return errors
+
+
+def plain_env_name(text: str) -> list[str]:
+    """A name of an environment variable as kubectl takes it on command lines and in files."""
+    errors = []
+    if not _matches(_PLAIN_ENV, text):
+        words = (
+            "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not"
+        )
+        errors.append(_syntax(f"{words} start with a digit", _PLAIN_ENV, "my.env-name", "MY_ENV.NAME", "MyEnvName1"))
+    if text in (".", ".."):
+        errors.append(f"must not be '{text}'")
+    elif text.startswith(".."):
+        errors.append("must not start with '..'")
     return errors
 
 

@@ -108,14 +108,16 @@ def _change_local(args: Any, words: list[str], change: Change) -> int:
     if words:
         raise BadRequest("cannot specify resources by name when --local is set")
     manifests = files.Manifests(args)
-    args.dry_run = "client"
     try:
         for item in manifests:
             try:
                 steps = podspecs.path(item.kind, item.name)
                 value = {key: part for key, part in item.value.items() if key not in ("apiVersion", "kind")}
+                before = copy.deepcopy(value)
                 change(Target(item.kind, item.namespace or "default", item.name), podspecs.at(value, steps))
-                if not getattr(args, "list", False):
+                # As kubectl, which prints an object that has the service account already.
+                changed = value != before or args.verb in ("serviceaccount", "sa")
+                if changed and not getattr(args, "list", False):
                     changing.show(item.kind, codec.decode(item.kind.cls, value), _DONE[args.verb], args)
             except ApiError as error:
                 manifests.fail(item.explain(error))

@@ -97,7 +97,7 @@ class Data:
         if not text or text.startswith("#"):
             return
         key, sign, value = text.partition("=")
-        if errors := formats.env_name(key):
+        if errors := formats.plain_env_name(key):
             raise BadRequest(f"{fielderrors.quoted(key[:80])} is not a valid key name: {';'.join(errors)}")
         self.put(key, (value if sign else os.environ.get(key, "")).encode())
 

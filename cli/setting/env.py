@@ -37,7 +37,7 @@ def parse(words: list[str]) -> Changes:
         if word == "-":
             put += _lines(sys.stdin)
         elif sign:
-            if detail := "; ".join(formats.env_name(name)):
+            if detail := "; ".join(formats.plain_env_name(name)):
                 raise BadRequest(f'"{name[:80]}" is not a valid key name: {detail}')
             put.append({"name": name, "value": value})
         elif word.endswith("-"):

@@ -18,14 +18,22 @@ _AMOUNTS = ("limits", "requests")
 
 
 def path(kind: Kind, name: str) -> tuple[str, ...]:
-    """Where the pod spec is: of a pod, or of an object with a template. Raises BadRequest for other kinds."""
+    """Where the pod spec is: of a pod, of an object with a template, or of one with a template of Jobs. Raises BadRequest for
+    other kinds."""
     if kind.kind == "Pod":
         return ("spec",)
-    spec = kind.cls.DESCRIPTOR.fields_by_name.get("spec")
-    template = spec.message_type.fields_by_name.get("template") if spec is not None and spec.message_type is not None else None
-    if template is None or template.message_type is None or template.message_type.name != "PodTemplateSpec":
-        raise BadRequest(f"{kind.plural}/{name} the object is not a pod or does not have a pod template")
-    return ("spec", "template", "spec")
+    for steps in (("spec", "template"), ("spec", "jobTemplate", "spec", "template")):
+        if _type_at(kind.cls.DESCRIPTOR, steps) == "PodTemplateSpec":
+            return (*steps, "spec")
+    raise BadRequest(f"{kind.plural}/{name} the object is not a pod or does not have a pod template")
+
+
+def _type_at(descriptor: Any, steps: tuple[str, ...]) -> str:
+    """The name of the message in a field; empty without one."""
+    for step in steps:
+        field = descriptor.fields_by_name.get(step) if descriptor is not None else None
+        descriptor = field.message_type if field is not None else None
+    return str(descriptor.name) if descriptor is not None else ""
 
 
 def at(document: dict[str, Any], steps: tuple[str, ...]) -> Spec:

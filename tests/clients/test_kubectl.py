@@ -294,6 +294,22 @@ def test_kctl_creates_what_kubectl_creates(kubectl: Kubectl) -> None:
     kubectl("delete", "cronjob", "often")
 
 
+def test_kctl_sets_what_kubectl_sets(kubectl: Kubectl) -> None:
+    """In objects of files, without a server: the same objects and the same lines."""
+    made = [
+        kubectl("create", *words.split(), "--dry-run=client", "-o", "json")
+        for words in ("deployment web --image=a:1,b:1", "cronjob web --image=a --schedule=@daily")
+    ]
+    for words in (
+        "image *=x:2", "env A=1 B=2", "env A-", "resources --limits=cpu=200m,memory=512Mi --requests=cpu=1", "serviceaccount robot",
+    ):  # fmt: skip
+        for item in made:
+            command = ["set", *words.split(), "--local", "-f", "-"]
+            assert kubectl.lab.kctl(*command, stdin=item) == kubectl(*command, stdin=item)
+            theirs, ours = (client(*command, "-o", "json", stdin=item) for client in (kubectl, kubectl.lab.kctl))
+            assert cleaned(json.loads(ours or "{}")) == cleaned(json.loads(theirs or "{}")), words
+
+
 def test_deployments_roll_out(kubectl: Kubectl) -> None:
     """create deployment, scale, set, rollout; kctl's answers to the same questions are kubectl's."""
     # Pods with an image that is in the lab and is not pulled.

@@ -189,6 +189,7 @@ def test_a_name_with_a_hash(capsys: pytest.CaptureFixture[str], words: tuple[str
         (("cm", "c", "--from-file==b"), "key name for file path b missing"),
         (("cm", "c", "--from-file=/dev/zero"), "error reading /dev/zero: more than 4194304 bytes"),
         (("cm", "c", "--from-env-file=/tmp"), "env config file cannot be a directory"),
+        (("cm", "c", "--from-env-file=/proc/self/mounts"), "is not a valid key name"),
         (("cm", "c", "--from-env-file=a", "--from-literal=a=b"), "from-env-file cannot be combined with from-file or from-literal"),
         (("secret", "s"), "must specify the type of secret: create secret generic|docker-registry|tls NAME"),
         (("secret", "docker-registry", "s"), "either --from-file or the combination of"),

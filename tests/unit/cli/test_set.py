@@ -97,6 +97,40 @@ def test_dry_runs_store_nothing(server: Server, capsys: pytest.CaptureFixture[st
     assert not [request for _, request in server.sent if not request.dryRun]
 
 
+def local(capsys: pytest.CaptureFixture[str], tmp_path: Path, item: Any, *words: str) -> str:
+    """What `set` prints of an object in a file, without a server."""
+    file = tmp_path / "object.json"
+    kind = next(kind for kind in kinds.ALL if kind.cls is type(item))
+    file.write_text(json.dumps({"apiVersion": kind.api_version, "kind": kind.kind, **codec.encode(item)}))
+    assert main._exit_code(["set", *words, "--local", "-f", str(file)]) == 0
+    return capsys.readouterr().out
+
+
+def test_objects_of_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """One that is as it should be is not printed, except for its service account, as by kubectl."""
+    assert local(capsys, tmp_path, deployment(), "image", "main=app:2") == f"{WORD} image updated\n"
+    assert (
+        local(capsys, tmp_path, deployment(), "image", "main=app:2", "--dry-run=client") == f"{WORD} image updated (dry run)\n"
+    )
+    assert local(capsys, tmp_path, deployment(), "image", "main=app:1") == ""
+    assert local(capsys, tmp_path, deployment(), "env", "Z-") == ""
+    item = deployment(serviceAccountName="robot")
+    assert local(capsys, tmp_path, item, "sa", "robot") == f"{WORD} serviceaccount updated\n"
+
+
+def test_a_cron_job(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its pods are in the template of its Jobs."""
+    pods = {"spec": {"containers": [{"name": "main", "image": "app:1"}]}}
+    item = made(kinds.CRON_JOB, "often", spec={"schedule": "@daily", "jobTemplate": {"spec": {"template": pods}}})
+    found = json.loads(local(capsys, tmp_path, item, "image", "main=app:2", "-o", "json"))
+    assert found["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"] == "app:2"
+    server.put(item)
+    assert main._exit_code(["set", "image", "cronjob/often", "main=app:3"]) == 0
+    assert capsys.readouterr().out == "cronjob.batch/often image updated\n"
+    stored = server.get(kinds.CRON_JOB, "default", "often")
+    assert stored.spec.jobTemplate.spec.template.spec.containers[0].image == "app:3"
+
+
 def test_variables_are_set_replaced_and_removed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """In all containers, or in those of a pattern; present ones keep their places."""
     assert said(capsys, "env", "deployment/web", "B=x=y", "A=2", "-c", "ma*") == f"{WORD} env updated\n"
