@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -224,29 +225,28 @@ class _Query:
         since = self._request.sinceMicros / 1e6
         types = tuple(map(int, self._request.types))
         plain = tuple(number for number in view.lives if number not in view.eventless)
-        found, older = reader.numbers(plain, Wanted(since, types), most)
+        found, older = reader.numbers(plain, Wanted(since, types=types), most)
         quiet = types or tuple(int(type_) for type_ in Type if type_ is not Type.EVENT)
         quiet = tuple(type_ for type_ in quiet if type_ != _EVENT)
         if view.eventless and quiet:
-            more, cut = reader.numbers(tuple(view.eventless), Wanted(since, quiet), most)
+            more, cut = reader.numbers(tuple(view.eventless), Wanted(since, types=quiet), most)
             found, older = found + more, older or cut
-        gaps, _ = reader.numbers((0,), Wanted(max(since, self._begin(reader, found))), most)
+        gaps, _ = reader.numbers((0,), self._lifetime(view, since), most)
         found = sorted({*found, *gaps})
         return found[-most:], older or len(found) > most
 
-    def _begin(self, reader: Reader, numbers: list[int]) -> float:
-        """From when on a gap concerns the object."""
+    def _lifetime(self, view: _View, since: float) -> Wanted:
+        """When a gap concerns the objects. Without a record of the creation any may have hidden it."""
         root = self._root
-        if root is not None and root.created is not None:
-            return root.created
-        first = next(iter(reader.records(numbers[:1])), None)
-        return 0.0 if first is None else first.time
+        begin = root.created if root is not None and root.created is not None else 0.0
+        ends = [math.inf if life.deleted is None else life.deleted for life in view.lives.values()]
+        return Wanted(max(since, begin), max(ends, default=math.inf))
 
     def _hidden(self, reader: Reader, view: _View) -> int:
         """How many records the caller does not see, at most MAX_RECORDS."""
         since = self._request.sinceMicros / 1e6
-        hidden, _ = reader.numbers(tuple(view.hidden), Wanted(since, tuple(map(int, self._request.types))), MAX_RECORDS)
-        events, _ = reader.numbers(tuple(view.eventless), Wanted(since, (_EVENT,)), MAX_RECORDS)
+        hidden, _ = reader.numbers(tuple(view.hidden), Wanted(since, types=tuple(map(int, self._request.types))), MAX_RECORDS)
+        events, _ = reader.numbers(tuple(view.eventless), Wanted(since, types=(_EVENT,)), MAX_RECORDS)
         return len(hidden) + (len(events) if not self._request.types or _EVENT in self._request.types else 0)
 
     async def _fill(self, response: timeline_pb2.TimelineResponse, numbers: Iterable[int], view: _View) -> None:

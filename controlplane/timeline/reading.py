@@ -7,6 +7,7 @@ numbers are bounded: objects below one, records of one answer.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -55,9 +56,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`since`: seconds since the epoch; `types`: empty for all; `after`: only records with a higher number."""
+    """`since` and `until`: seconds since the epoch; `types`: empty for all; `after`: only records with a higher number."""
 
     since: float = 0.0
+    until: float = math.inf
     types: tuple[int, ...] = ()
     after: int = 0
 
@@ -97,10 +99,10 @@ class Reader:
             part = objects[start : start + _CHUNK]
             types = f"AND type IN ({_marks(wanted.types)})" if wanted.types else ""
             sql = (
-                f"SELECT seq FROM records WHERE object IN ({_marks(part)}) {types} AND time >= ? AND seq > ? "  # noqa: S608 (marks)
+                f"SELECT seq FROM records WHERE object IN ({_marks(part)}) {types} AND time BETWEEN ? AND ? AND seq > ? "  # noqa: S608 (marks)
                 "ORDER BY seq DESC LIMIT ?"
             )
-            values = (*part, *wanted.types, wanted.since, wanted.after, most + 1)
+            values = (*part, *wanted.types, wanted.since, wanted.until, wanted.after, most + 1)
             found += [seq for (seq,) in self._db.execute(sql, values)]
         found.sort()
         return found[-most:], len(found) > most

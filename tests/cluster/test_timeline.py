@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
 import threading
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from controlplane.timeline.recorder import Recorder
 from pinnace import kinds
 from pinnace.api.v1 import objects_pb2, timeline_pb2
 from pinnace.api.v1.timeline_pb2 import TimelineRecord
-from pinnace.errors import Forbidden, NotFound, TooManyRequests
+from pinnace.errors import BadRequest, Forbidden, NotFound, TooManyRequests
 from pinnace.kinds import Kind
 from tests.support import objects, workloads
 from tests.support.access import role, role_binding, rule, user
@@ -401,3 +402,53 @@ async def test_requests_over_rest_are_by_their_user(plane: Recorded) -> None:
         ("john", "apply", "", "three"),
         ("jane", "delete", "", ""),
     ]
+
+
+class Full(Log):
+    """A disk without room until there is some."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Limits())
+        self.full = True
+
+    def append(self, *batch: Any, **how: Any) -> None:
+        if self.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().append(*batch, **how)
+
+
+async def test_a_full_disk_costs_records_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Objects are written, the error is logged once, and what is missing is a gap with its number."""
+    log = Full(tmp_path / "timeline.db")
+    async with running() as cluster, recording(cluster, log) as plane:
+        await cluster.create(objects.config_map("settings", {"n": "0"}))
+        for at in range(1, 6):
+            await cluster.store.update(lambda tx, at=at: _set(tx, str(at)))
+            await cluster.advance(recorder.RETRY + 1)
+        assert cluster.get(kinds.CONFIG_MAP, "settings").data["n"] == "5"
+        log.full = False
+        # Until it is tried again.
+        async with asyncio.timeout(DEADLINE):
+            while (tmp_path / "timeline.db").stat().st_size == 0 or not await plane.recorder.flushed(0.01):
+                await cluster.advance(recorder.RETRY)
+        await cluster.store.update(lambda tx: _set(tx, "6"))
+        answer = await plane.read(kinds.CONFIG_MAP, "settings")
+        assert answer.changes()[-1] == ("data.n", "5", "6")
+        gaps = [record for record in answer.records if record.type == TimelineRecord.GAP]
+        assert {gap.message for gap in gaps} == {"the disk could not be written"}
+        # Of a creation and six updates.
+        assert sum(gap.count for gap in gaps) == 7 + len(gaps) - len(answer.records) > 0
+    assert len([entry for entry in caplog.records if "timeline_not_written" in entry.message]) == 1
+
+
+async def test_wrong_requests_are_refused(plane: Recorded) -> None:
+    """Also any request to a control plane without a timeline."""
+    await plane.cluster.create(objects.config_map("settings", {"n": "0"}))
+    for wrong in ({"limit": -1}, {"sinceMicros": -1}):
+        with pytest.raises(BadRequest, match="not negative"):
+            await plane.read(kinds.CONFIG_MAP, "settings", **wrong)
+    with pytest.raises(BadRequest, match="one named object"):
+        await plane.read(kinds.CONFIG_MAP, "")
+    plane.service = Timeline(plane.cluster.store, plane.permissions, None)
+    with pytest.raises(NotFound, match="keeps no timeline"):
+        await plane.read(kinds.CONFIG_MAP, "settings")
