@@ -6,8 +6,10 @@ from typing import Any
 
 from cli.describing.containers import container_lines
 from cli.describing.lines import conditions, head, labels, line, map_lines, when
-from pinnace import podspec, podstatus
+from pinnace import labelselectors, podspec, podstatus
 from pinnace.kinds import Kind
+
+SPREAD = "Topology Spread Constraints"
 
 
 def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
@@ -22,6 +24,8 @@ def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
     for ref in pod.metadata.ownerReferences:
         if ref.controller:
             lines.append(line("Controlled By", f"{ref.kind}/{ref.name}"))
+    if status.nominatedNodeName:
+        lines.append(line("NominatedNodeName", status.nominatedNodeName))
     for title, containers, statuses in (
         ("Init Containers", pod.spec.initContainers, status.initContainerStatuses),
         ("Containers", pod.spec.containers, status.containerStatuses),
@@ -44,7 +48,20 @@ def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
     lines += map_lines("Node-Selectors", pod.spec.nodeSelector)
     tolerations = [toleration(item) for item in pod.spec.tolerations]
     lines.append(line("Tolerations", tolerations[0] if tolerations else "<none>"))
-    return [*lines, *(" " * 18 + text for text in tolerations[1:])]
+    lines += [" " * 18 + text for text in tolerations[1:]]
+    return [*lines, *(f"{SPREAD + ':' if not index else '':<28} {text}" for index, text in enumerate(spread(pod.spec)))]
+
+
+def spread(spec: Any) -> list[str]:
+    """The topology spread constraints of a pod, by topology key."""
+    return [_constraint(item) for item in sorted(spec.topologySpreadConstraints, key=lambda item: str(item.topologyKey))]
+
+
+def _constraint(item: Any) -> str:
+    text = f"{item.topologyKey}:{item.whenUnsatisfiable} when max skew {item.maxSkew} is exceeded"
+    return (
+        f"{text} for selector {labelselectors.text(item.labelSelector) or '<none>'}" if item.HasField("labelSelector") else text
+    )
 
 
 def volume(source: Any, kind: str) -> str:

@@ -28,6 +28,8 @@ def lines(template: Any) -> list[str]:
         found += _containers("Init Containers", spec.initContainers)
     found += _containers("Containers", spec.containers)
     found += _volumes(spec.volumes)
+    if spec.topologySpreadConstraints:
+        found += _listed(f"  {pods.SPREAD}", pods.spread(spec))
     if spec.priorityClassName:
         found.append(f"  Priority Class Name:\t{spec.priorityClassName}")
     found += pairs("  Node-Selectors", spec.nodeSelector)

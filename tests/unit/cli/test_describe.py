@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.describing import budgets, jobs, tabbed, templates, volumes, workloads
+from cli.describing import budgets, jobs, pods, tabbed, templates, volumes, workloads
 from pinnace import kinds
 from tests.support import objects
 
@@ -17,6 +17,9 @@ class Client:
 
     def list(self, *_: Any, **__: Any) -> list[Any]:
         return []
+
+    def now(self) -> float:
+        return 0.0
 
 
 def described(describe: Any, item: Any) -> list[str]:
@@ -142,3 +145,25 @@ def test_annotations_are_shortened() -> None:
 def test_a_volume_that_nothing_is_known_of() -> None:
     pod = objects.pod("web")
     assert volumes.lines(pod.spec.volumes.add(name="v").volumeSource) == ["<unknown>"]
+
+
+def test_topology_spread_constraints() -> None:
+    """By key, of a pod and of a template; and the node that a waiting pod is nominated for."""
+    constraints = [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": SELECTOR},
+        {"maxSkew": 2, "topologyKey": "host", "whenUnsatisfiable": "ScheduleAnyway"},
+    ]
+    subject = objects.pod(topologySpreadConstraints=constraints)
+    subject.status.nominatedNodeName = "n1"
+    lines = pods.describe(Client(), kinds.POD, subject)
+    assert lines[-2:] == [
+        "Topology Spread Constraints: host:ScheduleAnyway when max skew 2 is exceeded",
+        "                             zone:DoNotSchedule when max skew 1 is exceeded for selector app=web",
+    ]
+    assert "NominatedNodeName: n1" in lines
+    template = {**POD, "spec": {**POD["spec"], "topologySpreadConstraints": constraints}}
+    item = objects.make(kinds.DEPLOYMENT, "web", spec={"selector": SELECTOR, "template": template})
+    assert [text.strip() for text in tabbed.align(templates.lines(item.spec.template)) if "max skew" in text] == [
+        "Topology Spread Constraints:  host:ScheduleAnyway when max skew 2 is exceeded",
+        "zone:DoNotSchedule when max skew 1 is exceeded for selector app=web",
+    ]
