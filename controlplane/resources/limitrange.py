@@ -1,4 +1,4 @@
-"""LimitRanges, and what they make of a new pod's resources.
+"""LimitRanges, and what they make of a new pod's resources and a claim's size.
 
 Source: the LimitRanger admission plugin.
 """
@@ -10,12 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 from controlplane.resources.columns import NAME_AND_CREATION
-from controlplane.resources.plugin import CREATE, Attributes, BasePlugin
+from controlplane.resources.plugin import CREATE, DELETE, Attributes, BasePlugin
 from controlplane.resources.resource import Resource
 from controlplane.store import Tx
 from pinnace import kinds, podresources, quantity
 from pinnace.admission import limitranges
-from pinnace.admission.limitranges import CONTAINER, POD
+from pinnace.admission.limitranges import CLAIM, CONTAINER, POD
 from pinnace.errors import Forbidden
 from pinnace.podresources import CPU, MIRROR
 
@@ -27,7 +27,8 @@ LIMIT_RANGE = Resource(kinds.LIMIT_RANGE, rules=limitranges.RULES, columns=NAME_
 
 
 class LimitRanger(BasePlugin):
-    """Gives containers of new pods the defaults of their namespace, and refuses pods outside its bounds, also in a resize."""
+    """Gives containers of new pods the defaults of their namespace, and refuses pods and claims outside its bounds, also in a
+    resize."""
 
     name = "LimitRanger"
 
@@ -40,14 +41,18 @@ class LimitRanger(BasePlugin):
             pod.metadata.annotations[ANNOTATION] = "LimitRanger plugin set: " + "; ".join(done)
 
     def validate(self, tx: Tx, request: Attributes) -> None:
-        if not _concerns(request):
+        kind, subject = request.resource.kind, request.message
+        if _concerns(request):
+            found = [error for item in _items(tx, subject) for error in _errors(subject, item)]
+        elif kind is kinds.PERSISTENT_VOLUME_CLAIM and request.operation != DELETE and not request.subresource:
+            found = [error for item in _items(tx, subject) for error in _claim_errors(subject, item)]
+        else:
             return
-        pod = request.message
-        errors = list(dict.fromkeys(error for item in _items(tx, pod) for error in _errors(pod, item)))
+        errors = list(dict.fromkeys(found))
         if errors:
-            name = pod.metadata.name
+            name = subject.metadata.name
             text = errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]"
-            raise Forbidden(f'pods "{name}" is forbidden: {text}', kind=kinds.POD.resource, name=name)
+            raise Forbidden(f'{kind.resource} "{name}" is forbidden: {text}', kind=kind.resource, name=name)
 
 
 def _concerns(request: Attributes) -> bool:
@@ -90,6 +95,19 @@ def _errors(pod: Any, item: Any) -> Iterator[str]:
             yield from _bounds(item, _stated(resources.requests), _stated(resources.limits))
     elif item.type == POD:
         yield from _bounds(item, _total(podresources.requests(pod.spec)), _total(podresources.limits(pod.spec)))
+
+
+def _claim_errors(claim: Any, item: Any) -> Iterator[str]:
+    """The bounds are on the request alone."""
+    requests = _stated(claim.spec.resources.requests)
+    for name, value in sorted(item.min.items()) if item.type == CLAIM else ():
+        yield from _minimum(name, item.type, value.string, requests.get(name), None)
+    for name, value in sorted(item.max.items()) if item.type == CLAIM else ():
+        request, begin = requests.get(name), f"maximum {name} usage per {item.type} is {value.string}"
+        if request is None:
+            yield f"{begin}.  No request is specified"
+        elif _value(request) > _value(value.string):
+            yield f"{begin}, but request is {request}"
 
 
 def _stated(items: Mapping[str, Any]) -> Stated:

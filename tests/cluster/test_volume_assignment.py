@@ -151,3 +151,22 @@ async def test_a_namespace_is_deleted_with_its_claims(cluster: Cluster) -> None:
     await cluster.advance(10)
     assert cluster.get(kinds.NAMESPACE, "team") is None
     assert cluster.get(VOLUME, "pv").status.phase == "Released"
+
+
+async def test_a_claim_is_within_the_bounds_of_its_namespace(cluster: Cluster) -> None:
+    """When it is created and when it grows; in kube-apiserver's words."""
+    bounds = kinds.LIMIT_RANGE.cls(metadata={"name": "l", "namespace": "default"})
+    item = bounds.spec.limits.add(type="PersistentVolumeClaim")
+    item.min["storage"].string, item.max["storage"].string = "1Gi", "2Gi"
+    await nodes(cluster, "n1")
+    await create(cluster, bounds)
+    too_small = "minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 500Mi"
+    with pytest.raises(errors.Forbidden, match=f'persistentvolumeclaims "data" is forbidden: {too_small}'):
+        await create(cluster, claim("data", "500Mi", storage_class=None))
+    await create(cluster, claim("data", "1Gi", storage_class=None), using("data"))
+
+    def grow(item: Any) -> None:
+        item.spec.resources.requests["storage"].string = "3Gi"
+
+    with pytest.raises(errors.Forbidden, match="maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi"):
+        await cluster.change(CLAIM, "data", grow)
