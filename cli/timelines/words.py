@@ -117,13 +117,14 @@ class _Words:
         return ", ".join([f"{text} ({why})" if why else text, *others])
 
     def _states(self, group: Sequence[Any]) -> Iterator[str]:
-        """What changed of a container: paths below its status. A reason stands for its message."""
-        reasons = any(fields.leaf(change.path) == "reason" and change.HasField("new") for change in group)
-        below = [(fields.below(change.path), change) for change in group]
-        shown = below if self.wide else [(path, change) for path, change in below if path.startswith(_STATES)] or below
-        for path, change in shown:
-            if self.wide or not (reasons and path.endswith(".message")):
-                yield self._change(path.removeprefix("state."), change)
+        """What changed of a container: its state first."""
+        below = {fields.below(change.path): change for change in group}
+        if self.wide:
+            yield from (self._change(path.removeprefix("state."), change) for path, change in below.items())
+            return
+        shown = [*_state(below, "state."), *(f"before: {text}" for text in _state(below, "lastState."))]
+        shown += [self._change(path, below[path]) for path in ("ready", "restartCount") if path in below]
+        yield from shown or (self._change(path, change) for path, change in below.items())
 
     def _change(self, path: str, change: Any) -> str:
         if change.concealed or not (change.HasField("old") or change.HasField("new")):
@@ -142,8 +143,6 @@ class _Words:
         return plain if self.wide or len(plain) <= MAX_VALUE else plain[: MAX_VALUE - 1] + "…"
 
 
-# What of a container's status is shown, unless it is all that changed.
-_STATES = ("state.", "lastState.", "ready", "restartCount", "started")
 _CONDITION = ("type", "status", "reason", "message")
 # A condition without a reason.
 _BARE = re.compile(r"condition (\w+): (\w+|\w+ → \w+)")
@@ -174,6 +173,30 @@ def _together(text: str, names: Mapping[str, Sequence[str]]) -> str:
     found = _BARE.fullmatch(text)
     alike = names[found[2]] if found is not None else ()
     return f"conditions {', '.join(alike)}: {found[2]}" if found is not None and len(alike) > 1 else text
+
+
+def _state(below: Mapping[str, Any], prefix: str) -> list[str]:
+    """`running → terminated (Error, exit code 3)`, out of the changed fields below `state.` or `lastState.`; nothing if that
+    did not change."""
+    changed = {path.removeprefix(prefix): change for path, change in below.items() if path.startswith(prefix)}
+    before, after = _phase(changed, "old"), _phase(changed, "new")
+    if not changed:
+        return []
+    if prefix != "state.":
+        # Without a parenthesis it ended as the time before.
+        return [after] if "(" in after else []
+    if before == after == "running":
+        return ["restarted"]
+    return [f"{before} → {after}" if before and after and before != after else after or f"no longer {before}"]
+
+
+def _phase(changed: Mapping[str, Any], which: str) -> str:
+    """The state of the values before or after, with what is known of it."""
+    values = {path: getattr(change, which) for path, change in changed.items() if change.HasField(which)}
+    phase = next((path.partition(".")[0] for path in values), "")
+    reason, code = values.get(f"{phase}.reason", ""), values.get(f"{phase}.exitCode", "0")
+    parts = [*([reason] if reason else []), *([f"exit code {code}"] if code != "0" else [])]
+    return f"{phase} ({', '.join(parts)})" if parts else phase
 
 
 def _tells(change: Any) -> bool:

@@ -53,15 +53,43 @@ def test_a_condition_is_one_piece() -> None:
 
 
 def test_a_container_is_one_piece() -> None:
-    """A reason stands for its message."""
+    """Its state with the reason, which stands for the message; then what else there is."""
     changes = (
         ("status.containerStatuses[web].name", None, "web"),
         ("status.containerStatuses[web].state.waiting.reason", "A", "B"),
         ("status.containerStatuses[web].state.waiting.message", "a", "b"),
         ("status.containerStatuses[web].restartCount", "0", "1"),
     )
-    assert text(*changes) == "container web: waiting.reason: A → B, restartCount: 0 → 1"
+    assert text(*changes) == "container web: waiting (A) → waiting (B), restartCount: 0 → 1"
     assert "waiting.message: a → b" in text(*changes, wide=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ((("state.running.startedAt", None, "t"), ("ready", "false", "true")), "running, ready: false → true"),
+        (
+            (
+                ("state.running.startedAt", "t", None), ("state.terminated.reason", None, "Error"),
+                ("state.terminated.exitCode", "0", "3"), ("state.terminated.finishedAt", None, "t"),
+            ),
+            "running → terminated (Error, exit code 3)",
+        ),
+        (
+            (
+                ("state.running.startedAt", "t", "u"), ("lastState.terminated.exitCode", "0", "3"),
+                ("lastState.terminated.reason", None, "Error"), ("restartCount", "0", "1"),
+            ),
+            "restarted, before: terminated (Error, exit code 3), restartCount: 0 → 1",
+        ),
+        ((("state.waiting.reason", "PodInitializing", None), ("state.running.startedAt", None, "t")), "waiting (PodInitializing) → running"),
+        ((("imageID", None, "sha256:1"),), "imageID: sha256:1"),
+    ],
+)  # fmt: skip
+def test_the_state_of_a_container_is_one_phrase(changes: Any, expected: str) -> None:
+    """From what to what, and why."""
+    listed = ((f"status.containerStatuses[web].{path}", old, new) for path, old, new in changes)
+    assert text(*listed) == f"container web: {expected}"
 
 
 def test_what_is_much_is_shortened() -> None:
