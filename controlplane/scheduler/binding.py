@@ -105,25 +105,15 @@ def _reject(tx: Tx, pod: pod_pb2.Pod, decision: Decision, now: float) -> None:
         tx.put(kinds.POD, pod)
 
 
-def nominate(tx: Tx, pod: PodInfo, node: str, others: Iterable[PodInfo], now: float) -> bool:
-    """Nominate a pod that still waits for a node, in place of less important ones; returns whether it waits."""
-    found = _waiting(tx, pod)
-    if found is None:
+def nominate(tx: Tx, pod: PodInfo, node: str) -> bool:
+    """Nominate a pod for a node, or for none where that is empty; returns whether the pod still waits for one."""
+    namespace, _, name = pod.key.partition("/")
+    found = tx.get(kinds.POD, namespace, name)
+    if found is None or found.metadata.uid != pod.uid or not waits(found):
         return False
     found.status.nominatedNodeName = node
     tx.put(kinds.POD, found)
-    for other in others:
-        there = _waiting(tx, other)
-        if there is not None:
-            there.status.nominatedNodeName = ""
-            tx.put(kinds.POD, there)
     return True
-
-
-def _waiting(tx: Tx, info: PodInfo) -> pod_pb2.Pod | None:
-    namespace, _, name = info.key.partition("/")
-    pod = tx.get(kinds.POD, namespace, name)
-    return pod if pod is not None and pod.metadata.uid == info.uid and waits(pod) else None
 
 
 def evict(tx: Tx, victim: PodInfo, pod: PodInfo, call: verbs.Call) -> None:

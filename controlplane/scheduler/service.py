@@ -200,6 +200,8 @@ class Scheduler:
             return
         try:
             found = self._cache.preempt(pod, self._budgets)
+            # It may have taken some milliseconds.
+            await asyncio.sleep(0)
             if found is not None:
                 await self._carry_out(pod, found)
         except Exception as error:  # the pod is tried again, and the rest of the victims with it
@@ -212,15 +214,15 @@ class Scheduler:
 
     async def _carry_out(self, pod: PodInfo, found: Preemption) -> None:
         """Nominate the pod first: its room must not be given away. Each victim has a transaction of its own."""
-        others = self._cache.nominations.less_important(pod, found.node)
-        nominate = functools.partial(binding.nominate, pod=pod, node=found.node, others=others, now=self._clock.now())
-        if not await self._store.update(nominate):
+        if not await self._store.update(functools.partial(binding.nominate, pod=pod, node=found.node)):
             self._cache.nominations.remove(pod.key)
             return
-        displaced = {item.key for item in others}
-        for key in displaced:
-            self._cache.nominations.remove(key)
-        self._cache.queue.activate(lambda entry: entry.info.key in displaced, self._clock.monotonic())
+        displaced = self._cache.nominations.less_important(pod, found.node)
+        for other in displaced:
+            self._cache.nominations.remove(other.key)
+            await self._store.update(functools.partial(binding.nominate, pod=other, node=""))
+        keys = {item.key for item in displaced}
+        self._cache.queue.activate(lambda entry: entry.info.key in keys, self._clock.monotonic())
         log.info("preempting pod=%s node=%s victims=%d", pod.key, found.node, len(found.victims))
         for victim in found.victims:
             call = verbs.Call(self._clock.now(), self._ids)
