@@ -13,6 +13,7 @@ from typing import Any
 
 from cli import contexts, flags, kubeconfig, tables
 from cli.commands import labclock, labfaults
+from cli.commands.labshared import add_name, exclusive, progress, warn
 from cli.lab import faultrecord, layout, lifecycle, links, naming, processes, removal, uplink
 from cli.lab.layout import CONTROL, SWITCH, Lab
 from pinnace.errors import BadRequest
@@ -32,7 +33,7 @@ def run(arguments: list[str]) -> int:
         ("status", "list hosts, their processes and memory, and faults in effect"),
     ):
         verb = verbs.add_parser(name, help=text)
-        labfaults.add_name(verb)
+        add_name(verb)
         if name == "down":
             verb.add_argument("--all", action="store_true", help="remove every lab of this machine")
     verbs.add_parser("list", help="list the labs of this machine")
@@ -97,9 +98,9 @@ def _up(args: Any) -> int:
         args.nodes, not _isolated(args), args.uplink_cidr, args.control_arg, args.agent_arg, kubeconfig=file,
         disk_size=_size(args.disk_size),
     )  # fmt: skip
-    with layout.exclusive(args.name), labfaults.progress() as say:
+    with layout.exclusive(args.name), progress() as say:
         lab, warnings = lifecycle.up(args.name, options, config=contexts.path(args.config), say=say)
-    labfaults.warn(warnings)
+    warn(warnings)
     took = time.monotonic() - begun
     print(f'lab "{lab.name}" is up: {len(lab.nodes)} nodes Ready in {took:.1f} s, context {lab.context}')
     return 0
@@ -107,10 +108,10 @@ def _up(args: Any) -> int:
 
 def _start(args: Any) -> int:
     begun = time.monotonic()
-    with labfaults.exclusive(args) as lab, labfaults.progress() as say:
+    with exclusive(args) as lab, progress() as say:
         labfaults.end_all(lab, contexts.path(args.config), say)
         started, warnings = lifecycle.start(lab, config=contexts.path(args.config), say=say)
-    labfaults.warn(warnings)
+    warn(warnings)
     done = f"started {', '.join(started)}" if started else "everything ran already"
     took = time.monotonic() - begun
     print(f'lab "{lab.name}" is up: {done}; {len(lab.nodes)} nodes Ready in {took:.1f} s, context {lab.context}')
@@ -118,7 +119,7 @@ def _start(args: Any) -> int:
 
 
 def _stop(args: Any) -> int:
-    with labfaults.exclusive(args) as lab:
+    with exclusive(args) as lab:
         removal.stop(lab)
     print(f'lab "{lab.name}" is stopped; `{naming.command("start", lab.name)}` resumes it')
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cli import contexts, flags
-from cli.commands import labfaults
+from cli.commands.labshared import add_name, exclusive, warn
 from cli.lab import layout, naming
 from pinnace.errors import BadRequest
 
@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("action", nargs="?", choices=(SHOW, ADVANCE), default=SHOW, metavar="ACTION",
                         help="advance; default: show the time")  # fmt: skip
     parser.add_argument("by", nargs="?", type=flags.seconds, default=None, metavar="DURATION", help="such as 90s or 1h30m")
-    labfaults.add_name(parser)
+    add_name(parser)
 
 
 def run(args: Any) -> int:
@@ -31,8 +31,8 @@ def run(args: Any) -> int:
     if args.action == SHOW:
         print(clock.show(layout.load(naming.chosen(args)), config))
         return 0
-    with labfaults.exclusive(args) as lab:
+    with exclusive(args) as lab:
         shown, silent = clock.advance(lab, config, args.by)
     print(shown)
-    labfaults.warn([f"the agent of node {node} is connected and gave no sign of life" for node in silent])
+    warn([f"the agent of node {node} is connected and gave no sign of life" for node in silent])
     return 0

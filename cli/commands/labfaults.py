@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cli import contexts, flags
+from cli.commands.labshared import add_name, exclusive, progress, warn
 from cli.lab import cuts, faultrecord, layout, naming
 from cli.lab.faultrecord import CUT, FILL, FREEZE, STOP
 from cli.lab.layout import Fault, Lab
-from cli.progress import Progress, Say
+from cli.progress import Say
 from pinnace.errors import BadRequest, Internal
 
 _ACTIONS = (
@@ -56,33 +56,6 @@ def add(verbs: Any) -> None:
 def _add_for(parser: Any) -> None:
     parser.add_argument("--for", dest="seconds", type=flags.seconds, default=None, metavar="DURATION",
                         help="wait, then revert, such as 30s; also when interrupted (default: it stays)")  # fmt: skip
-
-
-def add_name(parser: Any) -> None:
-    parser.add_argument("--name", default="", help="name of the lab (default: the current context's, or the only one)")
-
-
-@contextmanager
-def progress() -> Iterator[Say]:
-    shown = Progress()
-    try:
-        yield shown.show
-    finally:
-        shown.clear()
-
-
-def warn(warnings: list[str]) -> None:
-    for text in warnings:
-        print(f"warning: {text}", file=sys.stderr)
-
-
-@contextmanager
-def exclusive(args: Any) -> Iterator[Lab]:
-    """The chosen lab, which no other kctl changes meanwhile."""
-    # Loaded before too: what does not exist leaves no lock.
-    name = layout.load(naming.chosen(args)).name
-    with layout.exclusive(name):
-        yield layout.load(name)
 
 
 def run(args: Any) -> int:
