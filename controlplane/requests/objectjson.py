@@ -34,9 +34,15 @@ def value_of(registry: Registry, api_version: str, name: str, raw: bytes) -> dic
         if kind is None:
             return None
         sizes.check_encoded(kind, raw)
-        return tables.whole(kind, kind.cls.FromString(raw))
+        return tables.whole(kind, kind.cls.FromString(_decoded(registry, kind, raw)))
     except (DecodeError, Unreadable, TooLarge):
         return None
+
+
+def _decoded(registry: Registry, kind: Kind, raw: bytes) -> bytes:
+    """In the kind's own messages. Raises DecodeError."""
+    encoding = next((item.encoding for item in registry.served() if item.kind is kind), None)
+    return raw if encoding is None else encoding.decode(raw)
 
 
 def _forms(resource: Resource[Any]) -> Iterator[Kind]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from controlplane.resources.columns import NAME_AND_CREATION
 from controlplane.resources.plugin import CREATE, Attributes, BasePlugin
-from controlplane.resources.resource import Resource, Strategy
+from controlplane.resources.resource import Encoding, Resource, Strategy
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.admission.kindrules import KindRules
@@ -99,10 +99,23 @@ def _validate_status(new: CustomResourceDefinition, old: CustomResourceDefinitio
     return definition.validate_status(new, old)
 
 
+def _from_kubernetes(data: bytes) -> bytes:
+    from controlplane.customresources import schemaprotobuf
+
+    return schemaprotobuf.from_kubernetes(data)
+
+
+def _to_kubernetes(data: bytes) -> bytes:
+    from controlplane.customresources import schemaprotobuf
+
+    return schemaprotobuf.to_kubernetes(data)
+
+
 CUSTOM_RESOURCE_DEFINITION = Resource(
     kinds.CUSTOM_RESOURCE_DEFINITION,
     rules=KindRules(default=_default, validate=_validate, validate_update=_validate_update, validate_status=_validate_status),
     strategy=_Strategy(),
+    encoding=Encoding(_from_kubernetes, _to_kubernetes),
     columns=NAME_AND_CREATION,
     observe=observe,
 )

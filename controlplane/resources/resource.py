@@ -173,6 +173,15 @@ class Stream(NamedTuple):
     options: str = ""
 
 
+class Encoding(NamedTuple):
+    """Of a kind whose messages differ from Kubernetes' in some fields: an object from Kubernetes' protobuf, and to it.
+
+    `decode` raises DecodeError, TooLarge."""
+
+    decode: Callable[[bytes], bytes]
+    encode: Callable[[bytes], bytes]
+
+
 class Action(Generic[R, T]):
     """What is done to an object by creating a request of another kind below it, which is not stored."""
 
@@ -207,6 +216,8 @@ class Resource(Generic[T]):
     indexed: tuple[str, ...] = ()
     # Further indexes, for controllers.
     own_indexes: Mapping[str, Values] = field(default_factory=dict)
+    # Of bodies in protobuf, of requests and responses of the REST API; None: those of the messages.
+    encoding: Encoding | None = None
     # Of tables that show objects of the kind.
     columns: Columns[T] = NAME_AND_AGE
     # What clients may do with the resource, in discovery's words.

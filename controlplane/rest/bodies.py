@@ -17,7 +17,8 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from controlplane.http.messages import Request
-from controlplane.requests import decoding, unknownfields
+from controlplane.requests import decoding, sizes, unknownfields
+from controlplane.requests.wirevalues import Unreadable
 from controlplane.resources.resource import Resource
 from controlplane.rest import negotiation
 from controlplane.rest.paths import Target
@@ -204,9 +205,20 @@ def envelope(body: bytes) -> rest_pb2.Unknown:
 def _protobuf(resource: Resource, body: bytes, namespace: str) -> dict[str, Any]:
     found = envelope(body)
     _check_kind(resource, {"apiVersion": found.typeMeta.apiVersion, "kind": found.typeMeta.kind})
-    message = decoding.from_protobuf(resource, found.raw, namespace)
+    message = decoding.from_protobuf(resource, _decoded(resource, found.raw), namespace)
     drop_zero_times(message)
     return codec.encode(message)
+
+
+def _decoded(resource: Resource, raw: bytes) -> bytes:
+    """An object in the kind's own messages. Raises BadRequest, TooLarge."""
+    if resource.encoding is None:
+        return raw
+    try:
+        sizes.check_encoded(resource.kind, raw)
+        return resource.encoding.decode(raw)
+    except (DecodeError, Unreadable):
+        raise BadRequest(f"the body is not a {resource.kind.kind} in protobuf") from None
 
 
 def drop_zero_times(message: Message) -> None:

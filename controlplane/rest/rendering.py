@@ -93,14 +93,20 @@ class Renderer:
 
     def _raw(self, message: Any) -> bytes:
         """An object in protobuf, or its metadata: field 1 in every kind, and in PartialObjectMetadata."""
-        data: bytes = message.metadata.SerializeToString() if self.form.shape else message.SerializeToString()
-        return field(1, data) if self.form.shape else data
+        if self.form.shape:
+            return field(1, message.metadata.SerializeToString())
+        return self._foreign(message.SerializeToString())
+
+    def _foreign(self, data: bytes) -> bytes:
+        """An object's bytes as Kubernetes has them."""
+        encoding = self.resource.encoding
+        return data if encoding is None else encoding.encode(data)
 
     def _encoded(self, row: StoredObject) -> bytes:
         """A stored object as `_raw`, where possible without parsing it."""
         if self.form.shape:
             return self._raw(tables.item_of(self.resource, row))
-        return row.encoded(self.resource.kind)
+        return self._foreign(row.encoded(self.resource.kind))
 
     def _type(self, *, list: bool = False) -> rest_pb2.TypeMeta:
         kind = self.resource.kind
