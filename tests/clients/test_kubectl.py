@@ -382,7 +382,8 @@ def test_autoscalers(kubectl: Kubectl) -> None:
     assert [line.split() for line in ours.splitlines()[:7]] == [line.split() for line in theirs.splitlines()[:7]]
     check(kubectl, [
         ("delete hpa auto", 'horizontalpodautoscaler.autoscaling "auto" deleted'),
-        ("delete deployment auto", 'deployment.apps "auto" deleted'),
+        ("delete deployment auto --cascade=foreground", 'deployment.apps "auto" deleted'),
+        ("get pods", "No resources found"),
     ])  # fmt: skip
 
 

@@ -67,10 +67,22 @@ def test_the_names_of_kubernetes_are_those_of_the_client() -> None:
 VALIDATED = {
     ("batch", "PodFailurePolicyOnExitCodesRequirement", "operator"), ("batch", "PodFailurePolicyOnExitCodesRequirement", "values"), ("batch", "PodFailurePolicyOnPodConditionsPattern", "type"),
     ("batch", "PodFailurePolicyRule", "action"), ("batch", "SuccessPolicy", "rules"),
+    ("autoscaling", "HorizontalPodAutoscalerSpec", "maxReplicas"), ("core", "LocalVolumeSource", "path"),
+    ("core", "NFSVolumeSource", "path"), ("core", "NFSVolumeSource", "server"), ("core", "NodeSelector", "nodeSelectorTerms"),
+    ("core", "NodeSelectorRequirement", "key"), ("core", "NodeSelectorRequirement", "operator"),
+    ("core", "PersistentVolumeClaimVolumeSource", "claimName"), ("core", "PodAffinityTerm", "topologyKey"),
+    ("core", "PreferredSchedulingTerm", "weight"), ("core", "TopologySelectorLabelRequirement", "key"),
+    ("core", "TopologySelectorLabelRequirement", "values"), ("core", "TopologySpreadConstraint", "maxSkew"),
+    ("core", "TopologySpreadConstraint", "topologyKey"), ("core", "TopologySpreadConstraint", "whenUnsatisfiable"),
+    ("core", "WeightedPodAffinityTerm", "weight"), ("storage", "StorageClass", "provisioner"),
     ("core", "GRPCAction", "port"), ("meta", "LabelSelectorRequirement", "key"), ("meta", "LabelSelectorRequirement", "operator"),
     ("rbac", "PolicyRule", "verbs"), ("rbac", "RoleRef", "kind"), ("rbac", "RoleRef", "name"), ("rbac", "Subject", "kind"),
     ("rbac", "Subject", "name"),
 }  # fmt: skip
+
+
+# Required in one version of a kind, and not in the other, which lightkube's names do not tell apart.
+OF_ANOTHER_VERSION = {("autoscaling", "HorizontalPodAutoscalerStatus", "currentReplicas")}
 
 
 def test_no_object_lacks_a_required_field() -> None:
@@ -85,7 +97,7 @@ def test_no_object_lacks_a_required_field() -> None:
         for name in required.get(f"{group}.{spec.name}", ())
         if name not in shownfields.of(spec) and may_be_absent(spec.fields.get(name))
     }
-    assert absent == VALIDATED
+    assert absent == VALIDATED | OF_ANOTHER_VERSION
 
 
 def may_be_absent(item: schema.Field | None) -> bool:
