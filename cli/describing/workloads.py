@@ -70,9 +70,18 @@ def stateful_set(client: Any, kind: Kind, item: Any) -> list[str]:
         f"Pod Management Policy:\t{spec.podManagementPolicy}",
         f"Replicas:\t{spec.replicas} desired | {item.status.replicas} total",
         f"Update Strategy:\t{spec.updateStrategy.type}", *_partition(spec.updateStrategy.rollingUpdate),
+        *_retention(spec),
         f"Pods Status:\t{_phases(client, item, selector)}", *templates.lines(spec.template),
         *storage.templates(spec.volumeClaimTemplates),
     ]  # fmt: skip
+
+
+def _retention(spec: Any) -> list[str]:
+    if not spec.HasField("persistentVolumeClaimRetentionPolicy"):
+        return []
+    policy = spec.persistentVolumeClaimRetentionPolicy
+    lines = [f"  WhenDeleted:\t{policy.whenDeleted}", f"  WhenScaled:\t{policy.whenScaled}"]
+    return ["Persistent Volume Claim Retention Policy:", *lines]
 
 
 def _partition(update: Any) -> list[str]:
