@@ -113,7 +113,7 @@ class _Round:
         revisions = history.History(self._tx, self._owner, self._control, self._now)
         current = revisions.current()
         digest = history.hash_of(current)
-        plan = self._membership()
+        plan = self._membership(digest)
         if self._item.spec.updateStrategy.type == ROLLING_UPDATE and not plan.create and not plan.delete:
             self._roll(plan, digest)
         self._apply(plan, current)
@@ -123,13 +123,13 @@ class _Round:
         return Requeue(min(self._waits)) if self._waits else None
 
     def _by_node(self, pods: Iterable[Pod]) -> dict[str, list[Pod]]:
-        """The pods of each node, the oldest first; also those that are not bound yet."""
+        """The pods of each node, in the order in which they are kept; also those that are not bound yet."""
         found: dict[str, list[Pod]] = {}
-        for pod in sorted(pods, key=lambda pod: (pod.metadata.creationTimestamp.seconds, pod.metadata.name)):
+        for pod in sorted(pods, key=_age):
             found.setdefault(daemonnodes.assigned(pod), []).append(pod)
         return found
 
-    def _membership(self) -> _Plan:
+    def _membership(self, digest: str) -> _Plan:
         """A pod where one should be and is not; none where it may not stay; none that has ended; one of several."""
         plan = _Plan()
         for name, node in self._nodes.items():
@@ -140,7 +140,7 @@ class _Round:
                 for pod in pods:
                     plan.remove(pod)
             else:
-                self._surplus(plan, name, pods)
+                self._surplus(plan, name, pods, digest)
         for name in self._pods.keys() - self._nodes.keys():
             # PodGC removes those that are bound; the others wait for a node that is gone.
             for pod in self._pods[name]:
@@ -148,8 +148,8 @@ class _Round:
                     plan.remove(pod)
         return plan
 
-    def _surplus(self, plan: _Plan, node: str, pods: list[Pod]) -> None:
-        running: dict[str, list[Pod]] = {}
+    def _surplus(self, plan: _Plan, node: str, pods: list[Pod], digest: str) -> None:
+        running: dict[bool, list[Pod]] = {}
         for pod in pods:
             phase = pod.status.phase
             wait = self._until_replaced(pod, node)
@@ -161,12 +161,15 @@ class _Round:
                     pod, f"Found {word} {pod.metadata.namespace}/{pod.metadata.name} on node {node}, will try to kill it"
                 )
             elif not pod.metadata.deletionTimestamp.seconds:
-                # A surge has one pod of the old and one of the new template.
-                version = pod.metadata.labels.get(history.HASH, "") if self._max_surge() else ""
-                running.setdefault(version, []).append(pod)
+                # A surge has one pod of the present template and one of an earlier one.
+                present = not self._max_surge() or pod.metadata.labels.get(history.HASH) == digest
+                running.setdefault(present, []).append(pod)
         for several in running.values():
             for pod in several[1:]:
                 plan.remove(pod)
+        if len(running) > 1 and podcontrol.ready_since(running[False][0]) is None:
+            # It serves no longer, so nothing is kept until the present one is available.
+            plan.remove(running[False][0])
 
     def _until_replaced(self, pod: Pod, node: str) -> float:
         """Seconds that a pod which failed is still left; one that is being deleted counts no more."""
@@ -281,6 +284,12 @@ class _Round:
         status.observedGeneration = self._item.metadata.generation
         verbs.update_status(self._tx, kinds.DAEMON_SET, self._item, self._control.call(self._now))
         self._waits += [wait for wait in ready if wait > 0]
+
+
+def _age(pod: Pod) -> tuple[bool, int, bool, str]:
+    """Bound pods first, then the oldest, of one second those that are ready."""
+    meta = pod.metadata
+    return not pod.spec.nodeName, meta.creationTimestamp.seconds, podcontrol.ready_since(pod) is None, meta.name
 
 
 def _of_revision(placed: Mapping[str, Pod], pods: Mapping[str, list[Pod]], digest: str) -> int:

@@ -158,7 +158,7 @@ class _Round:
     def _roll(self, update: ControllerRevision) -> None:
         """Delete pods of earlier templates from the highest ordinal down, as many as may be unavailable."""
         bounds = self._item.spec.updateStrategy.rollingUpdate
-        most = max(intorpercent.scaled(bounds.maxUnavailable, self._item.spec.replicas, round_up=True), 1)
+        most = max(intorpercent.scaled(bounds.maxUnavailable, self._item.spec.replicas, round_up=False), 1)
         unavailable = sum(not self._is_available(self._pods[number]) for number in self._wanted if number in self._pods)
         for number in reversed(self._wanted):
             if number < self._wanted.start + bounds.partition:
@@ -170,10 +170,11 @@ class _Round:
                 if not self._is_available(pod) and unavailable >= most:
                     return
                 continue
-            if self._is_available(pod):
+            # One that is ready serves, also while it is not available yet and so counted already.
+            if podcontrol.ready_since(pod) is not None:
                 if unavailable >= most:
                     return
-                unavailable += 1
+                unavailable += self._is_available(pod)
             if not self._may_step():
                 return
             self._delete(number)

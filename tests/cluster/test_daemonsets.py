@@ -143,6 +143,31 @@ async def test_a_surge_starts_new_pods_before_old_ones_end(api: Api, cluster: Cl
     assert images(agents) == ["web:2"] * 4
 
 
+async def test_a_surge_is_one_pod_however_often_the_template_changes(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """The pod of the template in between goes; the one that serves stays."""
+    strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "100%"}}
+    await api.create(kinds.DAEMON_SET, daemon_set(updateStrategy=strategy))
+    await agents.settle()
+    for image in ("web:2", "web:3"):
+        await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template(image)}})
+        live = [pod for pod in agents.pods() if not pod.metadata.deletionTimestamp.seconds]
+        assert sorted(pod.spec.containers[0].image for pod in live) == ["web:1"] * 4 + [image] * 4
+    await agents.settle()
+    assert images(agents) == ["web:3"] * 4
+
+
+async def test_an_old_pod_that_serves_no_more_does_not_wait_for_the_new_one(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """With a surge: there is nothing to keep."""
+    strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "100%"}}
+    await api.create(kinds.DAEMON_SET, daemon_set(updateStrategy=strategy))
+    await agents.settle()
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template("web:2")}})
+    old = next(pod for pod in agents.pods() if pod.spec.containers[0].image == "web:1")
+    await agents.start(old, ready=False)
+    deleted = [pod.metadata.name for pod in agents.pods() if pod.metadata.deletionTimestamp.seconds]
+    assert deleted == [old.metadata.name]
+
+
 async def test_on_delete_replaces_what_is_deleted(api: Api, cluster: Cluster, agents: Agents) -> None:
     """And nothing else."""
     await api.create(kinds.DAEMON_SET, daemon_set(updateStrategy={"type": "OnDelete"}))

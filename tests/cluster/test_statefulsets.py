@@ -131,9 +131,12 @@ async def test_a_rolling_update_goes_from_the_highest_down(api: Api, cluster: Cl
     assert (status.currentReplicas, status.updatedReplicas) == (3, 3)
 
 
-async def test_several_may_be_unavailable_where_the_strategy_says_so(api: Api, cluster: Cluster, agents: Agents) -> None:
-    """Two of five at a time."""
-    strategy = {"rollingUpdate": {"maxUnavailable": "40%"}}
+@pytest.mark.parametrize(("share", "least"), [("40%", 3), ("59%", 3), ("10%", 4)])
+async def test_several_may_be_unavailable_where_the_strategy_says_so(
+    api: Api, cluster: Cluster, agents: Agents, share: str, least: int
+) -> None:
+    """A share of five is rounded down, and one may always be."""
+    strategy = {"rollingUpdate": {"maxUnavailable": share}}
     await api.create(kinds.STATEFUL_SET, stateful_set(replicas=5, updateStrategy=strategy, podManagementPolicy="Parallel"))
     await agents.settle()
     await change(api, template=template("web:2"))
@@ -143,7 +146,21 @@ async def test_several_may_be_unavailable_where_the_strategy_says_so(api: Api, c
         seen.append(sum(pod.status.phase == "Running" and not pod.metadata.deletionTimestamp.seconds for pod in agents.pods()))
 
     await agents.settle(watch=watch)
-    assert min(seen) == 3
+    assert min(seen) == least
+    assert set(images(agents).values()) == {"web:2"}
+
+
+async def test_pods_that_are_ready_for_a_short_time_are_not_taken_at_once(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """They serve, although none is available before minReadySeconds."""
+    await api.create(kinds.STATEFUL_SET, stateful_set(podManagementPolicy="Parallel", minReadySeconds=10))
+    await agents.settle()
+    await change(api, template=template("web:2"))
+    assert [pod.metadata.name for pod in agents.pods() if pod.metadata.deletionTimestamp.seconds] == []
+    await cluster.advance(11)
+    assert [pod.metadata.name for pod in agents.pods() if pod.metadata.deletionTimestamp.seconds] == ["web-2"]
+    for _ in range(3):
+        await agents.settle()
+        await cluster.advance(11)
     assert set(images(agents).values()) == {"web:2"}
 
 

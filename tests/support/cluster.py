@@ -71,12 +71,12 @@ _KINDS = {kind.kind: kind for kind in kinds.ALL}
 
 
 class Cluster:
-    def __init__(self, store: Store, clock: VirtualClock, time: Clock) -> None:
+    def __init__(self, store: Store, clock: VirtualClock, time: Clock, ids: RandomIds | None = None) -> None:
         """`clock` is the machine's, `time` that of the control plane."""
         self.store = store
         self.clock = clock
         self.time = time
-        self.ids = RandomIds(seed=1)
+        self.ids = ids or RandomIds(seed=1)
         self.elector = Elector(store, labclock.steady(time), "this")
         # Is told of the scheduler's attempts.
         self.attempted: Attempted = lambda decision, number: None
@@ -209,13 +209,14 @@ async def running(
     rates: EvictionRates | None = None,
     podgc: PodGC | None = None,
     lab_clock: Path | None = None,
+    ids: RandomIds | None = None,
 ) -> AsyncIterator[Cluster]:
     """A control plane with every controller; with the file of a lab's clock `labtime` advances its time. An error in any part of
-    it fails the test."""
+    it fails the test. `ids`: those of the plane that was there before, on the same backend."""
     clock = clock or VirtualClock()
     time = labclock.opened(clock, lab_clock)
     store = await Store.open(backend or MemoryBackend(), time, registry or resources.built_in())
-    cluster = Cluster(store, clock, time)
+    cluster = Cluster(store, clock, time, ids)
 
     def manager(controllers: Sequence[Controller]) -> ControllerManager:
         return ControllerManager(cluster.elector.store, time, controllers, unasked=cluster.labtime.unasked)

@@ -30,6 +30,10 @@ class Workers(Agents):
         super().__init__(cluster, *nodes)
         self.cluster = cluster
 
+    def rebind(self, cluster: Cluster) -> None:
+        """The same agents with another control plane."""
+        self._cluster = self.cluster = cluster
+
     def running(self) -> list[Pod]:
         """Pods that have not ended and are not deleted."""
         return [pod for pod in self.pods() if not pod.metadata.deletionTimestamp.seconds and pod.status.phase in _ACTIVE]
