@@ -38,7 +38,7 @@ def labelled(name: str, **more: Any) -> dict[str, Any]:
 
 class Limited(World):
     # Minutes between two tries of a controller whose pods are refused.
-    patience = 16
+    patience = 6
     watched = (kinds.RESOURCE_QUOTA, kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.JOB)
 
     async def create(self, hard: tuple[int, int], sizes: tuple[int, int, int]) -> None:
@@ -78,9 +78,12 @@ class Limited(World):
     # Checks
 
     def used(self) -> tuple[int, int]:
-        """Pods that count, and their processors."""
-        pods = [pod for pod in self.every(kinds.POD) if pod.status.phase not in podcontrol.ENDED]
+        """Pods that count, and their processors: not those that have ended, or should be gone (on a node that is away)."""
+        pods = [pod for pod in self.every(kinds.POD) if pod.status.phase not in podcontrol.ENDED and not self._is_overdue(pod)]
         return len(pods), sum(map(_cpu, pods))
+
+    def _is_overdue(self, pod: Pod) -> bool:
+        return 0 < pod.metadata.deletionTimestamp.seconds < self.clock.now()
 
     def changed(self, change: Change) -> None:
         if change.kind is kinds.POD and change.old is None:
