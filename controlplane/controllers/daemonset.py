@@ -201,8 +201,8 @@ class _Round:
             self._roll_with_surge(plan, digest)
             return
         unavailable, allowed, candidates = 0, list[Pod](), list[Pod]()
-        for name in self._should_run():
-            pods = self._pods.get(name, [])
+        # Also pods on nodes that take no new ones, such as those that are away.
+        for _, pods in sorted(self._pods.items()):
             old = [pod for pod in pods if pod.metadata.labels.get(history.HASH) != digest]
             if not any(map(self._is_available, pods)):
                 unavailable += 1

@@ -143,6 +143,19 @@ async def test_a_surge_starts_new_pods_before_old_ones_end(api: Api, cluster: Cl
     assert images(agents) == ["web:2"] * 4
 
 
+async def test_a_node_that_is_away_counts_as_unavailable(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """It takes no new pods, and a rollout takes none of another node instead."""
+    await api.create(kinds.DAEMON_SET, daemon_set())
+    await agents.settle()
+    [lost] = [pod for pod in agents.pods() if pod.spec.nodeName == "n2"]
+    await cluster.delete(kinds.POD, lost.metadata.name)
+    cluster.alive.discard("n2")
+    await cluster.advance(60)
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": template("web:2")}})
+    assert where(agents) == ["n1", "n3", "n4"]
+    assert set(images(agents)) == {"web:1"}
+
+
 async def test_a_surge_is_one_pod_however_often_the_template_changes(api: Api, cluster: Cluster, agents: Agents) -> None:
     """The pod of the template in between goes; the one that serves stays."""
     strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "100%"}}

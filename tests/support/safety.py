@@ -154,6 +154,10 @@ class World:
 
     def check(self) -> None:
         """All changes since the last check, and the state now."""
+        self._follow()
+        self.rested()
+
+    def _follow(self) -> None:
         changes, self._witness.changes = self._witness.changes, []
         for change in changes:
             key = change.kind, _key(change.new or change.old)
@@ -162,7 +166,6 @@ class World:
             else:
                 self.objects[key] = change.new
             self.changed(change)
-        self.rested()
 
     def changed(self, change: Change) -> None:
         """Check one change; `find` and `every` have the state after it."""
@@ -222,6 +225,8 @@ class World:
         """Another control plane on the same backend, `seconds` later."""
         alive = set(self.cluster.alive)
         await self._stack.aclose()
+        # Before the state is read anew, which is later than these.
+        self._follow()
         if seconds:
             await self.clock.advance(seconds)
         await self._start()
