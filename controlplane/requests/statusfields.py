@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from google.protobuf.message import Message
+
 from controlplane.requests import managers, messagefields, ownership
 from controlplane.requests.fieldsets import LEAF
 from controlplane.requests.managers import MAX_MANAGERS, UPDATE, Entry, Owner
@@ -37,8 +39,21 @@ def _sole_owners(kind: Kind, old: Any, new: Any, manager: str) -> bytes | None:
     if others or not _is_mine(mine, kind, manager) or mine.fieldsV1.Raw != messagefields.owned_below(old, STATUS):
         return None
     fields = messagefields.owned_below(new, STATUS)
-    # A shorter text may be that of a removal alone, which leaves the entry's time as it is.
-    return fields if len(fields) >= len(mine.fieldsV1.Raw) else None
+    # A shorter text may be that of a removal alone, which leaves the entry's time as it is, as another order of items does.
+    if len(fields) < len(mine.fieldsV1.Raw) or (fields == mine.fieldsV1.Raw and _is_reordered(old.status, new.status)):
+        return None
+    return fields
+
+
+def _is_reordered(before: Message, after: Message) -> bool:
+    """Whether nothing but the order of items differs. Sizes tell most statuses apart."""
+    if before.ByteSize() != after.ByteSize():
+        return False
+    changed = [item for item, value in after.ListFields() if value != getattr(before, item.name)]
+    return bool(changed) and all(
+        item.is_repeated and sorted(map(repr, getattr(after, item.name))) == sorted(map(repr, getattr(before, item.name)))
+        for item in changed
+    )
 
 
 def _first(kind: Kind, old: Any, new: Any) -> bytes | None:

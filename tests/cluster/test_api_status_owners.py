@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from controlplane.requests import ownership, statusfields
@@ -181,8 +181,15 @@ histories = st.one_of(
 )
 
 
+REORDERED = [
+    ({"podIPs": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.1"}]}, "one"),
+    ({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]}, "one"),
+]
+
+
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories)
+@example((kinds.POD, REORDERED))
 def test_owners_found_without_a_comparison_are_those_of_the_comparison(found: tuple[Kind, list[tuple[Any, str]]]) -> None:
     """After any writes of a status, by one manager, by several, and by components that record none."""
     kind, history = found
