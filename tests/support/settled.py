@@ -73,6 +73,10 @@ def _cron_job(item: Item, pods: list[str], nodes: int) -> tuple[Any, Any]:
     return [], item["status"].get("active", [])
 
 
+def _claim(item: Item, pods: list[str], nodes: int) -> tuple[Any, Any]:
+    return "Bound", item["status"].get("phase")
+
+
 def _budget(item: Item, pods: list[str], nodes: int) -> tuple[Any, Any]:
     status = item["status"]
     return True, status["currentHealthy"] >= status["desiredHealthy"]
@@ -87,6 +91,7 @@ CHECKS: dict[str, Check] = {
     "jobs.batch": _job,
     "cronjobs.batch": _cron_job,
     "poddisruptionbudgets.policy": _budget,
+    "persistentvolumeclaims": _claim,
 }
 
 

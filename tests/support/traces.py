@@ -16,6 +16,8 @@ from tests.support.labs import LabUnderTest, eventually
 
 Traces = dict[str, list[str]]
 CGROUPS = Path("/sys/fs/cgroup")
+# Made with the first local volume; what is in it is a trace.
+LOCAL_VOLUMES = "local-volumes"
 # Of the lab itself, made once; images are loaded by name and stay.
 KEPT = ("images", "launcher.log", "launcher.sock", "launcher.sock.lock")
 
@@ -79,7 +81,7 @@ def _files(folder: Path) -> list[str]:
         if base == str(folder):
             folders[:] = [name for name in folders if name not in KEPT]
             names = [name for name in names if name not in KEPT]
-        found += [str(inside / name) for name in (*folders, *names)]
+        found += [str(inside / name) for name in (*folders, *names) if str(inside / name) != LOCAL_VOLUMES]
     return sorted(found)
 
 

@@ -92,6 +92,14 @@ def workloads(shared: Path) -> list[dict[str, Any]]:
     mount = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     volumes = [{"name": "shared", "hostPath": {"path": str(shared), "type": "Directory"}}]
     identity = template("db", IDENTITY, container=mount, volumes=volumes)
+    claims = [
+        {
+            "metadata": {"name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+        }
+    ]
+    kept = template("store", container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]})
+    store = {**selecting("store"), "template": kept, "volumeClaimTemplates": claims, "podManagementPolicy": "Parallel"}
     job = {"template": template("tick", "exit 0", restartPolicy="Never")}
     return [
         workload("Deployment", "web", {"replicas": 4, **selecting("web")}),
@@ -101,6 +109,7 @@ def workloads(shared: Path) -> list[dict[str, Any]]:
         workload("ReplicationController", "rc", {"replicas": 2, "selector": {"app": "rc"}, "template": template("rc")}, "v1"),
         workload("DaemonSet", "every", selecting("every")),
         workload("StatefulSet", "db", {"replicas": 2, "serviceName": "db", **selecting("db"), "template": identity}),
+        workload("StatefulSet", "store", {"replicas": 2, "serviceName": "store", **store}),
         workload("CronJob", "tick", {"schedule": "@every 5s", "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": job}}, "batch/v1"),
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "counter"}, "data": {"n": "0"}},
     ]  # fmt: skip
@@ -142,8 +151,9 @@ class WorkloadSoak:
         names = ("cronjobs", "jobs", "deployments", "statefulsets", "daemonsets", "replicasets", "rc", "pdb")
         for kind in names:
             self._lab.kctl("delete", kind, "--all", "--timeout", "100s", "--ignore-not-found")
+        self._lab.kctl("delete", "persistentvolumeclaims", "--all", "--timeout", "100s", "--ignore-not-found")
         self._lab.kctl("delete", "configmap", "counter")
-        eventually(lambda: not self._lab.pods(), within=60)
+        eventually(lambda: not self._lab.pods() and not self._lab.get("persistentvolumes")["items"], within=60)
 
     # Users
 
@@ -151,7 +161,7 @@ class WorkloadSoak:
         self._number += 1
         changes: dict[str, Callable[[], None]] = {
             "scale": lambda: self._patch(
-                self._random.choice(("deployment/web", "rs/rs", "rc/rc", "statefulset/db")), "replicas"
+                self._random.choice(("deployment/web", "rs/rs", "rc/rc", "statefulset/db", "statefulset/store")), "replicas"
             ),
             "template": self._new_template,
             "delete a pod": self._delete_pod,
@@ -167,7 +177,9 @@ class WorkloadSoak:
         self._write(name, path, replicas, {"spec": {"replicas": replicas}})
 
     def _new_template(self) -> None:
-        name = self._random.choice(("deployment/web", "deployment/steady", "statefulset/db", "daemonset/every"))
+        name = self._random.choice(
+            ("deployment/web", "deployment/steady", "statefulset/db", "statefulset/store", "daemonset/every")
+        )
         value = str(self._number)
         self._write(name, "number", value, {"spec": {"template": {"metadata": {"annotations": {"number": value}}}}})
 
