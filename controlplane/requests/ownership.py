@@ -22,6 +22,8 @@ from pinnace.schema import Field, Schema
 from pinnace.schematree import Misfit
 
 STATUS = "status"
+# Metadata that a write of the status may change.
+STATUS_META = ("labels", "annotations")
 # Errors that one applied object is answered with.
 MAX_MISFITS = 100
 # Identity and fields that only the server writes have no owner.
@@ -144,7 +146,8 @@ def _changes(kind: Kind, old: Any, new: Any, subresource: str) -> Comparison:
     same = [name for name in _parts(new) if getattr(old, name) == getattr(new, name)]
     before, after = (codec.encode(message, without=same) for message in (old, new))
     before = _fitting(kind, before)
-    return fieldwalk.compare(root, _owned_part(kind, before, subresource), _owned_part(kind, after, subresource))
+    before, after = (_owned_part(kind, value, subresource) | _status_meta(value, subresource) for value in (before, after))
+    return fieldwalk.compare(root, before, after)
 
 
 def _fitting(kind: Kind, value: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +183,13 @@ def _owned_part(kind: Kind, value: dict[str, Any], subresource: str) -> dict[str
     else:
         out.pop("metadata", None)
     return out
+
+
+def _status_meta(value: dict[str, Any], subresource: str) -> dict[str, Any]:
+    """The metadata that an update of the status may write as well."""
+    meta = value.get("metadata") or {}
+    found = {name: meta[name] for name in STATUS_META if meta.get(name)}
+    return {"metadata": found} if found and subresource == STATUS else {}
 
 
 def _union(sets: list[FieldSet]) -> FieldSet:

@@ -38,6 +38,14 @@ def keep(old: Any, new: Any) -> None:
     after.ClearField("selfLink")
 
 
+def take_meta(names: tuple[str, ...], target: Any, source: Any) -> None:
+    """Put the metadata of these names from `source` in the place of that of `target`."""
+    for name in names:
+        entries = getattr(target.metadata, name)
+        entries.clear()
+        entries.update(getattr(source.metadata, name))
+
+
 def check_preconditions(resource: Resource, old: Any, message: Any, *, conditional: bool = False) -> None:
     """The uid and resourceVersion of an update are those of the stored object, where given. `conditional`: the latter must be,
     unless the kind allows updates without it. Raises Conflict, Invalid."""

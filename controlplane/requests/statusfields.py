@@ -23,7 +23,10 @@ STATUS = ownership.STATUS
 def record(kind: Kind, old: Any, new: Any, *, manager: str, now: float) -> None:
     """Give `manager` what an update of the status changed, and take what it changed or removed from all others. `new` has the
     managedFields of `old`."""
-    fields = _sole_owners(kind, old, new, manager) if kind.schema is None else None
+    alone = kind.schema is None and all(
+        getattr(old.metadata, name) == getattr(new.metadata, name) for name in ownership.STATUS_META
+    )
+    fields = _sole_owners(kind, old, new, manager) if alone else None
     if fields is None:
         ownership.record_update(kind, old, new, manager=manager, now=now, subresource=STATUS)
     elif fields != b"{}":

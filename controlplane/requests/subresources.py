@@ -57,7 +57,7 @@ def update(tx: Tx, kind: Kind, message: Any, call: Call, part: str = "") -> Any:
     if not part:
         return verbs.update(tx, kind, message, call)
     _part(Registry.of(tx).writable(kind), part, "update")
-    return verbs.update_subresource(tx, kind, part, message, call)
+    return verbs.update_subresource(tx, kind, part, message, call, metadata=True)
 
 
 def patch(
@@ -71,4 +71,4 @@ def patch(
     if not part:
         return verbs.update(tx, kind, change(kind, old), call)
     base = _part(resource, part, "patch").base(old)
-    return verbs.update_subresource(tx, kind, part, change(form(resource, part).kind, base), call)
+    return verbs.update_subresource(tx, kind, part, change(form(resource, part).kind, base), call, metadata=True)

@@ -16,7 +16,7 @@ from controlplane.resources.plugin import Caller
 from controlplane.resources.registry import Registry
 from controlplane.resources.resource import Resource
 from controlplane.store import Tx
-from pinnace import codec
+from pinnace import admission, codec
 from pinnace.admission import explain
 from pinnace.clock import Ids
 from pinnace.equality import same
@@ -140,8 +140,12 @@ def update_status(tx: Tx, kind: Kind[T], message: T, call: Call) -> T:
     return update_subresource(tx, kind, "status", message, call)
 
 
-def update_subresource(tx: Tx, kind: Kind[T], name: str, message: T, call: Call) -> T:
-    """Replace one part of an object. Raises NotFound, Conflict, Invalid, BadRequest for a kind without this subresource."""
+def update_subresource(
+    tx: Tx, kind: Kind[T], name: str, message: T, call: Call, *, metadata: bool = False
+) -> T:  # fmt: skip
+    """Replace one part of an object; with `metadata`, a status brings the metadata that the resource lets it.
+
+    Raises NotFound, Conflict, Invalid, BadRequest for a kind without this subresource."""
     resource = Registry.of(tx).writable(kind)
     part = resource.subresource(name)
     if part is None:
@@ -151,11 +155,15 @@ def update_subresource(tx: Tx, kind: Kind[T], name: str, message: T, call: Call)
     serverfields.check_preconditions(resource, old, request, conditional=call.conditional and part.form is None)
     changed = clone(old)
     part.replace(changed, request)
+    if metadata and name == ownership.STATUS:
+        serverfields.take_meta(resource.status_meta, changed, request)
     if same(changed, old) and not _is_outdated(tx, kind, old):
         return cast("T", old)
     if part.is_desired_state:
         return cast("T", _replace(tx, resource, old, changed, call, subresource=name))
     part.validate(kind, resource.rules, changed, old)
+    if changed.metadata != old.metadata:
+        admission.validate_metadata(kind, changed, resource.rules, old=old)
     part.check(tx, changed)
     if name == ownership.STATUS:
         statusfields.record(kind, old, changed, manager=call.manager, now=call.now)

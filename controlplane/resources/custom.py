@@ -82,6 +82,7 @@ def _resource(
         selectable={field.jsonPath[1:]: selectable_text(field.jsonPath) for field in version.selectableFields},
         status=has_status,
         served=version.served,
+        status_meta=(),
         columns=customcolumns.of_version(api_version, names.kind, list(version.additionalPrinterColumns)),
         verbs=_TERMINATING_VERBS if item.metadata.deletionTimestamp.seconds else VERBS,
     )

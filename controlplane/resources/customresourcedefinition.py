@@ -116,6 +116,7 @@ CUSTOM_RESOURCE_DEFINITION = Resource(
     rules=KindRules(default=_default, validate=_validate, validate_update=_validate_update, validate_status=_validate_status),
     strategy=_Strategy(),
     encoding=Encoding(_from_kubernetes, _to_kubernetes),
+    status_meta=(),
     columns=NAME_AND_CREATION,
     observe=observe,
 )

@@ -37,5 +37,6 @@ DEPLOYMENT = Resource(
     strategy=_Strategy(),
     categories=("all",),
     subresources={"scale": Replicas()},
+    status_meta=("annotations",),
     columns=Columns(_COLUMNS, _cells),
 )

@@ -234,6 +234,8 @@ class Resource(Generic[T]):
     creates_on_update: bool = False
     # None: as the message has the field. False: the field is a part of the object like any other.
     status: bool | None = None
+    # Metadata that requests for the status may change as well. Source: PrepareForUpdate of kube-apiserver's status strategies.
+    status_meta: tuple[str, ...] = ("labels", "annotations")
     # False: the version in which objects are stored, which no request may name.
     served: bool = True
     # Of a kind whose objects define other kinds: follow a change of one, given its key and stored bytes (None: deleted).

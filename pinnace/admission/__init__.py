@@ -49,6 +49,11 @@ def validate(kind: Kind, message: Any, own: KindRules, *, old: Any | None = None
     raise_errors(kind, message.metadata.name or message.metadata.generateName, errors)
 
 
+def validate_metadata(kind: Kind, message: Any, own: KindRules, *, old: Any) -> None:
+    """Check changed metadata. Raises Invalid with every error."""
+    raise_errors(kind, message.metadata.name, meta.validate(kind, message, old, name=own.name))
+
+
 def admit_status(kind: Kind, message: Any, old: Any, *, own: KindRules | None = None) -> None:
     """Check a changed status. Raises Invalid with every error."""
     own = own or rules_of(kind)
