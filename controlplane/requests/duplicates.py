@@ -24,9 +24,13 @@ MAX_LISTED = 20
 
 def refuse(kind: Kind, manifest: dict[str, Any], namespace: str, name: str) -> None:
     """Raises BadRequest. Values that do not fit the schema are not looked at."""
-    found = list(islice(_found(of_kind(kind), manifest), MAX_LISTED))
+    refuse_errors(kind, list(islice(_found(of_kind(kind), manifest), MAX_LISTED)), namespace, name)
+
+
+def refuse_errors(kind: Kind, found: list[str], namespace: str, name: str) -> None:
+    """As Kubernetes refuses a configuration that does not fit the schema. Raises BadRequest if there are errors."""
     if found:
-        listed = found[0] if len(found) == 1 else "".join(["errors:", *(f"\n  {text}" for text in found)])
+        listed = found[0] if len(found) == 1 else "".join(["errors:", *(f"\n  {text}" for text in found[:MAX_LISTED])])
         place = f"{namespace}/{name}; {kind.group}/{kind.version}, Kind={kind.kind}"
         raise BadRequest(f"failed to create typed patch object ({place}): {listed}")
 

@@ -55,10 +55,11 @@ class FieldValidation(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`value` is JSON; `unknown` the complaints about fields that were left out."""
+    """`value` is JSON; `unknown` the complaints about fields that were left out, and `paths` those of unknown ones."""
 
     value: dict[str, Any]
     unknown: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 async def read(resource: Resource, target: Target, request: Request) -> Body:
@@ -95,7 +96,7 @@ def fitting(resource: Resource, target: Target, value: dict[str, Any], duplicate
     cleaned, unknown = unknownfields.drop(schematree.of_kind(resource.kind), value)
     complaints = [*(f'unknown field "{path}"' for path in unknown), *(f'duplicate field "{key}"' for key in duplicates)]
     _check_place(resource, target, cleaned)
-    return Body(cleaned, tuple(complaints))
+    return Body(cleaned, tuple(complaints), tuple(unknown))
 
 
 def refuse_unknown(resource: Resource, body: Body, validation: FieldValidation) -> tuple[str, ...]:

@@ -175,8 +175,11 @@ class Objects:
         kind, call, part = resource.kind, self._call(request), target.subresource
         subresources.check_applied(resource, part)
         form = subresources.form(resource, part)
+        # No value of fieldValidation permits unknown fields in an applied configuration.
+        FieldValidation.of(request)
         body = await bodies.applied(form, target, request)
-        _warn(call, bodies.refuse_unknown(form, body, FieldValidation.of(request)))
+        undeclared = [f".{path}: field not declared in schema" for path in body.paths]
+        duplicates.refuse_errors(form.kind, undeclared, target.namespace, target.name)
         manifest = decoding.cleaned(form, body.value, target.namespace, status=bool(part))
         duplicates.refuse(form.kind, manifest, target.namespace, target.name)
         force = options.flag(request, "force")

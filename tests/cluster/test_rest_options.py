@@ -213,3 +213,17 @@ async def test_an_apply_does_not_state_a_field_twice(rest: Rest) -> None:
     same = {**node, "status": {"conditions": [{"type": "X", "status": "True"}, {"type": "X", "status": "False"}]}}
     status, found = await rest.ask("PATCH", "/api/v1/nodes/n1/status?fieldManager=me", same, content_type=APPLY)
     assert (status, "(/n1; /v1, Kind=Node): .status.conditions: dupl" in found["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("validation", ["Strict", "Warn", "Ignore"])
+async def test_an_applied_configuration_has_no_unknown_fields(rest: Rest, validation: str) -> None:
+    """Whatever fieldValidation says: a merge by the schema has no place for them."""
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "spec": {"a": 1}, "date": {"k": "v"}}
+    url = f"{MAPS}/a?fieldManager=me&fieldValidation={validation}"
+    status, found = await rest.ask("PATCH", url, manifest, content_type=APPLY)
+    assert (status, found["message"]) == (
+        400,
+        "failed to create typed patch object (default/a; /v1, Kind=ConfigMap): errors:\n"
+        "  .spec: field not declared in schema\n  .date: field not declared in schema",
+    )
+    assert (await rest.respond("GET", f"{MAPS}/a")).status == 404
