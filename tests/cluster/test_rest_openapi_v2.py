@@ -108,6 +108,18 @@ async def test_subresources_are_described_as_the_kinds_that_they_have(rest: Rest
     assert token["x-kubernetes-group-version-kind"]["kind"] == "TokenRequest"
 
 
+async def test_a_kind_that_keeps_unknown_fields_is_any_object(rest: Rest) -> None:
+    """Without properties, outside of which kubectl would refuse everything."""
+    wanted = definition(a={"type": "string"})
+    wanted["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-preserve-unknown-fields"] = True
+    await rest.ask("POST", CRDS, wanted)
+    await settle(TURNS)
+    widget = (await rest.get(V2))["definitions"]["com.example.v1.Widget"]
+    assert widget == {
+        "type": "object", "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Widget"}],
+    }  # fmt: skip
+
+
 async def test_custom_kinds_appear_change_and_go(rest: Rest) -> None:
     """Values that may be null, or have unknown fields, have neither a type nor fields, and are not required."""
     assert "com.example.v1.Widget" not in (await rest.get(V2))["definitions"]

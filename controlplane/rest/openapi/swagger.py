@@ -25,8 +25,15 @@ def merged(documents: Iterable[JsonSchema]) -> JsonSchema:
         info = document["info"]
         paths |= {path: _path(item) for path, item in document["paths"].items()}
         for name, item in document["components"]["schemas"].items():
-            definitions[name] = _with_kinds(schema(item), definitions.get(name, {}).get(_GVK, []))
+            definitions[name] = _with_kinds(_definition(item), definitions.get(name, {}).get(_GVK, []))
     return {"swagger": "2.0", "info": info, "paths": paths, "definitions": definitions}
+
+
+def _definition(item: JsonSchema) -> JsonSchema:
+    """A kind that keeps unknown fields is any object: kubectl would refuse what its properties do not have."""
+    if _GVK in item and item.get(_PRESERVE) is True:
+        return {"type": "object", _GVK: item[_GVK]}
+    return schema(item)
 
 
 def _with_kinds(found: JsonSchema, before: list[JsonSchema]) -> JsonSchema:
