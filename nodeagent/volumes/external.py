@@ -17,7 +17,7 @@ from typing import Any
 from nodeagent.linux import mountinfo
 from nodeagent.volumes import hostpath, nfs, ownership
 from nodeagent.volumes.content import Lookup, VolumeError
-from pinnace import persistentvolumes
+from pinnace import formats, persistentvolumes
 from pinnace.persistentvolumes import BLOCK, PodClaim
 
 
@@ -132,9 +132,14 @@ def check(item: External, folder: Path, made_in: Path | None, pod: Any) -> None:
         hostpath.check(path, item.source.type)
 
 
+def is_made_at(path: str, name: str, made_in: Path) -> bool:
+    """Whether a path is that of the local volume `name` in the directory of such volumes, and no other directory's."""
+    return path == f"{made_in}/{name}" and not any(formats.dns_subdomain(name))
+
+
 def _make(name: str, path: str, made_in: Path | None) -> None:
     """A directory for every user, in one that is root's alone. Raises VolumeError, OSError."""
-    if made_in is None or path != str(made_in / name):
+    if made_in is None or not is_made_at(path, name, made_in):
         raise VolumeError(f"{path} is not where this node makes local volumes")
     made_in.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

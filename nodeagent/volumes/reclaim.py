@@ -16,6 +16,7 @@ from typing import Any
 from nodeagent.control.assignment import Change
 from nodeagent.node.deletion import delete_tree
 from nodeagent.node.pools import Pool
+from nodeagent.volumes import external
 from pinnace import persistentvolumes
 from pinnace.clock import Clock, jitter
 from pinnace.persistentvolumes import DELETE, FAILED, RELEASED
@@ -92,10 +93,10 @@ class VolumeReclaimer:
 
     async def _delete(self, volume: Any) -> None:
         """Raises OSError."""
-        path = self._directory / volume.metadata.name
-        if volume.spec.persistentVolumeSource.local.path != str(path):
-            raise OSError(f"{volume.spec.persistentVolumeSource.local.path} is not where this node makes local volumes")
-        await delete_tree(self._pool.of(volume.metadata.uid), path)
+        path = volume.spec.persistentVolumeSource.local.path
+        if not external.is_made_at(path, volume.metadata.name, self._directory):
+            raise OSError(f"{path} is not where this node makes local volumes")
+        await delete_tree(self._pool.of(volume.metadata.uid), Path(path))
 
     def close(self) -> None:
         for task in self._tasks.values():

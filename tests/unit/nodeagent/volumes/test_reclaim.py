@@ -102,6 +102,23 @@ async def test_only_the_volumes_own_directory_is_deleted(node: Node) -> None:
     assert len(node.reports) == 2
 
 
+@pytest.mark.parametrize("name", ["..", ".", "", "../kept", "pvc-1/../../kept", "pvc-1/deep"])
+async def test_a_name_that_is_a_path_deletes_nothing(node: Node, name: str) -> None:
+    """No API server accepts such a name: the control plane is not to be trusted with all directories of the node."""
+    kept = node.folder.parent / "kept"
+    kept.mkdir()
+    node.volume()
+    volume = node.volume("pvc-2")
+    volume.metadata.name = name
+    for path in (f"{node.folder}/{name}", str(node.folder / name)):
+        volume.spec.persistentVolumeSource.local.path = path
+        await node.assigned(volume)
+    assert kept.exists()
+    assert (node.folder / "pvc-1" / "deep" / "file").exists()
+    assert all("is not where this node makes local volumes" in error for _, error in node.reports)
+    assert node.reports
+
+
 async def test_data_that_an_administrator_keeps_is_not_deleted(node: Node) -> None:
     """By another policy, while a pod was still ending; released again, it is deleted."""
     node.used = True
