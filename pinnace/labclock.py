@@ -85,6 +85,8 @@ class LabClock:
         """Write a step, and wake the sleepers that are due then. Raises BadRequest, OSError."""
         if not seconds > 0:
             raise BadRequest("time does not go back: objects have times of it (a new lab begins with this machine's time)")
+        if self.offset + seconds == self.offset:
+            raise BadRequest("the advance is too short for the clock's resolution")
         if not self.offset + seconds <= MAX_OFFSET:
             raise BadRequest(f"a lab may be ahead of this machine by {MAX_OFFSET:.0f} seconds, which is ten years")
         steps = [*self._steps, (self.machine.now(), self.offset + seconds)][-MAX_STEPS:]

@@ -149,6 +149,16 @@ async def test_time_does_not_go_back_nor_too_far(clock: LabClock, seconds: float
         clock.advance(1.0)
 
 
+async def test_an_advance_that_is_too_short_leaves_a_file_that_can_be_read(
+    machine: VirtualClock, clock: LabClock, tmp_path: Path
+) -> None:  # fmt: skip
+    """Offsets of a year are no finer than a nanosecond, and equal ones are refused at the next start."""
+    clock.advance(300 * 86_400.0)
+    with pytest.raises(BadRequest, match="too short"):
+        clock.advance(1e-12)
+    assert LabClock(machine, tmp_path / "clock.json").offset == clock.offset
+
+
 async def test_a_time_that_the_machine_noted_is_converted_by_the_offset_of_then(machine: VirtualClock, clock: LabClock) -> None:
     """So a container that started before an advance did not start after it."""
     noted = []
