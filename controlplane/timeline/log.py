@@ -14,18 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.timeline.records import Record, Type
+from controlplane.timeline.records import Record, Subject, Type
 
 log = logging.getLogger("pinnace.timeline")
 _PRAGMAS = (
     "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=256", "journal_size_limit=1048576", "cache_size=-256",
     "temp_store=FILE",
 )  # fmt: skip
-# `owners` names an owner by its uid: its own row comes and goes with its records.
+# `owners` names an owner by its uid: its own row comes and goes with its records. The uid alone is no key of an object: the
+# writer of an event may name any, together with an object in a namespace of the writer's.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS objects (
-  id INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, api_version TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL,
-  name TEXT NOT NULL, created REAL, deleted REAL
+  id INTEGER PRIMARY KEY, uid TEXT NOT NULL, api_version TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL,
+  name TEXT NOT NULL, created REAL, deleted REAL, UNIQUE (uid, kind, namespace, name)
 );
 CREATE INDEX IF NOT EXISTS objects_by_name ON objects (kind, namespace, name);
 CREATE TABLE IF NOT EXISTS owners (owner TEXT NOT NULL, object INTEGER NOT NULL, PRIMARY KEY (owner, object)) WITHOUT ROWID;
@@ -38,10 +39,12 @@ CREATE INDEX IF NOT EXISTS records_by_object ON records (object, type, time);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('seen', 0);
 """
-_SCHEMA = 1
+_SCHEMA = 2
+# The last parameter: whether the record is the object's own, whose group counts, and not an event's.
 _OBJECT = """
-INSERT INTO objects (uid, api_version, kind, namespace, name, created, deleted) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (uid) DO UPDATE SET created = coalesce(created, excluded.created), deleted = coalesce(excluded.deleted, deleted)
+INSERT INTO objects (uid, api_version, kind, namespace, name, created, deleted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (uid, kind, namespace, name) DO UPDATE SET created = coalesce(created, excluded.created),
+  deleted = coalesce(excluded.deleted, deleted), api_version = iif(?8, excluded.api_version, api_version)
 RETURNING id
 """
 _RECORD = "INSERT INTO records (object, time, type, revision, body) VALUES (?, ?, ?, ?, ?)"
@@ -72,8 +75,8 @@ class Log:
         self._limits = limits
         self._lock = -1
         self._db: sqlite3.Connection | None = None
-        # Row numbers of objects that were written of late, by uid: mostly the next record is of one of them.
-        self._numbers: dict[str, int] = {}
+        # Row numbers of objects that were written of late: mostly the next record is of one of them.
+        self._numbers: dict[Subject, int] = {}
 
     @property
     def path(self) -> Path:
@@ -120,7 +123,7 @@ class Log:
         for pragma in _PRAGMAS:
             db.execute(f"PRAGMA {pragma}")
         if db.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA):
-            raise sqlite3.OperationalError(f"{self._path} is of another version of Pinnace")
+            raise sqlite3.OperationalError(f"{self._path} is of another version of Pinnace: remove it to begin anew")
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version={_SCHEMA}")
         db.execute(f"PRAGMA max_page_count={max(self._limits.size // _PAGE, 64)}")
@@ -145,7 +148,7 @@ class Log:
         self._trim(db, now)
 
     def _row(self, db: sqlite3.Connection, record: Record) -> tuple[int, float, int, int, bytes]:
-        number = 0 if record.type is Type.GAP else self._numbers.get(record.subject.uid, 0)
+        number = 0 if record.type is Type.GAP else self._numbers.get(record.subject, 0)
         if record.type in (Type.CREATED, Type.DELETED) or (not number and record.type is not Type.GAP):
             number = self._object(db, record)
         if record.owners:
@@ -156,10 +159,11 @@ class Log:
         """The number of the row of the record's object, which is made or completed."""
         created = record.time if record.type is Type.CREATED else None
         deleted = record.time if record.type is Type.DELETED else None
-        [number] = db.execute(_OBJECT, (*record.subject, created, deleted)).fetchone()
+        own = record.type is not Type.EVENT
+        [number] = db.execute(_OBJECT, (*record.subject, created, deleted, own)).fetchone()
         if len(self._numbers) >= MAX_NUMBERS:
             self._numbers.clear()
-        self._numbers[record.subject.uid] = number
+        self._numbers[record.subject] = number
         return int(number)
 
     # Retention

@@ -150,7 +150,7 @@ def is_made_up(life: Life) -> bool:
 @contextmanager
 def opened(path: Path) -> Iterator[Reader]:
     """Raises sqlite3.Error."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=2.0)) as db:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=2.0)) as db:
         db.execute("PRAGMA cache_size=-512")
         db.execute("PRAGMA query_only=1")
         yield Reader(db)

@@ -18,6 +18,7 @@ from controlplane.store.origin import Origin
 from controlplane.timeline import diff
 from controlplane.timeline.diff import Changes
 from pinnace.kinds import Kind
+from pinnace.wellknown import DEFAULT_NAMESPACE
 
 # Characters of an event's or an attempt's message, and owners of one object that are followed.
 MAX_MESSAGE, MAX_OWNERS = 1024, 8
@@ -128,12 +129,15 @@ def _manager(event: Event) -> str:
 
 
 def _happening(tells: Callable[[Any], Happening], event: Event, who: Origin, time: float) -> Record | None:
-    """Of an Event that was created or has happened again."""
+    """Of an Event that was created or has happened again. None for one in another namespace than its object, which its reader
+    may not see there; those of objects without a namespace are in `default`."""
     if event.new is None:
         return None
     item = event.new.message_once
     told = tells(item)
     about = told.about
+    if item.metadata.namespace != (about.namespace or DEFAULT_NAMESPACE):
+        return None
     body = {
         "by": who.actor, "reporter": told.reporter, "host": told.host, "event": told.type, "reason": told.reason,
         "message": told.message[:MAX_MESSAGE], "count": told.count if told.count > 1 else 0, "field": about.fieldPath,

@@ -21,11 +21,14 @@ class DaemonThread:
         self._thread: threading.Thread | None = None
 
     async def run(self, fn: Callable[[], T]) -> T:
-        """What the function returns. Raises what it raises."""
+        """What the function returns. Raises what it raises. Cancelled before it begins, the function does not run."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
         def call() -> None:
+            # Its caller gave up while an earlier call held the thread.
+            if done.done():
+                return
             try:
                 result = fn()
             except BaseException as error:

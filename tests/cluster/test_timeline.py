@@ -60,8 +60,10 @@ class Recorded:
             [result] = (await self.api.Apply(request, None)).results
         assert not result.HasField("error"), result.error
 
-    async def read(self, kind: Kind, name: str, *, who: Identity = ADMIN, **how: Any) -> Answer:
-        ref = objects_pb2.Reference(apiVersion=kind.api_version, kind=kind.kind, namespace="default", name=name)
+    async def read(
+        self, kind: Kind, name: str, *, who: Identity = ADMIN, namespace: str = "default", **how: Any
+    ) -> Answer:  # fmt: skip
+        ref = objects_pb2.Reference(apiVersion=kind.api_version, kind=kind.kind, namespace=namespace, name=name)
         answer = Answer()
         with calling(who):
             async for response in self.service.Read(timeline_pb2.TimelineRequest(ref=ref, **how), None):
@@ -265,6 +267,45 @@ async def test_an_event_has_its_writer_and_what_it_says(plane: Recorded) -> None
         "Lie",
         "text",
     )
+
+
+async def test_an_event_shows_no_object_of_another_namespace(tmp_path: Path) -> None:
+    """Mallory knows the uid of an object that has not changed since the file began, and may write events in `default` alone."""
+    async with running() as cluster:
+        await cluster.create(objects.make(kinds.NAMESPACE, "private"))
+        await cluster.create(objects.config_map("plans", {"n": "0"}, namespace="private"))
+        uid = cluster.get(kinds.CONFIG_MAP, "plans", namespace="private").metadata.uid
+        async with recording(cluster, Log(tmp_path / "timeline.db", Limits())) as plane:
+            about = {"apiVersion": "v1", "kind": "ConfigMap", "name": "bait", "namespace": "default", "uid": uid}
+            event = {"metadata": {"name": "e"}, "involvedObject": about, "type": "Normal", "reason": "Bait", "message": "m"}
+            await plane.apply(user("mallory", "system:masters"), kinds.EVENT, event)
+            await plane.recorder.flushed(DEADLINE)
+            await cluster.change(
+                kinds.CONFIG_MAP, "plans", lambda item: item.data.update({"n": "secret"}), namespace="private"
+            )  # fmt: skip
+            await cluster.create(role("reader", rule("get", "configmaps"), rule("list", "events")))
+            await cluster.create(role_binding("reader", "Role/reader", "User:jane"))
+            bait = await plane.read(kinds.CONFIG_MAP, "bait", who=JANE)
+            plans = await plane.read(kinds.CONFIG_MAP, "plans", namespace="private")
+    assert [record.reason for record in bait.records] == ["Bait"]
+    assert plans.changes() == [("data.n", "0", "secret")]
+
+
+async def test_an_event_in_another_namespace_is_not_shown(plane: Recorded) -> None:
+    """Kubernetes allows it with an eventTime; a reader of the object may not read that namespace."""
+    cluster = plane.cluster
+    await cluster.create(objects.make(kinds.NAMESPACE, "private"))
+    await cluster.create(objects.config_map("settings", {"n": "0"}))
+    uid = cluster.get(kinds.CONFIG_MAP, "settings").metadata.uid
+    event = {
+        "metadata": {"name": "e", "namespace": "private"}, "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "Told",
+        "reportingComponent": "example.com/a", "reportingInstance": "a-1", "action": "Do", "type": "Normal", "message": "m",
+        "involvedObject": {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "namespace": "default", "uid": uid},
+    }  # fmt: skip
+    await plane.apply(ADMIN, kinds.EVENT, event)
+    assert [TimelineRecord.Type.Name(record.type) for record in (await plane.read(kinds.CONFIG_MAP, "settings")).records] == [
+        "CREATED"
+    ]
 
 
 async def test_heartbeats_are_not_recorded(plane: Recorded) -> None:

@@ -112,6 +112,28 @@ def test_old_records_and_objects_without_any_go(path: Path) -> None:
     log.close()
 
 
+def test_the_directory_may_have_any_name(tmp_path: Path) -> None:
+    """Also one with characters that mean something in SQLite's URIs."""
+    path = tmp_path / "a?b#c%41" / "timeline.db"
+    path.parent.mkdir()
+    log = opened(path)
+    log.append([record(1)], seen=1, now=1)
+    assert revisions(path) == [1]
+    log.close()
+
+
+def test_an_event_cannot_take_the_place_of_an_object(path: Path) -> None:
+    """Its writer may name any uid, and any group: records of the object are found by the object's own names."""
+    log = opened(path)
+    foreign = WEB._replace(namespace="mallory", name="bait")
+    group = WEB._replace(api_version="mallory.example.com/v1")
+    log.append([Record(Type.EVENT, 1.0, at, subject) for at, subject in enumerate((foreign, group), start=1)], seen=2, now=1)
+    log.append([record(3)], seen=3, now=1)
+    assert revisions(path, foreign) == [1]
+    assert revisions(path) == [2, 3]
+    log.close()
+
+
 def test_what_a_killed_process_has_not_finished_is_cut_off(path: Path) -> None:
     """A torn end of the WAL costs the last batch, and nothing before it."""
     log = opened(path)
