@@ -76,22 +76,25 @@ def _key(stored: str) -> str:
 
 def _unowned(pod: Pod, view: Tx) -> Iterable[str]:
     """Keys for a pod without a controller, or with one that is gone."""
-    if jobpods.is_tracked(pod) and not _has_job(view, pod):
+    if jobpods.is_tracked(pod) and _is_orphan(view, pod):
         yield f"{pod.metadata.namespace}/{pod.metadata.name}/pod"
     if podcontrol.controller_of(pod) is None:
         yield from podcontrol.selecting(view, kinds.JOB, pod, lambda job: job.spec.selector)
 
 
-def _has_job(tx: Tx, pod: Pod) -> bool:
+def _is_orphan(tx: Tx, pod: Pod) -> bool:
+    """Whether no Job will count the pod; one of another kind's object is that controller's matter."""
     key, reference = podcontrol.owner_key(pod, kinds.JOB), podcontrol.controller_of(pod)
+    if reference is None:
+        return True
     row = tx.get_untracked(kinds.JOB, *key.split("/")) if key else None
-    return row is not None and reference is not None and row.message.metadata.uid == reference.uid
+    return key is not None and (row is None or row.message.metadata.uid != reference.uid)
 
 
 def _release_orphan(tx: Tx, namespace: str, name: str) -> None:
     """Remove the finalizer of a pod that no Job will count."""
     row = tx.get_untracked(kinds.POD, namespace, name)
-    if row is not None and not _has_job(tx, row.message):
+    if row is not None and _is_orphan(tx, row.message):
         _untrack(tx, row.message)
 
 
@@ -222,7 +225,7 @@ class Reconciliation:
     def _manage(self, progress: Progress, kept: dict[int, Pod]) -> None:
         """Create or delete pods."""
         wanted = self._wanted(progress)
-        order = podcontrol.deletion_order(self._active, podcontrol.by_node(self._active), self._now)
+        order = jobpods.removal_order(self._active)
         surplus = jobpods.duplicates(order, self._item) if self._is_indexed else []
         others = [pod for pod in order if pod not in surplus]
         surplus += others[: max(len(order) - wanted - len(surplus), 0)]
@@ -354,12 +357,13 @@ class Reconciliation:
         return jobends.COMPLETIONS_REACHED if progress.succeeded >= needed and not self._active else None
 
     def _note_suspension(self) -> None:
-        status, known = self._item.status, conditions.find(self._item.status, SUSPENDED)
+        """A suspended Job has no time of its start: where its pods run may change, and the deadline counts anew."""
         if self._item.spec.suspend:
-            if conditions.put(status, SUSPENDED, "True", now=self._now, reason="JobSuspended", message="Job suspended"):
+            if self._set(SUSPENDED, "True", "JobSuspended", "Job suspended"):
                 self._control.event(self._tx, self._owner, "Suspended", "Job suspended", self._now)
-        elif known is not None and known.status == "True":
-            conditions.put(status, SUSPENDED, "False", now=self._now, reason="JobResumed", message="Job resumed")
+                self._item.status.ClearField("startTime")
+        elif jobstatuses.is_true(self._item, SUSPENDED):
+            self._set(SUSPENDED, "False", "JobResumed", "Job resumed")
             self._control.event(self._tx, self._owner, "Resumed", "Job resumed", self._now)
 
     def _finish(self, end: End | None) -> None:
@@ -367,27 +371,30 @@ class Reconciliation:
         if end is None:
             return
         status = self._item.status
-        self._put(end.type, end)
+        self._set(end.type, "True", end.reason, end.message)
         if self._active or self._terminating or self._waits:
             return
         if not status.HasField("startTime"):
             status.startTime.CopyFrom(codec.time_of(self._now))
-        self._put(COMPLETE if end.is_success else FAILED, end)
+        self._set(COMPLETE if end.is_success else FAILED, "True", end.reason, end.message)
         if end.is_success:
             status.completionTime.CopyFrom(codec.time_of(self._now))
-            self._control.event(self._tx, self._owner, "Completed", "Job completed", self._now)
             if self._item.spec.HasField("completions") and status.succeeded > self._item.spec.completions:
                 text = "Too many succeeded pods running after completion count reached"
                 self._control.event(self._tx, self._owner, "TooManySucceededPods", text, self._now, warning=True)
+            self._control.event(self._tx, self._owner, "Completed", "Job completed", self._now)
         else:
             self._control.event(self._tx, self._owner, end.reason, end.message, self._now, warning=True)
 
-    def _put(self, type_: str, end: End) -> None:
+    def _set(self, type_: str, value: str, reason: str, message: str) -> bool:
+        """Set a condition; whether it changed."""
         status = self._item.status
-        if conditions.put(status, type_, "True", now=self._now, reason=end.reason, message=end.message):
-            found = conditions.find(status, type_)
-            assert found is not None
-            found.lastProbeTime.CopyFrom(codec.time_of(self._now))
+        if not conditions.put(status, type_, value, now=self._now, reason=reason, message=message):
+            return False
+        found = conditions.find(status, type_)
+        assert found is not None
+        found.lastProbeTime.CopyFrom(codec.time_of(self._now))
+        return True
 
     def _write(self) -> Requeue | None:
         item, status = self._item, self._item.status

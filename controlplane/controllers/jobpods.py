@@ -151,6 +151,20 @@ def restarts(pods: Iterable[Pod]) -> int:
     )
 
 
+def removal_order(pods: Iterable[Pod]) -> list[Pod]:
+    """Active pods of a Job, those to delete first in front: as for a ReplicaSet (`podcontrol.deletion_order`), but by exact
+    times, and neither by the cost of deletion nor by pods of the same node."""
+    return sorted(pods, key=_removal_rank)
+
+
+def _removal_rank(pod: Pod) -> tuple[Any, ...]:
+    since = podcontrol.ready_since(pod)
+    return (
+        *podcontrol.progress_rank(pod), -(since or 0), *podcontrol.restart_rank(pod), -pod.metadata.creationTimestamp.seconds,
+        pod.metadata.uid,
+    )  # fmt: skip
+
+
 def duplicates(active: list[Pod], job: Job) -> list[Pod]:
     """Active pods, those to delete first in front, that have no index of the Job, or that of a later one in the list."""
     kept: dict[int, Pod] = {}
@@ -175,9 +189,14 @@ def delayed(failed: Iterable[Pod], job: Job, settled: Mapping[int, bool]) -> dic
         index = index_of(pod, job)
         if index is None or settled.get(index):
             continue
-        if index not in found or absolute_failures(found[index]) <= absolute_failures(pod):
+        if index not in found or _follows(pod, found[index]):
             found[index] = pod
     return found
+
+
+def _follows(pod: Pod, other: Pod) -> bool:
+    """Whether a failed pod of an index has at least as many failures before it, and ended no earlier."""
+    return absolute_failures(other) <= absolute_failures(pod) and ended_at(other) <= ended_at(pod)
 
 
 def make(owner: Workload, index: int | None, replaced: Pod | None) -> Pod:

@@ -204,17 +204,27 @@ def deletion_order(pods: Iterable[Pod], related: Mapping[str, int], now: float) 
 _PHASES: Mapping[str, int] = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
+def progress_rank(pod: Pod) -> tuple[bool, int, bool]:
+    """How far a pod is: whether it has a node, its phase, and whether it is ready."""
+    return bool(pod.spec.nodeName), _PHASES.get(pod.status.phase, 0), ready_since(pod) is not None
+
+
+def restart_rank(pod: Pod) -> tuple[int, int]:
+    """The most restarts of a container, then those of a sidecar, negative: more restarts come first."""
+    sidecars = {item.name for item in pod.spec.initContainers if item.restartPolicy == "Always"}
+    regular = max((status.restartCount for status in pod.status.containerStatuses), default=0)
+    sidecar = max((item.restartCount for item in pod.status.initContainerStatuses if item.name in sidecars), default=0)
+    return -regular, -sidecar
+
+
 def _rank(pod: Pod, related: Mapping[str, int], now: float) -> tuple[Any, ...]:
     since = ready_since(pod)
-    restarts = max((status.restartCount for status in pod.status.containerStatuses), default=0)
     return (
-        bool(pod.spec.nodeName),
-        _PHASES.get(pod.status.phase, 0),
-        since is not None,
+        *progress_rank(pod),
         deletion_cost(pod),
         -related.get(pod.spec.nodeName, 0),
         _magnitude(now - since) if since is not None else 0,
-        -restarts,
+        *restart_rank(pod),
         _magnitude(now - pod.metadata.creationTimestamp.seconds),
         pod.metadata.uid,
     )

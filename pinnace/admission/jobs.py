@@ -246,21 +246,53 @@ def _completions(old: Any, new: Any) -> Iterator[Cause]:
 
 
 def _template_update(old: Job, new: Job) -> Iterator[Cause]:
-    """Where pods of a suspended Job that never started run may change; nothing else of the template."""
-    allowed = clone(old.spec.template)
-    if old.spec.suspend and not old.status.HasField("startTime"):
-        template = new.spec.template
-        for source, target, name in (
-            (template.spec, allowed.spec, "nodeSelector"),
-            (template.metadata, allowed.metadata, "annotations"),
-            (template.metadata, allowed.metadata, "labels"),
+    """Nodes and resources of the pods of a suspended Job may change while none of them is active; nothing else of the
+    template."""
+    allowed, template, path = clone(old.spec.template), new.spec.template, "spec.template"
+    if _is_template_mutable(old):
+        _take_placement(allowed, template)
+        for mine, wanted in (
+            (allowed.spec.containers, template.spec.containers),
+            (allowed.spec.initContainers, template.spec.initContainers),
         ):
-            getattr(target, name).clear()
-            getattr(target, name).update(getattr(source, name))
-        del allowed.spec.tolerations[:]
-        allowed.spec.tolerations.extend(template.spec.tolerations)
-    if not same(allowed, new.spec.template):
-        yield fielderrors.invalid("spec.template", {}, "field is immutable")
+            _take_resources(mine, wanted)
+        path = "spec.template.spec"
+    if not same(allowed, template):
+        yield fielderrors.invalid(path, {}, "field is immutable")
+
+
+def _is_template_mutable(old: Job) -> bool:
+    """Whether a Job is suspended and its controller knows it, or has never started it."""
+    stopped = not old.status.HasField("startTime") or jobstatuses.is_true(old, jobstatuses.SUSPENDED)
+    return bool(old.spec.suspend and stopped and not old.status.active)
+
+
+def _take_placement(mine: Any, wanted: Any) -> None:
+    """Copy labels, annotations, and the choice of nodes from one template to another."""
+    for name in ("annotations", "labels"):
+        _take_map(mine.metadata, wanted.metadata, name)
+    _take_map(mine.spec, wanted.spec, "nodeSelector")
+    del mine.spec.tolerations[:]
+    mine.spec.tolerations.extend(wanted.spec.tolerations)
+    mine.spec.affinity.ClearField("nodeAffinity")
+    if wanted.spec.affinity.HasField("nodeAffinity"):
+        mine.spec.affinity.nodeAffinity.CopyFrom(wanted.spec.affinity.nodeAffinity)
+    elif not wanted.spec.HasField("affinity") and not mine.spec.affinity.ListFields():
+        mine.spec.ClearField("affinity")
+
+
+def _take_map(mine: Any, wanted: Any, name: str) -> None:
+    getattr(mine, name).clear()
+    getattr(mine, name).update(getattr(wanted, name))
+
+
+def _take_resources(mine: Any, wanted: Any) -> None:
+    """Copy the resources of containers that have the same names at the same places."""
+    if len(mine) != len(wanted):
+        return
+    for each, other in zip(mine, wanted, strict=True):
+        if each.name == other.name:
+            each.resources.CopyFrom(other.resources)
 
 
 RULES: KindRules[Job] = KindRules(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pinnace import fielderrors, jobindexes
+from pinnace import codec, fielderrors, jobindexes
 from pinnace.admission import workloads
 from pinnace.batch.v1.job_pb2 import Job
 from pinnace.errors import Cause
@@ -112,11 +112,18 @@ def _changes(new: Job, old: Job) -> Iterator[Cause]:
     # Fewer completions of an Indexed Job are fewer successes.
     if new.status.succeeded < old.status.succeeded and new.spec.completionMode != "Indexed":
         yield fielderrors.invalid("status.succeeded", new.status.succeeded, "cannot decrease the succeeded counter")
-    yield from _changed_times(new.status, old.status, suspended=new.spec.suspend)
+    yield from _changed_times(new.status, old.status, may_restart=new.spec.suspend or _is_resumed(new, old))
 
 
-def _changed_times(new: Any, old: Any, *, suspended: bool) -> Iterator[Cause]:
+def _is_resumed(new: Job, old: Job) -> bool:
+    known = any(condition.type == SUSPENDED and condition.status == "False" for condition in new.status.conditions)
+    return known and is_true(old, SUSPENDED)
+
+
+def _changed_times(new: Any, old: Any, *, may_restart: bool) -> Iterator[Cause]:
     if new.HasField("completionTime") and old.HasField("completionTime") and new.completionTime != old.completionTime:
         yield Cause("status.completionTime", "Invalid value: completionTime cannot be mutated")
-    if old.HasField("startTime") and not suspended and not new.HasField("startTime"):
-        yield fielderrors.required("status.startTime", "startTime cannot be removed for unsuspended job")
+    if not old.HasField("startTime") or may_restart or (new.HasField("startTime") and new.startTime == old.startTime):
+        return
+    shown = codec.format_time(new.startTime.seconds) if new.HasField("startTime") else None
+    yield fielderrors.invalid("status.startTime", shown, "field is immutable for unsuspended job once set")

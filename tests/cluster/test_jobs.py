@@ -216,6 +216,9 @@ async def test_a_suspended_job_has_no_pods(api: Api, cluster: Cluster, workers: 
     await workers.wait(30)
     await api.patch(kinds.JOB, "work", "MERGE", {"spec": {"suspend": True}})
     assert (workers.running(), workers.job().status.terminating) == ([], 1)
+    assert not workers.job().status.HasField("startTime")
+    [suspended] = [item for item in workers.job().status.conditions if item.type == "Suspended"]
+    assert suspended.lastProbeTime.seconds == suspended.lastTransitionTime.seconds == int(cluster.clock.now())
     await workers.stop()
     assert workers.counts() == (0, 0, 0)
     await workers.wait(100)
@@ -224,6 +227,34 @@ async def test_a_suspended_job_has_no_pods(api: Api, cluster: Cluster, workers: 
     assert len(workers.running()) == 1
     assert not workers.condition("FailureTarget")
     assert (reasons(cluster, "Suspended"), reasons(cluster, "Resumed")) == (["Job suspended"], ["Job resumed"])
+
+
+async def test_the_template_of_a_suspended_job_can_move(api: Api, workers: Workers) -> None:
+    """Nodes and resources of a Job that ran and was suspended change for the pods that follow; of one that runs, nothing."""
+    await api.create(kinds.JOB, job(parallelism=1))
+    container = {"name": "main", "image": "work:1", "resources": {"requests": {"cpu": "100m"}}}
+    change = {"spec": {"template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": "n2"}, "containers": [container]}}}}
+    with pytest.raises(Invalid, match="spec.template: Invalid value"):
+        await api.patch(kinds.JOB, "work", "MERGE", change)
+    await api.patch(kinds.JOB, "work", "MERGE", {"spec": {"suspend": True}})
+    await api.patch(kinds.JOB, "work", "MERGE", change)
+    await workers.stop()
+    await api.patch(kinds.JOB, "work", "MERGE", {"spec": {"suspend": False}})
+    [pod] = workers.running()
+    assert dict(pod.spec.nodeSelector) == {"kubernetes.io/hostname": "n2"}
+    assert pod.spec.containers[0].resources.requests["cpu"].string == "100m"
+
+
+async def test_a_pod_of_another_controller_keeps_the_finalizer(api: Api, cluster: Cluster, workers: Workers) -> None:
+    """Only a pod without a controller, or of a Job that is gone, is no longer to be counted."""
+    owner = {"apiVersion": "example.com/v1", "kind": "Batch", "name": "b", "uid": "1", "controller": True}
+    spec = {"containers": [{"name": "main", "image": "work:1"}]}
+    for name, owners in (("foreign", [owner]), ("orphan", [])):
+        metadata = {"name": name, "namespace": "default", "finalizers": [TRACKING], "ownerReferences": owners}
+        await api.create(kinds.POD, {"metadata": metadata, "spec": spec})
+    await cluster.advance(1)
+    kept = {pod.metadata.name: list(pod.metadata.finalizers) for pod in workers.pods()}
+    assert kept == {"foreign": [TRACKING], "orphan": []}
 
 
 async def test_less_parallelism_deletes_pods(api: Api, workers: Workers) -> None:
