@@ -65,7 +65,10 @@ class Reconciliation:
         self._owner = Workload(kinds.CRON_JOB, item)
         rows = tx.by_index(kinds.JOB, OWNER, item.metadata.uid)
         found: list[Job] = [row.message for row in rows if podcontrol.is_controlled_by(row.message, item.metadata.uid)]
-        self._jobs = sorted(found, key=lambda job: (job.status.startTime.seconds, job.metadata.name))
+        # A Job that is suspended has no start, and comes last.
+        self._jobs = sorted(
+            found, key=lambda job: (not job.status.HasField("startTime"), job.status.startTime.seconds, job.metadata.name)
+        )
 
     def step(self) -> Requeue | None:
         self._note_ends()
@@ -129,7 +132,8 @@ class Reconciliation:
         spec = self._item.spec
         place = zone(spec.timeZone) if spec.timeZone else UTC
         if place is None:
-            self._event("UnknownTimeZone", f'invalid timeZone: "{spec.timeZone}"', warning=True)
+            text = f'invalid timeZone: "{spec.timeZone}": unknown time zone {spec.timeZone}'
+            self._event("UnknownTimeZone", text, warning=True)
             return None
         if spec.suspend or podcontrol.namespace_ends(self._tx, self._item.metadata.namespace):
             return None
@@ -137,6 +141,10 @@ class Reconciliation:
             schedule = cronexpressions.parse(spec.schedule)
         except ValueError as error:
             self._event("UnparseableSchedule", f'unparseable schedule: "{spec.schedule}" : {error}', warning=True)
+            return None
+        if crontimes.after(schedule, self._since(), self._now, place) is None:
+            text = f"invalid schedule: {spec.schedule} : time difference between two schedules is less than 1 second"
+            self._event("InvalidSchedule", text, warning=True)
             return None
         due = self._due(schedule, place)
         if due is not None and not self._start(due, place):
@@ -155,6 +163,9 @@ class Reconciliation:
         spec = self._item.spec
         if due is None or (spec.HasField("startingDeadlineSeconds") and due < self._now - spec.startingDeadlineSeconds):
             return None
+        if spec.HasField("startingDeadlineSeconds"):
+            # Times before the deadline are not counted as missed.
+            since = max(since, int(self._now) - spec.startingDeadlineSeconds)
         if crontimes.are_many(schedule, since, self._now, place):
             text = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
             self._event("TooManyMissedTimes", text, warning=True)

@@ -28,6 +28,9 @@ from pinnace.errors import AlreadyExists, ApiError
 from pinnace.kinds import Kind
 from pinnace.messages import clone
 
+# Why a ReplicaSet could not be created; seconds until the next try.
+CREATE_ERROR, RETRY = "ReplicaSetCreateError", 10.0
+
 
 class Deployments:
     name = "deployment"
@@ -110,7 +113,7 @@ class Rollout:
         sets = self._number(sets) if sets.new is not None else self._create(sets)
         new = sets.new
         if new is None:
-            return self._observe(sets)
+            return self._observe_missing(sets)
         size = rollout.new_size(self._item, sets.old, new.spec.replicas)
         grown = self._apply(sets, {new.metadata.name: size} if size != new.spec.replicas else {})
         if grown is not sets:
@@ -125,7 +128,9 @@ class Rollout:
             return self._observe(shrunk)
         sets = self._number(sets) if sets.new is not None else self._create(sets)
         new = sets.new
-        if new is None or new.spec.replicas == self._item.spec.replicas:
+        if new is None:
+            return self._observe_missing(sets)
+        if new.spec.replicas == self._item.spec.replicas:
             return self._observe(sets, complete=True)
         return self._observe(self._apply(sets, {new.metadata.name: self._item.spec.replicas}))
 
@@ -147,7 +152,8 @@ class Rollout:
             return sets
         except ApiError as error:
             text = f'Failed to create new replica set "{found.metadata.name}": {error}'
-            deploymentstatus.progress(item, "FailedCreate", text, self._now, value="False")
+            deploymentstatus.progress(item, CREATE_ERROR, text, self._now, value="False")
+            self._control.event(self._tx, self._owner, CREATE_ERROR, text, self._now, warning=True)
             return sets
         self._report(found, 0, found.spec.replicas)
         text = f'Created new replica set "{found.metadata.name}"'
@@ -175,6 +181,8 @@ class Rollout:
         if not sizes:
             return sets
         changed = {each.metadata.name: self._size(each, sizes) for each in sets.all}
+        if all(changed[each.metadata.name] is each for each in sets.all):
+            return sets
         new = changed[sets.new.metadata.name] if sets.new is not None else None
         return Sets(new, [changed[each.metadata.name] for each in sets.old])
 
@@ -205,6 +213,10 @@ class Rollout:
         for each in revisions.superfluous(self._item, sets.old):
             meta = each.metadata
             verbs.delete(self._tx, kinds.REPLICA_SET, meta.namespace, meta.name, self._control.call(self._now), uid=meta.uid)
+
+    def _observe_missing(self, sets: Sets) -> Requeue | None:
+        """After the ReplicaSet of the present template could not be created, which is no matter of progress."""
+        return self._observe(sets, judged=False) or Requeue(RETRY)
 
     def _observe(self, sets: Sets, *, judged: bool = True, complete: bool = False) -> Requeue | None:
         """Write the status; requeue at the deadline. `complete`: no step was left, so that old ReplicaSets may go."""

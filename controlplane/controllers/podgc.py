@@ -28,6 +28,8 @@ QUARANTINE = 40.0
 TERMINATED = 12_500
 ENDED = ("Succeeded", "Failed")
 REASON = "DeletionByPodGC"
+# Reason of a pod that its node ended to reclaim resources.
+EVICTED = "Evicted"
 # Condition of a pod that the control plane ends.
 DISRUPTION_TARGET = "DisruptionTarget"
 
@@ -41,8 +43,8 @@ class PodGC:
         self._terminated = terminated
         # Node to the watched time since when it does not exist.
         self._missing: dict[str, float] = {}
-        # Finished pods with their creation times.
-        self._ended: dict[str, int] = {}
+        # Finished pods; those that are removed first have the lowest values: evicted ones, then the oldest.
+        self._ended: dict[str, tuple[bool, int, str]] = {}
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         if event.row.kind is kinds.POD:
@@ -69,7 +71,7 @@ class PodGC:
             return
         pod = event.new.message
         if pod.status.phase in ENDED:
-            self._ended[key] = pod.metadata.creationTimestamp.seconds
+            self._ended[key] = pod.status.reason != EVICTED, pod.metadata.creationTimestamp.seconds, pod.metadata.name
             yield from self._surplus()
         node, deleted = pod.spec.nodeName, bool(pod.metadata.deletionTimestamp.seconds)
         moved = event.old is None or event.old.message.spec.nodeName != node
@@ -102,13 +104,14 @@ class PodGC:
             if left > 0:
                 return Requeue(left)
             _remove(tx, pod, "PodGC: node no longer exists", now)
-        elif pod.metadata.deletionTimestamp.seconds and not pod.spec.nodeName:
-            _remove(tx, pod, "", now)
-        elif pod.metadata.deletionTimestamp.seconds and node and _abandoned(node):
-            _remove(tx, pod, "PodGC: node is out of service", now)
-        elif key in self._surplus():
+        elif _is_stranded(pod, node) or key in self._surplus():
             _remove(tx, pod, "", now)
         return None
+
+
+def _is_stranded(pod: Pod, node: Node | None) -> bool:
+    """Whether a terminating pod has no agent that would end it."""
+    return bool(pod.metadata.deletionTimestamp.seconds) and (node is None or _abandoned(node))
 
 
 def _remove(tx: Tx, pod: Pod, message: str, now: Moment) -> None:

@@ -25,6 +25,8 @@ NOT_COPIED = frozenset((
 ))  # fmt: skip
 # Characters of a revision history; the oldest numbers are dropped.
 MAX_HISTORY = 2000
+# Characters of a ReplicaSet's name.
+MAX_NAME = 253
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _HASH_LENGTH = 10
 
@@ -94,7 +96,7 @@ def annotate_sizes(item: Deployment, each: ReplicaSet) -> None:
 def build(item: Deployment, others: Sequence[ReplicaSet]) -> ReplicaSet:
     """A new ReplicaSet of the present template, without an owner."""
     found, digest = ReplicaSet(), template_hash(item.spec.template, item.status.collisionCount)
-    found.metadata.name = f"{item.metadata.name}-{digest}"
+    found.metadata.name = f"{item.metadata.name[: MAX_NAME - len(digest) - 1]}-{digest}"
     found.metadata.namespace = item.metadata.namespace
     found.spec.selector.CopyFrom(item.spec.selector)
     found.spec.selector.matchLabels[HASH] = digest

@@ -1,6 +1,6 @@
 """How many pods each ReplicaSet of a Deployment should have: pure arithmetic over their specs and statuses.
 
-Every function returns the wanted number of replicas by name of a ReplicaSet, for those that change. The bounds are those of
+Functions return the wanted number of replicas by name of a ReplicaSet, for those that change. The bounds are those of
 Kubernetes: never more than `replicas + maxSurge` pods are wanted, and a rolling update takes no available pod away while no
 more than `replicas - maxUnavailable` are available.
 Source: kube-controller-manager's deployment/rolling.go, sync.go and util/deployment_util.go.
@@ -95,7 +95,9 @@ def is_scaled(item: Deployment, sets: Iterable[ReplicaSet]) -> bool:
 
 
 def scale(item: Deployment, new: ReplicaSet | None, old: Sequence[ReplicaSet]) -> Sizes:
-    """Sizes after `replicas` has changed, outside of the steps of a rollout: each ReplicaSet in proportion to what it has."""
+    """Sizes after `replicas` has changed, outside of the steps of a rollout: each ReplicaSet in proportion to what it has.
+
+    In proportion, those that keep their size are in it too: they are sized for other bounds."""
     single = _single(new, old)
     if single is not None:
         return _changed([single], {single.metadata.name: item.spec.replicas})
@@ -129,7 +131,7 @@ def _in_proportion(item: Deployment, sets: list[ReplicaSet]) -> Sizes:
     if ordered:
         largest = ordered[0].metadata.name
         sizes[largest] = max(sizes[largest] + change - done, 0)
-    return _changed(sets, sizes)
+    return sizes
 
 
 def _share(item: Deployment, each: ReplicaSet) -> int:

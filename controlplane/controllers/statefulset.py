@@ -26,6 +26,7 @@ from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.core.v1.podtemplate_pb2 import PodTemplateSpec
 from pinnace.errors import ApiError
 from pinnace.kinds import Kind
+from pinnace.meta.v1.meta_pb2 import ObjectMeta
 
 POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
 # Seconds until a pod that was rejected is tried again.
@@ -87,7 +88,10 @@ class _Round:
 
     def run(self) -> Requeue | None:
         """Raises ApiError."""
-        if self._owner.deleting or podcontrol.namespace_ends(self._tx, self._owner.namespace):
+        if self._owner.deleting:
+            self._observe_deletion()
+            return None
+        if podcontrol.namespace_ends(self._tx, self._owner.namespace):
             return None
         update = self._revisions.current()
         for number, pod in self._pods.items():
@@ -123,7 +127,6 @@ class _Round:
         for number in self._wanted:
             pod = self._pods.get(number)
             if pod is not None and pod.status.phase in podcontrol.ENDED and not pod.metadata.deletionTimestamp.seconds:
-                self._report_end(pod)
                 self._delete(number)
                 return False
             if pod is not None and setclaims.is_pending(pod) and not self._claims.make(pod):
@@ -186,11 +189,12 @@ class _Round:
             self._waits.append(RETRY)
             return False
         try:
-            self._control.create(self._tx, pod, self._owner, self._now)
+            verbs.create(self._tx, kinds.POD, pod, self._control.call(self._now))
         except ApiError as error:
-            self._control.failed(self._tx, self._owner, str(error), self._now)
+            self._report("create", pod, str(error))
             self._waits.append(RETRY)
             return False
+        self._report("create", pod)
         self._pods[number] = pod
         return True
 
@@ -214,17 +218,23 @@ class _Round:
             return self._item.spec.template
         return codec.decode(PodTemplateSpec, history.template_in(revision))
 
-    def _report_end(self, pod: Pod) -> None:
-        name, phase = f"{self._owner.namespace}/{self._item.metadata.name}", pod.status.phase.lower()
-        text = f"StatefulSet {name} is recreating {phase} Pod {pod.metadata.name}"
-        reason = "RecreatingFailedPod" if pod.status.phase == "Failed" else "RecreatingTerminatedPod"
-        self._control.event(self._tx, self._owner, reason, text, self._now, warning=pod.status.phase == "Failed")
+    def _report(self, verb: str, pod: Pod, error: str = "") -> None:
+        """An event in the words of this controller, which differ from those of the others."""
+        outcome, end = ("Failed", f"failed error: {error}") if error else ("Successful", "successful")
+        text = f"{verb} Pod {pod.metadata.name} in StatefulSet {self._item.metadata.name} {end}"
+        self._control.event(self._tx, self._owner, outcome + verb.title(), text, self._now, warning=bool(error))
 
     def _delete(self, number: int) -> None:
-        self._control.delete(self._tx, self._pods[number], self._owner, self._now)
+        pod, meta = self._pods[number], self._pods[number].metadata
+        verbs.delete(self._tx, kinds.POD, meta.namespace, meta.name, self._control.call(self._now), uid=meta.uid)
+        self._report("delete", pod)
 
     def _is_available(self, pod: Pod) -> bool:
-        if pod.metadata.deletionTimestamp.seconds or pod.status.phase != "Running":
+        return not pod.metadata.deletionTimestamp.seconds and self._has_been_ready(pod)
+
+    def _has_been_ready(self, pod: Pod) -> bool:
+        """Whether a pod runs and is ready for minReadySeconds, also while it is terminating."""
+        if pod.status.phase != "Running":
             return False
         left = podcontrol.until_available(pod, self._item.spec.minReadySeconds, self._now)
         if left is not None and left > 0:
@@ -232,23 +242,27 @@ class _Round:
         return left is not None and left <= 0
 
     def _observe(self, current: ControllerRevision, update: ControllerRevision) -> None:
-        """Write the status. A rollout has ended when all pods are of the present template and ready."""
+        """Write the status. A rollout has ended when all wanted pods, and no others, are of the present template and ready."""
         status, pods = self._item.status, list(self._pods.values())
         live = [pod for pod in pods if not pod.metadata.deletionTimestamp.seconds]
         status.replicas = len(pods)
         status.readyReplicas = sum(podcontrol.ready_since(pod) is not None for pod in pods)
-        status.availableReplicas = sum(self._is_available(pod) for pod in pods)
+        status.availableReplicas = sum(self._has_been_ready(pod) for pod in pods)
         status.updatedReplicas = sum(_revision_of(pod) == update.metadata.name for pod in live)
         status.currentReplicas = sum(_revision_of(pod) == current.metadata.name for pod in live)
         status.currentRevision, status.updateRevision = current.metadata.name, update.metadata.name
         status.observedGeneration = self._item.metadata.generation
-        if status.updatedReplicas == status.replicas == status.readyReplicas and self._rolls:
+        if status.updatedReplicas == status.replicas == status.readyReplicas == self._item.spec.replicas:
             status.currentRevision, status.currentReplicas = update.metadata.name, status.updatedReplicas
         verbs.update_status(self._tx, kinds.STATEFUL_SET, self._item, self._control.call(self._now))
 
-    @property
-    def _rolls(self) -> bool:
-        return self._item.spec.updateStrategy.type == ROLLING_UPDATE
+    def _observe_deletion(self) -> None:
+        """Count the pods of a set that is being deleted; its revisions may be gone, their names are not."""
+        status = self._item.status
+        current, update = (
+            ControllerRevision(metadata=ObjectMeta(name=name)) for name in (status.currentRevision, status.updateRevision)
+        )
+        self._observe(current, update)
 
 
 def _revision_of(pod: Pod) -> str:

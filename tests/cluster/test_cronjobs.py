@@ -129,6 +129,37 @@ async def test_a_control_plane_that_was_down_creates_one_job(api: Api, cluster: 
     assert len(cluster.events("TooManyMissedTimes")) == 1
 
 
+async def test_times_before_the_deadline_are_not_missed(api: Api, cluster: Cluster, workers: Workers) -> None:
+    """As the warning about many missed times advises."""
+    await api.create(kinds.CRON_JOB, cronjob("* * * * *", suspend=True, startingDeadlineSeconds=600))
+    await workers.wait(60 * 200 + 5)
+    await api.patch(kinds.CRON_JOB, "tick", "MERGE", {"spec": {"suspend": False}})
+    assert len(jobs(cluster)) == 1
+    assert not cluster.events("TooManyMissedTimes")
+
+
+async def test_a_day_that_does_not_exist_is_an_invalid_schedule(api: Api, cluster: Cluster, workers: Workers) -> None:
+    """Its syntax is right, so that it is accepted."""
+    await api.create(kinds.CRON_JOB, cronjob("0 0 30 2 *"))
+    text = "invalid schedule: 0 0 30 2 * : time difference between two schedules is less than 1 second"
+    assert [event.message for event in cluster.events("InvalidSchedule")] == [text]
+
+
+async def test_an_unknown_time_zone_is_named(api: Api, cluster: Cluster, workers: Workers) -> None:
+    """One that the control plane knew when the CronJob was created."""
+    await api.create(kinds.CRON_JOB, cronjob())
+
+    def lose(tx: Any) -> None:
+        item = tx.require(kinds.CRON_JOB, "default", "tick")
+        item.spec.timeZone = "Mars/Base"
+        tx.put(kinds.CRON_JOB, item)
+
+    await cluster.store.update(lose)
+    await workers.wait(1)
+    text = 'invalid timeZone: "Mars/Base": unknown time zone Mars/Base'
+    assert [event.message for event in cluster.events("UnknownTimeZone")] == [text]
+
+
 async def test_a_job_that_is_rejected_is_tried_again(api: Api, cluster: Cluster, workers: Workers) -> None:
     """More quota continues, for the same time."""
     start = minutes(cluster)

@@ -242,6 +242,46 @@ async def test_quota_is_said_on_the_deployment(api: Api, cluster: Cluster, agent
     assert condition(cluster, "ReplicaFailure") == ("", "")
 
 
+async def test_a_replica_set_that_may_not_be_created_is_tried_again(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """An event and the condition Progressing have the reason; the deadline of progress does not hide it."""
+    quota = {"metadata": {"name": "none", "namespace": "default"}, "spec": {"hard": {"count/replicasets.apps": "0"}}}
+    await api.create(kinds.RESOURCE_QUOTA, quota)
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=1, progressDeadlineSeconds=20))
+    await cluster.advance(60, beating=("n1", "n2"))
+    assert condition(cluster, "Progressing") == ("False", "ReplicaSetCreateError")
+    [event] = cluster.events("ReplicaSetCreateError")
+    assert event.type == "Warning"
+    assert 'Failed to create new replica set "web-' in event.message
+    await cluster.delete(kinds.RESOURCE_QUOTA, "none")
+    await cluster.advance(15, beating=("n1", "n2"))
+    await agents.settle()
+    assert sizes(cluster) == {"web:1": 1}
+    assert condition(cluster, "Progressing") == ("True", "NewReplicaSetAvailable")
+
+
+async def test_other_bounds_of_the_same_size_continue_a_rollout(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """One replica less and one more of surge leave the sizes, and are noted on the ReplicaSets all the same."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=10, strategy=rolling(3, 2)))
+    await agents.settle()
+    await image(api, "web:2")
+    await agents.settle(fails=lambda pod: pod.spec.containers[0].image == "web:2")
+    assert sizes(cluster) == {"web:1": 8, "web:2": 5}
+    await api.patch(kinds.DEPLOYMENT, "web", "MERGE", {"spec": {"replicas": 9, "strategy": rolling(4, 2)}})
+    assert {item.metadata.annotations["deployment.kubernetes.io/desired-replicas"] for item in sets(cluster).values()} == {"9"}
+    for pod in agents.pods():
+        await agents.start(pod)
+    await agents.settle()
+    assert sizes(cluster) == {"web:1": 0, "web:2": 9}
+
+
+async def test_the_name_of_a_replica_set_is_cut(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """At 253 characters with its hash; pods cut it again."""
+    await api.create(kinds.DEPLOYMENT, deployment(name="d" * 250, replicas=1))
+    [found] = sets(cluster).values()
+    assert len(found.metadata.name) == 253
+    assert found.metadata.name.startswith("d" * 242 + "-")
+
+
 async def test_deleting_takes_replica_sets_and_pods_along(api: Api, cluster: Cluster, agents: Agents) -> None:
     """In the background, in the foreground, and not at all when they are orphaned; a new one adopts what was left."""
     await api.create(kinds.DEPLOYMENT, deployment(replicas=2))

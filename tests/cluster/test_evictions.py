@@ -141,3 +141,30 @@ async def test_the_oldest_finished_pods_are_removed_beyond_a_number() -> None:
             await cluster.advance(2)
         await settle(TURNS)
         assert cluster.names(kinds.POD) == ["p2", "p3", "p4"]
+
+
+async def test_evicted_pods_are_the_first_finished_ones_to_be_removed() -> None:
+    """However new they are: their controllers replaced them elsewhere, and the others may still be counted."""
+    async with running(podgc=PodGC(terminated=3)) as cluster:
+        await cluster.join("n1")
+        cluster.alive.add("n1")
+        for number in range(4):
+            made = await cluster.create(pod(f"p{number}", nodeName="n1"))
+            end = {"phase": "Failed", "reason": "Evicted"} if number == 2 else {"phase": "Succeeded"}
+            await cluster.report("n1", made, **end)
+            await cluster.advance(2)
+        await settle(TURNS)
+        assert cluster.names(kinds.POD) == ["p0", "p1", "p3"]
+
+
+async def test_a_node_out_of_service_is_no_reason_of_its_own(cluster: Cluster) -> None:
+    """A pod that a finalizer keeps is failed; what disrupted it is what deleted it."""
+    await cluster.join("n1")
+    await bound(cluster, meta={"finalizers": ["example.com/hold"]})
+    await cluster.delete(kinds.POD, "web")
+    await taint(cluster, TAINT_OUT_OF_SERVICE, "NoSchedule")
+    await lose(cluster)
+    await cluster.advance(5)
+    found = cluster.get(kinds.POD, "web")
+    assert found.status.phase == "Failed"
+    assert conditions.find(found.status, "DisruptionTarget") is None

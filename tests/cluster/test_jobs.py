@@ -234,7 +234,7 @@ async def test_the_template_of_a_suspended_job_can_move(api: Api, workers: Worke
     await api.create(kinds.JOB, job(parallelism=1))
     container = {"name": "main", "image": "work:1", "resources": {"requests": {"cpu": "100m"}}}
     change = {"spec": {"template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": "n2"}, "containers": [container]}}}}
-    with pytest.raises(Invalid, match="spec.template: Invalid value"):
+    with pytest.raises(Invalid, match=r"spec\.template: Invalid value"):
         await api.patch(kinds.JOB, "work", "MERGE", change)
     await api.patch(kinds.JOB, "work", "MERGE", {"spec": {"suspend": True}})
     await api.patch(kinds.JOB, "work", "MERGE", change)

@@ -174,7 +174,7 @@ async def test_a_pod_that_is_not_ready_stops_the_rollout(api: Api, cluster: Clus
 
 
 async def test_pods_that_end_are_made_again(api: Api, cluster: Cluster, agents: Agents) -> None:
-    """Under the same name, with an event."""
+    """Under the same name, with the events of this controller."""
     await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2))
     await agents.settle()
     failed = cluster.get(kinds.POD, "web-0")
@@ -182,7 +182,35 @@ async def test_pods_that_end_are_made_again(api: Api, cluster: Cluster, agents: 
     await agents.settle()
     assert cluster.get(kinds.POD, "web-0").metadata.uid != failed.metadata.uid
     assert cluster.get(kinds.POD, "web-0").status.phase == "Running"
-    assert len(cluster.events("RecreatingFailedPod")) == 1
+    assert [event.message for event in cluster.events("SuccessfulDelete")] == ["delete Pod web-0 in StatefulSet web successful"]
+    created = [event.message for event in cluster.events("SuccessfulCreate")]
+    assert created == [f"create Pod web-{number} in StatefulSet web successful" for number in (0, 1)]
+
+
+async def test_a_terminating_pod_is_available_while_it_is_ready(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As it is ready, in a set that is being deleted too."""
+    await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2))
+    await agents.settle()
+    await cluster.delete(kinds.STATEFUL_SET, "web", propagation="Foreground")
+    await cluster.advance(1)
+    status = cluster.get(kinds.STATEFUL_SET, "web").status
+    assert (status.replicas, status.readyReplicas, status.availableReplicas) == (2, 2, 2)
+    assert (status.currentReplicas, status.updatedReplicas) == (0, 0)
+
+
+async def test_on_delete_ends_when_all_pods_were_deleted(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """The revision of the last rollout becomes the current one."""
+    await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2, updateStrategy={"type": "OnDelete"}))
+    await agents.settle()
+    first = cluster.get(kinds.STATEFUL_SET, "web").status.currentRevision
+    await change(api, template=template("web:2"))
+    await cluster.delete(kinds.POD, "web-0")
+    await agents.settle()
+    assert cluster.get(kinds.STATEFUL_SET, "web").status.currentRevision == first
+    await cluster.delete(kinds.POD, "web-1")
+    await agents.settle()
+    status = cluster.get(kinds.STATEFUL_SET, "web").status
+    assert status.currentRevision == status.updateRevision != first
 
 
 async def test_ordinals_may_start_elsewhere(api: Api, cluster: Cluster, agents: Agents) -> None:
