@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from controlplane import events
+from controlplane import conditions, events
 from controlplane.controllers import podcontrol
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
-from controlplane.resources.poddisruptionbudget import selects, set_allowed
+from controlplane.resources.poddisruptionbudget import DISRUPTION_ALLOWED, selects, set_allowed
 from controlplane.resources.registry import Registry
 from controlplane.store import Event, Tx
-from pinnace import intorpercent, kinds
+from pinnace import intorpercent, kinds, labelselectors
 from pinnace.clock import Ids, RandomIds
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.kinds import Kind
@@ -26,8 +26,10 @@ from pinnace.policy.v1.policy_pb2 import PodDisruptionBudget
 SOURCE = "controllermanager"
 # Seconds after which an evicted pod that was not deleted counts again.
 DELETION_TIMEOUT = 120.0
-# Owners that are followed from a pod to the workload that says how many there are.
-MAX_OWNERS = 5
+
+
+class Uncountable(Exception):
+    """The number of pods that should be there is unknown; the message says why."""
 
 
 class PodDisruptionBudgets:
@@ -56,8 +58,13 @@ class PodDisruptionBudgets:
         if item is None or item.metadata.deletionTimestamp.seconds:
             return None
         pods = [row.message for row in tx.list_untracked(kinds.POD, namespace) if selects(item, row.message)]
-        pods = [pod for pod in pods if pod.status.phase not in podcontrol.ENDED]
-        expected, desired = self._bounds(tx, item, pods, now.wall)
+        if not pods and (item.status.expectedPods or item.status.observedGeneration != item.metadata.generation):
+            self._event(tx, item, "NoPods", "No matching pods found", now.wall, warning=False)
+        try:
+            expected, desired = self._bounds(tx, item, pods, now.wall)
+        except Uncountable as error:
+            self._forbid(tx, item, str(error), now.wall)
+            return None
         left = _disrupted(item, pods, now.wall)
         healthy = sum(_is_healthy(item, pod) for pod in pods)
         status = item.status
@@ -65,8 +72,27 @@ class PodDisruptionBudgets:
         status.disruptionsAllowed = max(healthy - desired, 0) if expected > 0 else 0
         status.observedGeneration = item.metadata.generation
         set_allowed(item, now.wall)
-        verbs.update_status(tx, kinds.POD_DISRUPTION_BUDGET, item, verbs.Call(now.wall, self._ids, podcontrol.MANAGER))
+        self._write(tx, item, now.wall)
         return Requeue(left) if left else None
+
+    def _write(self, tx: Tx, item: PodDisruptionBudget, now: float) -> None:
+        verbs.update_status(tx, kinds.POD_DISRUPTION_BUDGET, item, verbs.Call(now, self._ids, podcontrol.MANAGER))
+
+    def _event(
+        self, tx: Tx, item: PodDisruptionBudget, reason: str, text: str, now: float, *, warning: bool = True
+    ) -> None:  # fmt: skip
+        events.record(tx, item, reason, text, source=SOURCE, now=now, warning=warning, kind=kinds.POD_DISRUPTION_BUDGET)
+
+    def _forbid(self, tx: Tx, item: PodDisruptionBudget, why: str, now: float) -> None:
+        """Allow no eviction, as nothing is known; the other numbers stay, and so does the observed generation."""
+        item.status.disruptionsAllowed = 0
+        if conditions.put(item.status, DISRUPTION_ALLOWED, "False", now=now, reason="SyncFailed", message=why):
+            text = f"Failed to calculate the number of expected pods: {why}"
+            self._event(tx, item, "CalculateExpectedPodCountFailed", text, now)
+        found = conditions.find(item.status, DISRUPTION_ALLOWED)
+        assert found is not None
+        found.observedGeneration = item.status.observedGeneration
+        self._write(tx, item, now)
 
     def _bounds(self, tx: Tx, item: PodDisruptionBudget, pods: list[Pod], now: float) -> tuple[int, int]:
         """Pods that count, and those that must be healthy."""
@@ -80,37 +106,53 @@ class PodDisruptionBudgets:
         return expected, intorpercent.scaled(spec.minAvailable, expected, round_up=True)
 
     def _expected(self, tx: Tx, item: PodDisruptionBudget, pods: list[Pod], now: float) -> int:
-        """What the workloads of the pods want together."""
-        sizes, unmanaged = dict[str, int](), list[str]()
+        """What the workloads of the pods want together. Raises Uncountable."""
+        sizes, unmanaged, known = dict[str, int](), False, set[str]()
         for pod in pods:
-            found = _size(tx, pod)
-            if found is None:
-                unmanaged.append(pod.metadata.name)
-            else:
-                sizes[found[0]] = found[1]
+            reference = podcontrol.controller_of(pod)
+            if reference is None:
+                unmanaged = True
+            elif reference.uid not in known:
+                known.add(reference.uid)
+                uid, size = _size(tx, pod, reference)
+                sizes[uid] = size
         if unmanaged:
-            text = f"found {len(unmanaged)} pods that are not controlled by a scalable workload, such as {unmanaged[0]}"
-            events.record(
-                tx, item, "UnmanagedPods", text, source=SOURCE, now=now, warning=True, kind=kinds.POD_DISRUPTION_BUDGET
-            )
+            self._event(tx, item, "UnmanagedPods", _unmanaged(item), now)
         return sum(sizes.values())
 
 
-def _size(tx: Tx, pod: Pod) -> tuple[str, int] | None:
-    """UID and replicas of the topmost workload that a pod belongs to; None without one that can be scaled."""
-    found: tuple[str, int] | None = None
-    child: Any = pod
-    for _ in range(MAX_OWNERS):
-        reference = podcontrol.controller_of(child)
-        kind = tx.kinds.owner(reference.apiVersion, reference.kind) if reference is not None else None
-        row = tx.get_untracked(kind, pod.metadata.namespace, reference.name) if reference is not None and kind else None
-        if reference is None or kind is None or row is None or row.message.metadata.uid != reference.uid:
-            break
-        scale = Registry.of(tx).resource(kind).subresource("scale")
-        if scale is not None:
-            found = row.message.metadata.uid, scale.view(row.message).spec.replicas
-        child = row.message
-    return found
+def _unmanaged(item: PodDisruptionBudget) -> str:
+    selector = labelselectors.text(item.spec.selector)
+    return (
+        f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the status "
+        "of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please "
+        'set ".spec.minAvailable" field of the PDB to an integer value.'
+    )
+
+
+def _size(tx: Tx, pod: Pod, reference: Any) -> tuple[str, int]:
+    """UID and replicas of the workload that controls a pod, of a Deployment in place of its ReplicaSet. Raises Uncountable."""
+    kind, found = _owner(tx, pod, reference)
+    if kind is kinds.REPLICA_SET and found is not None and podcontrol.owner_key(found, kinds.DEPLOYMENT):
+        # A ReplicaSet whose Deployment is gone counts by itself.
+        deployment = _owner(tx, pod, podcontrol.controller_of(found))[1]
+        if deployment is not None:
+            kind, found = kinds.DEPLOYMENT, deployment
+    scale = Registry.of(tx).resource(kind).subresource("scale")
+    if scale is None:
+        raise Uncountable(f"{kind.resource} does not implement the scale subresource")
+    if found is None:
+        raise Uncountable(f'found no controllers for pod "{pod.metadata.name}"')
+    return found.metadata.uid, scale.view(found).spec.replicas
+
+
+def _owner(tx: Tx, pod: Pod, reference: Any) -> tuple[Kind, Any | None]:
+    """The kind and the object that a reference names; None for one that is gone. Raises Uncountable."""
+    kind = tx.kinds.owner(reference.apiVersion, reference.kind)
+    if kind is None:
+        raise Uncountable(f'no matches for kind "{reference.kind}" in version "{reference.apiVersion}"')
+    row = tx.get_untracked(kind, pod.metadata.namespace, reference.name)
+    return kind, row.message if row is not None and row.message.metadata.uid == reference.uid else None
 
 
 def _is_healthy(item: PodDisruptionBudget, pod: Pod) -> bool:

@@ -14,7 +14,7 @@ from pinnace.errors import ApiError, Internal, TooManyRequests
 from pinnace.policy.v1.policy_pb2 import Eviction
 from tests.support.api import Api
 from tests.support.cluster import Cluster
-from tests.support.workloads import LABELS, Agents, SettledApi, deployment
+from tests.support.workloads import LABELS, Agents, SettledApi, daemon_set, deployment, replica_set, template
 
 
 @pytest.fixture
@@ -147,3 +147,70 @@ async def test_two_budgets_of_one_pod_are_an_error(api: Api, cluster: Cluster, a
     await agents.settle()
     with pytest.raises(Internal, match="more than one PodDisruptionBudget"):
         await evict(cluster, agents.pods()[0].metadata.name)
+
+
+def disruption_allowed(cluster: Cluster) -> tuple[str, str, str]:
+    found = conditions.find(cluster.get(kinds.POD_DISRUPTION_BUDGET, "web").status, "DisruptionAllowed")
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+async def test_a_workload_without_scale_allows_nothing(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """How many pods of a DaemonSet there should be is no number that it has; a number of available pods needs none."""
+    await api.create(kinds.DAEMON_SET, daemon_set())
+    await agents.settle()
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(maxUnavailable=1))
+    why = "daemonsets.apps does not implement the scale subresource"
+    assert disruption_allowed(cluster) == ("False", "SyncFailed", why)
+    assert allowed(cluster) == (0, 0, 0, 0)
+    [event] = cluster.events("CalculateExpectedPodCountFailed")
+    assert (event.type, event.message) == ("Warning", f"Failed to calculate the number of expected pods: {why}")
+    await api.patch(kinds.POD_DISRUPTION_BUDGET, "web", "MERGE", {"spec": {"maxUnavailable": None, "minAvailable": 1}})
+    assert disruption_allowed(cluster) == ("True", "SufficientPods", "")
+    assert allowed(cluster) == (1, 2, 1, 2)
+
+
+async def test_pods_without_a_controller_are_named_unmanaged(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """With the advice of Kubernetes; they do not count."""
+    await api.create(
+        kinds.POD, {"metadata": {"name": "alone", "namespace": "default", "labels": LABELS}, "spec": template()["spec"]}
+    )
+    await agents.settle()
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(maxUnavailable=1))
+    assert allowed(cluster) == (0, 1, 0, 0)
+    [event] = cluster.events("UnmanagedPods")
+    assert event.message.startswith("Pods selected by this PodDisruptionBudget (selector: app=web) were found to be unmanaged.")
+
+
+async def test_a_workload_counts_by_itself_and_not_by_its_owner(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """A ReplicaSet of an object of another kind; of owners only a Deployment counts in place of its ReplicaSet."""
+    owner = {"apiVersion": "v1", "kind": "ReplicationController", "name": "above", "controller": True}
+    above = {"replicas": 7, "selector": {"app": "other"}, "template": template(labels={"app": "other"})}
+    made = await api.create(
+        kinds.REPLICATION_CONTROLLER, {"metadata": {"name": "above", "namespace": "default"}, "spec": above}
+    )
+    manifest = replica_set(replicas=2)
+    manifest["metadata"]["ownerReferences"] = [{**owner, "uid": made.metadata.uid}]
+    await api.create(kinds.REPLICA_SET, manifest)
+    await agents.settle()
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(maxUnavailable=1))
+    assert allowed(cluster) == (1, 2, 1, 2)
+
+
+async def test_pods_that_have_ended_are_expected_too(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As Kubernetes counts for a number of available pods."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=2))
+    await agents.settle()
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=1))
+    [first, _] = agents.pods()
+    await cluster.report(first.spec.nodeName, first, phase="Failed")
+    await agents.settle()
+    assert allowed(cluster) == (1, 2, 1, 3)
+
+
+async def test_a_budget_that_selects_nothing_has_an_event(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """Once, however often its namespace changes."""
+    await api.create(kinds.POD_DISRUPTION_BUDGET, budget(minAvailable=1))
+    await api.create(kinds.DEPLOYMENT, {**deployment(), "spec": {**deployment()["spec"], "replicas": 0}})
+    [event] = cluster.events("NoPods")
+    assert (event.type, event.message, event.count) == ("Normal", "No matching pods found", 1)
