@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from pinnace import kinds
 from pinnace.admission.jobstatuses import is_finished
+from pinnace.errors import NotFound
 from tests.support.jobs import job
 from tests.support.safety import DISTURBANCES, Change, World, run
 
@@ -106,7 +108,9 @@ class Ticking(World):
             await self.heal(name)
         await self.suspend(False)
         for item in self.every(kinds.JOB):
-            await self.cluster.delete(kinds.JOB, item.metadata.name)
+            # The controller may have replaced or removed it meanwhile.
+            with suppress(NotFound):
+                await self.cluster.delete(kinds.JOB, item.metadata.name)
         await self.fleet.settle(watch=self.check)
         before = len(self.times)
         for _ in range(3):
