@@ -7,7 +7,7 @@ Source: kube-controller-manager's daemon controller (daemon_controller.go, updat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from controlplane.controllers import daemonnodes, history, podcontrol
@@ -123,9 +123,11 @@ class _Round:
         return Requeue(min(self._waits)) if self._waits else None
 
     def _by_node(self, pods: Iterable[Pod]) -> dict[str, list[Pod]]:
-        """The pods of each node, in the order in which they are kept; also those that are not bound yet."""
+        """The pods of each node, in the order in which they are kept; also those that are not bound yet. One that has ended and
+        is deleted, and that a finalizer keeps, is none of them."""
         found: dict[str, list[Pod]] = {}
-        for pod in sorted(pods, key=_age):
+        left = (pod for pod in pods if not (pod.metadata.deletionTimestamp.seconds and pod.status.phase in podcontrol.ENDED))
+        for pod in sorted(left, key=_age):
             found.setdefault(daemonnodes.assigned(pod), []).append(pod)
         return found
 
@@ -280,7 +282,7 @@ class _Round:
         status.numberReady = len(ready)
         status.numberAvailable = sum(wait <= 0 for wait in ready)
         status.numberUnavailable = status.desiredNumberScheduled - status.numberAvailable
-        status.updatedNumberScheduled = _of_revision(placed, self._pods, digest)
+        status.updatedNumberScheduled = sum(pod.metadata.labels.get(history.HASH) == digest for pod in placed.values())
         status.observedGeneration = self._item.metadata.generation
         verbs.update_status(self._tx, kinds.DAEMON_SET, self._item, self._control.call(self._now))
         self._waits += [wait for wait in ready if wait > 0]
@@ -290,8 +292,3 @@ def _age(pod: Pod) -> tuple[bool, int, bool, str]:
     """Bound pods first, then the oldest, of one second those that are ready."""
     meta = pod.metadata
     return not pod.spec.nodeName, meta.creationTimestamp.seconds, podcontrol.ready_since(pod) is None, meta.name
-
-
-def _of_revision(placed: Mapping[str, Pod], pods: Mapping[str, list[Pod]], digest: str) -> int:
-    """Nodes with a pod of the present template."""
-    return sum(any(pod.metadata.labels.get(history.HASH) == digest for pod in pods[name]) for name in placed)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age
+from controlplane.resources.job import spec_warnings
 from controlplane.resources.resource import Resource, Strategy
-from controlplane.resources.workloads import TEMPLATE_COLUMNS, template_cells
+from controlplane.resources.workloads import TEMPLATE_COLUMNS, name_warnings, template_cells
 from pinnace import humantime, kinds
-from pinnace.admission import cronjobs, podtemplates
+from pinnace.admission import cronjobs
 from pinnace.batch.v1.cronjob_pb2 import CronJob
 
 
 class _Strategy(Strategy[CronJob]):
     def warnings(self, new: CronJob, old: CronJob | None) -> list[str]:
-        path, template = "spec.jobTemplate.spec.template", new.spec.jobTemplate.spec.template
-        changed = old is None or old.spec.jobTemplate.spec.template != template
-        return podtemplates.warnings(template, path) if changed else []
+        before = old.spec.jobTemplate.spec if old is not None else None
+        found = name_warnings(new) if old is None else []
+        return [*found, *spec_warnings(new.spec.jobTemplate.spec, before, "spec.jobTemplate.spec")]
 
 
 def _cells(item: CronJob, now: float) -> tuple[Cell, ...]:

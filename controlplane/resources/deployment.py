@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
 from controlplane.resources.resource import Resource
-from controlplane.resources.workloads import TEMPLATE_COLUMNS, Replicas, TemplateStrategy, template_cells
+from controlplane.resources.workloads import TEMPLATE_COLUMNS, NamedTemplateStrategy, Replicas, template_cells
 from pinnace import kinds
 from pinnace.admission import deployments
 from pinnace.apps.v1.deployment_pb2 import Deployment
 
 
-class _Strategy(TemplateStrategy):
+class _Strategy(NamedTemplateStrategy):
     def wants_more(self, new: Deployment, old: Deployment) -> bool:
         """Annotations count too: the controller copies them to ReplicaSets."""
         return super().wants_more(new, old) or dict(new.metadata.annotations) != dict(old.metadata.annotations)

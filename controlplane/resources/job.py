@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from controlplane.resources.columns import AGE, NAME, Cell, Column, Columns, age
 from controlplane.resources.resource import Resource, Strategy
-from controlplane.resources.workloads import TEMPLATE_COLUMNS, template_cells
+from controlplane.resources.workloads import TEMPLATE_COLUMNS, name_warnings, template_cells
 from pinnace import humantime, kinds
 from pinnace.admission import jobs, podtemplates
 from pinnace.admission.jobstatuses import COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET, SUSPENDED, is_true
 from pinnace.batch.v1.job_pb2 import Job
+
+# Of an Indexed Job: above both, a list of failed indexes may become too long to be kept.
+MANY_COMPLETIONS, MANY_PODS = 100_000, 10_000
+_MANY = (
+    "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be "
+    "able to track completedIndexes when a big number of indexes fail"
+)
 
 
 class _Strategy(Strategy[Job]):
@@ -16,8 +25,16 @@ class _Strategy(Strategy[Job]):
         jobs.generate_selector(new)
 
     def warnings(self, new: Job, old: Job | None) -> list[str]:
-        changed = old is None or old.spec.template != new.spec.template
-        return podtemplates.warnings(new.spec.template, "spec.template") if changed else []
+        return [*(name_warnings(new) if old is None else ()), *spec_warnings(new.spec, old.spec if old else None, "spec")]
+
+
+def spec_warnings(new: Any, old: Any | None, path: str) -> list[str]:
+    """Of a JobSpec at `path`: of its size, and of its template where that is new or changes."""
+    found = []
+    if new.completionMode == jobs.INDEXED and new.completions > MANY_COMPLETIONS and new.parallelism > MANY_PODS:
+        found.append(f"{path}: {_MANY}")
+    changed = old is None or old.template != new.template
+    return [*found, *(podtemplates.warnings(new.template, f"{path}.template") if changed else ())]
 
 
 def _cells(item: Job, now: float) -> tuple[Cell, ...]:

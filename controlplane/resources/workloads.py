@@ -7,7 +7,7 @@ from typing import Any
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
 from controlplane.resources.resource import Strategy, Subresource
 from controlplane.resources.scale import FORM
-from pinnace import labelselectors
+from pinnace import formats, labelselectors
 from pinnace.admission import podtemplates
 from pinnace.autoscaling.v1.scale_pb2 import Scale
 from pinnace.meta.v1.meta_pb2 import LabelSelector
@@ -40,6 +40,23 @@ class TemplateStrategy(Strategy[Any]):
         """Those of its pods, when the template is new or changes."""
         changed = old is None or old.spec.template != new.spec.template
         return podtemplates.warnings(new.spec.template, "spec.template") if changed else []
+
+
+class NamedTemplateStrategy(TemplateStrategy):
+    """Of a workload whose name begins those of its pods, without a rule for that."""
+
+    def warnings(self, new: Any, old: Any | None) -> list[str]:
+        return [*(name_warnings(new) if old is None else ()), *super().warnings(new, old)]
+
+
+def name_warnings(item: Any) -> list[str]:
+    """Of a new workload whose name is no DNS label."""
+    found = formats.dns_label(item.metadata.name)
+    text = (
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is "
+        f"recommended: [{' '.join(found)}]"
+    )
+    return [text] if found else []
 
 
 def _replica_cells(item: Any, now: float) -> tuple[Cell, ...]:

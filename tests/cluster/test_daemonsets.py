@@ -274,3 +274,35 @@ async def test_earlier_templates_are_kept_for_a_while(api: Api, cluster: Cluster
         await agents.settle()
     revisions = [row.parse().revision for row in cluster.store.rows(kinds.CONTROLLER_REVISION, "default")]
     assert sorted(revisions) == [3, 4]
+
+
+async def test_a_pod_that_ended_and_is_kept_by_a_finalizer_is_replaced(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """Its holder may take its time; the pod counts no more."""
+    await api.create(kinds.DAEMON_SET, daemon_set(template=template(nodeSelector={"kubernetes.io/hostname": "n1"})))
+    await agents.settle()
+    [first] = agents.pods()
+    await cluster.change(kinds.POD, first.metadata.name, lambda found: found.metadata.finalizers.append("example.com/hold"))
+    await cluster.report("n1", first, phase="Failed")
+    await cluster.advance(5, beating=NODES)
+    kept, new = sorted(agents.pods(), key=lambda each: each.metadata.name != first.metadata.name)
+    assert (kept.status.phase, bool(kept.metadata.deletionTimestamp.seconds)) == ("Failed", True)
+    await agents.start(new)
+    assert new.spec.nodeName == "n1"
+    status = cluster.get(kinds.DAEMON_SET, "web").status
+    assert (status.currentNumberScheduled, status.numberReady) == (1, 1)
+
+
+async def test_a_node_is_up_to_date_when_its_earlier_pod_is_gone(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """With a surge both run for a while; the oldest pod counts."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    spec = template(nodeSelector={"kubernetes.io/hostname": "n1"})
+    await api.create(kinds.DAEMON_SET, daemon_set(template=spec, updateStrategy=strategy))
+    await agents.settle()
+    await cluster.advance(2, beating=NODES)
+    changed = template("web:2", nodeSelector={"kubernetes.io/hostname": "n1"})
+    await api.patch(kinds.DAEMON_SET, "web", "MERGE", {"spec": {"template": changed}})
+    assert images(agents) == ["web:1", "web:2"]
+    assert cluster.get(kinds.DAEMON_SET, "web").status.updatedNumberScheduled == 0
+    await agents.settle()
+    assert images(agents) == ["web:2"]
+    assert cluster.get(kinds.DAEMON_SET, "web").status.updatedNumberScheduled == 1

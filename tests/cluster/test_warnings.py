@@ -13,6 +13,7 @@ from pinnace.kinds import Kind
 from tests.support import workloads
 from tests.support.api import Api, pod_manifest, sealed
 from tests.support.cluster import Cluster
+from tests.support.jobs import indexed, job
 
 HIDDEN = 'spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply'
 
@@ -136,6 +137,40 @@ async def test_a_workload_warns_of_its_pods(cluster: Cluster, kind: Kind, made: 
     await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kind, {**made, "spec": spec})), context)
     text = 'spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead'
     assert context.warnings == [text]
+
+
+CRON_JOB = {"schedule": "0 0 * * *", "jobTemplate": {"spec": job()["spec"]}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "warns"),
+    [
+        (kinds.DEPLOYMENT, workloads.deployment("web.1"), True), (kinds.REPLICA_SET, workloads.replica_set("web.1"), True),
+        (kinds.JOB, job("web.1"), True), (kinds.DEPLOYMENT, workloads.deployment("web-1"), False),
+        (kinds.CRON_JOB, {"metadata": {"name": "web.1", "namespace": "default"}, "spec": CRON_JOB}, True),
+        (kinds.DAEMON_SET, {**workloads.daemon_set(), "metadata": {"name": "web.1", "namespace": "default"}}, False),
+    ],
+)  # fmt: skip
+async def test_a_name_that_pods_cannot_have_warns(cluster: Cluster, kind: Kind, made: dict[str, Any], *, warns: bool) -> None:
+    """Of workloads that Kubernetes says it of, when they are created."""
+    context = Context()
+    await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kind, made)), context)
+    text = (
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is "
+        "recommended: [must not contain dots]"
+    )
+    assert context.warnings == ([text] if warns else [])
+
+
+async def test_a_very_large_indexed_job_warns(cluster: Cluster) -> None:
+    """Above both numbers."""
+    for parallelism, expected in ((10_000, 0), (10_001, 1)):
+        context = Context()
+        manifest = indexed(100_001, parallelism=parallelism, suspend=True)
+        manifest["metadata"]["name"] = f"large-{parallelism}"
+        await cluster.api.Create(objects_pb2.WriteRequest(object=sealed(kinds.JOB, manifest)), context)
+        assert len(context.warnings) == expected
+        assert all(text.startswith("spec: In Indexed Jobs with a number of completions higher") for text in context.warnings)
 
 
 async def test_many_warnings_are_cut(cluster: Cluster) -> None:
