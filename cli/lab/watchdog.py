@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-# Seconds between looks into the record; and tries, with seconds between them.
+# Seconds between reads of the record; attempts to revert, and seconds between them.
 POLL, TRIES, AGAIN = 1.0, 5, 5.0
 
 
@@ -40,8 +40,8 @@ def main(words: list[str]) -> int:
     for number in range(TRIES):
         try:
             revert()
-        except ApiError as error:
-            print(f"error: {kind} of {hosts} is not reverted: {error.message}", file=sys.stderr, flush=True)
+        except (ApiError, OSError) as error:
+            print(f"error: {kind} of {hosts} is not reverted: {error}", file=sys.stderr, flush=True)
             if name not in layout.names() or number == TRIES - 1:
                 return 1
             time.sleep(AGAIN)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.lab import cuts, faultrecord, layout, processes
-from cli.lab.faultrecord import CUT, FREEZE
+from cli.lab import cuts, disks, faultrecord, layout, processes, watchdog
+from cli.lab.faultrecord import CUT, FILL, FREEZE
 from cli.lab.layout import CONTROL, Fault, Lab, Process
 from pinnace.errors import BadRequest
 
@@ -77,3 +77,21 @@ def test_hosts_are_named_as_users_know_them(lab: Lab) -> None:
     assert cuts.host_of(lab, "node-1") == cuts.name_of("node-1") == "node-1"
     with pytest.raises(BadRequest, match='has no host "switch"'):
         cuts.host_of(lab, "switch")
+
+
+def test_a_watchdog_tries_again_after_an_error_of_the_system(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    """As of a disk that is full. It would otherwise end with the fault in effect, and nothing else reverts it."""
+    monkeypatch.setattr(watchdog, "AGAIN", 0.0)
+    until = time.time()
+    lab.faults = [Fault(FILL, ("node-1",), until)]
+    lab.save()
+    ballast = lab.node_dir("node-1") / disks.BALLAST
+    ballast.mkdir(parents=True)
+    words = ["one", FILL, "node-1", repr(until), "0.0", "config"]
+    assert watchdog.main(words) == 1
+    assert capfd.readouterr().err.count("error: fill of node-1 is not reverted") == watchdog.TRIES
+    ballast.rmdir()
+    assert watchdog.main(words) == 0
+    assert layout.load("one").faults == []
