@@ -21,6 +21,9 @@ from pinnace.selectors import Requirement
 
 # Nodes that are compared for one pod; those of them on which removing pods is tried, and more while that helps on none.
 MAX_NODES, MAX_TRIED, MAX_IN_VAIN = 500, 25, 100
+# Checks of whether the pod fits, for one preemption: nothing else of the control plane runs meanwhile. A check of a pod with
+# that many terms and constraints counts twice, with twice as many three times. The node that exceeds it is the last one.
+MAX_CHECKS, TERMS_OF_ONE = 1000, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,11 @@ def preempt(pod: PodInfo, table: NodeTable, profile: Profile, budgets: Sequence[
     if prevented(pod, table, profile) is not None:
         return None
     found: dict[tuple[int, ...], Preemption] = {}
+    checks = _Checks(pod, table, profile)
     for tried, node in enumerate(_promising(pod, table, profile)):
-        if tried >= (MAX_TRIED if found else MAX_IN_VAIN):
+        if checks.made >= MAX_CHECKS or tried >= (MAX_TRIED if found else MAX_IN_VAIN):
             break
-        victims = _victims(pod, node, table, profile, budgets)
+        victims = _victims(checks, node, budgets)
         if victims is not None and victims[0]:
             going, violations = victims
             found[_cost(going, violations, int(table.rank[table.row(node)]))] = Preemption(node, going)
@@ -116,26 +120,36 @@ def _need(lower: list[PodInfo], missing: list[int]) -> tuple[int, int] | None:
     return None
 
 
-def _victims(
-    pod: PodInfo, node: str, table: NodeTable, profile: Profile, budgets: Sequence[Budget]
-) -> tuple[tuple[PodInfo, ...], int] | None:
+class _Checks:
+    """Whether a pod fits on single nodes; `made` is the cost so far."""
+
+    def __init__(self, pod: PodInfo, table: NodeTable, profile: Profile) -> None:
+        self.pod = pod
+        self.table = table
+        self.made = 0
+        self._profile = profile
+        terms = 0 if pod.terms is None else len(pod.terms.affinity) + len(pod.terms.anti_affinity)
+        self._cost = 1 + (terms + len(pod.spread)) // TERMS_OF_ONE
+
+    def fits(self, row: int) -> bool:
+        self.made += self._cost
+        return bool(feasible(self.pod, self.table, self._profile, slice(row, row + 1)).any())
+
+
+def _victims(checks: _Checks, node: str, budgets: Sequence[Budget]) -> tuple[tuple[PodInfo, ...], int] | None:
     """The pods that have to go, and how many of them violate a budget; None where the pod does not fit in any case."""
-    lower = sorted(_lower(pod, table, node), key=lambda item: (-item.priority, item.created, item.key))
+    table = checks.table
+    lower = sorted(_lower(checks.pod, table, node), key=lambda item: (-item.priority, item.created, item.key))
     row = table.row(node)
-    rows = slice(row, row + 1)
-
-    def fits() -> bool:
-        return bool(feasible(pod, table, profile, rows).any())
-
     with _counted_out(table, lower):
-        if not fits():
+        if not checks.fits(row):
             return None
         violating = _violating(lower, budgets)
         going: list[PodInfo] = []
         # Those that a budget protects are the first that may stay.
         for other in sorted(lower, key=lambda item: item.key not in violating):
             table.add_pod(other)
-            if not fits():
+            if not checks.fits(row):
                 table.remove_pod(other.key)
                 going.append(other)
     ordered = tuple(item for item in lower if item in going)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.scheduler import podinfo, preemption, table
+from controlplane.scheduler.arrays import Mask
+from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.nodeinfo import NodeInfo
 from controlplane.scheduler.placement import feasible
 from controlplane.scheduler.plugins import default_profile
@@ -156,3 +159,49 @@ def _enough(found: Preemption, waiting: PodInfo, made: NodeTable) -> None:
         made.add_pod(item)
         assert not fits()
         made.remove_pod(item.key)
+
+
+class Counted:
+    """A filter that rejects nothing and counts how often it runs for one node."""
+
+    name = "Counted"
+    wide = False
+    resolvable = True
+    events = ClusterEvent.NONE
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def rejects(self, pod: PodInfo, table: NodeTable, rows: slice) -> Mask | None:
+        self.calls += rows.stop - rows.start == 1
+        return None
+
+    def reasons(self, pod: PodInfo, table: NodeTable, rows: slice) -> dict[str, Mask]:
+        return {}
+
+
+@pytest.mark.parametrize(("terms", "cost"), [(1, 1), (200, 11)])
+def test_a_preemption_is_bounded(terms: int, cost: int) -> None:
+    """In checks, of which one costs more for a pod with many terms: nothing else runs meanwhile."""
+    nodes, each = 20, 60
+    found = [{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": f"a{at}"}}} for at in range(terms)]
+    apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": found}}
+    placed = [asking(f"p{at}-{number}", cpu="60m", on=f"n{at}") for at in range(nodes) for number in range(each)]
+    rows = table.build([node(f"n{at}") for at in range(nodes)], [podinfo.read(item) for item in placed])
+    counted = Counted()
+    profile = dataclasses.replace(PROFILE, filters=(counted, *PROFILE.filters))
+    chosen = preempt(podinfo.read(asking("new", 9, cpu="450m", affinity=apart)), rows, profile, ())
+    assert chosen is not None
+    assert len(chosen.victims) == 1
+    assert counted.calls * cost <= preemption.MAX_CHECKS + cost * (each + 1)
+
+
+def test_filters_do_not_run_once_no_node_is_left() -> None:
+    """Those that compare domains are the last ones, and cost most."""
+    rows = table.build([node("n1"), node("n2")], [])
+    counted = Counted()
+    profile = dataclasses.replace(PROFILE, filters=(*PROFILE.filters, counted))
+    assert not feasible(podinfo.read(asking("new", cpu="100")), rows, profile, slice(0, 1)).any()
+    assert counted.calls == 0
+    assert feasible(podinfo.read(asking("new")), rows, profile, slice(0, 1)).any()
+    assert counted.calls == 1
