@@ -26,7 +26,7 @@ def run(args: Any) -> int:
     from cli.lab import clock
 
     if (args.action == ADVANCE) is not (args.by is not None):
-        raise BadRequest("specify advance DURATION, such as `kctl lab clock advance 1h`, or no more than `kctl lab clock`")
+        raise BadRequest("specify a duration, such as `kctl lab clock advance 1h`, or `kctl lab clock` alone to show the time")
     config = contexts.path(args.config)
     if args.action == SHOW:
         print(clock.show(layout.load(naming.chosen(args)), config))

@@ -47,7 +47,7 @@ def _parser() -> flags.Parser:
     )
     add = parser.add_argument
     add("what", nargs="+", help="TYPE NAME or TYPE/NAME; also of an object that was deleted")
-    add("--since", type=flags.seconds, default=0.0, help="only what happened in this time, such as 10m (default: all)")
+    add("--since", type=flags.seconds, default=0.0, help="only records of this last time, such as 10m (default: all)")
     add("--limit", type=_limit, default=0, help=f"the newest N records (default: all, up to {MAX_LIMIT})")
     add("--only", default="", metavar="TYPES", help="only objects of these types, such as pods,replicasets")
     add("--types", default="", help=f"only records of these types: {', '.join(_TYPES)} (default: all)")
@@ -55,7 +55,7 @@ def _parser() -> flags.Parser:
     add("--no-events", action="store_true", help="leave out events")
     add("--no-owned", action="store_true", help="the object alone, without those that it owns")
     add("--uid", default="", help="uid of one of several objects that have had the name")
-    add("-w", "--watch", action="store_true", help="then show what happens from now on")
+    add("-w", "--watch", action="store_true", help="then show new records as they are made")
     add("-o", "--output", default="", help="wide (all changes, revisions, verbs), json or yaml")
     return parser
 

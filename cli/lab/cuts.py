@@ -36,7 +36,7 @@ def parts(lab: Lab, node: str) -> bool:
 
 
 def apply(lab: Lab) -> None:
-    """Make the switch drop what the cuts of the lab's record say, and nothing else. Raises Internal."""
+    """Make the switch drop the packets of the recorded cuts, and no others. Raises Internal."""
     if hosts.pinned(lab, SWITCH):
         hosts.command(["nsenter", f"--net={lab.namespace(SWITCH, 'net')}", "nft", "-f", "-"], stdin=rules_of(lab))
 

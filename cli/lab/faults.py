@@ -19,7 +19,7 @@ from pinnace.errors import BadRequest
 
 # Seconds in which a node that thaws is to reconcile with the control plane before its containers thaw.
 RECONCILED_WITHIN = 30.0
-# A year; more is a slip of the pen.
+# A year; more is a typing error.
 MAX_SECONDS = 366 * 86_400.0
 
 

@@ -23,7 +23,7 @@ def add(parser: Any) -> None:
         "--applyset", default="", metavar="[RESOURCE[.GROUP]/]NAME",
         help="object that tracks a set of applied objects (default: a Secret); with --prune",
     )  # fmt: skip
-    parser.add_argument("--all", action="store_true", help="with --prune: whatever the labels of objects")
+    parser.add_argument("--all", action="store_true", help="with --prune: select objects regardless of their labels")
     parser.add_argument(
         "--prune-allowlist", action="append", default=[], metavar="GROUP/VERSION/KIND",
         help="kinds that --prune deletes without --applyset, such as core/v1/ConfigMap; repeatable",

@@ -35,7 +35,7 @@ def who(record: Any, *, wide: bool = False) -> str:
 
 
 def _reporter(record: Any, actor: str, *, wide: bool) -> str:
-    """The component that an event says it comes from. A user could say anything, and is named too."""
+    """The component that an event names as its source. A user may name any, so the user is shown too."""
     trusted = not actor or record.actor.startswith((_NODE, _CONTROLLER)) or record.actor in _COMPONENTS
     said = str(record.reporter or actor or "-")
     if wide and record.host:

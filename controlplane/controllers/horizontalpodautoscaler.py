@@ -26,7 +26,7 @@ FIRST_LOOK, FIRST_MEASUREMENT = 1.0, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one autoscaler: since when it is known in watched time, its history, and the one that follows from
+    """State kept of one autoscaler: since when it is known in watched time, its history, and the one that follows from
     the last reconciliation, at the wall time `last`, which may have been rolled back. `rescaled`: it changed the replicas."""
 
     uid: str
@@ -69,7 +69,7 @@ class HorizontalPodAutoscalers:
         return Requeue(self._settings.period)
 
     def _remembered(self, key: str, item: HorizontalPodAutoscaler, now: Moment) -> Memory:
-        """What is known of an autoscaler, with the outcome of the last reconciliation where that was committed."""
+        """The state kept of an autoscaler, with the outcome of the last reconciliation where that was committed."""
         memory = self._memories.get(key)
         if memory is None or memory.uid != item.metadata.uid:
             memory = Memory(item.metadata.uid, now.watched)

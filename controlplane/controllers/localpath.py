@@ -153,7 +153,7 @@ class _Provision:
 
 
 def _check(claim: PersistentVolumeClaim, found: StorageClass) -> None:
-    """What a directory of a node cannot be. Raises _Refused."""
+    """Reject claims and classes that a directory of a node cannot serve. Raises _Refused."""
     if set(claim.spec.accessModes) - _MODES:
         raise _Refused("NodePath only supports ReadWriteOnce and ReadWriteOncePod (1.22+) access modes")
     if claim.spec.HasField("selector"):

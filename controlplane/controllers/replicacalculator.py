@@ -1,4 +1,4 @@
-"""How many replicas a metric asks for: the average of the pods against the target. Pure.
+"""The number of replicas that a metric proposes: the average of the pods against the target. Pure.
 
 Pods without a measurement, and pods that have just started, count so that they dampen a change and never turn it around.
 Source: kube-controller-manager's replica_calculator.go and metrics/utilization.go.

@@ -97,7 +97,7 @@ def _unbound(view: Tx, class_name: str) -> Iterable[str]:
 
 
 class _ClaimRound:
-    """One look at one claim."""
+    """One reconciliation of one claim."""
 
     def __init__(self, tx: Tx, claim: PersistentVolumeClaim, now: float) -> None:
         self._tx = tx

@@ -1,4 +1,4 @@
-"""The phase of a volume, and what becomes of it once its claim is gone.
+"""The phase of a volume, and its release once its claim is gone.
 
 Data of local volumes is deleted by the node that has it (`controlplane.dispatcher`), that of others by the component that
 made them.
@@ -18,7 +18,7 @@ from pinnace.wellknown import PROVISIONED_BY
 
 
 class VolumeRound:
-    """One look at one volume."""
+    """One reconciliation of one volume."""
 
     def __init__(self, tx: Tx, volume: PersistentVolume, now: float) -> None:
         self._tx = tx

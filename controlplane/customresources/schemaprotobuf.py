@@ -152,7 +152,7 @@ def _json(raw: bytes) -> Any:
 
 
 def written(schema: dict[str, Any]) -> bytes:
-    """A schema's JSON in protobuf. What JSONSchemaProps does not have is left out: no stored schema has it."""
+    """A schema's JSON in protobuf. Keys that JSONSchemaProps lacks are left out: no stored schema has them."""
     props = JSONSchemaProps()
     for key, value in schema.items():
         if value is not None or key in _VALUES:

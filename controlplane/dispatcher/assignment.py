@@ -1,4 +1,4 @@
-"""What one node is to know: its pods, the objects that these name, the volumes to delete, and the overlay's peers.
+"""The assignment of one node: its pods, the objects that these name, the volumes to delete, and the overlay's peers.
 
 Pure but for `issue`, which makes the tokens that pods come with. A NodeAssignment holds keys, not objects: the router marks the
 keys that changed, and a message is built from the objects as they are when it is sent. So a slow agent costs no memory, gets
@@ -28,7 +28,7 @@ log = logging.getLogger("pinnace.dispatcher")
 MAX_CHANGE_BYTES = 2 << 20
 # A revision before all others, of what the agent may have from an earlier session.
 ANNOUNCED = -1
-# What pods name, and what that names in turn.
+# Kinds of the objects that pods name, and that these name in turn.
 NAMED: tuple[Kind, ...] = (
     kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS, kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME,
 )  # fmt: skip

@@ -136,7 +136,7 @@ def _may_run(rows: Iterable[StoredObject]) -> set[str]:
 
 
 def _has_ended(pod: Pod) -> bool:
-    """By what its agent has reported of each container: the phase is also written by those who give the pod up."""
+    """By what its agent has reported of each container: the phase is also written by controllers that give up the pod."""
     known = {item.name: item.state for item in (*pod.status.initContainerStatuses, *pod.status.containerStatuses)}
     return all(item.name in known and known[item.name].HasField("terminated") for item in pod.spec.containers)
 

@@ -167,7 +167,7 @@ def _event(tx: Tx, node: str, event: Any, now: float) -> None:
 
 
 def _volume(tx: Tx, node: str, item: nodes_pb2.VolumeReport, now: float) -> None:
-    """A released volume of this node's goes with its data; one whose data could not be deleted stays, and says why."""
+    """A released volume of this node is deleted with its data; if that failed it stays, with the error in its status."""
     volume = tx.get(kinds.PERSISTENT_VOLUME, "", item.name)
     if volume is None or volume.metadata.uid != item.uid or reclaiming_node(volume) != node:
         return

@@ -30,7 +30,7 @@ from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest, Conflict, Forbidden, Timeout, TooManyRequests, Unavailable
 
 log = logging.getLogger("pinnace.dispatcher")
-# Seconds between looks for the signs of life of agents that were asked for one.
+# Seconds between checks for the heartbeats that agents were asked for.
 ANSWERS = 0.01
 # Objects in one report.
 MAX_PARTS = 1000

@@ -1,6 +1,6 @@
 """Volumes that lie outside of their pod's directory: hostPath, local and NFS, named by the pod or by the volume of a claim.
 
-What they lead to may be anywhere, and may not answer: only `check` accesses it. Everything else here is pure.
+Their targets may be anywhere and may not answer: only `check` accesses them. Everything else here is pure.
 Source: kubelet's desired_state_of_world_populator.go, and its plugins local and nfs.
 """
 
@@ -44,7 +44,7 @@ class External:
         return str(folder / self.volume) if self.is_nfs else hostpath.on_node(self.source.path)
 
     def owner(self, folder: Path, mounted: list[mountinfo.Mount]) -> str:
-        """Who must answer for it."""
+        """The server or directory that must answer for it."""
         if self.is_nfs:
             return f"server {self.source.server}"
         path = self.path(folder)
@@ -116,7 +116,7 @@ def _of_volume(claim: PodClaim, volume: Any) -> External:
 
 
 def check(item: External, folder: Path, made_in: Path | None, pod: Any) -> None:
-    """Have it there: make what may be made, mount what is to be mounted. It may hang. Raises VolumeError, OSError.
+    """Make the directory or mount the export, as the volume requires. May block. Raises VolumeError, OSError.
 
     `made_in`: the directory of local volumes that this agent makes."""
     path = item.path(folder)

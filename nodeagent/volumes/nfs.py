@@ -18,19 +18,19 @@ from nodeagent.linux import mountinfo, syscalls
 from nodeagent.volumes.content import VolumeError
 
 VERSIONS = ("4.2", "4.1", "4.0", "3")
-# Options that are flags of the mount, by the bit that they set; 0 for what is so without.
+# Options that are flags of the mount, by the bit that they set; 0 for defaults.
 _FLAGS = {
     "ro": syscalls.MS_RDONLY, "rw": 0, "nosuid": syscalls.MS_NOSUID, "suid": 0, "nodev": syscalls.MS_NODEV, "dev": 0,
     "noexec": syscalls.MS_NOEXEC, "exec": 0, "noatime": 1 << 10, "nodiratime": 1 << 11, "relatime": 1 << 21, "defaults": 0,
 }  # fmt: skip
-# What Pinnace sets itself, and what would make another mount of it.
+# Options that Pinnace sets itself, or that would change the kind of mount.
 _RESERVED = ("addr", "clientaddr", "bind", "rbind", "remount", "move")
 # The server does not have this version, or the kernel does not.
 _NEXT_VERSION = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP, errno.EPFNOSUPPORT)
 
 
 def mount(path: Path, source: Any, options: Sequence[str], *, read_only: bool) -> None:
-    """Mount an export on a folder; one that is mounted stays. Raises VolumeError, OSError."""
+    """Mount an export on a directory, unless it is mounted already. Raises VolumeError, OSError."""
     if any(item.point == os.path.realpath(path.parent) + f"/{path.name}" for item in mountinfo.mounts()):
         return
     flags, own = parse(options, read_only=read_only)
