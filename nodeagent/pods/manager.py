@@ -38,6 +38,8 @@ class PodManager:
         self._deps: WorkerDependencies | None = None
         self._closed = False
         self._applied = 0
+        # By uid, of pods that left the assignment and are not gone yet: the last revision before that.
+        self._leaving: dict[str, int] = {}
         # Pods whose worker has failed and is followed by another soon.
         self._failed: set[str] = set()
         # Pods from disk, by uid, that the control plane has not confirmed, and when they may start without.
@@ -114,7 +116,7 @@ class PodManager:
         if static:
             self._retire(self.workers[uid])
         else:
-            self.workers[uid].leave()
+            self._leave(uid)
 
     def _pods_changed(self, changes: list[Change]) -> None:
         for change in changes:
@@ -135,7 +137,7 @@ class PodManager:
     def _one_changed(self, change: Change) -> None:
         uid = str(change.old.metadata.uid) if change.old is not None else ""
         if uid in self.workers and (change.new is None or change.new.metadata.uid != uid):
-            self.workers[uid].leave()
+            self._leave(uid)
             self._unconfirmed.pop(uid, None)
         self._pod_changed(change.key, change.new)
         worker = self.workers.get(change.new.metadata.uid) if change.new is not None else None
@@ -241,7 +243,7 @@ class PodManager:
         if static and worker.uid not in self.statics.wanted:
             self._retire(another)
         elif worker.gone or not (static or assigned):
-            another.leave()
+            self._leave(another.uid)
 
     def nudge(self) -> None:
         for worker in self.workers.values():
@@ -252,10 +254,18 @@ class PodManager:
         for worker in self.workers.values():
             worker.connected()
 
+    def _leave(self, uid: str) -> None:
+        """The pod is no longer assigned. The assignment has its new revision once all changes of that are published."""
+        self._leaving.setdefault(uid, self._assignment.revision)
+        self.workers[uid].leave()
+
     def applied(self) -> int:
-        """The revision of the last assignment without which no pod is left on the node: what it took away is removed."""
-        if not self._failed and not any(worker.gone for worker in self.workers.values()):
-            self._applied = self._assignment.revision
+        """The revision of the last assignment that is complete: every pod that left it, or an earlier one, is gone. A pod that
+        leaves later holds back only the revisions since."""
+        left = {uid: at for uid, at in self._leaving.items() if uid in self.workers or uid in self._failed}
+        self._leaving = left
+        if not self._failed:
+            self._applied = min(left.values(), default=self._assignment.revision)
         return self._applied
 
     def find(self, namespace: str, name: str) -> Worker | None:

@@ -128,3 +128,25 @@ async def test_an_assignment_is_applied_once_the_pods_that_it_lacks_are_gone(tmp
         assert len(node.manager.workers) == 1
     finally:
         await node.manager.close()
+
+
+async def test_a_pod_that_leaves_later_does_not_hold_back_an_assignment(tmp_path: Path) -> None:
+    """Pods come and go all the time, and one may never end: its node would stay fenced for another."""
+    node = Rebooted(tmp_path)
+    try:
+        node.assignment.apply(nodes_pb2.Assignment(complete=True, revision=5, changes=[change(item) for item in node.pods]))
+        await node.runs("db", "web")
+        node.assignment.apply(nodes_pb2.Assignment(revision=6, changes=[nodes_pb2.Change(key="Pod/default/db")]))
+        async with asyncio.timeout(10):
+            while len(node.manager.workers) > 1:
+                await asyncio.sleep(0.01)
+        node.assignment.apply(nodes_pb2.Assignment(revision=8, changes=[nodes_pb2.Change(key="Pod/default/web")]))
+        assert len(node.manager.workers) == 1
+        assert node.manager.applied() == 6
+        async with asyncio.timeout(10):
+            while node.manager.workers:
+                await node.clock.advance(1)
+                await asyncio.sleep(0.01)
+        assert node.manager.applied() == 8
+    finally:
+        await node.manager.close()
