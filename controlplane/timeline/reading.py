@@ -6,6 +6,7 @@ numbers are bounded: objects below one, records of one answer.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sqlite3
@@ -79,12 +80,15 @@ class Reader:
         """The object and all that it owns or owned, directly or not; whether there are more."""
         found, level = {root.number: root}, [root]
         for _ in range(MAX_DEPTH):
-            below = [life for owner in level for life in self._below(owner)]
-            level = [life for life in {life.number: life for life in below}.values() if life.number not in found]
-            for life in level:
+            owners, level = level, []
+            # One by one: an object may have had many owners, and each of these many objects.
+            for life in itertools.chain.from_iterable(map(self._below, owners)):
+                if life.number in found:
+                    continue
                 if len(found) >= MAX_OBJECTS:
                     return list(found.values()), True
                 found[life.number] = life
+                level.append(life)
             if not level:
                 break
         return list(found.values()), False

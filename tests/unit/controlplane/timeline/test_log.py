@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from controlplane.timeline import reading, records
 from controlplane.timeline.log import InUse, Limits, Log
-from controlplane.timeline.reading import Wanted
+from controlplane.timeline.reading import Life, Reader, Wanted
 from controlplane.timeline.records import Record, Subject, Type
 from pinnace import kinds
 
@@ -206,6 +207,23 @@ def test_what_an_object_owns_is_found_through_all_levels(path: Path) -> None:
         assert [life.subject.name for life in found] == ["n0", "n1", "n2", "n3"]
         assert not truncated
     log.close()
+
+
+def test_no_more_owned_objects_are_read_than_are_listed() -> None:
+    """Users write the owners of objects, so that their number has no other bound."""
+    read = 0
+
+    class Crowded(Reader):
+        def _below(self, owner: Life) -> Iterator[Life]:
+            nonlocal read
+            for number in range(2, reading.MAX_OBJECTS * 10):
+                read += 1
+                yield Life(number, WEB._replace(uid=f"u{number}"), None, None)
+
+    with sqlite3.connect(":memory:") as db:
+        found, truncated = Crowded(db).owned(Life(1, WEB, None, None))
+    assert (len(found), truncated) == (reading.MAX_OBJECTS, True)
+    assert read <= reading.MAX_OBJECTS + 1
 
 
 def test_the_newest_records_are_taken(path: Path) -> None:
