@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane import conditions
-from controlplane.controllers import deploymentstatus, podcontrol, revisions, rollout
+from controlplane.controllers import deploymentstatus, podcontrol, revisions, rollback, rollout
 from controlplane.controllers.podcontrol import PodControl, Workload
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import statusfields, verbs
@@ -96,11 +96,23 @@ class Rollout:
         if self._owner.deleting or podcontrol.namespace_ends(self._tx, item.metadata.namespace):
             return self._observe(sets)
         deploymentstatus.note_pause(item, self._now)
+        revision = rollback.requested(item) if not item.spec.paused else None
+        if revision is not None:
+            return self._roll_back(sets, revision)
         if item.spec.paused or rollout.is_scaled(item, sets.all):
             return self._resize(self._number(sets))
         if item.spec.strategy.type == RECREATE:
             return self._recreate(sets)
         return self._roll(sets)
+
+    def _roll_back(self, sets: Sets, revision: int) -> Requeue | None:
+        """The changed template brings the next reconciliation. The present one gets its ReplicaSet before, to return to."""
+        sets = self._number(sets) if sets.new is not None else self._create(sets)
+        done = rollback.perform(self._item, sets.all, revision)
+        done.item.metadata.resourceVersion = ""
+        verbs.update(self._tx, kinds.DEPLOYMENT, done.item, self._control.call(self._now))
+        self._control.event(self._tx, self._owner, done.reason, done.message, self._now, warning=done.warning)
+        return None
 
     def _resize(self, sets: Sets) -> Requeue | None:
         """A changed number of replicas, or a pause: no step of a rollout."""

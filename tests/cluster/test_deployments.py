@@ -309,3 +309,50 @@ async def test_annotations_reach_the_replica_set(api: Api, cluster: Cluster, age
     assert found["kubernetes.io/change-cause"] == "first"
     assert "kubectl.kubernetes.io/last-applied-configuration" not in found
     assert cluster.get(kinds.DEPLOYMENT, "web").metadata.generation == 2
+
+
+@pytest.mark.parametrize(
+    ("revision", "reason", "message", "image_after"),
+    [
+        ("0", "DeploymentRollback", 'Rolled back deployment "web" to revision 2', "web:2"),
+        ("1", "DeploymentRollback", 'Rolled back deployment "web" to revision 1', "web:1"),
+        ("9", "DeploymentRollbackRevisionNotFound", "Unable to find the revision to rollback to.", "web:3"),
+        (
+            "3", "DeploymentRollbackTemplateUnchanged",
+            'The rollback revision contains the same template as current deployment "web"', "web:3",
+        ),
+    ],
+)  # fmt: skip
+async def test_an_annotation_rolls_back(
+    api: Api, cluster: Cluster, agents: Agents, revision: str, reason: str, message: str, image_after: str
+) -> None:
+    """To a revision, 0 being the one before, with the annotations that it had; it is removed in any case."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=1))
+    for number in (1, 2, 3):
+        cause = {"kubernetes.io/change-cause": f"change {number}"}
+        change = {"metadata": {"annotations": cause}, "spec": {"template": template(f"web:{number}")}}
+        await api.patch(kinds.DEPLOYMENT, "web", "MERGE", change)
+        await agents.settle()
+    request = {"metadata": {"annotations": {"deprecated.deployment.rollback.to": revision}}}
+    await api.patch(kinds.DEPLOYMENT, "web", "MERGE", request)
+    await agents.settle()
+    found = cluster.get(kinds.DEPLOYMENT, "web")
+    assert found.spec.template.spec.containers[0].image == image_after
+    assert "pod-template-hash" not in found.spec.template.metadata.labels
+    assert found.metadata.annotations["kubernetes.io/change-cause"] == f"change {image_after[-1]}"
+    assert "deprecated.deployment.rollback.to" not in found.metadata.annotations
+    assert [event.message for event in cluster.events(reason)] == [message]
+    assert sizes(cluster)[image_after] == 1
+
+
+async def test_a_rollback_without_an_earlier_revision_is_given_up(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """And an annotation that is no number is left."""
+    await api.create(kinds.DEPLOYMENT, deployment(replicas=1))
+    for value in ("0", "first"):
+        request = {"metadata": {"annotations": {"deprecated.deployment.rollback.to": value}}}
+        await api.patch(kinds.DEPLOYMENT, "web", "MERGE", request)
+        await agents.settle()
+    [event] = cluster.events("DeploymentRollbackRevisionNotFound")
+    assert (event.type, event.message) == ("Warning", "Unable to find last revision.")
+    found = cluster.get(kinds.DEPLOYMENT, "web").metadata.annotations
+    assert found["deprecated.deployment.rollback.to"] == "first"
