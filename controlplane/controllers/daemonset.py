@@ -158,10 +158,7 @@ class _Round:
             if wait > 0:
                 self._waits.append(wait)
             elif phase in podcontrol.ENDED:
-                word = "failed daemon pod" if phase == "Failed" else "succeeded daemon pod"
-                plan.remove(
-                    pod, f"Found {word} {pod.metadata.namespace}/{pod.metadata.name} on node {node}, will try to kill it"
-                )
+                plan.remove(pod, _why_removed(pod, node))
             elif not pod.metadata.deletionTimestamp.seconds:
                 # A surge has one pod of the present template and one of an earlier one.
                 present = not self._max_surge() or pod.metadata.labels.get(history.HASH) == digest
@@ -292,3 +289,9 @@ def _age(pod: Pod) -> tuple[bool, int, bool, str]:
     """Bound pods first, then the oldest, of one second those that are ready."""
     meta = pod.metadata
     return not pod.spec.nodeName, meta.creationTimestamp.seconds, podcontrol.ready_since(pod) is None, meta.name
+
+
+def _why_removed(pod: Pod, node: str) -> str:
+    """The message of the event about a pod that has ended."""
+    word, verb = ("failed", "kill") if pod.status.phase == "Failed" else ("succeeded", "delete")
+    return f"Found {word} daemon pod {pod.metadata.namespace}/{pod.metadata.name} on node {node}, will try to {verb} it"

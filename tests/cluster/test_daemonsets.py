@@ -306,3 +306,22 @@ async def test_a_node_is_up_to_date_when_its_earlier_pod_is_gone(api: Api, clust
     await agents.settle()
     assert images(agents) == ["web:2"]
     assert cluster.get(kinds.DAEMON_SET, "web").status.updatedNumberScheduled == 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "text"),
+    [
+        ("Failed", "FailedDaemonPod", "Found failed daemon pod default/{} on node n1, will try to kill it"),
+        ("Succeeded", "SucceededDaemonPod", "Found succeeded daemon pod default/{} on node n1, will try to delete it"),
+    ],
+)
+async def test_a_pod_that_ended_has_an_event(
+    api: Api, cluster: Cluster, agents: Agents, phase: str, reason: str, text: str
+) -> None:
+    """In the words of the end."""
+    await api.create(kinds.DAEMON_SET, daemon_set(template=template(nodeSelector={"kubernetes.io/hostname": "n1"})))
+    await agents.settle()
+    [first] = agents.pods()
+    await cluster.report("n1", first, phase=phase)
+    await agents.settle()
+    assert [event.message for event in cluster.events(reason)] == [text.format(first.metadata.name)]
