@@ -65,6 +65,7 @@ class PodDisruptionBudgets:
         except Uncountable as error:
             self._forbid(tx, item, str(error), now.wall)
             return None
+        self._report_kept(tx, item, pods, now.wall)
         left = _disrupted(item, pods, now.wall)
         healthy = sum(_is_healthy(item, pod) for pod in pods)
         status = item.status
@@ -74,6 +75,14 @@ class PodDisruptionBudgets:
         set_allowed(item, now.wall)
         self._write(tx, item, now.wall)
         return Requeue(left) if left else None
+
+    def _report_kept(self, tx: Tx, item: PodDisruptionBudget, pods: list[Pod], now: float) -> None:
+        """An event about each pod that was evicted and, after a time, is not deleted."""
+        text = f"Pod was expected by PDB {item.metadata.namespace}/{item.metadata.name} to be deleted but it wasn't"
+        for pod in pods:
+            since = item.status.disruptedPods.get(pod.metadata.name)
+            if since is not None and not pod.metadata.deletionTimestamp.seconds and since.seconds + DELETION_TIMEOUT <= now:
+                events.record(tx, pod, "NotDeleted", text, source=SOURCE, now=now, warning=True)
 
     def _write(self, tx: Tx, item: PodDisruptionBudget, now: float) -> None:
         verbs.update_status(tx, kinds.POD_DISRUPTION_BUDGET, item, verbs.Call(now, self._ids, podcontrol.MANAGER))

@@ -135,8 +135,12 @@ async def test_an_eviction_that_deletes_nothing_counts_for_two_minutes(api: Api,
     await api.update_status(kinds.POD_DISRUPTION_BUDGET, stored)
     await rest(api)
     assert allowed(cluster) == (0, 1, 1, 2)
+    assert not cluster.events("NotDeleted")
     await cluster.advance(130, beating=("n1", "n2"))
     assert allowed(cluster) == (1, 2, 1, 2)
+    [event] = cluster.events("NotDeleted")
+    assert (event.involvedObject.kind, event.involvedObject.name) == ("Pod", agents.pods()[0].metadata.name)
+    assert event.message == "Pod was expected by PDB default/web to be deleted but it wasn't"
 
 
 async def test_two_budgets_of_one_pod_are_an_error(api: Api, cluster: Cluster, agents: Agents) -> None:
