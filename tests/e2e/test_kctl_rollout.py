@@ -109,7 +109,7 @@ def test_a_workload_stands_for_its_pods(web: LabUnderTest) -> None:
     assert web.kctl("get", "all").count("/web") >= 3
     tree = [line.split()[1:3] for line in web.kctl("tree", "deployment/web").splitlines()]
     [replica_set] = web.get("replicasets")["items"]
-    assert tree[1:3] == [["Deployment/web", "1/1"], [f"└─ReplicaSet/{replica_set['metadata']['name']}", "1"]]
+    assert tree[1:3] == [["Deployment/web", "1/1"], [f"└─ReplicaSet/{replica_set['metadata']['name']}", "1/1"]]
     assert tree[3] == [f"└─Pod/{name}", "1/1"]
 
 

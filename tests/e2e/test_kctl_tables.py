@@ -156,9 +156,10 @@ def test_resources_are_listed_from_discovery(kctl: Run) -> None:
         "deployments.apps",
         "replicasets.apps",
         "statefulsets.apps",
+        "horizontalpodautoscalers.autoscaling",
         "cronjobs.batch",
         "jobs.batch",
         "crontabs.stable.example.com",
     ]
     scoped = kctl("api-resources", "--namespaced=false", "--api-group", "", "--no-headers", "--verbs", "list,watch").stdout
-    assert [row[0] for row in table(scoped)] == ["namespaces", "nodes"]
+    assert [row[0] for row in table(scoped)] == ["namespaces", "nodes", "persistentvolumes"]
