@@ -2,7 +2,7 @@
 
 A pod is counted in the transaction that removes its finalizer, so each one counts exactly once, whenever the control plane
 ends. One transaction creates, deletes or counts up to BATCH pods; the next one continues. Pods are judged in `jobpods`, the end
-of the Job in `jobends`. Source: kube-controller-manager's job_controller.go.
+of the Job in `jobends`; `jobtracking` removes finalizers. Source: kube-controller-manager's job_controller.go.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controlplane import conditions
-from controlplane.controllers import jobends, jobpods, podcontrol
+from controlplane.controllers import jobends, jobpods, jobtracking, podcontrol
 from controlplane.controllers.jobends import End, Progress
 from controlplane.controllers.podcontrol import BATCH, PodControl, Workload
 from controlplane.controllers.runner import Moment, Requeue
@@ -60,13 +60,13 @@ class Jobs:
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, name, *of_pod = key.split("/")
         if of_pod:
-            _release_orphan(tx, namespace, name)
+            jobtracking.release_orphan(tx, namespace, name)
             return None
         item = tx.get(kinds.JOB, namespace, name)
         if item is None or item.spec.managedBy not in ("", MANAGED_BY):
             return None
         if is_finished(item):
-            return _release_all(tx, item)
+            return jobtracking.release_all(tx, item)
         return Reconciliation(tx, item, self._pods, now.wall).step()
 
 
@@ -76,42 +76,10 @@ def _key(stored: str) -> str:
 
 def _unowned(pod: Pod, view: Tx) -> Iterable[str]:
     """Keys for a pod without a controller, or with one that is gone."""
-    if jobpods.is_tracked(pod) and _is_orphan(view, pod):
+    if jobpods.is_tracked(pod) and jobtracking.is_orphan(view, pod):
         yield f"{pod.metadata.namespace}/{pod.metadata.name}/pod"
     if podcontrol.controller_of(pod) is None:
         yield from podcontrol.selecting(view, kinds.JOB, pod, lambda job: job.spec.selector)
-
-
-def _is_orphan(tx: Tx, pod: Pod) -> bool:
-    """Whether no Job will count the pod; one of another kind's object is that controller's matter."""
-    key, reference = podcontrol.owner_key(pod, kinds.JOB), podcontrol.controller_of(pod)
-    if reference is None:
-        return True
-    row = tx.get_untracked(kinds.JOB, *key.split("/")) if key else None
-    return key is not None and (row is None or row.message.metadata.uid != reference.uid)
-
-
-def _release_orphan(tx: Tx, namespace: str, name: str) -> None:
-    """Remove the finalizer of a pod that no Job will count."""
-    row = tx.get_untracked(kinds.POD, namespace, name)
-    if row is not None and _is_orphan(tx, row.message):
-        _untrack(tx, row.message)
-
-
-def _release_all(tx: Tx, item: Job) -> Requeue | None:
-    """Remove the finalizers of pods that a finished Job still has: they ended or came too late to count."""
-    tracked = [row.message for row in tx.by_index(kinds.POD, OWNER, item.metadata.uid) if jobpods.is_tracked(row.message)]
-    for pod in tracked[:BATCH]:
-        _untrack(tx, pod)
-    return Requeue(0.0) if len(tracked) > BATCH else None
-
-
-def _untrack(tx: Tx, pod: Pod) -> None:
-    stored = tx.get(kinds.POD, pod.metadata.namespace, pod.metadata.name)
-    if stored is None or stored.metadata.uid != pod.metadata.uid or not jobpods.is_tracked(stored):
-        return
-    stored.metadata.finalizers.remove(jobpods.TRACKING)
-    verbs.settle(tx, kinds.POD, stored)
 
 
 class Reconciliation:
@@ -296,7 +264,7 @@ class Reconciliation:
     def _drop(self, pods: list[Pod]) -> None:
         """Delete pods that do not count, neither as succeeded nor as failed."""
         for pod in self._some(pods):
-            _untrack(self._tx, pod)
+            jobtracking.untrack(self._tx, pod)
             self._delete(pod)
 
     def _delete_active(self) -> None:
@@ -327,7 +295,7 @@ class Reconciliation:
         for pod in self._some(leaving):
             if pod.metadata.uid not in self._listed and jobpods.is_valid(pod, item):
                 self._count_one(pod, end)
-            _untrack(self._tx, pod)
+            jobtracking.untrack(self._tx, pod)
         if self._is_indexed:
             status.succeeded, status.completedIndexes = len(progress.done), str(progress.done)
             if self._counts_indexes:
