@@ -115,7 +115,7 @@ def amount(value: Any, size: int) -> int:
 def test_evictions_leave_as_many_as_the_budget_demands(
     replicas: int, budget: dict[str, Any], policy: str, actions: list[tuple[str, Any]]
 ) -> None:
-    """Whoever evicts what at once, and whatever happens to pods in between; and all end well."""
+    """With evictions at once and any change of pods in between; and all end well."""
     world = Budgeted()
 
     async def body() -> None:

@@ -648,7 +648,7 @@ async def test_state_survives_a_reopen(durable: Opener) -> None:
 
 
 async def test_a_watch_tells_who_wrote(backend: Backend) -> None:
-    """Of each transaction, also one of several tables; nothing of one that names nobody."""
+    """Of each transaction, also one of several tables; nothing of one without an origin."""
     jane, other = Origin("jane", "apply", "status", "kctl", 5.25), Origin("söhne \U0001f600", time=6.0)
     start = await wrote(backend, put(PODS + "a"))
     await wrote(backend, put(PODS + "b"))

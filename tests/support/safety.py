@@ -77,7 +77,7 @@ class Witness:
 
 
 class Fleet(Workers):
-    """Agents, some of whose nodes may be away: their containers run on, and nobody hears of them.
+    """Agents, some of whose nodes may be away: their containers run on without reports.
 
     `containers`: names of pods by UID, of which a container has been started and has not been reported as gone."""
 

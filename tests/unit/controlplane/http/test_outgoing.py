@@ -59,7 +59,7 @@ async def test_a_user_who_has_much_on_the_way_waits() -> None:
 
 
 async def test_all_users_together_have_a_limit() -> None:
-    """But one who has nothing on the way is let in, with a piece of any size."""
+    """A user with nothing on the way is admitted, with a piece of any size."""
     outgoing = Outgoing(limit=3 * SIZE, share=2 * SIZE)
     found = await writers(outgoing, "a", "a", "b", "b")
     assert [each.writing for each in found] == [True, True, True, False]
