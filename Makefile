@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv iproute2 nftables util-linux busybox-static libseccomp2
-TEST_PACKAGES := $(RUN_PACKAGES) etcd-server dbus-daemon runc crun procps docker-registry skopeo gcc libc6-dev e2fsprogs apparmor kmod cpio qemu-system-x86
+TEST_PACKAGES := $(RUN_PACKAGES) etcd-server dbus-daemon runc crun procps docker-registry skopeo gcc libc6-dev e2fsprogs apparmor kmod cpio qemu-system-x86 bind9-dnsutils musl-tools
 
 # Labs of tests and benchmarks reach nothing outside of them; those of `make demo` do, unless the caller says so.
 test bench: export PINNACE_LAB_ISOLATED := 1
@@ -15,7 +15,7 @@ help:
 	@echo "make check     ruff, mypy --strict, import-linter, freshness of generated code and of tables in docs/"
 	@echo "make generate  messages, stubs and field documentation from proto/; pages of docs/ on kinds, fields, rules, clients"
 	@echo "make bench     the benchmarks, one JSON object each (root)"
-	@echo "make clean     take labs and build products away"
+	@echo "make clean     remove the default lab and build products"
 
 # Python keeps what it compiles, unless PYTHONDONTWRITEBYTECODE says otherwise: then each process compiles for most of a second.
 bytecode: | $(VENV)/.run
@@ -51,7 +51,7 @@ generate: $(VENV)/.dev
 	$(PYTHON) -m tests.clients.catalogue
 
 bench: $(VENV)/.dev bytecode
-	@for name in core kinds api scale controllers lab_up pod_start container_start footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
+	@for name in core kinds api scale controllers lab_up pod_start container_start overlay services dns policies footprint; do $(PYTHON) benchmarks/$$name.py || exit 1; done
 
 clean:
 	@if [ -x $(VENV)/bin/kctl ] && [ -e /var/lib/pinnace/labs/default ]; then $(VENV)/bin/kctl lab down --name default; fi

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+import checkout  # noqa: F401
+
 from controlplane import resources
 from controlplane.access import bootstraproles
 from controlplane.access.attributes import on

@@ -56,7 +56,7 @@ class Bench:
 
         self.folder, self.rootfs = folder, rootfs
         self.runtime = NativeRuntime(folder, SystemClock())
-        self.network = OverlayNetwork(folder / "forwarding")
+        self.network = OverlayNetwork(folder / "forwarding", folder)
         self.cgroups = Cgroups(CGROUP, node=WEIGHT)
 
     async def set_up(self) -> None:
@@ -66,7 +66,7 @@ class Bench:
         for command in ("add under0 type bridge", "set under0 up", "set lo up"):
             subprocess.run(["ip", "link", *command.split()], check=True, timeout=DEADLINE)
         subprocess.run(["ip", "address", "add", f"{UNDERLAY}/24", "dev", "under0"], check=True, timeout=DEADLINE)
-        node = Node("10.99.1.0/24", ("10.99.0.0/16",), UNDERLAY, "02:00:00:00:00:01", 99, 4789)
+        node = Node(("10.99.1.0/24",), ("10.99.0.0/16",), UNDERLAY, "02:00:00:00:00:01", 99, 4789)
         await self.network.setup(node)
         await self.runtime.warm()
 
@@ -102,7 +102,7 @@ class Bench:
         self.cgroups.create(name, WEIGHT, leaf=False)
         await self.runtime.create_sandbox(SandboxConfig(pod / "sandbox", name))
         if network:
-            await self.network.attach(name, pod / "sandbox/ns/net", f"10.99.1.{number % 200 + 10}")
+            await self.network.attach(name, pod / "sandbox/ns/net", [f"10.99.1.{number % 200 + 10}"])
         bundle.mkdir(parents=True)
         config = self.config(pod / "sandbox", bundle, self.cgroups.create(f"{name}/main", WEIGHT, leaf=True))
         (bundle / "config.json").write_text(json.dumps(asdict(config)))

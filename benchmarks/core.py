@@ -25,6 +25,7 @@ from controlplane.controllers.customresources import accept
 from controlplane.customresources import definition
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
+from controlplane.podranges import Range
 from controlplane.requests import decoding, verbs
 from controlplane.resources import Registry
 from controlplane.resources.indexes import LABEL
@@ -303,7 +304,7 @@ def event_us_at_5000_sessions() -> float:
 
 async def event_us(sessions: int, events: int = 1000) -> float:
     async with running(sessions) as store:
-        router, sent = Router(store, PodCIDRs("10.0.0.0/8", 24)), asyncio.Semaphore(0)
+        router, sent = Router(store, PodCIDRs(Range("10.0.0.0/8", 24))), asyncio.Semaphore(0)
 
         async def serve(name: str) -> None:
             wake = asyncio.Event()

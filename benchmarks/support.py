@@ -26,10 +26,12 @@ def percentiles(values: list[float]) -> dict[str, float]:
     }
 
 
-def kctl(config: Path, *arguments: str) -> str:
+def kctl(config: Path, *arguments: str, stdin: str = "") -> str:
     command = [sys.executable, "-P", "-m", "cli.main", *arguments, "--config", str(config)]
     environment = {"PINNACE_LAB_ISOLATED": "1", **os.environ}
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE, env=environment).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=DEADLINE, env=environment, input=stdin
+    ).stdout  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -63,17 +65,17 @@ def client(config: Path) -> Any:
     return Client(current(flags))
 
 
-def manifest(name: str) -> dict[str, Any]:
+def manifest(name: str, **spec: Any) -> dict[str, Any]:
     container = {"name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "1000"]}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"bench": "yes"}},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, **spec},
     }
 
 
-def start_pods(connection: Any, names: list[str]) -> float:
+def start_pods(connection: Any, names: list[str], **spec: Any) -> float:
     """Apply pods; seconds until the last is Ready, as a watch that was open before sees it."""
     from pinnace import kinds
     from pinnace.api.v1 import objects_pb2
@@ -84,7 +86,7 @@ def start_pods(connection: Any, names: list[str]) -> float:
             break
     request = objects_pb2.ApplyRequest(namespace="default", fieldManager="bench")
     for name in names:
-        request.objects.add(apiVersion="v1", kind="Pod", json=json.dumps(manifest(name)).encode())
+        request.objects.add(apiVersion="v1", kind="Pod", json=json.dumps(manifest(name, **spec)).encode())
     waiting = set(names)
     begun = time.perf_counter()
     for result in connection.call(connection.objects.Apply, request).results:

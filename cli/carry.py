@@ -76,7 +76,7 @@ def raw_terminal() -> Iterator[None]:
     try:
         before = termios.tcgetattr(0)
     except termios.error as error:
-        raise errors.BadRequest(f"standard input is no usable terminal: {error.args[-1]}") from None
+        raise errors.BadRequest(f"standard input is not a usable terminal: {error.args[-1]}") from None
     # The terminal is restored after a signal, too.
     handled = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     # TCSANOW keeps what was typed ahead.

@@ -36,7 +36,7 @@ if not os.environ.get("PINNACE_DEBUG"):
 MANAGER = "kctl"
 _IMPERATIVE = (
     "create", "replace", "patch", "debug", "cordon", "drain", "scale", "label", "annotate", "autoscale", "taint", "edit", "run",
-    "rollout", "set",
+    "rollout", "set", "expose",
 )  # fmt: skip
 # Earlier versions cordoned and debugged under the name of apply.
 SUPERSEDED = (MANAGER, *(f"{MANAGER}-{command}" for command in _IMPERATIVE))

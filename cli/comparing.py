@@ -30,7 +30,7 @@ def command(environment: Mapping[str, str]) -> list[str]:
         return ["diff", "-u", "-N"]
     for word in words[1:]:
         if not _OPTION.fullmatch(word):
-            print(f"Warning: {VARIABLE}: {word[:80]} is ignored: it is no plain option", file=sys.stderr)
+            print(f"Warning: {VARIABLE}: {word[:80]} is ignored: not a plain option", file=sys.stderr)
     return [words[0], *(word for word in words[1:] if _OPTION.fullmatch(word))]
 
 

@@ -1,4 +1,4 @@
-"""The nodes that `cordon`, `uncordon` and `drain` name, and whether they take new pods.
+"""The nodes that `cordon`, `uncordon` and `drain` name, and whether they are schedulable.
 
 Source: kubectl's pkg/cmd/drain and pkg/drain (cordon.go).
 """
@@ -21,7 +21,7 @@ def add_flags(parser: flags.Parser) -> None:
 
 def run(command: str, arguments: list[str]) -> int:
     """`kctl cordon` and `kctl uncordon`."""
-    what = "Let nodes take no new pods" if command == "cordon" else "Let nodes take new pods again"
+    what = "Mark nodes as unschedulable" if command == "cordon" else "Mark nodes as schedulable"
     parser = flags.Parser(command, f"{what}: kctl {command} NODE...")
     add_flags(parser)
     args = parser.parse_intermixed_args(arguments)

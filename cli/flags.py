@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_SECONDS = 36_500 * 86_400
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 DRY_RUNS = ("none", "client", "server")
-DRY_RUN = "none, client or server: change nothing; client does not ask the server to check (default: none; alone: server)"
+DRY_RUN = "none, client or server: change nothing; client skips the server's checks (default: none; alone: server)"
 DRY_RUN_SUFFIX = {"none": "", "client": " (dry run)", "server": " (server dry run)"}
 NO_NAME = "resource(s) were provided, but no name was specified: name them, or use -l or --all"
 

@@ -56,7 +56,7 @@ def _export(client: Any, source: str, name: str, diff_id: str) -> Iterator[Any]:
             raise_exit(frame.exit)
             return
         yield frame
-    raise BadRequest(f"the connection to node {source} ended before the image was whole")
+    raise BadRequest(f"the connection to node {source} ended before the image was complete")
 
 
 def _opener(client: Any, source: str, name: str, diff_id: str) -> Callable[[], IO[bytes]]:

@@ -168,7 +168,7 @@ def read_all(client: Any, reader: LogReader, namespace: str, labels: str, source
     """Of all pods that match, one after the other. Raises BadRequest when there is none."""
     pods = [pod for pod in client.list(kinds.POD, namespace, labels=labels) if pod.spec.nodeName]
     if not pods:
-        raise BadRequest(f"no pod in namespace {namespace} that has a node matches {labels}")
+        raise BadRequest(f"no scheduled pod in namespace {namespace} matches {labels}")
     code = 0
     for pod in pods:
         for source in sources.of(pod):

@@ -18,7 +18,7 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
 def name_of(client: Any, word: str, *, within: float = STREAM_WITHIN, tell: bool = False) -> str:
-    """The name of the pod in `web` or `pod/web`, or of one of the pods of a workload, as in `deployment/web`.
+    """The name of the pod in `web` or `pod/web`, or of one of the pods of a workload or a Service, as in `svc/web`.
 
     `tell`: report which of several pods was taken. Raises BadRequest, NotFound, Timeout."""
     kind, slash, _ = word.rpartition("/")
@@ -34,16 +34,18 @@ def name_of(client: Any, word: str, *, within: float = STREAM_WITHIN, tell: bool
 
 
 def selector_of(client: Any, word: str) -> str:
-    """The label selector of the pods of a workload TYPE/NAME. Raises BadRequest, NotFound."""
+    """The label selector of the pods of a workload or a Service TYPE/NAME. Raises BadRequest, NotFound."""
     from cli import flags
 
     [(kind, name)] = flags.targets([word])
     spec = kind.cls.DESCRIPTOR.fields_by_name.get("spec")
     fields = spec.message_type.fields_by_name if spec is not None and spec.message_type is not None else {}
-    if "selector" not in fields or "template" not in fields:
+    if "selector" not in fields or ("template" not in fields and kind is not kinds.SERVICE):
         raise BadRequest(f"{word}: neither a pod nor a workload with pods: selector for {kind.kind} not implemented")
     selector = client.get(kind, client.context.namespace, name).spec.selector
-    # That of a ReplicationController is a map of labels.
+    if kind is kinds.SERVICE and not selector:
+        raise BadRequest(f"invalid service '{name}': Service is defined without a selector")
+    # That of a ReplicationController or a Service is a map of labels.
     plain = fields["selector"].message_type.GetOptions().map_entry
     return ",".join(f"{key}={value}" for key, value in sorted(selector.items())) if plain else labelselectors.text(selector)
 

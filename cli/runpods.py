@@ -1,6 +1,6 @@
-"""The pod that `kctl run` creates, from its arguments. Pure.
+"""The pod that `kctl run` creates, and with --expose its Service, from its arguments. Pure.
 
-Source: BasicPod of kubectl's pkg/generate/versioned (run.go).
+Source: BasicPod of kubectl's pkg/generate/versioned (run.go), generateService of its pkg/cmd/run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ def manifest(args: Any, command: list[str]) -> dict[str, Any]:
         meta["annotations"] = pairs(args.annotations, "--annotations")
     spec = {"containers": [_container(args, command)], "dnsPolicy": "ClusterFirst", "restartPolicy": args.restart}
     value: dict[str, Any] = {"metadata": meta, "spec": spec}
-    return _merged(value, _overrides(args.overrides)) if args.overrides else value
+    return merged(value, overrides(args.overrides)) if args.overrides else value
+
+
+def service(args: Any) -> dict[str, Any]:
+    """The Service in JSON form, without apiVersion and kind. Raises BadRequest."""
+    labels = pairs(args.labels.split(","), "--labels") if args.labels else {}
+    meta = {"name": args.name, **({"labels": labels} if labels else {})}
+    port = _port(args.port)
+    ports = [{"port": port, "protocol": "TCP", "targetPort": port}]
+    return {"metadata": meta, "spec": {"ports": ports, "selector": labels or {"run": args.name}}}
 
 
 def _container(args: Any, command: list[str]) -> dict[str, Any]:
@@ -66,21 +75,21 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _overrides(text: str) -> dict[str, Any]:
+def overrides(text: str, kind: str = "Pod") -> dict[str, Any]:
     """A JSON object, whose apiVersion and kind say nothing new. Raises BadRequest."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"--overrides: invalid JSON: {error}") from None
-    if not isinstance(found, dict) or found.get("apiVersion", "v1") != "v1" or found.get("kind", "Pod") != "Pod":
-        raise BadRequest("--overrides: expected a JSON object of kind Pod and apiVersion v1")
+    if not isinstance(found, dict) or found.get("apiVersion", "v1") != "v1" or found.get("kind", kind) != kind:
+        raise BadRequest(f"--overrides: expected a JSON object of kind {kind} and apiVersion v1")
     return {key: value for key, value in found.items() if key not in ("apiVersion", "kind")}
 
 
-def _merged(value: Any, change: Any) -> Any:
+def merged(value: Any, change: Any) -> Any:
     """RFC 7386."""
     if not isinstance(change, dict):
         return change
     old = value if isinstance(value, dict) else {}
     found = {key: item for key, item in old.items() if key not in change}
-    return {**found, **{key: _merged(old.get(key), item) for key, item in change.items() if item is not None}}
+    return {**found, **{key: merged(old.get(key), item) for key, item in change.items() if item is not None}}

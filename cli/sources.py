@@ -56,7 +56,7 @@ def _opener() -> Any:
         def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
             if not newurl.startswith("https://"):
                 fp.close()
-                raise ValueError(f"it redirects to {newurl[:200]}, which is no https URL")
+                raise ValueError(f"redirected to {newurl[:200]}, which is not an https URL")
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     return urllib.request.build_opener(Redirects)

@@ -6,7 +6,9 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controlplane.serviceranges import DEFAULT_ADDRESSES, DEFAULT_PORTS, AddressRange, PortRange, ServiceRanges, pool_range
 from pinnace import pki
+from pinnace.ipfamilies import Address, Family, url_host
 
 CONTROLLERS = (
     "nodelifecycle",
@@ -36,6 +38,12 @@ CONTROLLERS = (
     "pv-protection",
     "ephemeral-volume",
     "local-path-provisioner",
+    "endpointslice",
+    "endpoints",
+    "endpointslicemirroring",
+    "kubernetes-service",
+    "service-lb-pool",
+    "service-ranges",
 )
 
 # Rounds in each heartbeat interval in which leases of agents that were heard are renewed, so that the work is spread over it.
@@ -63,12 +71,24 @@ class Config:
     rest_server: str = ""
     # gRPC with mTLS on a Unix socket, for kctl on this machine. Empty: none.
     socket: str = ""
-    # The host name or address that agents dial.
+    # The host name or address that agents dial; IPv6 without brackets.
     advertise: str = "127.0.0.1"
+    # Ranges of pod addresses, one for each address family, with a comma between two; the first is of the primary family.
     # Empty: the cluster's own, or the default of a new one.
     cluster_cidr: str = ""
-    # Prefix length of each node's share of cluster_cidr; 0 as above.
+    # Prefix length of each node's share of cluster_cidr, of one family or of each; 0 as above.
     node_bits: int = 0
+    node_bits_ipv4: int = 0
+    node_bits_ipv6: int = 0
+    # The range of Services' addresses, the ports of nodes that lead to Services, and the addresses that the load balancer
+    # gives to Services: CIDRs and ranges, with commas between them. Empty: Services of type LoadBalancer stay pending.
+    service_cidr: str = DEFAULT_ADDRESSES
+    node_ports: str = DEFAULT_PORTS
+    load_balancer_pool: str = ""
+    # Names of admission plugins that are on besides those that always are, with commas between them.
+    admission_plugins: str = ""
+    # The domain of Services' names in DNS.
+    cluster_domain: str = "cluster.local"
     # How often agents are heard, and at most how long after its last heartbeat a silent one is NotReady.
     heartbeat: float = 4.0
     node_grace: float = 15.0
@@ -93,6 +113,8 @@ class Config:
     # VXLAN network identifier and UDP port (4789 is IANA's).
     vni: int = 42
     vxlan_port: int = 4789
+    # Nodes encrypt their pods' packets to other nodes.
+    encrypt: bool = False
     disabled: frozenset[str] = field(default_factory=frozenset)
     scheduler: bool = True
     # A file of join tokens, `TOKEN [NODE]` a line, to accept from the start. Empty: none.
@@ -129,9 +151,35 @@ class Config:
         return self.node_grace - self.heartbeat / RENEWALS
 
     @property
+    def cluster_cidrs(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.cluster_cidr.split(",")))
+
+    @property
+    def pool(self) -> tuple[tuple[Address, Address], ...]:
+        """First and last address of each range of the load balancer."""
+        return tuple(pool_range(text) for text in filter(None, self.load_balancer_pool.split(",")))
+
+    @property
+    def services(self) -> ServiceRanges:
+        """What Services are given."""
+        cidrs = self.service_cidr.split(",")
+        return ServiceRanges(tuple(AddressRange(cidr) for cidr in cidrs), PortRange.parse(self.node_ports))
+
+    @property
+    def share_bits(self) -> dict[Family, int]:
+        """Prefix lengths that the flags give, by family."""
+        given: dict[Family, int] = {4: self.node_bits_ipv4 or self.node_bits, 6: self.node_bits_ipv6 or self.node_bits}
+        return {family: bits for family, bits in given.items() if bits}
+
+    @property
     def web_address(self) -> str:
         """Where joining hosts and clients of the REST API reach the HTTPS port; empty without one."""
-        return f"{self.advertise}:{self.web.rpartition(':')[2]}" if self.web else ""
+        return f"{url_host(self.advertise)}:{self.web.rpartition(':')[2]}" if self.web else ""
+
+    @property
+    def grpc_address(self) -> str:
+        """Where agents, and clients with gRPC, reach the TCP listener."""
+        return f"{url_host(self.advertise)}:{self.listen.rpartition(':')[2]}"
 
     @property
     def api_for_pods(self) -> tuple[str, int]:
@@ -148,11 +196,11 @@ class Config:
     @property
     def endpoint(self) -> str:
         """What a context on this machine dials."""
-        return f"unix://{self.socket}" if self.socket else f"{self.advertise}:{self.listen.rpartition(':')[2]}"
+        return f"unix://{self.socket}" if self.socket else self.grpc_address
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"

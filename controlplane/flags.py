@@ -6,12 +6,15 @@ Names are kube-apiserver's and kube-controller-manager's where they have the fla
 from __future__ import annotations
 
 import argparse
-import ipaddress
+import contextlib
 from dataclasses import MISSING, fields
 from pathlib import Path
 
 from controlplane import flagtypes
 from controlplane.config import CONTROLLERS, Config
+from controlplane.podranges import wrong_share
+from controlplane.serviceranges import overlap
+from pinnace.ipfamilies import family_of
 
 
 def parse(arguments: list[str]) -> Config:
@@ -49,27 +52,32 @@ def parse(arguments: list[str]) -> Config:
 def _add_store(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--state-dir", type=Path, default=Path("/var/lib/pinnace/controlplane"), metavar="DIR",
-        help="certificates and the SQLite store (default %(default)s)")  # fmt: skip
-    add("--store", help="sqlite (default), memory, or etcd://host:port,...")
-    add("--etcd-cafile", metavar="FILE", help="CA certificates that etcd's members are verified with, PEM")
+        help="directory of certificates and the SQLite store (default %(default)s)")  # fmt: skip
+    add("--store", help="backend of the store: sqlite (default), memory, or etcd://host:port,...")
+    add("--etcd-cafile", metavar="FILE", help="CA certificates of etcd's members, PEM")
     add("--etcd-certfile", metavar="FILE", help="client certificate for etcd, PEM; with --etcd-keyfile")
     add("--etcd-keyfile", metavar="FILE", help="private key of --etcd-certfile, PEM")
     add("--force-new", action="store_true",
-        help="begin with an empty SQLite store if the present one is lost or damaged (it is kept: store.db.oldN)")  # fmt: skip
+        help="start with an empty SQLite store if the current one is lost or damaged (kept as store.db.oldN)")  # fmt: skip
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--listen", metavar="ADDRESS", help="gRPC with mTLS (default %(default)s; empty: none)")
-    add("--web", metavar="ADDRESS", help="HTTPS: REST API, join, metrics, health (default %(default)s; empty: none)")
+    add("--listen", metavar="ADDRESS", help="address of the gRPC port, with mTLS (default %(default)s; empty: none)")
+    add(
+        "--web",
+        metavar="ADDRESS",
+        help="address of the HTTPS port: REST API, join, metrics, health (default %(default)s; empty: none)",
+    )
     add("--web-fd", dest="web_fds", type=int, action="append", default=[], metavar="FD",
-        help="file descriptor of a listening TCP socket for HTTPS, also one at the address of --web; repeatable")  # fmt: skip
-    add("--rest-server", metavar="URL", help="URL by which clients reach the REST API (default: from --advertise and --web)")
+        help="file descriptor of a listening TCP socket for HTTPS; repeatable")  # fmt: skip
+    add("--rest-server", metavar="URL", help="URL of the REST API for clients (default: from --advertise and --web)")
     add("--socket", metavar="PATH", help="also serve gRPC with mTLS on this Unix socket")
-    add("--advertise", default="", metavar="HOST", help="host name or address that agents dial (default: this host's)")
+    add("--advertise", type=flagtypes.host, default="", metavar="HOST",
+        help="host name or address to which agents connect (default: this host's)")  # fmt: skip
     add("--join-tokens", metavar="FILE",
-        help="join tokens to accept, one a line, each followed by the name of its node or for any new node; each works once, "
-             "within an hour of the first start with it")  # fmt: skip
+        help="join tokens to accept, one per line, each followed by the name of its node, or by no name for any new node; "
+             "valid once, for an hour after the first start with the file")  # fmt: skip
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:
@@ -78,73 +86,100 @@ def _add_tokens(parser: argparse.ArgumentParser) -> None:
     add("--service-account-issuer", metavar="URL", help="issuer of service accounts' tokens (default %(default)s)")
     add(
         "--service-account-jwks-uri", metavar="URL",
-        help="where the keys of these tokens are, for the discovery document (default: on the HTTPS port)",
+        help="URL of these tokens' keys in the discovery document (default: on the HTTPS port)",
     )  # fmt: skip
     add("--api-audiences", type=flagtypes.names, metavar="NAME,...", help="audiences of the API (default: the issuer)")
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--audit-log-path", metavar="FILE", help="write a line of JSON for each request to this file (default: none)")
+    add("--audit-log-path", metavar="FILE", help="file for the audit log, one line of JSON for each request (default: none)")
     add("--audit-policy-file", metavar="FILE", help="audit.k8s.io/v1 Policy (default: the metadata of every request)")
     add(
         "--audit-log-maxsize",
         type=flagtypes.count,
         metavar="MB",
-        help="size at which the file is rotated (default %(default)s)",
+        help="size at which the audit log is rotated (default %(default)s)",
     )
-    add("--audit-log-maxbackup", type=flagtypes.count, metavar="N", help="rotated files that are kept (default %(default)s)")
+    add(
+        "--audit-log-maxbackup",
+        type=flagtypes.count,
+        metavar="N",
+        help="maximum number of rotated audit logs (default %(default)s)",
+    )
 
 
 def _add_timeline(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--timeline-maxsize", type=flagtypes.megabytes, metavar="MB",
-        help="size of the record of all changes that kctl timeline reads (default %(default)s; 0: none)")  # fmt: skip
+        help="maximum size of the record of changes for kctl timeline (default %(default)s; 0: none)")  # fmt: skip
     add("--timeline-maxage", type=flagtypes.window, metavar="SECONDS",
-        help="how long a change is kept in it (default %(default).0f; 0: while there is room)")  # fmt: skip
+        help="maximum age of changes in that record (default %(default).0f; 0: no limit)")  # fmt: skip
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--cluster-cidr", type=flagtypes.network, metavar="CIDR",
-        help="all pod addresses (default: those of the cluster; 10.244.0.0/14 for a new one)")  # fmt: skip
-    add("--node-bits", type=int, metavar="BITS",
-        help="prefix length of a node's pod range (default: the cluster's; 24 for a new one)")  # fmt: skip
-    add("--vni", type=int, help="VXLAN network identifier (default %(default)s)")
-    add("--vxlan-port", type=int, metavar="PORT", help="VXLAN UDP port (default %(default)s)")
+    add("--cluster-cidr", type=flagtypes.networks, metavar="CIDR[,CIDR]",
+        help="pod CIDRs: an IPv4 or IPv6 range, or one of each, the primary family first (default: those of the "
+             "cluster; 10.244.0.0/14 for a new one)")  # fmt: skip
+    add("--node-bits", "--node-cidr-mask-size", type=int, metavar="BITS",
+        help="prefix length of a node's pod CIDR in a single-stack cluster (default: the cluster's; for a new one 24, or 64 "
+             "for IPv6)")  # fmt: skip
+    for name, dest, default in (("IPv4", "node_bits_ipv4", 24), ("IPv6", "node_bits_ipv6", 64)):
+        add(f"--node-cidr-mask-size-{name.lower()}", dest=dest, type=int, metavar="BITS",
+            help=f"prefix length of a node's {name} pod CIDR (default: the cluster's; {default} for a new one)")  # fmt: skip
+    add("--service-cluster-ip-range", dest="service_cidr", type=flagtypes.service_addresses, metavar="CIDR",
+        help="cluster IPs of Services: a range, or one of each IP family (default %(default)s)")  # fmt: skip
+    add("--service-node-port-range", dest="node_ports", type=flagtypes.ports, metavar="FIRST-LAST",
+        help="node ports of Services (default %(default)s)")  # fmt: skip
+    add("--load-balancer-pool", type=flagtypes.pool, metavar="CIDR|FIRST-LAST,...",
+        help="addresses of the nodes' network for Services of type LoadBalancer (default: none, such Services stay "
+             "pending)")  # fmt: skip
+    add("--enable-admission-plugins", dest="admission_plugins", type=flagtypes.admission_plugins, metavar="NAME,...",
+        help="optional admission plugins: DenyServiceExternalIPs (default: none)")  # fmt: skip
+    add("--cluster-domain", type=flagtypes.domain, metavar="DOMAIN", help="domain of Services in DNS (default %(default)s)")
+    add("--vni", type=flagtypes.vni, help="VXLAN network identifier, 1 to 16777215 (default %(default)s)")
+    add("--encrypt", action="store_true", help="encrypt pod traffic between nodes by WireGuard")
+    add("--vxlan-port", type=flagtypes.port, metavar="PORT", help="VXLAN UDP port (default %(default)s)")
 
 
 def _add_nodes(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--heartbeat", type=float, metavar="SECONDS", help="seconds between an agent's heartbeats (default %(default)s)")
-    add("--node-grace", type=float, metavar="SECONDS", help="seconds until a silent node is NotReady (default %(default)s)")
+    add("--heartbeat", type=float, metavar="SECONDS", help="interval of an agent's heartbeats (default %(default)s)")
+    add(
+        "--node-grace",
+        type=float,
+        metavar="SECONDS",
+        help="time without heartbeats after which a node is NotReady (default %(default)s)",
+    )
 
 
 def _add_eviction(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--node-eviction-rate", dest="eviction_rate", type=flagtypes.rate, metavar="RATE",
-        help="lost nodes per second and zone whose pods are evicted (default %(default)s; 0: none)")  # fmt: skip
+        help="NotReady nodes per second and zone from which pods are evicted (default %(default)s; 0: none)")  # fmt: skip
     add("--secondary-node-eviction-rate", dest="secondary_eviction_rate", type=flagtypes.rate, metavar="RATE",
-        help="the same in a large zone of which most nodes are NotReady (default %(default)s)")  # fmt: skip
+        help="--node-eviction-rate of a large zone in partial disruption (default %(default)s)")  # fmt: skip
     add("--unhealthy-zone-threshold", type=flagtypes.share, metavar="SHARE",
         help="share of NotReady nodes from which a zone is in partial disruption (default %(default)s)")  # fmt: skip
     add("--large-cluster-size-threshold", dest="large_zone", type=flagtypes.count, metavar="NODES",
-        help="nodes above which a zone is large; smaller ones then evict nothing (default %(default)s)")  # fmt: skip
+        help="number of nodes above which a zone is large; in smaller zones a partial disruption stops evictions "
+             "(default %(default)s)")  # fmt: skip
     add("--terminated-pod-gc-threshold", dest="terminated_pods", type=flagtypes.count, metavar="PODS",
-        help="finished pods that are kept before the oldest are deleted (default %(default)s; 0: all)")  # fmt: skip
-    add("--event-ttl", type=float, metavar="SECONDS", help="seconds that an event is kept (default %(default)s)")
+        help="number of finished pods above which the oldest are deleted (default %(default)s; 0: no limit)")  # fmt: skip
+    add("--event-ttl", type=float, metavar="SECONDS", help="time after which events are deleted (default %(default)s)")
 
 
 def _add_autoscaler(parser: argparse.ArgumentParser) -> None:
     for name, field, type_, metavar, subject in (
-        ("sync-period", "period", flagtypes.period, "SECONDS", "seconds between two looks at an autoscaled workload"),
+        ("sync-period", "period", flagtypes.period, "SECONDS", "interval of decisions about an autoscaled workload"),
         ("downscale-stabilization", "stabilization", flagtypes.window, "SECONDS",
-         "seconds for which the highest recommendation holds before pods are removed"),
+         "window of recommendations of which the highest applies before pods are removed"),
         ("cpu-initialization-period", "cpu_initialization", flagtypes.window, "SECONDS",
-         "seconds after a pod's start in which its cpu usage may be skipped"),
+         "time after a pod's start during which its CPU usage may be ignored"),
         ("initial-readiness-delay", "readiness_delay", flagtypes.window, "SECONDS",
-         "seconds after a pod's start in which a change of its readiness is the first"),
-        ("tolerance", "tolerance", flagtypes.ratio, "RATIO", "relative distance to the target within which nothing changes"),
+         "time after a pod's start during which changes of its readiness count as its initial readiness"),
+        ("tolerance", "tolerance", flagtypes.ratio, "RATIO", "relative distance to the target that changes nothing"),
     ):  # fmt: skip
         parser.add_argument(f"--horizontal-pod-autoscaler-{name}", dest=f"autoscaler_{field}", type=type_, metavar=metavar,
                             help=f"{subject} (default %(default)s)")  # fmt: skip
@@ -159,30 +194,34 @@ def _add_certificates(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, dest=field, type=flagtypes.lifetime, metavar="SECONDS",
                             help=f"lifetime of {subject}, renewed after two thirds of it (default %(default).0f)")  # fmt: skip
     parser.add_argument("--node-renewal-window", dest="node_renewal", type=flagtypes.window, metavar="SECONDS",
-                        help="how long after its end a node may still renew its last certificate, for nodes that were off "
-                             "(default %(default).0f; 0: never)")  # fmt: skip
+                        help="time after its expiry during which a node may renew its last certificate (default "
+                             "%(default).0f; 0: never)")  # fmt: skip
 
 
 def _add_process(parser: argparse.ArgumentParser) -> None:
     every = (*CONTROLLERS, "scheduler")
     parser.add_argument("--disable-controller", action="append", default=[], metavar="NAME", choices=every,
-                        help="switch one off, to test your own: " + ", ".join(every))  # fmt: skip
+                        help="controller to disable, in favour of another; repeatable: " + ", ".join(every))  # fmt: skip
     parser.add_argument("--lab-clock", type=Path, metavar="FILE",
-                        help="of labs: let an administrator advance the time (kctl lab clock), which is kept in this file "
-                             "(default: the machine's time, which cannot be moved)")  # fmt: skip
+                        help="file for the time of a lab, which administrators may advance (kctl lab clock; default: the "
+                             "machine's time)")  # fmt: skip
     parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 
 def _wrong_network(config: Config) -> str:
-    shortest = ipaddress.ip_network(config.cluster_cidr).prefixlen if config.cluster_cidr else 1
-    if config.node_bits and not shortest <= config.node_bits <= 30:
-        return f"--node-bits must lie between the prefix length of --cluster-cidr and 30, not {config.node_bits}"
-    return ""
+    if config.node_bits and len(config.cluster_cidrs) > 1:
+        return "--node-bits is for single-stack clusters: set --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6"
+    bits = config.share_bits
+    given = [(cidr, bits[family_of(cidr)]) for cidr in config.cluster_cidrs if family_of(cidr) in bits]
+    clash = overlap(config.service_cidr.split(","), config.cluster_cidrs)
+    if clash is not None:
+        return f"--service-cluster-ip-range {clash[0]} overlaps with --cluster-cidr {clash[1]}"
+    return next(filter(None, (wrong_share(*share) for share in given)), "")
 
 
 def _wrong_heartbeat(config: Config) -> str:
     if config.node_grace < 2 * config.heartbeat:
-        return "--node-grace must be at least twice --heartbeat, or a single late heartbeat loses a node"
+        return "--node-grace must be at least twice --heartbeat, or a single late heartbeat makes a node NotReady"
     return ""
 
 
@@ -191,7 +230,7 @@ def _wrong_store(config: Config) -> str:
     if config.store not in ("sqlite", "memory") and not etcd:
         return f"--store must be sqlite, memory or etcd://host:port,..., not {config.store}"
     if bool(config.etcd_certfile) != bool(config.etcd_keyfile):
-        return "--etcd-certfile and --etcd-keyfile go together"
+        return "--etcd-certfile and --etcd-keyfile must be set together"
     if (config.etcd_cafile or config.etcd_certfile) and not etcd:
         return f"--etcd-cafile and --etcd-certfile need --store etcd://host:port,..., not {config.store}"
     return ""
@@ -201,9 +240,8 @@ def _own_address() -> str:
     """The address of the interface with the default route; loopback on a host without one. Sends nothing."""
     import socket
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            return str(probe.getsockname()[0])
+    return "127.0.0.1"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import ipaddress
 
-from pinnace import pki
+from controlplane import resources
+from controlplane.serviceranges import LONGEST, PortRange, pool_range
+from pinnace import formats, pki
+from pinnace.ipfamilies import families_of
 
 # Seconds. A certificate that lives shorter is renewed all the time.
 MIN_LIFETIME = 5.0
@@ -59,22 +62,93 @@ def count(text: str) -> int:
     return int(text)
 
 
+def vni(text: str) -> int:
+    """A VXLAN network identifier of 24 bits (RFC 7348), without 0. Raises argparse.ArgumentTypeError."""
+    return int(_number(str(count(text)), least=1.0, most=(1 << 24) - 1.0))
+
+
+def port(text: str) -> int:
+    """Raises argparse.ArgumentTypeError."""
+    return int(_number(str(count(text)), least=1.0, most=65_535.0))
+
+
 def megabytes(text: str) -> int:
     """Of a file; 0: none. Raises argparse.ArgumentTypeError."""
     return int(_number(str(count(text)), least=0.0, most=65_536.0, unit=" megabytes"))
 
 
-def network(text: str) -> str:
-    """An IPv4 network in CIDR notation, or nothing. Raises argparse.ArgumentTypeError."""
+def admission_plugins(text: str) -> str:
+    """Names with commas between them. Raises argparse.ArgumentTypeError."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if wrong := [name for name in found if name not in resources.OPTIONAL]:
+        known = ", ".join(resources.OPTIONAL)
+        raise argparse.ArgumentTypeError(f'"{wrong[0]}" is not an optional admission plugin ({known})')
+    return ",".join(found)
+
+
+def host(text: str) -> str:
+    """A host name or an address that others can dial, IPv6 with or without brackets. Raises argparse.ArgumentTypeError."""
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        if ":" in bare:
+            raise argparse.ArgumentTypeError(f'"{text[:80]}" is neither a host name nor an address') from None
+        return bare
+    if address.is_unspecified:
+        raise argparse.ArgumentTypeError(f"agents cannot connect to {address}: use an address of this host")
+    return str(address)
+
+
+def networks(text: str) -> str:
+    """An IPv4 or IPv6 network in CIDR notation, one of each with a comma between them, or nothing. Raises
+    argparse.ArgumentTypeError."""
     if not text:
         return ""
     try:
-        found = ipaddress.ip_network(text)
+        found = [str(ipaddress.ip_network(item.strip())) for item in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if found.version != 4:
-        raise argparse.ArgumentTypeError("only IPv4 ranges are supported")
-    return str(found)
+    if len(families_of(found)) != len(found):
+        raise argparse.ArgumentTypeError("only one range of each IP family is supported: IPv4,IPv6 or IPv6,IPv4")
+    return ",".join(found)
+
+
+def service_addresses(text: str) -> str:
+    """The ranges of Services, one of each address family at most. Raises argparse.ArgumentTypeError."""
+    found = networks(text)
+    if not found:
+        raise argparse.ArgumentTypeError("a range is required, such as 10.96.0.0/12")
+    for network in map(ipaddress.ip_network, found.split(",")):
+        if network.prefixlen > LONGEST[network.version]:
+            raise argparse.ArgumentTypeError(f"{network} is too small: at most /{LONGEST[network.version]}")
+    return found
+
+
+def ports(text: str) -> str:
+    """A range of ports, as in 30000-32767. Raises argparse.ArgumentTypeError."""
+    try:
+        return str(PortRange.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def pool(text: str) -> str:
+    """CIDRs and ranges of addresses, as in 192.0.2.0/28,192.0.2.32-192.0.2.40, or nothing. Raises ArgumentTypeError."""
+    try:
+        for item in filter(None, text.split(",")):
+            pool_range(item)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return ",".join(item.strip() for item in text.split(",") if item.strip())
+
+
+def domain(text: str) -> str:
+    """A DNS domain without a dot at its end. Raises argparse.ArgumentTypeError."""
+    name = text.removesuffix(".")
+    for error in formats.dns_subdomain(name):
+        raise argparse.ArgumentTypeError(f'"{text[:80]}": {error}')
+    return name
 
 
 def names(text: str) -> tuple[str, ...]:

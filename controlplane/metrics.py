@@ -23,6 +23,9 @@ scheduler_errors = Counter(
 )
 sessions = Gauge("pinnace_node_sessions", "Agents connected", registry=REGISTRY)
 dispatch_failures = Counter("pinnace_dispatch_failures_total", "Events that the dispatcher could not route", registry=REGISTRY)
+policy_groups_left_out = Counter(
+    "pinnace_policy_groups_left_out_total", "Groups of peers of NetworkPolicies that were too large", registry=REGISTRY
+)
 reports_dropped = Counter("pinnace_reports_dropped_total", "Objects of agents' reports that were refused", registry=REGISTRY)
 revision = Gauge("pinnace_store_revision", "Revision of the watch cache", registry=REGISTRY)
 unreadable = Gauge("pinnace_store_unreadable_objects", "Objects that are damaged and not served", registry=REGISTRY)
@@ -32,6 +35,9 @@ certificate_expiry = Gauge(
 leading = Gauge("pinnace_leader", "1 while this control plane leads", registry=REGISTRY)
 workqueue_depth = Gauge("pinnace_workqueue_depth", "Keys that wait for a reconciliation", ["controller"], registry=REGISTRY)
 reconciles = Counter("pinnace_reconciles_total", "Reconciliations", ["controller", "outcome"], registry=REGISTRY)
+endpoint_slice_changes = Counter(
+    "pinnace_endpoint_slice_changes_total", "EndpointSlices that their controller wrote", ["operation"], registry=REGISTRY
+)
 
 
 audit_dropped = Counter("pinnace_audit_dropped_total", "Lines of the audit log that were not written", registry=REGISTRY)

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ApiError as error:
         sys.exit(f"pinnace-nodeagent: {error.message}")
     except FileNotFoundError as error:
-        sys.exit(f"pinnace-nodeagent: {error.filename} is missing: join a cluster first (`kctl node join-command` says how)")
+        sys.exit(f"pinnace-nodeagent: {error.filename} is missing: join a cluster first (see `kctl node join-command`)")
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -38,40 +38,59 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     join = verbs.add_parser("join", help="make this host a node, with a token from `kctl node join-command`")
-    join.add_argument("endpoint", help="host:port of the control plane's join endpoint")
-    join.add_argument(
-        "--token-file", required=True, metavar="FILE", help="file that holds the join token; - for standard input"
-    )
-    join.add_argument("--token", action=_Exposed, help=argparse.SUPPRESS)
-    join.add_argument("--ca-hash", required=True, metavar="sha256:HEX")
-    join.add_argument("--node-name", default=config.default_name(), help="default: the host name (%(default)s)")
-    join.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="keep trying to reach the endpoint this long")
-    join.add_argument("--run", dest="go_on", action="store_true", help="go on as the agent at once")
-    join.set_defaults(run=_join)
+    _add_join(join)
     run = verbs.add_parser("run", help="run the agent of a host that has joined")
     run.set_defaults(run=_run)
     prefork = verbs.add_parser("prefork", help="fork an agent for each line of standard input (`kctl lab up` does it)")
     prefork.set_defaults(run=_prefork)
     for verb in (join, run):
-        verb.add_argument("--state-dir", type=Path, default=STATE_DIR, help="default: %(default)s")
-        verb.add_argument("--cgroup", default="pinnace", help="name of the agent's cgroups (default: %(default)s)")
-        verb.add_argument(
-            "--lab-clock", type=Path, metavar="FILE", help="of labs: take the time from this file (kctl lab clock)"
-        )
-        verb.add_argument("--address", default="", help="this node's underlay address (default: the one towards the server)")
-        verb.add_argument(
-            "--backoff", type=float, default=10.0, help="seconds of the first crash-loop delay (default: %(default)s)"
-        )
-        verb.add_argument("--max-backoff", type=float, default=300.0, help="seconds it grows to (default: %(default)s)")
-        verb.add_argument(
-            "--backoff-reset",
-            type=float,
-            default=600.0,
-            help="seconds of a run that forgive earlier ones (default: %(default)s)",
-        )
-        flags.add(verb)
-        imageflags.add(verb)
+        _add_agent(verb)
     return parser.parse_args(arguments)
+
+
+def _add_join(join: argparse.ArgumentParser) -> None:
+    join.add_argument("endpoint", help="host:port of the control plane's join endpoint")
+    join.add_argument(
+        "--token-file", required=True, metavar="FILE", help="file that holds the join token; - for standard input"
+    )
+    join.add_argument("--token", action=_Exposed, help=argparse.SUPPRESS)
+    join.add_argument("--ca-hash", required=True, metavar="sha256:HEX", help="SHA-256 of the control plane's CA certificate")
+    join.add_argument(
+        "--node-name", default=config.default_name(), help="name of the node (default: the host name, %(default)s)"
+    )
+    join.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time to retry while the endpoint cannot be reached (default: 0)",
+    )
+    join.add_argument("--run", dest="go_on", action="store_true", help="run the agent after the join")
+    join.set_defaults(run=_join)
+
+
+def _add_agent(verb: argparse.ArgumentParser) -> None:
+    """Flags of an agent that runs, now or after the join."""
+    verb.add_argument("--state-dir", type=Path, default=STATE_DIR, help="directory of the agent's state (default: %(default)s)")
+    verb.add_argument("--cgroup", default="pinnace", help="name of the agent's cgroups (default: %(default)s)")
+    verb.add_argument(
+        "--lab-clock", type=Path, metavar="FILE", help="file with the time of a lab (default: the machine's time)"
+    )
+    verb.add_argument(
+        "--address", type=flags.addresses, default=(), metavar="IP[,IP]",
+        help="addresses of this node, one of each IP family, the underlay's first; they must be on this host (default: the "
+        "source address towards the control plane, also when it changes)",
+    )  # fmt: skip
+    verb.add_argument("--backoff", type=float, default=10.0, help="first crash-loop back-off in seconds (default: %(default)s)")
+    verb.add_argument("--max-backoff", type=float, default=300.0, help="maximum back-off in seconds (default: %(default)s)")
+    verb.add_argument(
+        "--backoff-reset",
+        type=float,
+        default=600.0,
+        help="run time in seconds that resets the back-off (default: %(default)s)",
+    )
+    flags.add(verb)
+    imageflags.add(verb)
 
 
 class _Exposed(argparse.Action):
@@ -115,7 +134,8 @@ def _run(args: argparse.Namespace) -> None:
         registries=imageflags.registries(args), image_gc=imageflags.gc_policy(args),
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
         status_every=args.node_status_report_frequency, dns=flags.dns(args), rotation=flags.rotation(args),
-        oci_runtimes=flags.oci_runtimes(args), shutdown=flags.shutdown(args),
+        oci_runtimes=flags.oci_runtimes(args), shutdown=flags.shutdown(args), reachable_from=args.reachable_from,
+        fast_path=args.fast_path,
     )  # fmt: skip
     # What is made for containers has the mode that it is made with, also where the agent is started with umask 077, as by
     # deploy/systemd. Private files do not rely on a umask.

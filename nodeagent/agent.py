@@ -6,29 +6,31 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nodeagent.building import leftovers, limits, sources
 from nodeagent.building.builds import Builds
 from nodeagent.building.downloads import Downloads
-from nodeagent.control.assignment import PEER, Assignment
+from nodeagent.control.assignment import Assignment
 from nodeagent.control.credentials import Credentials
 from nodeagent.control.renewal import Endpoint, Renewal
 from nodeagent.control.session import Events, Session
 from nodeagent.control.statusmanager import StatusManager
 from nodeagent.eviction.manager import EvictionManager, Surroundings
 from nodeagent.images.parts import ImageParts
-from nodeagent.network.overlay import OverlayNetwork
-from nodeagent.network.reconciler import NetworkReconciler
+from nodeagent.network.interface import NetworkError
 from nodeagent.network.vxlan import mac_of
+from nodeagent.networkparts import NetworkParts
 from nodeagent.node import admission, description, memorydir, supervisor, threads
+from nodeagent.node.announcement import Announcement
 from nodeagent.node.config import Config
 from nodeagent.node.pools import Pools
 from nodeagent.node.stats import Collector
 from nodeagent.node.status import NodeStatusReporter
 from nodeagent.pods.dependencies import WorkerDependencies
 from nodeagent.pods.manager import PodManager
+from nodeagent.pods.spec import servicevariables
 from nodeagent.probes.command import run_in
 from nodeagent.probes.execslots import ExecSlots
 from nodeagent.runtime import handlers
@@ -39,8 +41,10 @@ from nodeagent.shutdown.manager import NOT_ADMITTED, Node, ShutdownManager
 from nodeagent.statics.syncer import MirrorPodSyncer
 from nodeagent.streams.attach import AttachStreams
 from nodeagent.streams.builds import BuildStreams
+from nodeagent.streams.captures import CaptureStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
+from nodeagent.streams.netstreams import NetStreams
 from nodeagent.streams.nodestreams import NodeStreams
 from nodeagent.streams.ports import PortStreams
 from nodeagent.streams.processes import ProcessStreams
@@ -56,7 +60,7 @@ if TYPE_CHECKING:
     from nodeagent.statics.files import StaticPods
 
 log = logging.getLogger("pinnace.agent")
-# Seconds between looks for a route to the control plane.
+# Seconds between looks for an address towards the control plane.
 RETRY = 1.0
 
 
@@ -68,29 +72,29 @@ class Agent:
         self._memory = memorydir.mount(config.state_dir / "memory")
         self._assignment = Assignment(config.state_dir / "assignment", self._memory / "secrets")
         self._pods = PodManager(self._assignment)
-        self._overlay = OverlayNetwork(self._memory / "forwarding")
-        self._network = NetworkReconciler(
-            self._overlay, config.state_dir / "welcome.pb", clock, node=config.node,
-            peers=self._assignment.peers, addresses=self._pods.addresses, ranged=self._pods.nudge,
-        )  # fmt: skip
+        self._network = NetworkParts(
+            config, clock, self._memory, self._assignment, addresses=self._pods.addresses, ranged=self._pods.nudge
+        )
         self._local_volumes = config.state_dir / "local-volumes"
-        self._assignment.subscribe((PEER,), lambda changes: self._network.peers_changed())
+        self._announcement = Announcement(lambda: self._network.reconciler.host_ips)
 
     async def run(self) -> None:
-        """Serve until cancelled. Containers go on when the agent ends."""
+        """Serve until cancelled. Containers keep running when the agent ends."""
         config = self._config
-        self._network.address = config.address or await self._find_address()
+        self._network.reconciler.host_ips = config.addresses or await self._find_addresses()
         native = NativeRuntime(config.state_dir, self._clock)
         runtimes = handlers.configured(native, config.oci_runtimes, config.state_dir, self._memory)
         images = ImageParts.of(config, self._pods, self._clock)
         reporter = StatusManager(self._clock)
-        node = description.describe(config.node, self._network.address, config.state_dir, config.resources)
-        description.add_handlers(node, runtimes.handlers)
-        status = NodeStatusReporter(node, reporter.node, every=config.status_every, clock=self._clock)
+        status = self._node_status(runtimes, reporter)
         credentials = Credentials(config.state_dir / "pki")
         session = Session(config.server, credentials, self._clock)
-        deps = self._dependencies(native, runtimes, images, reporter=reporter, node=node, create_token=session.create_token)
-        event = status.event(reporter.event)
+        self._network.announcer.connected = lambda: session.connected
+        deps = self._dependencies(
+            native, runtimes, images, reporter=reporter, node=status.current(), create_token=session.create_token
+        )
+        event = self._network.policies.event = status.event(reporter.event)
+        self._network.reconciler.moved = functools.partial(self._moved, session=session, event=event)
         shutdown = self._shutdown(event, status)
         eviction = self._eviction(deps, images, event=event, status=status, shutdown=shutdown)
         self._assignment.restore()
@@ -100,19 +104,16 @@ class Agent:
         files = self._take_up(deps, reporter, status)
         reclaimer = self._reclaimer(reporter)
         assigned = functools.partial(self._assigned, reclaimer=reclaimer)
-        joined = Endpoint(config.node, config.join)
-        renewal = Renewal(credentials, joined, labclock.machine(self._clock), ask=session.renew, renewed=session.reconnect)
+        renewal = self._renewal(credentials, session)
         builds = self._builds(deps, images)
         streams = self._streams(deps, native, images, builds)
-        hello = functools.partial(_hello, status, mac_of(config.node), str(self._local_volumes))
-        follow = functools.partial(labclock.follow, self._clock)
-        events = Events(hello, self._welcomed, assigned, streams, self._pods.applied, follow)
+        events, report = self._events(status, assigned, streams), functools.partial(self._report, session)
         try:
             async with asyncio.TaskGroup() as group:
                 mirrors = MirrorPodSyncer(files, self._pods, session.show, self._clock)
                 for name, part in (
-                    ("reports", lambda: reporter.run(session.report)), ("node status", status.run), ("eviction", eviction.run),
-                    ("mirror pods", mirrors.run), ("network", self._network.run), ("image gc", images.gc.run),
+                    ("reports", lambda: reporter.run(report)), ("node status", status.run), ("eviction", eviction.run),
+                    ("mirror pods", mirrors.run), *self._network.running(), ("image gc", images.gc.run),
                     ("memory", lambda: memory.keep_trim(self._clock)), ("builds", builds.clean),
                     ("session", lambda: session.run(events)), ("certificate", renewal.run),
                     *((("shutdown", shutdown.run),) if config.shutdown else ()),
@@ -121,16 +122,48 @@ class Agent:
         finally:
             warm.cancel()
             reclaimer.close()
-            await self._pods.close()
-            images.puller.close()
-            images.store.close()
-            await native.close()
-            await self._overlay.close()
-            await threads.control.run(self._assignment.close)
+            await self._close(images, native)
+
+    async def _close(self, images: ImageParts, native: NativeRuntime) -> None:
+        """Pods first: their workers use all the rest."""
+        await self._pods.close()
+        images.puller.close()
+        images.store.close()
+        await native.close()
+        await self._network.close()
+        await threads.control.run(self._assignment.close)
+
+    def _events(self, status: NodeStatusReporter, assigned: Callable[[nodes_pb2.Assignment], None], streams: Streams) -> Events:
+        """Of the session."""
+        hello = functools.partial(
+            _hello, status, mac_of(self._config.node), str(self._local_volumes), self._network.public_key()
+        )
+        greet = functools.partial(self._announcement.greet, hello)
+        follow = functools.partial(labclock.follow, self._clock)
+        return Events(greet, self._welcomed, assigned, streams, self._pods.applied, follow)
+
+    async def _report(self, session: Session, request: nodes_pb2.ReportStatusRequest) -> None:
+        await self._announcement.report(lambda: session.report(request))
+
+    def _renewal(self, credentials: Credentials, session: Session) -> Renewal:
+        joined = Endpoint(self._config.node, self._config.join)
+        return Renewal(credentials, joined, labclock.machine(self._clock), ask=session.renew, renewed=session.reconnect)
+
+    def _node_status(self, runtimes: handlers.Runtimes, reporter: StatusManager) -> NodeStatusReporter:
+        config, network = self._config, self._network.reconciler
+        node = description.describe(config.node, (), config.state_dir, config.resources)
+        description.add_handlers(node, runtimes.handlers)
+        status = NodeStatusReporter(node, reporter.node, every=config.status_every, clock=self._clock)
+        status.add(lambda found: description.set_addresses(found, config.node, network.host_ips))
+        status.add(lambda found: found.conditions.extend(network.conditions()))
+        network.condition_changed = status.changed
+        return status
 
     async def _welcomed(self, welcome: nodes_pb2.Welcome) -> None:
-        await self._network.welcomed(welcome)
+        await self._network.reconciler.welcomed(welcome)
         self._pods.connected()
+        if self._announcement.welcomed():
+            self._pods.nudge()
 
     def _take_up(self, deps: WorkerDependencies, reporter: StatusManager, status: NodeStatusReporter) -> StaticPods | None:
         """Begin with what is on disk: static pods, and those of the last assignment."""
@@ -144,6 +177,7 @@ class Agent:
             files = StaticPods(config.manifests, config.node, status.event(reporter.event))
         if files is not None:
             files.read()
+        self._network.restore_policies()
         self._pods.start(deps, files.pods() if files else ())
         return files
 
@@ -164,7 +198,7 @@ class Agent:
                 reclaimer.assigned(item)
 
     def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
-        pods, capacity = self._pods, self._config.resources.capacity
+        pods, network, capacity = self._pods, self._network, self._config.resources.capacity
         collector = Collector(
             pods, deps.cgroups, labclock.steady(self._clock), self._pools.walks, node=self._config.node, capacity=capacity
         )
@@ -176,16 +210,26 @@ class Agent:
             | PortStreams(pods).handlers()
             | LogStreams(pods, self._clock).handlers()
             | StatStreams(collector).handlers()
-            | NodeStreams(pods).handlers()
+            | NodeStreams(pods, self._network.names.metrics).handlers()
+            | CaptureStreams(pods, labclock.steady(self._clock)).handlers()
+            | NetStreams(
+                network.overlay, network.reconciler.repairs, pods, network.policies, packets=network.overlay.fast_path.packets
+            ).handlers()
         )
 
-    async def _find_address(self) -> str:
+    async def _find_addresses(self) -> tuple[str, ...]:
         while True:
             try:
-                return description.address_towards(self._config.server)
-            except OSError as error:
-                log.warning("no_route server=%s error=%s", self._config.server, error)
+                return await self._network.node_addresses.find()
+            except NetworkError as error:
+                log.warning("no_address error=%s", error)
                 await self._clock.sleep(RETRY)
+
+    def _moved(self, before: Sequence[str], session: Session, event: Callable[[str, str, bool], None]) -> None:
+        """The node has other addresses. The connection to the control plane is from an address that is gone: a new one, whose
+        hello has the new addresses, need not wait for that to be noticed. Pods report them once it is answered."""
+        event("NodeAddressChanged", f"{','.join(before)} -> {','.join(self._network.reconciler.host_ips)}", False)
+        session.reconnect()
 
     def _shutdown(self, event: Callable[[str, str, bool], None], status: NodeStatusReporter) -> ShutdownManager:
         node = Node(lambda: list(self._pods.workers.values()), event, status.changed, labclock.steady(self._clock))
@@ -241,15 +285,22 @@ class Agent:
         facts |= {"hostname": socket.gethostname(), "capacity.memory": str(memory)}
         cgroups = Cgroups(self._config.cgroup, node=self._config.resources.node_limits(machine))
         return WorkerDependencies(
-            runtimes=runtimes, execute=functools.partial(_execute, native), network=self._overlay,
+            runtimes=runtimes, execute=functools.partial(_execute, native), network=self._network.overlay,
+            isolation=self._network.policies,
             images=images.store, puller=images.puller, cgroups=cgroups, clock=self._clock, pools=self._pools,
             exec_slots=ExecSlots(), policy=self._config.policy,
-            state=state, memory=self._memory, logs=state / "logs", host_ip=self._network.address, node_facts=facts,
-            local_volumes=self._local_volumes,
-            dns=self._config.dns, rotation=self._config.rotation, ipam=lambda: self._network.ipam,
-            lookup=self._assignment.lookup, services=self._network.services, create_token=create_token,
+            state=state, memory=self._memory, logs=state / "logs", host_ips=self._announcement.host_ips,
+            node_facts=facts, local_volumes=self._local_volumes,
+            dns=self._network.names.cluster_dns, rotation=self._config.rotation, ipam=lambda: self._network.reconciler.ipam,
+            lookup=self._assignment.lookup, services=self._service_variables, create_token=create_token,
             event=self._pods.statics.event, report=reporter.pod, pod_max_pids=self._config.resources.pod_max_pids,
         )  # fmt: skip
+
+    def _service_variables(self, pod: Any) -> Mapping[str, str]:
+        """Of the API its Service, as in Kubernetes; without that Service the address that the control plane advertises."""
+        items = self._assignment.items(kinds.SERVICE.kind)
+        found = servicevariables.variables(items, pod.metadata.namespace, links=pod.spec.enableServiceLinks)
+        return {**self._network.reconciler.services(), **found}
 
     def _builds(self, deps: WorkerDependencies, images: ImageParts) -> Builds:
         node = leftovers.Node(
@@ -270,5 +321,5 @@ async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], w
     return done.code, done.output
 
 
-def _hello(status: NodeStatusReporter, mac: str, local_volumes: str) -> nodes_pb2.Hello:
-    return nodes_pb2.Hello(node=status.current(), vtepMac=mac, localPath=local_volumes)
+def _hello(status: NodeStatusReporter, mac: str, local_volumes: str, key: str) -> nodes_pb2.Hello:
+    return nodes_pb2.Hello(node=status.current(), vtepMac=mac, localPath=local_volumes, wireguardKey=key)

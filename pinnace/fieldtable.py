@@ -28,12 +28,12 @@ TABLE = ROOT / "docs" / "pod-fields.md"
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HEAD = """# The fields of a pod
 
-What becomes of each field of a `PodSpec`. This page is generated from the schema and from what the tests claim to show
-(`make generate`); `make check` fails when it is stale or when a field that is not refused has no test.
+The support of each field of a `PodSpec`. This page is generated from the schema and from markers of the tests
+(`make generate`); `make check` fails if it is stale, or if a field that is not rejected has no test.
 
-- **supported**: as in Kubernetes; the test named shows it. *its fields*: shown by the tests of what it holds.
-- **partly**: with the limits that are said.
-- **refused**: a manifest that sets it is refused, by name.
+- **supported**: as in Kubernetes, with the test that shows it. *its fields*: the tests of its fields show it.
+- **partly**: supported, with the limits that follow.
+- **refused**: a manifest that sets the field is rejected with an error that names it.
 """
 
 

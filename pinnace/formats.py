@@ -19,9 +19,11 @@ _UNDERSCORED = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _NAME = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
 _PLAIN_ENV = "[-._a-zA-Z][-._a-zA-Z0-9]*"
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 _HEADER = "[-A-Za-z0-9]+"
 _SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_WILDCARD = rf"\*\.{_SUBDOMAIN}"
 _SUBDOMAIN_UNDERSCORED = rf"{_UNDERSCORED}(\.{_UNDERSCORED})*"
 MAX_LABEL, MAX_SUBDOMAIN, MAX_PORT_NAME = 63, 253, 15
 # Nothing longer is a name; it is refused unread, as the cost of a match grows with the text.
@@ -74,6 +76,18 @@ def dns_label(text: str) -> list[str]:
 def dns_subdomain(text: str) -> list[str]:
     """RFC 1123 subdomain, the syntax of most names."""
     return _domain(text, _SUBDOMAIN, "'-' or '.'")
+
+
+def wildcard_subdomain(text: str) -> list[str]:
+    """A subdomain whose first label is an asterisk, as hosts of Ingresses have it."""
+    errors = [_longest(MAX_SUBDOMAIN)] if len(text) > MAX_SUBDOMAIN else []
+    if not _matches(_WILDCARD, text):
+        words = (
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+            "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+        )
+        errors.append(_syntax(words, _WILDCARD, "*.example.com"))
+    return errors
 
 
 def search_domain(text: str) -> list[str]:
@@ -194,6 +208,11 @@ def http_header(text: str) -> list[str]:
     return [] if _matches(_HEADER, text) else [_syntax(words, _HEADER, "X-Header-Name")]
 
 
+def http_path(text: str) -> list[str]:
+    """The path of a URL, in the characters that RFC 3986 allows."""
+    return [] if _matches(_HTTP_PATH, text) else [f"Invalid path (regex used for validation is '{_HTTP_PATH}')"]
+
+
 def sysctl(text: str) -> list[str]:
     """A kernel parameter, its parts joined by dots or slashes."""
     fine = len(text) <= MAX_SUBDOMAIN and _matches(_SYSCTL, text)
@@ -228,6 +247,11 @@ def ip(text: str) -> list[str]:
     return ["must not be an IPv4-mapped IPv6 address"] if mapped else []
 
 
+def is_address(text: str) -> bool:
+    """Whether Kubernetes takes a text for an IP address, in whichever form."""
+    return not ip(text) or ip(text) != ip("")
+
+
 def _is_ipv4(text: str) -> bool:
     """Four numbers up to 255 without leading zeros. In C: statuses of pods bring new addresses all the time."""
     try:
@@ -248,6 +272,31 @@ def cidr(text: str) -> list[str]:
     except ValueError:
         return bad
     return []
+
+
+def network(text: str) -> list[str]:
+    """A range of addresses whose address has no bits beyond its prefix length."""
+    address, slash, length = text.partition("/")
+    bad = ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    zeros = ip(address) == ["must not have leading 0s"] or _matches("0[0-9]+", length)
+    if slash and zeros and _matches("[0-9]{1,8}", length):
+        return ["must not have leading 0s in IP or prefix length"]
+    if slash and ip(address) == ["must not be an IPv4-mapped IPv6 address"]:
+        return ["must not have an IPv4-mapped IPv6 address"]
+    if cidr(text):
+        return bad
+    own = ipaddress.ip_interface(text)
+    return [] if own.ip == own.network.network_address else ["must not have bits set beyond the prefix length"]
+
+
+def usual_network(text: str) -> str:
+    """A range of addresses that is one, as RFC 5952 writes it."""
+    return str(ipaddress.ip_network(text))
+
+
+def usual_ip(text: str) -> str:
+    """An address as RFC 5952 writes it; any other text as it is."""
+    return text if ip(text) else str(ipaddress.ip_address(text))
 
 
 def no_backsteps(text: str) -> list[str]:

@@ -26,7 +26,7 @@ def percent(text: str) -> IntOrString:
 
 
 def scaled(value: IntOrString, total: int, *, round_up: bool) -> int:
-    """The number, or the share of `total`. 0 for a text that is no percentage, which validation rejects."""
+    """The number, or the share of `total`. 0 for a text that is not a percentage, which validation rejects."""
     if value.type == 0:
         return value.intVal
     if not _PERCENT.fullmatch(value.strVal) or len(value.strVal) > MAX_DIGITS + 1:

@@ -22,6 +22,7 @@ from pinnace.coordination.v1 import lease_pb2
 from pinnace.core.v1 import (
     binding_pb2,
     config_pb2,
+    endpoints_pb2,
     event_pb2,
     limitrange_pb2,
     namespace_pb2,
@@ -32,11 +33,14 @@ from pinnace.core.v1 import (
     podtemplate_pb2,
     replicationcontroller_pb2,
     resourcequota_pb2,
+    service_pb2,
     serviceaccount_pb2,
 )  # fmt: skip
+from pinnace.discovery.v1 import endpointslice_pb2
 from pinnace.errors import NotFound
 from pinnace.events.v1 import event_pb2 as events_event_pb2
 from pinnace.metrics.v1beta1 import metrics_pb2
+from pinnace.networking.v1 import ingress_pb2, ingressclass_pb2, networkpolicy_pb2
 from pinnace.node.v1 import runtimeclass_pb2
 from pinnace.policy.v1 import policy_pb2
 from pinnace.rbac.v1 import rbac_pb2
@@ -290,6 +294,13 @@ HORIZONTAL_POD_AUTOSCALER = Kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers",
     horizontalpodautoscaler_pb2.HorizontalPodAutoscaler, ("hpa",),
 )  # fmt: skip
+INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses", ingress_pb2.Ingress, ("ing",))
+INGRESS_CLASS = Kind(
+    "networking.k8s.io/v1", "IngressClass", "ingressclasses", ingressclass_pb2.IngressClass, namespaced=False
+)  # fmt: skip
+NETWORK_POLICY = Kind(
+    "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", networkpolicy_pb2.NetworkPolicy, ("netpol",)
+)  # fmt: skip
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets", replicaset_pb2.ReplicaSet, ("rs",))
 POD_DISRUPTION_BUDGET = Kind(
     "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", policy_pb2.PodDisruptionBudget, ("pdb",)
@@ -300,6 +311,9 @@ REPLICATION_CONTROLLER = Kind(
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", statefulset_pb2.StatefulSet, ("sts",))
 CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs", cronjob_pb2.CronJob, ("cj",))
 JOB = Kind("batch/v1", "Job", "jobs", job_pb2.Job)
+SERVICE = Kind("v1", "Service", "services", service_pb2.Service, ("svc",))
+ENDPOINTS = Kind("v1", "Endpoints", "endpoints", endpoints_pb2.Endpoints, ("ep",))
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", endpointslice_pb2.EndpointSlice)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts", serviceaccount_pb2.ServiceAccount, ("sa",))
 
 # Stored as another kind: an event has two groups.
@@ -325,12 +339,17 @@ HORIZONTAL_POD_AUTOSCALER_V1 = Kind(
 # Not stored: the form of a subresource.
 SCALE = Kind("autoscaling/v1", "Scale", "scales", scale_pb2.Scale)
 
+# Stored and not served: an address or a node port of a Service, by which it is named; its holder is NAMESPACE/NAME.
+SERVICE_CLAIM = Kind("internal.pinnace.dev/v1", "ServiceClaim", "serviceclaims", lease_pb2.Lease, namespaced=False)
+
 # The built-in kinds. Code that serves or stores objects takes its `Kinds` as an argument instead.
 ALL: tuple[Kind, ...] = (
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
-    DEPLOYMENT, EVENT, HORIZONTAL_POD_AUTOSCALER, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NODE, PERSISTENT_VOLUME,
-    PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET,
-    RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT, STATEFUL_SET, STORAGE_CLASS,
+    DEPLOYMENT, ENDPOINTS, ENDPOINT_SLICE, EVENT, HORIZONTAL_POD_AUTOSCALER, INGRESS, INGRESS_CLASS, JOB, LEASE, LIMIT_RANGE,
+    NAMESPACE, NETWORK_POLICY, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE,
+    PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET, STORAGE_CLASS,
 )  # fmt: skip
 # Those that are stored as one of them.
 FORMS: tuple[Kind, ...] = (EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER_V1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 M = TypeVar("M")
@@ -12,3 +13,8 @@ def clone(message: M) -> M:
     copy = type(message)()
     copy.CopyFrom(message)  # type: ignore[attr-defined]
     return copy
+
+
+def includes(pairs: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether `pairs` has all of `wanted`. A map of a message adds a key that `[]`, or a comparison of `items()`, looks up."""
+    return all(pairs.get(key) == value for key, value in wanted.items())

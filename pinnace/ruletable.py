@@ -21,14 +21,13 @@ TABLE = ROOT / "docs" / "validation-rules.md"
 _FIELDS = {"name", "says", "source", "pinnace", "old", "before", "status", "via", "accepted", "rejected"}
 _HEAD = """# The rules of validation
 
-What a manifest must be to be accepted, compared with Kubernetes 1.37 rule by rule: the source is a function of its
-core/v1, coordination/v1, events/v1, node/v1, rbac/v1, scheduling/v1 or apimachinery validation. This page is generated
-(`make generate`) from tests/unit/pinnace/validation, where each rule has manifests that it accepts and manifests that it
-rejects with every error they get; `make check` fails when it is stale. The test of a rule is `test_validation_rules.py`,
-`-k NAME`.
+Each rule by which manifests are validated, compared with Kubernetes 1.37: the source is a function of its core/v1,
+coordination/v1, discovery/v1, events/v1, networking/v1, node/v1, rbac/v1, scheduling/v1 or apimachinery validation. This page
+is generated (`make generate`) from tests/unit/pinnace/validation, which has manifests that each rule accepts and rejects, with
+their errors; `make check` fails if it is stale. `test_validation_rules.py -k NAME` tests a rule.
 
-Rules with a remark are not Kubernetes': Pinnace rejects more there, always by the name of the field. All errors of an object
-are reported together. Fields that are refused altogether are in [pod-fields.md](pod-fields.md).
+Rules with a remark are not Kubernetes': Pinnace rejects more, with an error that names the field. All errors of an object
+are reported together. [pod-fields.md](pod-fields.md) lists the fields that are always rejected.
 """
 
 

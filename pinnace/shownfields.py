@@ -58,6 +58,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.core.v1.PodIP": ("ip",),
     "pinnace.core.v1.PodResourceClaimStatus": ("name",),
     "pinnace.core.v1.PodVolumeHealth": ("name",),
+    "pinnace.core.v1.PortStatus": ("port", "protocol"),
     "pinnace.core.v1.ResourceHealth": ("resourceID",),
     "pinnace.core.v1.ResourceStatus": ("name",),
     "pinnace.core.v1.SleepAction": ("seconds",),
@@ -66,6 +67,8 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "pinnace.core.v1.VolumeMountStatus": ("name", "mountPath"),
     "pinnace.core.v1.ReplicationControllerCondition": _CONDITION,
     "pinnace.core.v1.ReplicationControllerStatus": ("replicas",),
+    "pinnace.meta.v1.Condition": (*_CONDITION, "reason", "message"),
+    "pinnace.networking.v1.IngressPortStatus": ("port", "protocol"),
     "pinnace.policy.v1.PodDisruptionBudgetStatus": (
         "disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods",
     ),

@@ -1,6 +1,6 @@
 """The whole suite in less time: groups of tests side by side, each a pytest of its own with its own labs and directories.
 
-Most tests of labs wait, so two cores carry five groups. Labs have a process's number in their names, and tests compare what
+Most tests of labs wait, so two cores carry five groups; those that only compute come one after the other. Labs have a process's number in their names, and tests compare what
 belongs to their own lab, so groups do not meet. Usage: `python -m tests.parallel [pytest arguments]`.
 
 Tests here start hundreds of processes on a loaded machine. What failed runs again when all groups have ended, alone: a test that
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,20 +29,24 @@ DEADLINE = 80 * 60
 # Seconds for tests that run again, and how many may.
 AGAIN_WITHIN = 15 * 60
 MAX_FLAKY = 5
+# Groups at a time.
+AT_ONCE = 5
 
 
 def groups() -> dict[str, list[str]]:
-    """Paths by name of group: what needs no lab and then the virtual machine, labs in two halves, real clients and labs that are broken, and
-    drills of clusters of control planes, which mostly wait."""
-    alone = {"e2e", "robustness", "clients", "drills", "support"}
+    """Paths by name of group, in the order in which they start: labs in two halves, real clients and labs that are broken, unit tests, drills
+    of clusters of control planes, which mostly wait and end first, and then the virtual machine and what else needs no lab."""
+    alone = {"e2e", "robustness", "clients", "drills", "support", "unit", "vm"}
     quick = sorted(path.name for path in TESTS.iterdir() if path.is_dir() and (path / "__init__.py").exists())
     labs = sorted(path.name for path in (TESTS / "e2e").glob("test_*.py"))
     return {
-        "without labs": [f"tests/{name}" for name in quick if name not in alone and name != "vm"] + ["tests/vm"],
         "labs 1": [f"tests/e2e/{name}" for name in labs[::2]],
         "labs 2": [f"tests/e2e/{name}" for name in labs[1::2]],
         "robustness": ["tests/clients", "tests/robustness"],
+        "unit": ["tests/unit"],
         "drills": ["tests/drills"],
+        "virtual machine": ["tests/vm"],
+        "without labs": [f"tests/{name}" for name in quick if name not in alone],
     }
 
 
@@ -70,9 +75,12 @@ def start(paths: list[str], arguments: list[str], scratch: Path) -> Group:
 def main(arguments: list[str]) -> int:
     """Run all groups, print the output of each when it has ended; 1 when one of them failed."""
     place = Path(tempfile.mkdtemp(prefix="pinnace-tests-"))
+
+    def starter(number: int, paths: list[str]) -> Callable[[], Group]:
+        return lambda: start(paths, arguments, place / str(number))
+
     try:
-        running = {name: start(paths, arguments, place / str(number)) for number, (name, paths) in enumerate(groups().items())}
-        failed = wait(running, DEADLINE)
+        failed = run({name: starter(number, paths) for number, (name, paths) in enumerate(groups().items())}, DEADLINE)
         return 0 if failed is not None and passes_alone(failed, arguments, place / "again") else 1
     finally:
         with contextlib.suppress(OSError):
@@ -80,10 +88,14 @@ def main(arguments: list[str]) -> int:
             rmtree.remove(place)
 
 
-def wait(running: dict[str, Group], deadline: float) -> list[str] | None:
+def run(groups: dict[str, Callable[[], Group]], deadline: float) -> list[str] | None:
     """Until every group has ended: the tests that failed; None when a group failed otherwise or took too long."""
     began, failed, broken = time.monotonic(), list[str](), False
-    while running and time.monotonic() - began < deadline:
+    waiting, running = list(groups.items()), dict[str, Group]()
+    while (waiting or running) and time.monotonic() - began < deadline:
+        while waiting and len(running) < AT_ONCE:
+            name, begin = waiting.pop(0)
+            running[name] = begin()
         for name in [name for name, group in running.items() if group.process.poll() is not None]:
             group = running.pop(name)
             code = group.process.returncode
@@ -95,7 +107,7 @@ def wait(running: dict[str, Group], deadline: float) -> list[str] | None:
     for name, group in running.items():
         group.process.terminate()
         report(f"{name}: not ended within {deadline} s", group.log.read_bytes()[-4000:])
-    return None if broken or running else failed
+    return None if broken or running or waiting else failed
 
 
 def passes_alone(failed: list[str], arguments: list[str], scratch: Path) -> bool:
@@ -105,7 +117,7 @@ def passes_alone(failed: list[str], arguments: list[str], scratch: Path) -> bool
     if len(failed) > MAX_FLAKY:
         print(f"=== {len(failed)} tests failed; they do not run again", flush=True)
         return False
-    again = wait({"again, alone": start(failed, arguments, scratch)}, AGAIN_WITHIN)
+    again = run({"again, alone": lambda: start(failed, arguments, scratch)}, AGAIN_WITHIN)
     for name in failed:
         print(f"=== {'flaky, passed alone' if again == [] else 'failed'}: {name}", flush=True)
     return again == []

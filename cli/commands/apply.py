@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     )
     flags.add_files(parser)
     parser.add_argument("--dry-run", nargs="?", const="server", default="none", choices=flags.DRY_RUNS, help=flags.DRY_RUN)
-    parser.add_argument("--force-conflicts", action="store_true", help="take fields from other managers")
+    parser.add_argument("--force-conflicts", action="store_true", help="take ownership of fields from other managers")
     parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--subresource", default="", choices=("", "status", "ephemeralcontainers"), help="apply this part of objects that exist"

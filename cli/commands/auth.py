@@ -18,12 +18,12 @@ from pinnace.errors import BadRequest, NotFound
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("auth", "Ask about identities and permissions: kctl auth can-i create pods")
+    parser = flags.Parser("auth", "Check permissions and identities: kctl auth can-i create pods")
     verbs = parser.verbs()
-    can = verbs.add_parser("can-i", help="ask whether an action is allowed; exit code 1 if not")
-    can.add_argument("question", nargs="*", metavar="VERB TYPE[/NAME]|PATH [NAME]", help="action to ask about; * for all")
+    can = verbs.add_parser("can-i", help="check whether an action is allowed; exit code 1 if not")
+    can.add_argument("question", nargs="*", metavar="VERB TYPE[/NAME]|PATH [NAME]", help="action to check; *: all")
     can.add_argument("--subresource", default="", help="subresource, such as log")
-    can.add_argument("-A", "--all-namespaces", action="store_true", help="ask about all namespaces")
+    can.add_argument("-A", "--all-namespaces", action="store_true", help="check in all namespaces")
     can.add_argument("--list", action="store_true", help="list all that is allowed in the namespace")
     can.add_argument("-q", "--quiet", action="store_true", help="print nothing, only set the exit code")
     who = verbs.add_parser("whoami", help="show user, UID and groups")
@@ -75,7 +75,7 @@ def _question(client: Client, args: Any) -> SelfSubjectAccessReview:
     review = SelfSubjectAccessReview()
     if what.startswith("/"):
         if rest or args.subresource:
-            raise BadRequest("NAME and --subresource are not for paths")
+            raise BadRequest("NAME and --subresource cannot be used with a path")
         review.spec.nonResourceAttributes.verb, review.spec.nonResourceAttributes.path = verb, what
         return review
     word, _, name = what.partition("/")
@@ -105,7 +105,7 @@ def _resource(word: str) -> tuple[str, str, bool]:
 
 def _list(args: Any) -> int:
     if args.question:
-        raise BadRequest("--list takes no action")
+        raise BadRequest("--list cannot be used with an action")
     client = flags.client(args)
     question = SelfSubjectRulesReview()
     question.spec.namespace = client.context.namespace

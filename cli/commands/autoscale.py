@@ -28,14 +28,18 @@ _DEPRECATED = (
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("autoscale", "Create an autoscaler: kctl autoscale deployment/web --min=2 --max=10 --cpu=70%%")
+    parser = flags.Parser("autoscale", "Create an autoscaler: kctl autoscale deployment/web --min=2 --max=10 --cpu=70%")
     parser.add_argument("what", nargs="*", help="TYPE NAME..., or TYPE/NAME...")
     flags.add_files(parser)
-    parser.add_argument("--min", type=_count, default=-1, help="least number of pods (default: 1)")
-    parser.add_argument("--max", type=_count, help="largest number of pods (required)")
-    parser.add_argument("--cpu", default="", help="average cpu: 70%% of the requests, or 500m (default: 80%% of the requests)")
-    parser.add_argument("--cpu-percent", type=_count, default=-1, help="average cpu in percent of the requests (use --cpu)")
-    parser.add_argument("--memory", default="", help="average memory: 60%% of the requests, or 200Mi")
+    parser.add_argument("--min", type=_count, default=-1, help="minimum number of pods (default: 1)")
+    parser.add_argument("--max", type=_count, help="maximum number of pods (required)")
+    parser.add_argument(
+        "--cpu", default="", help="average CPU usage: 70%% of the requests, or 500m (default: 80%% of the requests)"
+    )
+    parser.add_argument(
+        "--cpu-percent", type=_count, default=-1, help="average CPU usage in percent of the requests (use --cpu)"
+    )
+    parser.add_argument("--memory", default="", help="average memory usage: 60%% of the requests, or 200Mi")
     parser.add_argument("--name", default="", help="name of the autoscaler (default: that of the object)")
     changing.add_writing(parser, "autoscale")
     args = parser.parse_intermixed_args(arguments)

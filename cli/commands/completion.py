@@ -10,14 +10,15 @@ from pinnace import kinds
 VERBS = {
     "config": "current-context delete-context get-contexts set-context use-context view",
     "create": (
-        "clusterrole clusterrolebinding configmap cronjob deployment job namespace poddisruptionbudget priorityclass quota "
-        "role rolebinding secret serviceaccount"
+        "clusterrole clusterrolebinding configmap cronjob deployment ingress job namespace poddisruptionbudget priorityclass "
+        "quota role rolebinding secret service serviceaccount"
     ),
     "image": "build list load prune pull rm",
     "lab": "clock down list node start status stop up",
+    "net": "capture trace verify",
     "node": "cordon join-command uncordon",
     "rollout": "history pause restart resume status undo",
-    "set": "env image resources serviceaccount",
+    "set": "env image resources selector serviceaccount",
     "top": "node pod",
 }
 # What takes the name of a pod.

@@ -1,4 +1,4 @@
-"""`kctl cordon`: let nodes take no new pods."""
+"""`kctl cordon`: mark nodes as unschedulable."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ def run(arguments: list[str]) -> int:
     parser = flags.Parser(
         "create",
         "Create objects of files (-f FILE), or of flags (kctl create KIND NAME; kctl create KIND --help): clusterrole, "
-        "clusterrolebinding, configmap, cronjob, deployment, job, namespace, poddisruptionbudget, priorityclass, quota, role, "
-        "rolebinding, secret generic|docker-registry|tls, serviceaccount, token",
+        "clusterrolebinding, configmap, cronjob, deployment, ingress, job, namespace, poddisruptionbudget, priorityclass, "
+        "quota, role, rolebinding, secret generic|docker-registry|tls, "
+        "service clusterip|nodeport|loadbalancer|externalname, serviceaccount, token",
     )
     flags.add_files(parser)
     _add_writing(parser)
@@ -91,17 +92,18 @@ def _generator(word: str, rest: list[str]) -> tuple[kinds.Kind, Generator, str, 
     """The kind that a word means, how it is made of flags, its command, and the words that follow. Raises BadRequest."""
     from cli.creating import generators
 
-    kind = next((kind for kind in (*generators.GENERATORS, kinds.SECRET) if word.lower() in kind.words), None)
+    kind = next((kind for kind in (*generators.GENERATORS, *generators.TYPED) if word.lower() in kind.words), None)
     if kind is None:
-        known = ", ".join(sorted([*(kind.singular for kind in generators.GENERATORS), "secret", "token"]))
+        known = ", ".join(sorted([*(kind.singular for kind in (*generators.GENERATORS, *generators.TYPED)), "token"]))
         raise BadRequest(f'"{word[:80]}" cannot be created of flags (known: {known}): use -f FILE')
-    if kind is not kinds.SECRET:
+    if kind not in generators.TYPED:
         return kind, generators.GENERATORS[kind], kind.singular, rest
     before, word_of_type, rest = _split(rest)
-    found = generators.SECRETS.get(word_of_type or "")
+    types, name = generators.TYPED[kind], kind.singular
+    found = types.get(word_of_type or "")
     if found is None:
-        raise BadRequest(f"must specify the type of secret: create secret {'|'.join(generators.SECRETS)} NAME")
-    return kind, found, f"secret {word_of_type}", [*before, *rest]
+        raise BadRequest(f"must specify the type of {name}: create {name} {'|'.join(types)} NAME")
+    return kind, found, f"{name} {word_of_type}", [*before, *rest]
 
 
 def _named(value: dict[str, Any], name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
     args = parser.parse_intermixed_args(arguments)
     output.check(args.output)
     if bool(args.bound_object_kind) != bool(args.bound_object_name):
-        raise BadRequest("--bound-object-kind and --bound-object-name go together")
+        raise BadRequest("--bound-object-kind and --bound-object-name must be set together")
     if args.bound_object_uid and not args.bound_object_name:
         raise BadRequest("--bound-object-uid needs --bound-object-kind and --bound-object-name")
     client = flags.client(args)

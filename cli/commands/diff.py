@@ -22,7 +22,7 @@ ERROR = 2
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("diff", "Show the changes that kctl apply would make: kctl diff -f FILE")
     flags.add_files(parser)
-    parser.add_argument("--force-conflicts", action="store_true", help="take fields from other managers")
+    parser.add_argument("--force-conflicts", action="store_true", help="take ownership of fields from other managers")
     parser.add_argument("--field-manager", default="kctl", help="owner of the applied fields (default: %(default)s)")
     parser.add_argument("--show-managed-fields", action="store_true", help="compare managedFields, too")
     parser.add_argument(

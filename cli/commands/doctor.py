@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
     parser = flags.Parser("doctor", "Check whether this machine can run a node, and print fixes")
     parser.add_argument(
         "--cluster-cidr",
-        type=_network,
+        type=_networks,
         default="10.244.0.0/14",
         help="pod CIDR to check for overlaps with routes (default: %(default)s)",
     )
@@ -56,8 +56,10 @@ def _root() -> Finding:
 def _kernel() -> Finding:
     release = os.uname().release
     numbers = tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in release.split(".")[:2])
-    if numbers >= (5, 12):
+    if numbers >= (6, 6):
         return Finding("kernel", "ok", release)
+    if numbers >= (5, 12):
+        return Finding("kernel", "warn", f"{release} has no fast path between pods (6.6)", "Slower, but nothing else differs.")
     return Finding(
         "kernel",
         "fail",
@@ -98,15 +100,15 @@ def _vxlan() -> Finding:
 def _nft() -> Finding:
     if not shutil.which("nft"):
         return Finding("nftables", "fail", "nft is missing", "apt-get install nftables")
-    nat = "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }"
+    nat = "add table inet t; add chain inet t c { type nat hook postrouting priority 100; }"
     bridge = "add table bridge t; add chain bridge t c { type filter hook forward priority 0; }"
     result = _try(["unshare", "--net", "nft", f"{nat}; {bridge}"])
     if result.returncode == 0:
         return Finding("nftables", "ok", "tables with nat and bridge hooks can be made")
-    return Finding("nftables", "fail", _said(result), "modprobe nf_tables nft_chain_nat nft_masq nft_fib_ipv4")
+    return Finding("nftables", "fail", _said(result), "modprobe nf_tables nft_chain_nat nft_masq nft_fib_inet")
 
 
-_NO_USERS = "sysctl user.max_user_namespaces=15000; without: no hostUsers: false"
+_NO_USERS = "sysctl user.max_user_namespaces=15000 (for hostUsers: false)"
 
 
 def _user_namespaces() -> Finding:
@@ -131,12 +133,12 @@ def _memory_controller() -> Finding:
     if controllers.exists():
         missing = {"cpu", "memory", "pids"} - set(controllers.read_text().split())
         if missing:
-            fix = "Boot with cgroup_enable=memory, or find what holds the controllers in a v1 hierarchy."
+            fix = "Boot with cgroup_enable=memory, or unmount the v1 hierarchies that use these controllers."
             return Finding("controllers", "fail", f"missing: {', '.join(sorted(missing))}", fix)
         return Finding("controllers", "ok", "cpu, memory and pids")
     missing = {name for name in ("cpu", "memory", "pids", "devices") if not (root / name).exists()}
     if missing:
-        return Finding("controllers", "warn", f"not mounted: {', '.join(sorted(missing))}; their limits will not hold")
+        return Finding("controllers", "warn", f"not mounted: {', '.join(sorted(missing))}; their limits are not enforced")
     return Finding("controllers", "ok", "cpu, memory, pids and devices")
 
 
@@ -145,13 +147,13 @@ def _seccomp() -> Finding:
         ctypes.CDLL("libseccomp.so.2")
     except OSError:
         return Finding("seccomp", "fail", "libseccomp is missing", "apt-get install libseccomp2")
-    return Finding("seccomp", "ok", "libseccomp is there")
+    return Finding("seccomp", "ok", "libseccomp is installed")
 
 
 def _apparmor() -> Finding:
     profiles = Path("/sys/kernel/security/apparmor/profiles")
     if not profiles.exists():
-        return Finding("apparmor", "ok", "not of this kernel; nothing depends on it")
+        return Finding("apparmor", "ok", "not supported by this kernel; optional")
     if any(line.startswith("pinnace-default (") for line in profiles.read_text().splitlines()):
         return Finding("apparmor", "ok", "pinnace-default is loaded")
     fix = "apparmor_parser -r deploy/apparmor/pinnace-default (deploy/README.md, AppArmor)"
@@ -172,32 +174,40 @@ def _tools() -> Finding:
     return Finding("tools", "ok", "ip, nft, nsenter and unshare")
 
 
-def _network(text: str) -> str:
+def _networks(text: str) -> list[str]:
     """Raises argparse.ArgumentTypeError."""
     import ipaddress
 
     try:
-        return str(ipaddress.IPv4Network(text))
+        return [str(ipaddress.ip_network(item.strip())) for item in text.split(",")]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error} (expected an IPv4 range such as 10.244.0.0/16)") from None
+        raise argparse.ArgumentTypeError(f"{error} (expected ranges such as 10.244.0.0/16,fd00:10:244::/56)") from None
 
 
-def _clash(cidr: str) -> Finding:
+def _clash(cidrs: list[str]) -> Finding:
+    for cidr in cidrs:
+        if word := _overlapping(cidr):
+            fix = "Give the control plane another --cluster-cidr. (In a lab: its pods do not reach that network.)"
+            return Finding("subnets", "warn", f"{cidr} overlaps the route {word}", fix)
+    return Finding("subnets", "ok", f"no route of this host overlaps {','.join(cidrs)}")
+
+
+def _overlapping(cidr: str) -> str:
+    """The destination of a route of this host that has addresses of the range; empty for none."""
     import ipaddress
 
     ours = ipaddress.ip_network(cidr)
-    for line in _try(["ip", "-4", "route", "show"]).stdout.splitlines():
-        word = line.split()[1] if line.startswith(("blackhole", "unreachable")) else line.split()[0]
+    for line in _try(["ip", f"-{ours.version}", "route", "show"]).stdout.splitlines():
+        word = line.split()[1] if line.startswith(("blackhole", "unreachable", "multicast")) else line.split()[0]
         if word == "default" or "pinnace" in line:
             continue
         try:
             other = ipaddress.ip_network(word, strict=False)
         except ValueError:
             continue
-        if other.overlaps(ours):
-            fix = "Give the control plane another --cluster-cidr. (In a lab: its pods do not reach that network.)"
-            return Finding("subnets", "warn", f"{cidr} overlaps the route {word}", fix)
-    return Finding("subnets", "ok", f"no route of this host overlaps {cidr}")
+        if other.version == ours.version and other.overlaps(ours):
+            return word
+    return ""
 
 
 def _oom() -> Finding:
@@ -218,11 +228,11 @@ def _uplink() -> Finding:
         fix = f"Write `nameserver ADDRESS` to {resolvconf.PATH}, or start the service that does; labs are isolated without."
         return Finding("uplink", "warn", f"{resolvconf.PATH} is missing", fix)
     if reason := forwarding.why_not():
-        return Finding("uplink", "warn", f"forwarding cannot be switched on: {reason}", "sysctl -w net.ipv4.ip_forward=1")
+        return Finding("uplink", "warn", f"forwarding cannot be enabled: {reason}", "sysctl -w net.ipv4.ip_forward=1")
     if clash := uplink.clash():
         return Finding("uplink", "warn", f"no network is free for the link of a lab: {clash}", "kctl lab up --uplink-cidr CIDR")
     if blocked := obstacles.find():
-        return Finding("uplink", "warn", f"the chain {blocked[0].name} drops what labs send to the outside", blocked[0].fix)
+        return Finding("uplink", "warn", f"the chain {blocked[0].name} drops packets of labs to outside", blocked[0].fix)
     return Finding("uplink", "ok", "labs can reach this machine's networks")
 
 

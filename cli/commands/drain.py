@@ -22,7 +22,7 @@ RETRY = 5.0
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("drain", "Evict the pods of nodes, which take no new ones then: kctl drain NODE...")
+    parser = flags.Parser("drain", "Cordon nodes and evict their pods: kctl drain NODE...")
     cordoning.add_flags(parser)
     parser.add_argument("--force", action="store_true", help="delete pods that have no controller, too")
     parser.add_argument("--ignore-daemonsets", action="store_true", help="leave the pods of DaemonSets")

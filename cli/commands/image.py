@@ -9,6 +9,7 @@ from typing import Any
 from cli import flags, nodewise, pullsecret, tables
 from cli.carry import raise_exit
 from cli.commands import imagebuild, imageload, imagepush, imagesave, imageshow
+from cli.counts import count
 from cli.progress import Say
 from cli.sizes import size
 from pinnace.errors import NotFound
@@ -40,8 +41,8 @@ def _list(args: Any) -> int:
             image = frame.image
             found.setdefault((image.reference, image.id), (image.sizeBytes, []))[1].append(node)
     rows = [["IMAGE", "ID", "SIZE", "NODES"]]
-    for (reference, id_), (count, holders) in sorted(found.items()):
-        rows.append([reference, id_.removeprefix("sha256:")[:12], size(count), ",".join(holders)])
+    for (reference, id_), (taken, holders) in sorted(found.items()):
+        rows.append([reference, id_.removeprefix("sha256:")[:12], size(taken), ",".join(holders)])
     print(tables.render(rows))
     return results.report()
 
@@ -73,7 +74,7 @@ def _prune(args: Any) -> int:
     ):
         print(f"image {name} removed on {', '.join(nodes)}")
     freed = sum(frame.freedBytes for frames in results.done.values() for frame in frames)
-    print(f"freed {size(freed)} on {len(results.done)} nodes")
+    print(f"freed {size(freed)} on {count(len(results.done), 'node')}")
     return results.report()
 
 
@@ -139,7 +140,7 @@ VERBS: dict[str, Verb] = {
         "build an image from a Dockerfile on one node, and copy it to every node", imagebuild.configure, imagebuild.run
     ),
     "push": Verb("send an image from a node to registries", imagepush.configure_push, imagepush.push),
-    "tag": Verb("give an image a further name, on every node that has it", imagepush.configure_tag, imagepush.tag),
+    "tag": Verb("add a name to an image, on every node that has it", imagepush.configure_tag, imagepush.tag),
     "save": Verb("write images to an archive for `docker load`, skopeo or containerd", imagesave.configure, imagesave.run),
     "inspect": Verb("show the configuration of images as JSON", imageshow.configure_inspect, imageshow.inspect),
     "history": Verb("show the steps that made an image", imageshow.configure_history, imageshow.history),

@@ -20,7 +20,7 @@ def configure_push(parser: Any) -> None:
 
 def configure_tag(parser: Any) -> None:
     parser.add_argument("name", help="name or id of an image on a node")
-    parser.add_argument("target", help="further name of the image")
+    parser.add_argument("target", help="name to add")
     nodewise.add_flag(parser)
 
 

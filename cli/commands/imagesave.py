@@ -147,7 +147,7 @@ def _add_layer(tar: tarfile.TarFile, layer: Any) -> None:
         info = _info(_blob(layer.diff_id), layer.size)
         tar.addfile(info, cast(IO[bytes], checked))
         if f"sha256:{checked.digest.hexdigest()}" != layer.diff_id:
-            raise BadRequest(f"the node cannot make layer {layer.diff_id[:19]} again as it was")
+            raise BadRequest(f"the node cannot restore layer {layer.diff_id[:19]}")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 from cli import contexts, flags, kubeconfig, tables
 from cli.commands import labclock, labfaults
 from cli.commands.labshared import add_name, exclusive, progress, warn
-from cli.lab import faultrecord, layout, lifecycle, links, naming, processes, removal, uplink
+from cli.counts import count
+from cli.lab import encryption, faultrecord, layout, lifecycle, links, naming, processes, removal, uplink
 from cli.lab.layout import CONTROL, SWITCH, Lab
 from pinnace.errors import BadRequest
 
@@ -57,10 +58,17 @@ def _add_up(parser: Any) -> None:
                         help=f"make no uplink to this machine's network (default: if {ISOLATED}=1)")  # fmt: skip
     parser.add_argument("--uplink-cidr", type=_range, default="", metavar="CIDR",
                         help=f"range for the uplink's /30 (default: the first free of {', '.join(links.RANGES)})")  # fmt: skip
+    parser.add_argument("--reach", action="store_true",
+                        help="this machine reaches pods and Services at their addresses (needs the uplink)")  # fmt: skip
+    parser.add_argument("--no-fast-path", dest="fast_path", action="store_false",
+                        help="all packets between pods pass bridge, routes and rules of their nodes")  # fmt: skip
+    parser.add_argument("--encrypt", action="store_true", help="nodes encrypt what they send to each other's pods (WireGuard)")
     parser.add_argument("--kubeconfig", default=None, metavar="FILE",
                         help="kubeconfig for the lab's context; '': none (default: $KUBECONFIG, ~/.kube/config)")  # fmt: skip
     parser.add_argument("--disk-size", default="", metavar="SIZE",
                         help="size of a disk of each node's own, such as 2Gi (default: none of its own)")  # fmt: skip
+    parser.add_argument("--ip-family", default=layout.IPV4, choices=(layout.IPV4, layout.IPV6, layout.DUAL),
+                        help="IP family of nodes, pods and Services (default: %(default)s)")  # fmt: skip
     parser.add_argument("--control-arg", action="append", default=[], metavar="ARG", help="argument of pinnace-controlplane")
     parser.add_argument("--agent-arg", action="append", default=[], metavar="ARG", help="argument of pinnace-nodeagent")
 
@@ -94,15 +102,23 @@ def _up(args: Any) -> int:
     file = "" if args.kubeconfig == "" else str(kubeconfig.path(args.kubeconfig or "").absolute())
     if file:
         contexts.load(Path(file))
+    isolated = _isolated(args)
+    if args.reach and isolated:
+        raise BadRequest("--reach needs the uplink: add --no-isolated")
+    if args.encrypt:
+        encryption.check()
+        args.control_arg.append(encryption.FLAG)
+    if not args.fast_path:
+        args.agent_arg.append("--no-fast-path")
     options = lifecycle.Options(
-        args.nodes, not _isolated(args), args.uplink_cidr, args.control_arg, args.agent_arg, kubeconfig=file,
-        disk_size=_size(args.disk_size),
+        args.nodes, not isolated, args.uplink_cidr, args.control_arg, args.agent_arg, kubeconfig=file,
+        disk_size=_size(args.disk_size), reach=args.reach, ip_family=args.ip_family,
     )  # fmt: skip
     with layout.exclusive(args.name), progress() as say:
         lab, warnings = lifecycle.up(args.name, options, config=contexts.path(args.config), say=say)
     warn(warnings)
     took = time.monotonic() - begun
-    print(f'lab "{lab.name}" is up: {len(lab.nodes)} nodes Ready in {took:.1f} s, context {lab.context}')
+    print(f'lab "{lab.name}" is up: {count(len(lab.nodes), "node")} Ready in {took:.1f} s, context {lab.context}')
     return 0
 
 
@@ -114,7 +130,7 @@ def _start(args: Any) -> int:
     warn(warnings)
     done = f"started {', '.join(started)}" if started else "everything ran already"
     took = time.monotonic() - begun
-    print(f'lab "{lab.name}" is up: {done}; {len(lab.nodes)} nodes Ready in {took:.1f} s, context {lab.context}')
+    print(f'lab "{lab.name}" is up: {done}; {count(len(lab.nodes), "node")} Ready in {took:.1f} s, context {lab.context}')
     return 0
 
 
@@ -171,7 +187,9 @@ def _status(args: Any) -> int:
         pids = processes.of_host(lab, host)
         memory = sum(processes.memory(pid) for pid in pids)
         state = _host_state(lab, host)
-        rows.append([host, lab.address(host), state, str(main.pid) if main else "-", str(len(pids)), f"{memory >> 20}MiB"])
+        rows.append(
+            [host, ",".join(lab.addresses(host)), state, str(main.pid) if main else "-", str(len(pids)), f"{memory >> 20}MiB"]
+        )
     print(tables.render(rows))
     if lab.faults:
         print("\n" + tables.render([["FAULT", "HOSTS", "REVERTED", "BY HAND"], *labfaults.rows(lab)]))

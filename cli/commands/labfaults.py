@@ -228,7 +228,7 @@ def _heal(args: Any) -> int:
     for fault in found:
         print(_ended(fault))
     if not found:
-        print("nothing is cut")
+        print("no cuts are in effect")
     return 0
 
 

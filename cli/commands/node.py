@@ -12,7 +12,7 @@ def run(arguments: list[str]) -> int:
     name = "the only node that may join with it; it may exist, unless it is Ready (default: any new node)"
     join.add_argument("node", nargs="?", default="", metavar="NODE", help=name)
     join.add_argument("--ttl", type=flags.seconds, default=3600.0, help="lifetime of the token (default: 1h)")
-    for verb, text in (("cordon", "let a node take no new pods"), ("uncordon", "let a node take new pods again")):
+    for verb, text in (("cordon", "mark a node as unschedulable"), ("uncordon", "mark a node as schedulable")):
         verbs.add_parser(verb, help=text).add_argument("name", help="name of the node")
     args = parser.parse_args(arguments)
     client = flags.client(args)

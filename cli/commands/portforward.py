@@ -6,8 +6,9 @@ import asyncio
 import sys
 from typing import Any, TextIO
 
-from cli import carry, flags, podchoice
+from cli import carry, flags, forwardedports, podchoice
 from cli.complaints import shown
+from cli.forwardedports import Pair
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, NotFound
 
@@ -18,13 +19,20 @@ MAX_CONNECTIONS = 150
 
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("port-forward", "Forward local ports to a pod: kctl port-forward web 8080:80 :443")
-    parser.add_argument("pod", help="pod: NAME, or TYPE/NAME of a pod or a workload")
-    parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="LOCAL omitted or 0: any free port")
+    parser.add_argument("pod", help="pod: NAME, or TYPE/NAME of a pod, a workload or a Service")
+    parser.add_argument(
+        "ports",
+        nargs="+",
+        metavar="[LOCAL:]REMOTE",
+        help="number or name of a port of the pod or Service; LOCAL 0: any free port",
+    )
     parser.add_argument("--address", default="localhost", help="comma-separated addresses to listen on (default: %(default)s)")
     args = parser.parse_args(arguments)
-    pairs = [parse(word) for word in args.ports]
+    forwardedports.check(args.ports)
     client = flags.client(args)
-    pod = client.get(kinds.POD, client.context.namespace, podchoice.name_of(client, args.pod))
+    namespace = client.context.namespace
+    pod = client.get(kinds.POD, namespace, podchoice.name_of(client, args.pod))
+    pairs = forwardedports.pairs(args.ports, pod, _service(client, namespace, args.pod))
     if pod.status.phase != "Running":
         raise BadRequest(f"unable to forward port because pod is not running. Current status={pod.status.phase or 'Pending'}")
     addresses = ["127.0.0.1" if item == "localhost" else item for item in args.address.split(",")]
@@ -35,18 +43,10 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def parse(word: str) -> tuple[int, int]:
-    """Local and remote port of `8080:80`, `80`, `:80`. Raises BadRequest."""
-    local, colon, remote = word.rpartition(":")
-    ports = [_port(local or "0") if colon else _port(remote), _port(remote)]
-    if -1 in ports or ports[1] == 0:
-        raise BadRequest(f'"{word}" is not a port pair such as 8080:80, 80 or :80')
-    return ports[0], ports[1]
-
-
-def _port(text: str) -> int:
-    """-1 for what is no port."""
-    return int(text) if text.isdecimal() and len(text) <= 5 and int(text) < 1 << 16 else -1
+def _service(client: Any, namespace: str, word: str) -> Any | None:
+    """The Service that was named; None for another object."""
+    kind, slash, name = word.partition("/")
+    return client.get(kinds.SERVICE, namespace, name) if slash and kind.lower() in kinds.SERVICE.words else None
 
 
 class Forwarder:
@@ -58,7 +58,7 @@ class Forwarder:
         self._lost = asyncio.Event()
         self._failure: OSError | None = None
 
-    async def serve(self, addresses: list[str], pairs: list[tuple[int, int]]) -> None:
+    async def serve(self, addresses: list[str], pairs: list[Pair]) -> None:
         """Listen until cancelled. Raises BadRequest when no address can be listened on."""
         channels = self._client.aio_channels()
         servers = [await self._listen(channels, address, local, remote) for address in addresses for local, remote in pairs]

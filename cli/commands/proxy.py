@@ -23,7 +23,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--accept-paths", default=localproxy.ACCEPT_PATHS, help=_LIST % "paths to accept")
     parser.add_argument("--reject-paths", default=localproxy.REJECT_PATHS, help=_LIST % "paths to reject")
     parser.add_argument("--reject-methods", default=localproxy.REJECT_METHODS, help=_LIST % "methods to reject")
-    parser.add_argument("--disable-filter", action="store_true", help="accept every request, also those of web pages elsewhere")
+    parser.add_argument(
+        "--disable-filter", action="store_true", help="accept every request, also cross-origin ones of browsers"
+    )
     args = parser.parse_args(arguments)
     client = flags.client(args)
     if args.disable_filter:

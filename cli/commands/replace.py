@@ -17,7 +17,7 @@ from pinnace.errors import ApiError, BadRequest, Conflict, Unavailable
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("replace", "Replace existing objects from files. Fields that a file lacks are removed.")
     flags.add_files(parser)
-    parser.add_argument("--force", action="store_true", help="delete each object, if it exists, and create it anew")
+    parser.add_argument("--force", action="store_true", help="delete each object, if it exists, then create it")
     parser.add_argument(
         "--grace-period", type=int, default=None, metavar="SECONDS", help="time to stop with --force (default: the pod's)"
     )

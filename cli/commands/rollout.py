@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
 def _add_verbs(verbs: Any) -> None:
     status = verbs.add_parser("status", help="show the state of a rollout, until it is complete")
     status.add_argument("-w", "--watch", action="store_true", default=True, help="wait until complete (default: true)")
-    status.add_argument("--revision", type=_revision, default=0, help="revision that must be the present one (default: any)")
+    status.add_argument("--revision", type=_revision, default=0, help="revision that must be the current one (default: any)")
     status.add_argument("--timeout", type=flags.seconds, default=0.0, help="time to wait (default: 0, no limit)")
     history = verbs.add_parser("history", help="list revisions, or show one")
     history.add_argument("--revision", type=_revision, default=0, help="revision to show in detail")

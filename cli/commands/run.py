@@ -1,4 +1,4 @@
-"""`kctl run`: a pod of one container from arguments, attached to if asked.
+"""`kctl run`: a pod of one container from arguments, attached to if asked, with a Service if asked.
 
 Source: kubectl's pkg/cmd/run.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from cli import carry, flags, output, runpods
 from pinnace import kinds
 from pinnace.errors import BadRequest
+from pinnace.kinds import Kind
 
 
 def run(arguments: list[str]) -> int:
@@ -25,19 +26,34 @@ def run(arguments: list[str]) -> int:
     args.attach = args.stdin if args.attach is None else args.attach
     _check(args)
     value = runpods.manifest(args, command)
+    service = runpods.service(args) if args.expose else None
     if args.dry_run == "client":
-        print(_shown({"apiVersion": "v1", "kind": "Pod", **value}, args), end="")
+        _print_service({"apiVersion": "v1", "kind": "Service", **service} if service else {}, args)
+        print(_shown(kinds.POD, {"apiVersion": "v1", "kind": "Pod", **value}, args), end="")
         return 0
     client = flags.client(args)
-    pod = _create(client, value, args)
-    if not args.attach:
-        print(_shown(output.document(kinds.POD, pod), args), end="", flush=True)
-        return 0
+    created: list[tuple[Kind, str, str]] = []
     try:
-        return _attach(client, pod, args)
+        return _run(client, value, service, args, created=created)
     finally:
-        if args.rm:
-            _remove(client, pod, args)
+        if args.rm and created:
+            _remove(client, created, args)
+
+
+def _run(client: Any, value: dict[str, Any], service: dict[str, Any] | None, args: Any, *, created: list[Any]) -> int:
+    """Appends to `created` for each object (kind, namespace, name). Raises ApiError."""
+    pod = _create(client, kinds.POD, value, args)
+    created.append((kinds.POD, pod.metadata.namespace, pod.metadata.name))
+    try:
+        if service:
+            made = _create(client, kinds.SERVICE, service, args)
+            created.append((kinds.SERVICE, made.metadata.namespace, made.metadata.name))
+            _print_service(output.document(kinds.SERVICE, made), args)
+    finally:
+        # The pod stays when its Service is rejected.
+        if not args.attach:
+            print(_shown(kinds.POD, output.document(kinds.POD, pod), args), end="", flush=True)
+    return _attach(client, pod, args) if args.attach else 0
 
 
 def _add_flags(parser: flags.Parser) -> None:
@@ -48,6 +64,7 @@ def _add_flags(parser: flags.Parser) -> None:
     add("--command", action="store_true", help="use the words after -- as the command instead of its arguments")
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable (repeatable)")
     add("--port", default=None, help="port that the container listens on")
+    add("--expose", action="store_true", help="create a Service of the pod too (needs --port)")
     add("-l", "--labels", default="", metavar="KEY=VALUE,...", help="labels of the pod (default: run=NAME)")
     add("--annotations", action="append", default=[], metavar="KEY=VALUE", help="annotation of the pod (repeatable)")
     add("--restart", default="Always", choices=("Always", "OnFailure", "Never"), help="restart policy (default: %(default)s)")
@@ -84,24 +101,34 @@ def _check(args: Any) -> None:
         raise BadRequest(
             f"--dry-run={args.dry_run} can't be used with attached containers options (--attach, --stdin, or --tty)"
         )
+    if args.expose and args.port is None:
+        raise BadRequest("--port must be set when exposing a service")
+    if args.expose and args.overrides:
+        raise BadRequest("--overrides can't be used with --expose: create the Service with kctl expose pod NAME")
     if args.rm and not args.attach:
         raise BadRequest("--rm should only be used for attached containers")
 
 
-def _create(client: Any, value: dict[str, Any], args: Any) -> Any:
+def _create(client: Any, kind: Kind, value: dict[str, Any], args: Any) -> Any:
     """Raises ApiError."""
     from cli.client import manager, opened
     from pinnace.api.v1 import objects_pb2
 
     request = objects_pb2.WriteRequest(
-        object=objects_pb2.Object(apiVersion="v1", kind="Pod", json=json.dumps(value).encode()),
+        object=objects_pb2.Object(apiVersion="v1", kind=kind.kind, json=json.dumps(value).encode()),
         namespace=client.context.namespace, fieldManager=args.field_manager or manager("run"), dryRun=args.dry_run == "server",
     )  # fmt: skip
-    return opened(kinds.POD, client.call(client.objects.Create, request).protobuf)
+    return opened(kind, client.call(client.objects.Create, request).protobuf)
 
 
-def _shown(document: dict[str, Any], args: Any) -> str:
-    word = f"pod/{document.get('metadata', {}).get('name', '')}"
+def _print_service(document: dict[str, Any], args: Any) -> None:
+    """Before the pod, as kubectl does; empty: there is none."""
+    if document and not args.quiet:
+        print(_shown(kinds.SERVICE, document, args), end="---\n" if args.output == "yaml" else "", flush=True)
+
+
+def _shown(kind: Kind, document: dict[str, Any], args: Any) -> str:
+    word = f"{kind.singular}/{document.get('metadata', {}).get('name', '')}"
     if args.output in ("", "wide"):
         return f"{word} created{flags.DRY_RUN_SUFFIX[args.dry_run]}\n"
     return f"{word}\n" if args.output == "name" else output.structured(args.output, [document], single=True)
@@ -121,13 +148,12 @@ def _attach(client: Any, pod: Any, args: Any) -> int:
     return code
 
 
-def _remove(client: Any, pod: Any, args: Any) -> None:
-    """Delete the pod and wait until it is gone; one that another client deleted is gone already."""
+def _remove(client: Any, created: list[tuple[Kind, str, str]], args: Any) -> None:
+    """Delete what was created, and wait until it is gone; what another client deleted is gone already."""
     from cli.commands import delete
 
-    meta = pod.metadata
     options = SimpleNamespace(
         force=False, now=False, grace_period=None, dry_run="none", ignore_not_found=True, cascade="background", wait=True,
-        timeout=0.0, output="", namespace=meta.namespace,
+        timeout=0.0, output="", namespace=client.context.namespace,
     )  # fmt: skip
-    delete.delete(client, [(kinds.POD, meta.namespace, meta.name)], options, quiet=args.quiet)
+    delete.delete(client, created, options, quiet=args.quiet)

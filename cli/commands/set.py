@@ -1,4 +1,4 @@
-"""`kctl set`: images, environment, resources and service account of pod templates.
+"""`kctl set`: images, environment, resources and service account of pod templates, and selectors of Services.
 
 Source: kubectl's pkg/cmd/set.
 """
@@ -12,8 +12,9 @@ from cli import changing, flags, output
 from cli.changing import Target
 from cli.setting import parts, podspecs
 from cli.setting.parts import Change
-from pinnace import codec
+from pinnace import codec, kinds
 from pinnace.errors import ApiError, BadRequest
+from pinnace.kinds import Kind
 
 _ONE_OR_MORE = "one or more resources must be specified as <resource> <name> or <resource>/<name>"
 
@@ -47,9 +48,14 @@ def _add_verbs(verbs: Any) -> None:
     resources.add_argument("--requests", default="", help="requests, such as cpu=100m,memory=256Mi")
     account = verbs.add_parser("serviceaccount", aliases=["sa"], help="change the service account of pods")
     account.add_argument("what", nargs="*", help="TYPE NAME..., or TYPE/NAME..., then the name of the service account")
+    selector = verbs.add_parser("selector", help="change the selector of Services")
+    selector.add_argument(
+        "what", nargs="*", help="service NAME..., or service/NAME..., then KEY=VALUE,... of the whole selector"
+    )
+    selector.add_argument("--resource-version", default="", help="change only if this is the object's current resourceVersion")
     for verb in (env, resources):
         verb.add_argument("-c", "--containers", default="*", help="names of containers, with * for any characters (default: *)")
-    for verb in (image, env, resources, account):
+    for verb in (image, env, resources, account, selector):
         flags.add_files(verb)
         verb.add_argument("-l", "--selector", default="", help="label selector, such as app=web,tier!=cache")
         verb.add_argument("--all", action="store_true", help="all objects of the type in the namespace")
@@ -65,7 +71,7 @@ def _add_env_flags(env: Any) -> None:
     env.add_argument("--prefix", default="", help="prefix of the variables' names")
     env.add_argument("--list", action="store_true", help="print the variables and change nothing")
     env.add_argument("--resolve", action="store_true", help="with --list: print values of config maps and secrets")
-    env.add_argument("--overwrite", action="store_true", default=True, help="replace present values (default: true)")
+    env.add_argument("--overwrite", action="store_true", default=True, help="replace existing values (default: true)")
 
 
 def _check(args: Any) -> None:
@@ -80,25 +86,44 @@ def _check(args: Any) -> None:
 
 _DONE = {
     "image": "image updated", "env": "env updated", "resources": "resource requirements updated",
-    "serviceaccount": "serviceaccount updated", "sa": "serviceaccount updated",
+    "serviceaccount": "serviceaccount updated", "sa": "serviceaccount updated", "selector": "selector updated",
 }  # fmt: skip
 
 
 def _one(client: Any, args: Any, target: Target, change: Change) -> None:
     """Nothing is printed of an object without a difference, as by kubectl. Raises ApiError."""
-    steps = podspecs.path(target.kind, target.name)
+    steps = _path(args, target.kind, target.name)
     item = client.get(*target)
     value = codec.encode(item)
     before = copy.deepcopy(podspecs.at(value, steps))
     change(target, podspecs.at(value, steps))
-    body = podspecs.patch(before, podspecs.at(value, steps))
+    body = _patch(args, before, podspecs.at(value, steps))
     if not body or getattr(args, "list", False):
         return
     if args.dry_run == "client":
         item = codec.decode(target.kind.cls, value)
     else:
-        item = changing.patch(client, target, podspecs.below(steps, body), "set", args, type_="STRATEGIC")
+        body = podspecs.below(steps, body)
+        if version := getattr(args, "resource_version", ""):
+            body["metadata"] = {"resourceVersion": version}
+        item = changing.patch(client, target, body, "set", args, type_="STRATEGIC")
     changing.show(target.kind, item, _DONE[args.verb], args)
+
+
+def _path(args: Any, kind: Kind, name: str) -> tuple[str, ...]:
+    """Where the changed part of an object is. Raises BadRequest."""
+    if args.verb != "selector":
+        return podspecs.path(kind, name)
+    if kind is not kinds.SERVICE:
+        raise BadRequest("setting a selector is only supported for Services")
+    return ("spec",)
+
+
+def _patch(args: Any, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    if args.verb != "selector":
+        return podspecs.patch(before, after)
+    old, new = before.get("selector", {}), after.get("selector", {})
+    return {"selector": {**dict.fromkeys(old.keys() - new.keys()), **new}} if old != new else {}
 
 
 def _change_local(args: Any, words: list[str], change: Change) -> int:
@@ -111,7 +136,7 @@ def _change_local(args: Any, words: list[str], change: Change) -> int:
     try:
         for item in manifests:
             try:
-                steps = podspecs.path(item.kind, item.name)
+                steps = _path(args, item.kind, item.name)
                 value = {key: part for key, part in item.value.items() if key not in ("apiVersion", "kind")}
                 before = copy.deepcopy(value)
                 change(Target(item.kind, item.namespace or "default", item.name), podspecs.at(value, steps))

@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
 def _parser() -> flags.Parser:
     parser = flags.Parser(
         "timeline",
-        "Show every change, event and scheduling attempt of an object and of those that it owns, in order, with who did it: "
+        "Show every change, event and scheduling attempt of an object and its dependents, in order, with their authors: "
         "kctl timeline deployment/web",
     )
     add = parser.add_argument
@@ -53,7 +53,7 @@ def _parser() -> flags.Parser:
     add("--types", default="", help=f"only records of these types: {', '.join(_TYPES)} (default: all)")
     add("--no-status", action="store_true", help="leave out changes of the status")
     add("--no-events", action="store_true", help="leave out events")
-    add("--no-owned", action="store_true", help="the object alone, without those that it owns")
+    add("--no-owned", action="store_true", help="without the dependents of the object")
     add("--uid", default="", help="uid of one of several objects that have had the name")
     add("-w", "--watch", action="store_true", help="then show new records as they are made")
     add("-o", "--output", default="", help="wide (all changes, revisions, verbs), json or yaml")
@@ -73,7 +73,7 @@ def _request(client: Any, args: Any, kind: Any, name: str) -> Any:
     from pinnace.api.v1.timeline_pb2 import TimelineRequest
 
     if args.since < 0:
-        raise BadRequest("--since is how long ago, and not negative")
+        raise BadRequest("--since must not be negative")
     words = [word.strip().lower() for word in args.types.split(",") if word.strip()]
     unknown = [word for word in words if word not in _TYPES]
     if unknown:

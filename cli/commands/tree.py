@@ -19,7 +19,7 @@ _UNKNOWN = "-"
 
 
 def run(arguments: list[str]) -> int:
-    parser = flags.Parser("tree", "Show objects with all that they own: kctl tree deployment/web")
+    parser = flags.Parser("tree", "Show objects with their dependents: kctl tree deployment/web")
     parser.add_argument("what", nargs="+", help="TYPE NAME..., or TYPE/NAME...")
     args = parser.parse_intermixed_args(arguments)
     client = flags.client(args)

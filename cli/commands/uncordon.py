@@ -1,4 +1,4 @@
-"""`kctl uncordon`: let nodes take new pods again."""
+"""`kctl uncordon`: mark nodes as schedulable."""
 
 from __future__ import annotations
 

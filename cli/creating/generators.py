@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cli.creating import access, budgets, data, secrets, workloads
+from cli.creating import access, budgets, data, ingresses, secrets, services, workloads
 from pinnace import kinds
 from pinnace.kinds import Kind
 
@@ -29,6 +29,7 @@ GENERATORS: dict[Kind, Generator] = {
     kinds.CONFIG_MAP: Generator("Create a ConfigMap", data.add_sources, data.config_map),
     kinds.CRON_JOB: Generator("Create a CronJob", workloads.add_cron_job, workloads.cron_job),
     kinds.DEPLOYMENT: Generator("Create a Deployment", workloads.add_deployment, workloads.deployment),
+    kinds.INGRESS: Generator("Create an Ingress", ingresses.add_ingress, ingresses.ingress),
     kinds.JOB: Generator("Create a Job", workloads.add_job, workloads.job),
     kinds.POD_DISRUPTION_BUDGET: Generator("Create a PodDisruptionBudget", budgets.add_budget, budgets.budget),
     kinds.RESOURCE_QUOTA: Generator("Create a ResourceQuota", workloads.add_quota, workloads.quota),
@@ -39,9 +40,16 @@ GENERATORS: dict[Kind, Generator] = {
     kinds.ROLE_BINDING: Generator("Create a RoleBinding", access.add_role_binding, access.role_binding),
     kinds.CLUSTER_ROLE_BINDING: Generator("Create a ClusterRoleBinding", access.add_subjects, access.cluster_role_binding),
 }
-# By the word that follows `secret`.
-SECRETS: dict[str, Generator] = {
+# Of kinds that are made in several ways, by the word that follows the kind.
+_SECRETS: dict[str, Generator] = {
     "generic": Generator("Create a Secret", secrets.add_generic, secrets.generic),
     "docker-registry": Generator("Create a Secret with credentials of a registry", secrets.add_registry, secrets.registry),
     "tls": Generator("Create a Secret with a certificate and its key", secrets.add_tls, secrets.tls),
 }
+_SERVICES: dict[str, Generator] = {
+    "clusterip": Generator("Create a Service inside the cluster", services.add_cluster_ip, services.cluster_ip),
+    "nodeport": Generator("Create a Service at a port of every node", services.add_node_port, services.node_port),
+    "loadbalancer": Generator("Create a Service with a load balancer", services.add_ports, services.load_balancer),
+    "externalname": Generator("Create an alias of a DNS name", services.add_external_name, services.external_name),
+}
+TYPED: dict[Kind, dict[str, Generator]] = {kinds.SECRET: _SECRETS, kinds.SERVICE: _SERVICES}

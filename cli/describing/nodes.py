@@ -26,6 +26,7 @@ def describe(client: Any, kind: Kind, node: Any) -> list[str]:
         "Capacity:", *_amounts(node.status.capacity), "Allocatable:", *_amounts(node.status.allocatable),
         "System Info:", line("Kernel", info.kernelVersion, 1), line("OS", info.osImage, 1),
         line("Runtime", info.containerRuntimeVersion, 1), line("PodCIDR", node.spec.podCIDR),
+        line("PodCIDRs", ",".join(node.spec.podCIDRs)),
         *_pods([pod for pod in pods if pod.status.phase not in _ENDED], node),
     ]  # fmt: skip
 

@@ -21,6 +21,7 @@ def describe(client: Any, kind: Kind, pod: Any) -> list[str]:
     if status.reason or status.message:
         lines += [line("Reason", status.reason), line("Message", status.message)]
     lines.append(line("IP", status.podIP or "<none>"))
+    lines += ["IPs:", *(line("IP", item.ip, 1) for item in status.podIPs)] if status.podIPs else [line("IPs", "<none>")]
     for ref in pod.metadata.ownerReferences:
         if ref.controller:
             lines.append(line("Controlled By", f"{ref.kind}/{ref.name}"))

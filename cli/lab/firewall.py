@@ -18,7 +18,7 @@ _LINKS = f'"{PREFIX}*"'
 
 def host(addresses: Sequence[str], opened: Sequence[str]) -> str:
     """The machine's table. `addresses` are the switches' sides of the links; `opened` the devices that forward because of
-    labs: they answer labs, and are otherwise no router's."""
+    labs: they answer labs, and are otherwise no router's. Only answers have other senders: those of pods, to this machine."""
     return f"""{_fresh(TABLE)}
 table ip {TABLE} {{
     set addresses {{ type ipv4_addr; {_elements(addresses)} }}
@@ -37,6 +37,7 @@ table ip {TABLE} {{
     }}
     chain input {{
         type filter hook input priority filter - 5; policy accept;
+        iifname {_LINKS} ct state established,related accept
         iifname {_LINKS} ip saddr != @addresses drop
         iifname {_LINKS} ip daddr 127.0.0.0/8 drop
     }}
@@ -48,14 +49,20 @@ table ip {TABLE} {{
 """
 
 
-def switch(gateway: str) -> str:
-    """The switch's table: nodes get out by its address, nothing comes in, and the gateway serves names only."""
+def switch(gateway: str, machine: str = "") -> str:
+    """The switch's table: nodes get out by its address, nothing comes in, and the gateway serves names only. What comes from
+    the address `machine` of the link gets in, as from the gateway, so that every node answers to here."""
+    come_in = f'iifname "uplink" ip saddr {machine} accept' if machine else ""
+    answer = 'oifname "uplink" ct state established,related accept' if machine else ""
+    translate = f'ip saddr {machine} oifname "br0" masquerade' if machine else ""
     return f"""{_fresh(SWITCH_TABLE)}
 table ip {SWITCH_TABLE} {{
     chain forward {{
         type filter hook forward priority filter; policy accept;
         iifname "uplink" ct state established,related accept
+        {come_in}
         iifname "uplink" drop
+        {answer}
         oifname "uplink" ip saddr != {SUBNET}.0/24 drop
         oifname "uplink" ct state invalid drop
     }}
@@ -70,6 +77,7 @@ table ip {SWITCH_TABLE} {{
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
         oifname "uplink" masquerade
+        {translate}
     }}
 }}
 """

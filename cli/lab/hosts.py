@@ -61,7 +61,9 @@ def create(lab: Lab, names: list[str]) -> None:
         ]
     batch(lab, SWITCH, plug)
     for host in names:
-        lines = ["link set lo up", f"addr add {lab.address(host)}/24 dev eth0", "link set eth0 up"]
+        # No other host has them, and the next step uses them at once (RFC 4862: detection of a duplicate takes a second).
+        addresses = [f"{item}/64 dev eth0 nodad" if ":" in item else f"{item}/24 dev eth0" for item in lab.addresses(host)]
+        lines = ["link set lo up", *(f"addr add {item}" for item in addresses), "link set eth0 up"]
         if lab.uplink and host != CONTROL:
             lines.append(f"route add default via {GATEWAY}")
         batch(lab, host, lines)

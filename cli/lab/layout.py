@@ -25,7 +25,18 @@ SWITCH = "switch"
 SUBNET = "198.51.100"
 # The switch's own address there, of labs with an uplink: the nodes' default gateway and name server.
 GATEWAY = f"{SUBNET}.254"
+# The same of IPv6, from the documentation's prefix (RFC 3849).
+SUBNET6 = "2001:db8:c633:64:"
 CLUSTER_CIDR = "10.244.0.0/16"
+IPV4, IPV6, DUAL = "ipv4", "ipv6", "dual"
+# Pod and Service ranges by IP family, of IPv6 as kind has them; the primary family first.
+CLUSTER_CIDRS = {IPV4: CLUSTER_CIDR, IPV6: "fd00:10:244::/56", DUAL: f"{CLUSTER_CIDR},fd00:10:244::/56"}
+SERVICE_CIDRS = {IPV4: "10.96.0.0/12", IPV6: "fd00:10:96::/112", DUAL: "10.96.0.0/12,fd00:10:96::/112"}
+# Addresses of the underlay that Services of type LoadBalancer are given.
+POOLS = {
+    IPV4: f"{SUBNET}.192-{SUBNET}.223", IPV6: f"{SUBNET6}:c0-{SUBNET6}:df",
+    DUAL: f"{SUBNET}.192-{SUBNET}.223,{SUBNET6}:c0-{SUBNET6}:df",
+}  # fmt: skip
 API_PORT, WEB_PORT = 6443, 6444
 MAX_NODES = 50
 # Seconds to wait for another kctl that changes the same lab.
@@ -55,7 +66,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Lab:
-    """`nodes` maps a node's name to its number, which is the last byte of its address; `processes` by host name.
+    """`nodes` maps a node's name to its number, which is the end of its addresses less 10; `processes` by host name.
 
     `uplink`: the lab should reach this machine's networks, through a link network of `uplink_cidr` (empty: any that is
     free). `proxies` holds proxy variables for the agents; `created` is in seconds since the epoch, 0 when unknown.
@@ -77,6 +88,10 @@ class Lab:
     faults: list[Fault] = field(default_factory=list)
     # Bytes of each node's own disk, 0: nodes share this machine's.
     disk_size: int = 0
+    # This machine reaches its pods and Services through the uplink.
+    reach: bool = False
+    # Of the underlay, pods and Services.
+    ip_family: str = IPV4
 
     @property
     def run_dir(self) -> Path:
@@ -114,10 +129,19 @@ class Lab:
 
     @property
     def cluster_cidr(self) -> str:
-        """The range of its pods, as the control plane was told."""
+        """The IPv4 range of its pods, as the control plane was told; empty for none."""
+        return self._control_flag("--cluster-cidr", CLUSTER_CIDRS[self.ip_family])
+
+    @property
+    def service_cidr(self) -> str:
+        return self._control_flag("--service-cluster-ip-range", SERVICE_CIDRS[self.ip_family])
+
+    def _control_flag(self, name: str, default: str) -> str:
+        """The IPv4 range that a flag of the control plane has, empty for none."""
         words = [word for argument in self.control_args for word in argument.split("=", 1)]
-        named = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--cluster-cidr"]
-        return named[-1] if named else CLUSTER_CIDR
+        named = [words[at + 1] for at, word in enumerate(words[:-1]) if word == name]
+        ranges = [part for part in (named[-1] if named else default).split(",") if ":" not in part]
+        return next(iter(ranges), "")
 
     def node_dir(self, node: str) -> Path:
         return self.state_dir / "nodes" / node
@@ -136,9 +160,16 @@ class Lab:
         return f"pinnace-{self.name}-{node}"
 
     def address(self, host: str) -> str:
+        """Of the primary family."""
+        return self.addresses(host)[0]
+
+    def addresses(self, host: str) -> list[str]:
+        """On the underlay, one of each of the lab's IP families."""
         if host == SWITCH:
-            return GATEWAY
-        return f"{SUBNET}.{1 if host == CONTROL else 10 + self.nodes[host]}"
+            return [GATEWAY]
+        number = 1 if host == CONTROL else 10 + self.nodes[host]
+        ipv4 = [f"{SUBNET}.{number}"] if self.ip_family != IPV6 else []
+        return [*ipv4, f"{SUBNET6}:{number:x}"] if self.ip_family != IPV4 else ipv4
 
     def save(self) -> None:
         pki.write_private(self.state_dir / "lab.json", json.dumps(asdict(self)).encode())
@@ -173,7 +204,7 @@ def load(name: str) -> Lab:
         there = f"labs: {', '.join(names())}" if names() else "`kctl lab up` makes one"
         raise BadRequest(f'there is no lab "{name}" ({there})') from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise BadRequest(f"{path} is not a lab's record; `kctl lab down --name {name}` removes what it left") from None
+        raise BadRequest(f"{path} is not a lab's record; remove the lab with `kctl lab down --name {name}`") from None
 
 
 def _fault(item: dict[str, Any]) -> Fault:

@@ -12,12 +12,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.lab import disks, hosts, layout, naming, obstacles, processes, proxies, removal, restport, uplink, waiting
+from cli.lab import disks, hosts, layout, naming, obstacles, processes, proxies, reach, removal, restport, uplink, waiting
 from cli.lab.agents import Agents
 from cli.lab.layout import CONTROL, WEB_PORT, Lab
 from cli.progress import Say
 from pinnace import certificate, pki
 from pinnace.errors import ApiError, BadRequest
+from pinnace.ipfamilies import url_host
 
 # Seconds after its end in which a node's certificate can be renewed: the control plane's default less a day.
 RENEWABLE = 29 * pki.DAY
@@ -37,6 +38,10 @@ class Options:
     kubeconfig: str
     # Bytes of a disk for each node; 0: they share this machine's.
     disk_size: int = 0
+    # This machine reaches pods and Services.
+    reach: bool = False
+    # Of the underlay, pods and Services: ipv4, ipv6 or dual.
+    ip_family: str = layout.IPV4
 
 
 def up(name: str, options: Options, *, config: Path, say: Say) -> tuple[Lab, list[str]]:
@@ -47,11 +52,13 @@ def up(name: str, options: Options, *, config: Path, say: Say) -> tuple[Lab, lis
         raise BadRequest(f'lab "{name}" already exists (resume: `{start}`, remove: `{remove}`)')
     if not 1 <= options.nodes <= layout.MAX_NODES:
         raise BadRequest(f"a lab has 1 to {layout.MAX_NODES} nodes, not {options.nodes}")
+    if options.uplink and options.ip_family == layout.IPV6:
+        raise BadRequest("a lab's uplink is IPv4: --ip-family ipv6 needs --isolated")
     lab = Lab(
         layout.check_name(name), {f"node-{n}": n for n in range(1, options.nodes + 1)}, control_args=options.control_args,
         agent_args=options.agent_args, uplink=options.uplink, uplink_cidr=options.uplink_cidr,
         proxies=proxies.given(os.environ) if options.uplink else {}, created=time.time(), kubeconfig=options.kubeconfig,
-        disk_size=options.disk_size,
+        disk_size=options.disk_size, reach=options.reach, ip_family=options.ip_family,
     )  # fmt: skip
     if lab.disk_size:
         disks.check_size(lab.disk_size, options.nodes, lab.state_dir)
@@ -64,6 +71,7 @@ def up(name: str, options: Options, *, config: Path, say: Say) -> tuple[Lab, lis
         waiting.for_context(lab, config)
         restport.publish(lab, config)
         waiting.for_ready(lab, config, list(lab.nodes), say)
+        warnings += reachable(lab, config)
         (lab.run_dir / "tokens").unlink(missing_ok=True)
     except BaseException:
         say("removing what was begun")
@@ -85,6 +93,18 @@ def connect(lab: Lab, say: Say) -> list[str]:
         return [f'lab "{lab.name}" is isolated, pods reach nothing outside: {error.reason} (fix: {error.fix}; then `{again}`)']
     blocked = [f"the chain {item.name} drops what pods send to the outside (fix: {item.fix})" for item in obstacles.find()]
     return [*blocked, *uplink.warnings(lab), *proxies.warnings(lab)]
+
+
+def reachable(lab: Lab, config: Path) -> list[str]:
+    """Have this machine reach the pods and Services of a lab that is made for it, by the nodes that run now; returns
+    warnings."""
+    if not lab.reach:
+        return []
+    from pinnace import kinds
+
+    connection = waiting.client(lab, config)
+    found = connection.list(kinds.NODE, "")
+    return uplink.open_to_machine(lab, reach.pod_cidrs(found))
 
 
 def _begin(lab: Lab, agents: Agents, say: Say) -> None:
@@ -122,7 +142,7 @@ def new_token() -> str:
 
 
 def _joining(lab: Lab, token: str, ca_hash: str) -> processes.Joining:
-    return processes.Joining(f"{lab.address(CONTROL)}:{WEB_PORT}", token, ca_hash)
+    return processes.Joining(f"{url_host(lab.address(CONTROL))}:{WEB_PORT}", token, ca_hash)
 
 
 def start(lab: Lab, *, config: Path, say: Say) -> tuple[list[str], list[str]]:
@@ -151,7 +171,7 @@ def start(lab: Lab, *, config: Path, say: Say) -> tuple[list[str], list[str]]:
         processes.start_agent(lab, node, new_joining(lab, node, config))
     waiting.for_ready(lab, config, list(lab.nodes), say)
     waiting.for_agents(lab, config, [node for node in lab.nodes if node in ended], say)
-    return ended, warnings
+    return ended, [*warnings, *reachable(lab, config)]
 
 
 def _restart_control(lab: Lab, say: Say) -> None:

@@ -60,13 +60,14 @@ def device(lab: str) -> str:
     return PREFIX + (lab if len(lab) <= room else hashlib.sha256(lab.encode()).hexdigest()[:room])
 
 
-def routes(items: Iterable[Any]) -> list[Route]:
-    """From the output of `ip -json -4 route show table all`; links of labs are left out."""
+def routes(items: Iterable[Any], *, but: str = "") -> list[Route]:
+    """From the output of `ip -json -4 route show table all`; links of labs are left out, or that device alone."""
     found = []
     for item in items:
         name = str(item.get("dev", ""))
         kind = item.get("type", "unicast")
-        if name.startswith(PREFIX) or kind in ("broadcast", "multicast"):
+        skipped = name == but if but else name.startswith(PREFIX)
+        if skipped or kind in ("broadcast", "multicast"):
             continue
         destination = "0.0.0.0/0" if item["dst"] == "default" else item["dst"]
         found.append(Route(ipaddress.IPv4Network(destination, strict=False), name, local=kind == "local"))

@@ -19,7 +19,7 @@ def chosen(args: Any) -> str:
         return context or names[0]
     if not names:
         raise BadRequest("there is no lab on this machine: `kctl lab up` makes one")
-    raise BadRequest(f"several labs exist and the current context is of none: add --name NAME ({', '.join(names)})")
+    raise BadRequest(f"several labs exist, and the current context is not a lab's: add --name NAME ({', '.join(names)})")
 
 
 def _of_context(args: Any, names: list[str]) -> str:

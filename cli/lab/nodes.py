@@ -8,7 +8,21 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.lab import cgroups, cuts, disks, faultrecord, hosts, images, layout, lifecycle, naming, processes, removal, waiting
+from cli.lab import (
+    cgroups,
+    cuts,
+    disks,
+    faultrecord,
+    hosts,
+    images,
+    layout,
+    lifecycle,
+    naming,
+    processes,
+    removal,
+    uplink,
+    waiting,
+)
 from cli.lab.layout import CONTROL, SWITCH, Lab
 from cli.progress import Say
 from pinnace import kinds
@@ -44,6 +58,7 @@ def add_node(lab: Lab, name: str, *, config: Path, say: Say) -> Added:
     lifecycle.make_hosts(lab, [name])
     processes.start_agent(lab, name, joining)
     waiting.for_ready(lab, config, [name], say)
+    lifecycle.reachable(lab, config)
     silent = {host for fault in lab.faults for host in fault.hosts}
     others = [other for other in lab.nodes if other not in {name} | silent and processes.alive(lab.processes.get(other))]
     copied, failed = images.copy(waiting.client(lab, config), name, others, say)
@@ -65,6 +80,7 @@ def stop_node(lab: Lab, name: str) -> None:
     hosts.unplug(lab, name)
     hosts.remove(lab, name)
     lab.save()
+    uplink.lead_services(lab)
 
 
 def start_node(lab: Lab, name: str, *, config: Path, say: Say) -> None:
@@ -85,6 +101,7 @@ def start_node(lab: Lab, name: str, *, config: Path, say: Say) -> None:
     if not cuts.parts(lab, name):
         waiting.for_ready(lab, config, [name], say)
         waiting.for_agents(lab, config, [name], say)
+        lifecycle.reachable(lab, config)
 
 
 def remove_node(lab: Lab, name: str, *, config: Path) -> None:
@@ -107,3 +124,4 @@ def remove_node(lab: Lab, name: str, *, config: Path) -> None:
     cuts.apply(lab)
     del lab.nodes[name]
     lab.save()
+    lifecycle.reachable(lab, config)

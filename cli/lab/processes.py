@@ -15,9 +15,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.lab import cgroups, hosts, proxies, resolvconf, restport
-from cli.lab.layout import API_PORT, CLUSTER_CIDR, CONTROL, SWITCH, WEB_PORT, Lab, Process
+from cli.lab import cgroups, hosts, proxies, reach, resolvconf, restport
+from cli.lab.layout import API_PORT, CLUSTER_CIDRS, CONTROL, POOLS, SERVICE_CIDRS, SWITCH, WEB_PORT, Lab, Process
 from pinnace.errors import Timeout
+from pinnace.ipfamilies import url_host
 
 ENDED_WITHIN = 15.0
 # Nodes of a lab share the machine's disk with everything else on it: how full that is says nothing about their pods.
@@ -85,8 +86,9 @@ def start_control(lab: Lab, tokens: Path | None) -> None:
     address = lab.address(CONTROL)
     arguments = [
         "controlplane", "--state-dir", str(lab.control_dir), "--socket", str(lab.socket), "--advertise", address,
-        "--listen", f"{address}:{API_PORT}", "--web", f"{address}:{WEB_PORT}",
-        "--cluster-cidr", CLUSTER_CIDR, "--lab-clock", str(lab.clock_file), *lab.control_args,
+        "--listen", f"{url_host(address)}:{API_PORT}", "--web", f"{url_host(address)}:{WEB_PORT}",
+        "--cluster-cidr", CLUSTER_CIDRS[lab.ip_family], "--service-cluster-ip-range", SERVICE_CIDRS[lab.ip_family],
+        "--load-balancer-pool", POOLS[lab.ip_family], "--lab-clock", str(lab.clock_file), *lab.control_args,
     ]  # fmt: skip
     words = ["--join-tokens", str(tokens)] if tokens else []
     with restport.listen(lab) as outside, restport.listen_inside(lab) as inside:
@@ -106,8 +108,9 @@ def agent_words(lab: Lab, node: str, joining: Joining | None) -> list[str]:
     """The arguments of a node's agent, which has the token on standard input; makes its directory."""
     eviction = OWN_DISK if lab.disk_size else EVICTION
     own = [
-        "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", lab.address(node),
-        "--eviction-hard", eviction, "--lab-clock", str(lab.clock_file), *lab.agent_args,
+        "--state-dir", str(lab.node_dir(node)), "--cgroup", lab.cgroup(node), "--address", ",".join(lab.addresses(node)),
+        "--eviction-hard", eviction, "--lab-clock", str(lab.clock_file), *reach.agent_arguments(lab),
+        *lab.agent_args,
     ]  # fmt: skip
     lab.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
     if not joining:
@@ -116,10 +119,11 @@ def agent_words(lab: Lab, node: str, joining: Joining | None) -> list[str]:
     return [*words, "--run", "--wait", "30", *own]
 
 
-def start_forwarder(lab: Lab, udp: int, tcp: int) -> None:
-    """In this machine's network, with sockets of the switch's; the switch's mount namespace is what it is found by."""
+def start_forwarder(lab: Lab, udp: int, tcp: int, machine: str) -> None:
+    """In this machine's network, whose address for pods is `machine`, with sockets of the switch's. It is found by the mount
+    namespace of the switch."""
     into = ["nsenter", f"--mount={lab.namespace(SWITCH, 'mnt')}", "--wd=/"]
-    arguments = ["cli.lab.dns", str(udp), str(tcp), str(resolvconf.PATH)]
+    arguments = ["cli.lab.dns", str(udp), str(tcp), str(resolvconf.PATH), machine]
     _spawn(lab, SWITCH, arguments, into=into, pass_fds=(udp, tcp))
 
 

@@ -35,7 +35,7 @@ def listen(lab: Lab) -> socket.socket:
         lab.rest_port = made.getsockname()[1]
         lab.save()
         return made
-    raise BadRequest(f"no port of {HOST} can be listened at")
+    raise BadRequest(f"unable to listen on any port of {HOST}")
 
 
 def listen_inside(lab: Lab) -> socket.socket:
@@ -46,7 +46,8 @@ def listen_inside(lab: Lab) -> socket.socket:
     while True:
         try:
             with entered(lab.namespace(CONTROL, "net")):
-                return socket.create_server((lab.address(CONTROL), WEB_PORT), backlog=BACKLOG)
+                family = socket.AF_INET6 if ":" in lab.address(CONTROL) else socket.AF_INET
+                return socket.create_server((lab.address(CONTROL), WEB_PORT), family=family, backlog=BACKLOG)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise Internal(f"port {WEB_PORT} of the control plane cannot be listened at: {error}") from None

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
-from cli.lab import firewall, forwarding, hosts, links, processes, resolvconf
+from cli.lab import firewall, forwarding, hosts, links, processes, reach, resolvconf
 from cli.lab.layout import GATEWAY, SUBNET, SWITCH, Lab
 from cli.lab.links import Link, Route
 from cli.lab.netns import entered
@@ -53,6 +54,26 @@ def connect(lab: Lab) -> None:
     except ApiError as error:
         disconnect(lab)
         raise NoUplink(error.message, "`kctl doctor` checks what an uplink needs") from None
+
+
+def open_to_machine(lab: Lab, pods: Mapping[str, str]) -> list[str]:
+    """Routes to the pods of all nodes, by their pod CIDRs, and to Services, where the lab is to be reached; returns warnings.
+    Raises ApiError."""
+    if not lab.reach or lab.device not in _addresses():
+        return []
+    with forwarding.locked():
+        lines, found = reach.machine_routes(lab, _link(lab), _routes(but=lab.device))
+        hosts.batch(lab, SWITCH, reach.pod_routes(lab, pods))
+        lead_services(lab)
+        hosts.command(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+    return found
+
+
+def lead_services(lab: Lab) -> None:
+    """The switch's route to Services over a node that runs, where the lab is to be reached. Raises ApiError."""
+    running = [node for node in lab.nodes if processes.alive(lab.processes.get(node))]
+    if lab.reach and (lines := reach.service_route(lab, running)):
+        hosts.batch(lab, SWITCH, lines)
 
 
 def disconnect(lab: Lab) -> None:
@@ -116,8 +137,8 @@ def _write_resolv_conf(lab: Lab, text: str) -> None:
         lab.resolv_conf.write_text(text)
 
 
-def _routes() -> list[Route]:
-    return links.routes(_ip("route", "show", "table", "all"))
+def _routes(*, but: str = "") -> list[Route]:
+    return links.routes(_ip("route", "show", "table", "all"), but=but)
 
 
 def _ip(*words: str) -> Any:
@@ -167,9 +188,15 @@ def _make_link(lab: Lab, link: Link) -> None:
     ])  # fmt: skip
 
 
+def _link(lab: Lab) -> Link:
+    """Of a lab that has one."""
+    return Link(IPv4Network(f"{_addresses()[lab.device]}/{links.LENGTH}", strict=False))
+
+
 def _close_switch(lab: Lab) -> None:
+    machine = _link(lab).host if lab.reach else ""
     with entered(lab.namespace(SWITCH, "net")):
-        _nft(firewall.switch(GATEWAY))
+        _nft(firewall.switch(GATEWAY, machine))
 
 
 def _open_forwarding(lab: Lab, present: list[Route]) -> None:
@@ -178,7 +205,7 @@ def _open_forwarding(lab: Lab, present: list[Route]) -> None:
         forwarding.open_devices(links.forwarding_devices(present))
     except Internal as error:
         raise NoUplink(
-            f"forwarding cannot be switched on: {error.message}", "run sysctl -w net.ipv4.ip_forward=1 where it can be"
+            f"forwarding cannot be enabled: {error.message}", "run sysctl -w net.ipv4.ip_forward=1 where it can be"
         ) from None
 
 
@@ -223,4 +250,4 @@ def _start_forwarder(lab: Lab) -> None:
             tcp.listen(_BACKLOG)
         except OSError as error:
             raise Internal(f"{GATEWAY}:{DNS_PORT}: {error.strerror}") from None
-        processes.start_forwarder(lab, udp.fileno(), tcp.fileno())
+        processes.start_forwarder(lab, udp.fileno(), tcp.fileno(), _link(lab).host)

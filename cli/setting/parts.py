@@ -1,6 +1,8 @@
-"""The four parts of a pod spec that `kctl set` changes: from its arguments the objects' words and the change.
+"""The parts of an object that `kctl set` changes, from its arguments: the objects' words, and the change of a pod spec or of
+the spec of a Service.
 
-Source: kubectl's pkg/cmd/set (set_image.go, set_env.go, set_resources.go, set_serviceaccount.go).
+Source: kubectl's pkg/cmd/set (set_image.go, set_env.go, set_resources.go, set_serviceaccount.go,
+set_selector.go).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from cli import changing, flags
 from cli.changing import Target
 from cli.complaints import report
 from cli.setting import env, podspecs
-from pinnace import kinds, quantity
+from pinnace import kinds, quantity, selectors
 from pinnace.errors import BadRequest
 
 # Changes the pod spec of an object. Raises BadRequest.
@@ -134,6 +136,24 @@ def _from(args: Any) -> list[dict[str, Any]]:
     return found
 
 
+def selector(args: Any) -> tuple[list[str], Change]:
+    """The whole selector of a Service. Raises BadRequest."""
+    if not args.what:
+        raise BadRequest("one selector is required")
+    *words, text = args.what
+    found = {}
+    for item in selectors.parse_labels(text):
+        if item.operator != "In" or len(item.values) != 1:
+            raise BadRequest(f"match expression {text[:80]} not supported on this object")
+        found[item.key] = item.values[0]
+
+    def change(target: Target, spec: podspecs.Spec) -> None:
+        spec["selector"] = found
+
+    return words, change
+
+
 PARTS: dict[str, Callable[[Any], tuple[list[str], Change]]] = {
     "image": image, "env": environment, "resources": resources, "serviceaccount": account, "sa": account,
+    "selector": selector,
 }  # fmt: skip

@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,6 @@ log = logging.getLogger("pinnace.certificates")
 # What clients on this machine and in pods call the server (Kubernetes' names of the API's Service).
 _NAMES = (
     pki.SERVER_NAME, "localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
 )  # fmt: skip
 ADMINISTRATOR = "kubernetes-admin"
 # Seconds: how often the time is compared, because a machine may sleep and its clock may be set; until another try after a
@@ -50,16 +49,17 @@ class Lifetimes:
 
 class Certificates:
     def __init__(
-        self, folder: Path, clock: Clock, *, endpoint: str, lifetimes: Lifetimes, host: str = "", rest: str = ""
-    ) -> None:
+        self, folder: Path, clock: Clock, *, endpoint: str, lifetimes: Lifetimes, host: str = "", rest: str = "",
+        names: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Read or make everything under `folder`; `endpoint` is what the administrator's context dials, `rest` the URL of the
-        REST API, and `host` what other machines dial. Raises Invalid."""
+        REST API, `host` what other machines dial, and `names` further names and addresses of the server. Raises Invalid."""
         self._folder = folder
         self._clock = clock
         self._endpoint = endpoint
         self._lifetimes = lifetimes
         self._rest = rest
-        self._hosts = tuple(dict.fromkeys(name for name in (*_NAMES, socket.gethostname(), host) if name))
+        self._hosts = tuple(dict.fromkeys(name for name in (*_NAMES, *names, socket.gethostname(), host) if name))
         self.ca = self._read_ca()
         self.server = self._current("server", self._issue_server, hosts=self._hosts)
         self._tls = self._tls_context()

@@ -76,17 +76,3 @@ def _selector(tx: Tx, item: HorizontalPodAutoscaler) -> tuple[Requirement, ...]:
     except ApiError:
         # Its own reconciliation shows why.
         return ()
-
-
-def others(tx: Tx, item: HorizontalPodAutoscaler, pods: Sequence[Pod]) -> list[str]:
-    """Names of other autoscalers whose object has one of these pods too."""
-    labels = [dict(pairs) for pairs in {tuple(sorted(pod.metadata.labels.items())) for pod in pods}]
-    found = []
-    for row in tx.list_untracked(kinds.HORIZONTAL_POD_AUTOSCALER, item.metadata.namespace) if labels else ():
-        other = row.message
-        if other.metadata.uid == item.metadata.uid:
-            continue
-        requirements = _selector(tx, other)
-        if requirements and any(all(each.matches(one) for each in requirements) for one in labels):
-            found.append(other.metadata.name)
-    return found

@@ -161,7 +161,11 @@ class Reconciliation:
         since = self._since()
         due = crontimes.latest(schedule, since, self._now, place)
         spec = self._item.spec
-        if due is None or (spec.HasField("startingDeadlineSeconds") and due < self._now - spec.startingDeadlineSeconds):
+        if due is None:
+            return None
+        if spec.HasField("startingDeadlineSeconds") and due < self._now - spec.startingDeadlineSeconds:
+            missed = datetime.fromtimestamp(due, UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
+            self._event("MissSchedule", f"Missed scheduled time to start a job: {missed}", warning=True)
             return None
         if spec.HasField("startingDeadlineSeconds"):
             # Times before the deadline are not counted as missed.

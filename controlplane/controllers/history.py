@@ -36,7 +36,7 @@ def template_in(revision: ControllerRevision) -> dict[str, Any]:
 
 
 def hash_of(revision: ControllerRevision) -> str:
-    return revision.metadata.labels[HASH]
+    return revision.metadata.labels.get(HASH, "")
 
 
 class History:

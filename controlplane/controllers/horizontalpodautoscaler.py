@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from controlplane.controllers.autoscalerselectors import AutoscalerSelectors
 from controlplane.controllers.horizontalscaling import Reconciliation, Settings
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.controllers.scalebehavior import History
@@ -46,6 +47,7 @@ class HorizontalPodAutoscalers:
         self._settings = settings or Settings()
         self._ids = ids or RandomIds()
         self._memories: dict[str, Memory] = {}
+        self._selectors = AutoscalerSelectors()
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         """A new one, a new spec, and the end; not each status that this controller writes."""
@@ -57,12 +59,14 @@ class HorizontalPodAutoscalers:
         namespace, _, name = key.partition("/")
         item = tx.get(kinds.HORIZONTAL_POD_AUTOSCALER, namespace, name)
         if item is None:
-            self._memories.pop(key, None)
+            self._forget(namespace, self._memories.pop(key, None))
             return None
         memory = self._remembered(key, item, now)
         if not self._is_measured(item, memory, now):
             return Requeue(FIRST_LOOK)
-        run = Reconciliation(tx, item, self._usage, self._settings, now=now, history=memory.history, ids=self._ids)
+        run = Reconciliation(
+            tx, item, self._usage, self._settings, now=now, history=memory.history, ids=self._ids, selected=self._selectors
+        )
         run.step()
         # State outside of the transaction: `_remembered` undoes it where the transaction is tried again or fails.
         self._memories[key] = replace(memory, last=now.wall, next=run.history, rescaled=run.rescaled)
@@ -72,6 +76,7 @@ class HorizontalPodAutoscalers:
         """The state kept of an autoscaler, with the outcome of the last reconciliation where that was committed."""
         memory = self._memories.get(key)
         if memory is None or memory.uid != item.metadata.uid:
+            self._forget(item.metadata.namespace, memory)
             memory = Memory(item.metadata.uid, now.watched)
         elif memory.last is not None:
             history = memory.next
@@ -80,6 +85,10 @@ class HorizontalPodAutoscalers:
             memory = replace(memory, history=history, last=None, rescaled=False)
         self._memories[key] = memory
         return memory
+
+    def _forget(self, namespace: str, memory: Memory | None) -> None:
+        if memory is not None:
+            self._selectors.remove(namespace, memory.uid)
 
     def _is_measured(self, item: HorizontalPodAutoscaler, memory: Memory, now: Moment) -> bool:
         """Whether its pods have been measured, or should have been."""

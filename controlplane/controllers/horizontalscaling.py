@@ -5,12 +5,14 @@ Source: kube-controller-manager's horizontal.go (reconcileAutoscaler).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from controlplane import conditions, events
 from controlplane.controllers import autoscaledpods, autoscalermetrics, podcontrol, scalebehavior
 from controlplane.controllers.autoscaledpods import ScaleTarget
 from controlplane.controllers.autoscalermetrics import Measured
+from controlplane.controllers.autoscalerselectors import AutoscalerSelectors
 from controlplane.controllers.replicacalculator import Startup, Tolerances, Uncomputable
 from controlplane.controllers.runner import Moment
 from controlplane.controllers.scalebehavior import History, Wanted
@@ -46,7 +48,7 @@ class Reconciliation:
 
     def __init__(
         self, tx: Tx, item: HorizontalPodAutoscaler, usage: PodUsage, settings: Settings, *, now: Moment, history: History,
-        ids: Ids,
+        ids: Ids, selected: AutoscalerSelectors,
     ) -> None:  # fmt: skip
         self._tx = tx
         self._item = item
@@ -56,6 +58,7 @@ class Reconciliation:
         self._call = verbs.Call(now.wall, ids, podcontrol.MANAGER)
         self._behavior = _behavior(item, settings)
         self._metrics: list[MetricStatus] = []
+        self._selectors = selected
         self.history = history
         self.rescaled = False
 
@@ -151,7 +154,9 @@ class Reconciliation:
             ) from None
         namespace = self._item.metadata.namespace
         found = autoscaledpods.selected(self._tx, namespace, selector)
-        others = autoscaledpods.others(self._tx, self._item, found)
+        uid = self._item.metadata.uid
+        self._selectors.set(namespace, uid, self._item.metadata.name, selector)
+        others = self._selectors.others(namespace, uid, _distinct_labels(found))
         if others:
             named = " ".join(f"{{{name} {namespace}}}" for name in (self._item.metadata.name, others[0]))
             message = f"pods by selector {text} are controlled by more than one HPA (e.g. [{named}])"
@@ -224,3 +229,7 @@ def _behavior(item: HorizontalPodAutoscaler, settings: Settings) -> HorizontalPo
     if not found.scaleDown.HasField("stabilizationWindowSeconds"):
         found.scaleDown.stabilizationWindowSeconds = int(settings.window)
     return found
+
+
+def _distinct_labels(pods: Iterable[Pod]) -> list[dict[str, str]]:
+    return [dict(pairs) for pairs in {tuple(sorted(pod.metadata.labels.items())) for pod in pods}]

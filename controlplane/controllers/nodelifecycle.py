@@ -25,6 +25,8 @@ from pinnace.wellknown import NODE_LEASE_NAMESPACE, TAINT_BY_CONDITION, TAINT_BY
 
 NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "NoExecute"
 SOURCE = "node-controller"
+# Bytes of an event about a pod, of which most are its names.
+EVENT_SIZE = 1024
 _LEASES = kinds.LEASE.key(NODE_LEASE_NAMESPACE, "")
 # Seconds after which a node is looked at again while agents are asked, after an advance of the clock.
 ASKED = 0.5
@@ -144,12 +146,14 @@ class NodeLifecycle:
             ready = conditions.find(row.message.status, "Ready")
             if ready is None or ready.status != "True":
                 continue
-            if not budget.take(len(row.value)):
+            # The pod, and the event about it.
+            if not budget.take(len(row.value) + EVENT_SIZE, operations=2):
                 return False
             pod = tx.get(kinds.POD, row.message.metadata.namespace, row.message.metadata.name)
             if pod is not None:
                 conditions.put(pod.status, "Ready", "False", now=now.wall, reason="NodeNotReady")
                 tx.put(kinds.POD, pod)
+                events.record(tx, pod, "NodeNotReady", "Node is not ready", source=SOURCE, now=now.wall, warning=True)
         return True
 
 

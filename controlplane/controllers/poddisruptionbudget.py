@@ -14,7 +14,7 @@ from controlplane import conditions, events
 from controlplane.controllers import podcontrol
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
-from controlplane.resources.poddisruptionbudget import DISRUPTION_ALLOWED, selects, set_allowed
+from controlplane.resources.poddisruptionbudget import DISRUPTION_ALLOWED, SYNC_FAILED, selects, set_allowed
 from controlplane.resources.registry import Registry
 from controlplane.store import Event, Tx
 from pinnace import intorpercent, kinds, labelselectors
@@ -95,7 +95,7 @@ class PodDisruptionBudgets:
     def _forbid(self, tx: Tx, item: PodDisruptionBudget, why: str, now: float) -> None:
         """Allow no eviction, as nothing is known; the other numbers stay, and so does the observed generation."""
         item.status.disruptionsAllowed = 0
-        if conditions.put(item.status, DISRUPTION_ALLOWED, "False", now=now, reason="SyncFailed", message=why):
+        if conditions.put(item.status, DISRUPTION_ALLOWED, "False", now=now, reason=SYNC_FAILED, message=why):
             text = f"Failed to calculate the number of expected pods: {why}"
             self._event(tx, item, "CalculateExpectedPodCountFailed", text, now)
         found = conditions.find(item.status, DISRUPTION_ALLOWED)

@@ -24,6 +24,7 @@ from pinnace.clock import Ids, RandomIds
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.errors import ApiError
 from pinnace.kinds import Kind
+from pinnace.messages import includes
 
 FAILURE = "ReplicaFailure"
 # Seconds between two tries to create a pod that was rejected, at least and at most.
@@ -110,10 +111,10 @@ def _observe(tx: Tx, owner: Workload, active: list[Pod], terminating: int, failu
     item = owner.message
     waits = [podcontrol.until_available(pod, item.spec.minReadySeconds, now) for pod in active]
     ready = [wait for wait in waits if wait is not None]
-    labels = item.spec.template.metadata.labels.items()
+    labels = item.spec.template.metadata.labels
     status = item.status
     status.replicas, status.readyReplicas = len(active), len(ready)
-    status.fullyLabeledReplicas = sum(labels <= pod.metadata.labels.items() for pod in active)
+    status.fullyLabeledReplicas = sum(includes(pod.metadata.labels, labels) for pod in active)
     status.availableReplicas = sum(wait <= 0 for wait in ready)
     if owner.kind is kinds.REPLICA_SET:
         status.terminatingReplicas = terminating

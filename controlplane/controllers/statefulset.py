@@ -136,7 +136,22 @@ class _Round:
                     return False
             elif self._ordered and not self._is_available(pod):
                 return False
+            else:
+                self._label(pod)
         return True
+
+    def _label(self, pod: Pod) -> None:
+        """Restore the labels of a pod's identity, which one that was adopted may not have, or a client removed."""
+        name, number = pod.metadata.name, str(ordinal(self._item, pod))
+        if pod.metadata.deletionTimestamp.seconds or all(
+            pod.metadata.labels.get(label) == value for label, value in ((POD_NAME, name), (POD_INDEX, number))
+        ):
+            return
+        stored = self._tx.require(kinds.POD, self._owner.namespace, name)
+        stored.metadata.labels.update({POD_NAME: name, POD_INDEX: number})
+        self._tx.put(kinds.POD, stored)
+        self._pods[int(number)] = stored
+        self._report("update", pod)
 
     def _empty(self) -> bool:
         """Delete pods beyond the wanted ones, the highest first; whether none is left."""
@@ -252,7 +267,8 @@ class _Round:
         status.currentReplicas = sum(_revision_of(pod) == current.metadata.name for pod in live)
         status.currentRevision, status.updateRevision = current.metadata.name, update.metadata.name
         status.observedGeneration = self._item.metadata.generation
-        if status.updatedReplicas == status.replicas == status.readyReplicas == self._item.spec.replicas:
+        rolls = self._item.spec.updateStrategy.type == ROLLING_UPDATE
+        if rolls and status.updatedReplicas == status.replicas == status.readyReplicas == self._item.spec.replicas:
             status.currentRevision, status.currentReplicas = update.metadata.name, status.updatedReplicas
         verbs.update_status(self._tx, kinds.STATEFUL_SET, self._item, self._control.call(self._now))
 

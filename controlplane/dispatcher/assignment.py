@@ -1,9 +1,10 @@
-"""The assignment of one node: its pods, the objects that these name, the volumes to delete, and the overlay's peers.
+"""The assignment of one node: its pods, the objects that these name, the policies of their namespaces, the volumes to delete,
+and what every node has: the overlay's peers, Services and EndpointSlices.
 
 Pure but for `issue`, which makes the tokens that pods come with. A NodeAssignment holds keys, not objects: the router marks the
 keys that changed, and a message is built from the objects as they are when it is sent. So a slow agent costs no memory, gets
-only the latest of each object, and never sees an object go back to an older version. An agent can see nothing that its pods do
-not need.
+only the latest of each object, and never sees an object go back to an older version. Of other objects an agent can see
+nothing that its pods do not need.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from controlplane.dispatcher import podtokens
+from controlplane.dispatcher.nodepolicies import ANNOUNCED, NodePolicies
 from controlplane.dispatcher.peers import PeerTable
 from controlplane.dispatcher.podtokens import Issue
+from controlplane.dispatcher.policies import PolicyTable
+from controlplane.dispatcher.sharedtable import SharedTable
 from controlplane.resources.persistentvolume import reclaiming_node
 from controlplane.store import StoredObject
 from pinnace import kinds
@@ -26,8 +30,6 @@ from pinnace.podreferences import config_keys, named_by
 log = logging.getLogger("pinnace.dispatcher")
 # Bytes of changes in one message, so that none nears gRPC's 4 MiB: a Secret or ConfigMap may be 1 MiB.
 MAX_CHANGE_BYTES = 2 << 20
-# A revision before all others, of what the agent may have from an earlier session.
-ANNOUNCED = -1
 # Kinds of the objects that pods name, and that these name in turn.
 NAMED: tuple[Kind, ...] = (
     kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS, kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME,
@@ -39,6 +41,8 @@ class Rows(Protocol):
     def revision(self) -> int: ...
 
     def row(self, kind: Kind, key: str) -> StoredObject | None: ...
+
+    def rows(self, kind: Kind, namespace: str = "") -> list[StoredObject]: ...
 
     def rows_by(self, kind: Kind, index: str, value: str) -> list[StoredObject]: ...
 
@@ -53,10 +57,12 @@ class Interest(Protocol):
 
 @dataclass(slots=True)
 class _Pod:
-    """A pod that the agent was sent, or is about to be; `sent`: its revision, 0 for not yet."""
+    """A pod that the agent was sent, or is about to be; `sent`: its revision, 0 for not yet. `policed`: the namespace whose
+    policies apply to it, empty for none."""
 
     names: frozenset[str]
     sent: int = 0
+    policed: str = ""
 
 
 @dataclass(slots=True)
@@ -72,20 +78,26 @@ class NodeAssignment:
     """The assignment of `node`, from the pods that are bound to it when it starts."""
 
     def __init__(
-        self, node: str, rows: Rows, interest: Interest, peers: PeerTable, issue: Issue = podtokens.none
+        self, node: str, rows: Rows, interest: Interest, peers: PeerTable, services: SharedTable, policies: PolicyTable,
+        issue: Issue = podtokens.none,
     ) -> None:  # fmt: skip
         self.node = node
-        self.peers_seen = 0
+        self.peers_seen = self.services_seen = 0
         self._rows = rows
         self._interest = interest
         self._peers = peers
+        self._services = services
         self._issue = issue
+        self._policies = NodePolicies(
+            policies, lambda key: interest.follow(key, self), lambda key: interest.unfollow(key, self), self._send_first
+        )
         self._pods: dict[str, _Pod] = {}
         self._named: dict[str, _Named] = {}
         # Volumes whose data the agent is to delete.
         self._reclaimed: set[str] = set()
-        # In the order in which they are sent.
+        # In the order in which they are sent; before these, those that others need, from the last one on.
         self._dirty: dict[str, None] = {}
+        self._first: list[str] = []
         self._revision = 0
         self._complete = True
         self._due = False
@@ -108,52 +120,78 @@ class NodeAssignment:
         self._due = True
 
     def keys(self) -> list[str]:
-        """Everything that it follows, pods first."""
-        return [*self._pods, *self._named]
+        """Everything that it follows, pods first, and policies before them."""
+        return [*self._policies.keys(), *self._pods, *self._named]
 
     def close(self) -> None:
         for key in self._named:
             self._interest.unfollow(key, self)
         self._named.clear()
+        self._policies.close()
 
     def next(self) -> bytes | None:
         """The next message, a serialized Assignment; None when the agent knows everything. The first one is complete: what it
         neither brings nor lists in `following` is no longer assigned."""
+        # All of them before a pod: the environment of its containers has the Services that there are.
+        services = self._take_services(MAX_CHANGE_BYTES)
+        room = MAX_CHANGE_BYTES - len(services) if self.services_seen == self._services.version else 0
         changes, size = [], 0
-        while self._dirty and size < MAX_CHANGE_BYTES:
-            key = next(iter(self._dirty))
-            del self._dirty[key]
+        while (self._first or self._dirty) and size < room:
+            key = self._first.pop() if self._first else next(iter(self._dirty))
+            self._dirty.pop(key, None)
             for change in self._contained(key):
                 changes.append(change)
                 size += change.ByteSize()
-        peers = self._take_peers()
-        if not (changes or peers or self._complete or self._due):
+        shared = services + self._take_peers()
+        if not (changes or shared or self._complete or self._due):
             return None
         message = nodes_pb2.Assignment(complete=self._complete, appliesTo=self._revision, changes=changes)
         if self._complete:
-            message.following.extend(self._announce(key) for key in self._dirty if self._rows.row(_kind(key), key) is not None)
-        if not self._dirty:
+            message.following.extend(found for key in (*self._first, *self._dirty) for found in self._announce(key))
+        if not self._first and not self._dirty and self.services_seen == self._services.version:
             self._revision = self._rows.revision
             self._due = False
         message.revision = self._revision
         self._complete = False
-        # Protobuf merges what is appended, and so the peers of all sessions are serialized once.
-        return message.SerializeToString() + peers
+        # Protobuf merges what is appended, and so what all sessions have is serialized once.
+        return message.SerializeToString() + shared
 
-    def _announce(self, key: str) -> str:
-        """The agent's key of an object that comes later; until then the agent may have an older one."""
+    def _announce(self, key: str) -> list[str]:
+        """The agent's keys of what comes later; until then the agent may have an older one."""
+        if self._policies.owns(key):
+            return self._policies.announce(key)
+        if self._rows.row(_kind(key), key) is None:
+            return []
         if (named := self._named.get(key)) is not None:
             named.sent = ANNOUNCED
-        return _short(key)
+        return [_short(key)]
+
+    def _send_first(self, keys: Iterable[str]) -> None:
+        self._first += [*keys][::-1]
 
     def _take_peers(self) -> bytes:
         since = None if self._complete else self.peers_seen
         self.peers_seen = self._peers.version
         return self._peers.since(since, but=self.node)
 
+    def _take_services(self, room: int) -> bytes:
+        """Services and EndpointSlices, as far as there is room; a complete assignment lists those that come later."""
+        if self.services_seen == self._services.version:
+            return b""
+        listed = len(self._services.announcement(self.services_seen)) if self._complete else 0
+        if room > listed:
+            found = self._services.portion(self.services_seen, room - listed)
+            self.services_seen = found.seen
+            data = found.data
+        else:
+            data = b""
+        return data + self._services.announcement(self.services_seen) if self._complete else data
+
     def _contained(self, key: str) -> list[nodes_pb2.Change]:
         """`_changes`; an object that fails costs the node's others nothing."""
         try:
+            if self._policies.owns(key):
+                return self._policies.changes(key)
             kind = _kind(key)
             if kind is kinds.POD:
                 return self._pod(key)
@@ -169,7 +207,9 @@ class NodeAssignment:
         pod = row.message if row is not None else None
         if pod is None or pod.spec.nodeName != self.node:
             return
-        self._pods[key] = _Pod(config_keys(pod))
+        self._pods[key] = _Pod(config_keys(pod), policed=_policed(pod))
+        if self._pods[key].policed:
+            self._dirty.update(dict.fromkeys(self._policies.enter(self._pods[key].policed)))
         for name in sorted(self._pods[key].names):
             if self._name(name).count == 1:
                 self._dirty[name] = None
@@ -181,19 +221,28 @@ class NodeAssignment:
             if known is None:
                 return []
             del self._pods[key]
-            return [_change(key, None), *self._unname(known.names)]
+            left = self._policies.leave(known.policed) if known.policed else []
+            return [_change(key, None), *self._unname(known.names), *left]
         if known is not None and row.revision <= known.sent:
             return []
+        if known is None:
+            known = self._pods[key] = _Pod(frozenset())
+        earlier, known.policed = known.policed, _policed(pod)
+        left = self._policies.leave(earlier) if earlier and earlier != known.policed else []
+        first = self._policies.enter(known.policed) if known.policed and known.policed != earlier else []
+        if first:
+            self._send_first([*first, key])
+            return left
         # An ephemeral container that was added may name more than the pod did.
-        before, names = known.names if known is not None else frozenset(), config_keys(pod)
+        before, known.names = known.names, config_keys(pod)
         # Once: a message that is lost with its session costs the agent a call.
-        tokens = self._issue(pod) if known is None or not known.sent else ()
-        self._pods[key] = _Pod(names, row.revision)
-        for name in names - before:
+        tokens = self._issue(pod) if not known.sent else ()
+        known.sent = row.revision
+        for name in known.names - before:
             self._name(name)
         # First what the pod needs, so that the agent never sees a pod whose objects are yet to come.
-        needed = [change for name in sorted(names) for change in self._object(name)]
-        return [*needed, _change(key, row, tokens), *self._unname(before - names)]
+        needed = [change for name in sorted(known.names) for change in self._object(name)]
+        return [*left, *needed, _change(key, row, tokens), *self._unname(before - known.names)]
 
     def _object(self, key: str) -> list[nodes_pb2.Change]:
         named = self._named.get(key)
@@ -247,6 +296,11 @@ class NodeAssignment:
                     changes.append(_change(key, None))
                 changes += self._unname(named.names)
         return changes
+
+
+def _policed(pod: Any) -> str:
+    """The namespace whose policies are about a pod; empty for one in the network of its node."""
+    return "" if pod.spec.hostNetwork else str(pod.metadata.namespace)
 
 
 def _kind(key: str) -> Kind:

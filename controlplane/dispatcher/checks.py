@@ -6,15 +6,19 @@ these ranges. One object that breaks them is refused; the others of the same rep
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from typing import Any
 
 from google.protobuf.message import Message
 
+from controlplane import events
 from controlplane.requests import sizes
 from pinnace import formats, quantity, schema
+from pinnace.admission import podstatus
 from pinnace.core.v1.node_pb2 import Node, NodeStatus
+from pinnace.core.v1.pod_pb2 import PodStatus
 from pinnace.errors import Invalid
 from pinnace.kinds import MAX_VALUES
 from pinnace.schema import Field
@@ -38,6 +42,13 @@ def check(message: Message, path: str, *, most: int) -> None:
     _walk(message, path)
 
 
+def check_pod_status(status: PodStatus) -> None:
+    """`check`, of the status of a pod, whose addresses go to every node: what one of these cannot read would hold it up."""
+    check(status, "status", most=MAX_POD_STATUS)
+    for cause in podstatus.addresses(status):
+        raise Invalid(f"{cause}"[: events.MAX_MESSAGE])
+
+
 def check_node(message: Node | NodeStatus, path: str) -> None:
     """`check`, of a Node or its status, whose amounts are those of a machine: quantities that saturate are refused."""
     check(message, path, most=MAX_NODE_STATUS)
@@ -55,9 +66,19 @@ def check_hello(hello: Any) -> None:
     check_node(hello.node, "node")
     if hello.vtepMac and _MAC.match(hello.vtepMac) is None:
         raise Invalid("vtepMac: must be a MAC address in lower case")
+    if hello.wireguardKey and not _is_key(hello.wireguardKey):
+        raise Invalid("wireguardKey: must be 32 bytes, not all zero, in base64")
     path = hello.localPath
     if path and (len(path) > MAX_PATH or os.path.normpath(path) != path or not path.startswith("/") or not path.isprintable()):
         raise Invalid("localPath: must be an absolute path without '..', of at most 1024 characters")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        found = base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return len(found) == 32 and any(found) and base64.b64encode(found).decode() == text
 
 
 def is_label(value: str) -> bool:

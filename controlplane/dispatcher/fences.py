@@ -8,6 +8,7 @@ other node's from the moment in which the pod's name becomes free, until the age
 that are merely silent are not fenced: their pods are not replaced under their names, and serve, as in Kubernetes.
 
 The annotation of the Node makes a fence outlast the control plane. This module alone writes it; an administrator may remove it.
+A Node that is deleted while it is fenced, or silent with pods that may run, is fenced when it is registered again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from pinnace.wellknown import ANNOTATION_FENCED
 log = logging.getLogger("pinnace.dispatcher")
 # Seconds before an annotation that could not be written is tried again.
 AGAIN = 1.0
+# Deleted Nodes that are remembered; beyond them the earliest are forgotten.
+MAX_DELETED = 1000
 SOURCE = "dispatcher"
 
 
@@ -40,6 +43,8 @@ class Fences:
         self._fenced: dict[str, int] = {}
         # Of nodes that are silent, the pods that may run there, by key: a watch that was behind has missed their removal.
         self._silent: dict[str, set[str]] = {}
+        # Deleted Nodes whose pods may still run, in the order of their deletion.
+        self._deleted: dict[str, None] = {}
         # Nodes whose annotation is to be written.
         self._pending: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -78,13 +83,21 @@ class Fences:
     def take_node(
         self, name: str, node: Node | None, revision: int, pods_of: Callable[[str], Iterable[StoredObject]]
     ) -> bool:  # fmt: skip
-        """The Node has changed; whether that fences it: another control plane has, or this one did before it started."""
-        if node is None or not _is_silent(node):
+        """The Node has changed; whether that fences it: another control plane has, or this one did before it started, or
+        before the Node was deleted."""
+        if node is None:
+            self._delete(name)
+            return False
+        if not _is_silent(node):
             self._silent.pop(name, None)
         elif name not in self._silent:
             self._silent[name] = _may_run(pods_of(name))
-        marked = node is not None and ANNOTATION_FENCED in node.metadata.annotations
-        if name in self._pending and node is not None:
+        if name in self._deleted:
+            del self._deleted[name]
+            self._fence(name, revision)
+            return True
+        marked = ANNOTATION_FENCED in node.metadata.annotations
+        if name in self._pending:
             return False
         if not marked:
             self._fenced.pop(name, None)
@@ -93,6 +106,14 @@ class Fences:
             return False
         self._fenced[name] = revision
         return True
+
+    def _delete(self, name: str) -> None:
+        may_run = self._silent.pop(name, None)
+        if self._fenced.pop(name, None) is None and not may_run:
+            return
+        self._deleted[name] = None
+        if len(self._deleted) > MAX_DELETED:
+            del self._deleted[next(iter(self._deleted))]
 
     def applied(self, node: str, revision: int) -> bool:
         """The node's agent has applied its assignment up to `revision`; whether that ends its fence."""
@@ -109,20 +130,22 @@ class Fences:
     async def run(self, store: Store, clock: Clock) -> None:
         """Write annotations until cancelled."""
         while True:
-            await self._wake.wait()
+            # What could not be written is tried again, and delays no other.
+            await clock.wait(self._wake, AGAIN if self._pending else None)
             self._wake.clear()
             for name in list(self._pending):
-                fenced = name in self._fenced
-                try:
-                    await store.update(functools.partial(_mark, name=name, fenced=fenced, now=clock.now()))
-                except Exception as error:
-                    log.warning("fence_not_recorded node=%s error=%r", name, error)
-                    self._wake.set()
-                    await clock.sleep(AGAIN)
-                    continue
-                log.info("node_%s node=%s", "fenced" if fenced else "unfenced", name)
-                if (name in self._fenced) == fenced:
-                    self._pending.pop(name, None)
+                await self._write(store, name, clock.now())
+
+    async def _write(self, store: Store, name: str, now: float) -> None:
+        fenced = name in self._fenced
+        try:
+            await store.update(functools.partial(_mark, name=name, fenced=fenced, now=now))
+        except Exception as error:
+            log.warning("fence_not_recorded node=%s error=%r", name, error)
+            return
+        log.info("node_%s node=%s", "fenced" if fenced else "unfenced", name)
+        if (name in self._fenced) == fenced:
+            self._pending.pop(name, None)
 
 
 def _is_silent(node: Node) -> bool:

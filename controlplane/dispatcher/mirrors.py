@@ -39,7 +39,7 @@ def show(tx: Tx, node: str, pod: Any, call: verbs.Call) -> str:
         found = tx.get(kinds.POD, namespace, name)
         if found is not None and not _own(found, node):
             return f"{namespace}/{name}: another pod has this name"
-        if found is not None and found.metadata.annotations[MIRROR] == pod.metadata.uid and not _leaving(found):
+        if found is not None and found.metadata.annotations.get(MIRROR) == pod.metadata.uid and not _leaving(found):
             return ""
         mirror = _mirror(node, pod)
         if found is not None:

@@ -1,4 +1,4 @@
-"""The cluster's network: its range of pod addresses and each node's share, decided once and kept with the cluster.
+"""The cluster's network: its ranges of pod addresses and each node's share, decided once and kept with the cluster.
 
 The range of a new cluster is a default, and the default has changed: 10.244.0.0/16 held 256 nodes. Agents blackhole the whole
 range, so a cluster keeps what it has until its operator says otherwise; a ConfigMap of kube-system remembers it.
@@ -6,13 +6,16 @@ range, so a cluster keeps what it has until its operator says otherwise; a Confi
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from controlplane.podranges import SHARE, Range, wrong_share
+from controlplane.serviceranges import overlap
 from controlplane.store import Tx
 from pinnace import codec, kinds
 from pinnace.errors import Invalid
+from pinnace.ipfamilies import Family, families_of, family_of
 from pinnace.wellknown import SYSTEM_NAMESPACE
 
 NAMESPACE, NAME = SYSTEM_NAMESPACE, "cluster-network"
@@ -20,43 +23,61 @@ NAMESPACE, NAME = SYSTEM_NAMESPACE, "cluster-network"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """`bits`: prefix length of each node's share of `cidr`."""
+    """One range for each address family, the primary one first."""
 
-    cidr: str
-    bits: int
+    ranges: tuple[Range, ...]
 
 
 # 1,024 nodes with 254 addresses each; and the default of clusters from before there was a record.
-DEFAULT, EARLIER = Network("10.244.0.0/14", 24), Network("10.244.0.0/16", 24)
+DEFAULT, EARLIER = Network((Range("10.244.0.0/14", 24),)), Network((Range("10.244.0.0/16", 24),))
 
 
-def settle(tx: Tx, *, cidr: str, bits: int, now: float) -> Network:
-    """The network of this cluster, recorded: what the flags say (empty and 0: nothing), what it has, or the default. Raises
-    Invalid when the two do not fit."""
+def settle(tx: Tx, *, cidrs: Sequence[str], bits: Mapping[Family, int], now: float) -> Network:
+    """The network of this cluster, recorded: what the flags say (nothing for what they lack), what it has, or the default.
+    Raises Invalid when the two do not fit."""
     record = tx.get(kinds.CONFIG_MAP, NAMESPACE, NAME)
     if record is not None:
         known = _read(record.data)
     else:
         known = EARLIER if any(True for _ in tx.list_untracked(kinds.NODE)) else DEFAULT
-    found = Network(cidr or known.cidr, bits or known.bits)
-    try:
-        shortest = ipaddress.IPv4Network(found.cidr).prefixlen
-    except ValueError:
-        raise Invalid(f'ConfigMap {NAMESPACE}/{NAME} has the cluster-cidr "{found.cidr[:40]}": set --cluster-cidr') from None
-    if not shortest <= found.bits <= 30:
-        raise Invalid(
-            f"--node-bits must lie between the prefix length of --cluster-cidr ({found.cidr}) and 30, not {found.bits}"
-        )
+    shares = {**SHARE, **{family_of(item.cidr): item.bits for item in known.ranges}, **bits}
+    found = Network(tuple(Range(cidr, shares[family_of(cidr)]) for cidr in cidrs or [item.cidr for item in known.ranges]))
+    for error in _wrong(found):
+        raise Invalid(error)
     if record is None or found != known:
         record = record if record is not None else kinds.CONFIG_MAP.cls()
         record.metadata.name, record.metadata.namespace = NAME, NAMESPACE
         if not record.metadata.creationTimestamp.seconds:
             record.metadata.creationTimestamp.CopyFrom(codec.time_of(now))
-        record.data["cluster-cidr"], record.data["node-bits"] = found.cidr, str(found.bits)
+        record.data["cluster-cidr"] = ",".join(item.cidr for item in found.ranges)
+        record.data["node-bits"] = ",".join(str(item.bits) for item in found.ranges)
         tx.put(kinds.CONFIG_MAP, record)
     return found
 
 
+def check_services(network: Network, cidrs: Sequence[str]) -> None:
+    """Raises Invalid when a range of Services has addresses of pods."""
+    clash = overlap(cidrs, (item.cidr for item in network.ranges))
+    if clash is not None:
+        raise Invalid(f"--service-cluster-ip-range {clash[0]} overlaps with the cluster's pod range {clash[1]}")
+
+
+def _wrong(network: Network) -> list[str]:
+    cidrs = [item.cidr for item in network.ranges]
+    named = f'ConfigMap {NAMESPACE}/{NAME} has the cluster-cidr "{",".join(cidrs)[:80]}": set --cluster-cidr'
+    if not cidrs or len(families_of(cidrs)) != len(cidrs):
+        return [named]
+    try:
+        return list(filter(None, (wrong_share(item.cidr, item.bits) for item in network.ranges)))
+    except ValueError:
+        return [named]
+
+
 def _read(data: Mapping[str, str]) -> Network:
-    bits = data.get("node-bits", "")
-    return Network(data.get("cluster-cidr", ""), int(bits) if bits.isascii() and bits.isdigit() and len(bits) < 3 else 0)
+    cidrs, bits = data.get("cluster-cidr", "").split(","), data.get("node-bits", "").split(",")
+    pairs = itertools.zip_longest(cidrs, bits[: len(cidrs)], fillvalue="")
+    return Network(tuple(Range(cidr, _number(text)) for cidr, text in pairs))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane import conditions, events
-from controlplane.dispatcher import checks
+from controlplane.dispatcher import addresschecks, checks
+from controlplane.dispatcher.addresschecks import Ranges
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.requests import deletion, verbs
 from controlplane.resources.persistentvolume import reclaiming_node
@@ -28,6 +29,7 @@ from pinnace.podresources import MIRROR
 from pinnace.wellknown import (
     ANNOTATION_LOCAL_PATH,
     ANNOTATION_VTEP_MAC,
+    ANNOTATION_WIREGUARD_KEY,
     FINALIZER_PROVISIONER,
     LABEL_ARCH,
     LABEL_HOSTNAME,
@@ -44,6 +46,8 @@ _AGENT_CONDITIONS = (
 )  # fmt: skip
 # Labels and annotations that a node may set on itself (Kubernetes' NodeRestriction, simplified).
 _OWN_LABELS = (LABEL_HOSTNAME, LABEL_OS, LABEL_ARCH)
+# Of a cluster without pod and Service CIDRs.
+NO_RANGES: Ranges = {}
 
 
 def ensure(tx: Tx, name: str, *, cidrs: PodCIDRs, ids: Ids, now: float) -> Any:
@@ -59,15 +63,15 @@ def ensure(tx: Tx, name: str, *, cidrs: PodCIDRs, ids: Ids, now: float) -> Any:
         conditions.put(node.status, "Ready", "Unknown", now=now, reason="NodeStatusNeverUpdated", message=message)
         events.record(tx, node, "RegisteredNode", f"Node {name} joined the cluster", source="dispatcher", now=now)
     if not node.spec.podCIDR:
-        node.spec.podCIDR = cidrs.reserve(tx, name, now=now)
-        node.spec.podCIDRs[:] = [node.spec.podCIDR]
+        node.spec.podCIDRs[:] = cidrs.reserve(tx, name, now=now)
+        node.spec.podCIDR = node.spec.podCIDRs[0]
     tx.put(kinds.NODE, node)
     return node
 
 
-def register(tx: Tx, name: str, hello: nodes_pb2.Hello, *, now: float) -> Any:
-    """Bring the Node up to date with what its agent says of it. Raises Unauthenticated for a node that has been removed,
-    Invalid for values out of range."""
+def register(tx: Tx, name: str, hello: nodes_pb2.Hello, *, now: float, ranges: Ranges = NO_RANGES) -> Any:
+    """Bring the Node up to date with what its agent says of it; none of its addresses is in `ranges`. Raises Unauthenticated
+    for a node that has been removed, Invalid for values out of range and for what is another's."""
     checks.check_hello(hello)
     node: Any = tx.get(kinds.NODE, "", name)
     if node is None:
@@ -77,15 +81,22 @@ def register(tx: Tx, name: str, hello: nodes_pb2.Hello, *, now: float) -> Any:
         if checks.is_label(value := hello.node.metadata.labels.get(key, "")) and value:
             node.metadata.labels[key] = value
     node.metadata.annotations[ANNOTATION_VTEP_MAC] = hello.vtepMac
-    if hello.localPath:
-        node.metadata.annotations[ANNOTATION_LOCAL_PATH] = hello.localPath
-    else:
-        node.metadata.annotations.pop(ANNOTATION_LOCAL_PATH, None)
+    _annotate(node, ANNOTATION_LOCAL_PATH, hello.localPath)
+    addresschecks.check_key(tx, node, hello.wireguardKey)
+    addresschecks.check_node(tx, node, hello.node.status, ranges)
+    _annotate(node, ANNOTATION_WIREGUARD_KEY, hello.wireguardKey)
     _take_status(node, hello.node.status)
     _ready(node, now)
     if node != before:
         tx.put(kinds.NODE, node)
     return node
+
+
+def _annotate(node: Any, name: str, value: str) -> None:
+    if value:
+        node.metadata.annotations[name] = value
+    else:
+        node.metadata.annotations.pop(name, None)
 
 
 def is_ready(node: Any) -> bool:
@@ -131,7 +142,7 @@ class Part:
     apply: Callable[[Tx], None]
 
 
-def parts(node: str, request: nodes_pb2.ReportStatusRequest, *, now: float) -> Iterator[Part]:
+def parts(node: str, request: nodes_pb2.ReportStatusRequest, *, now: float, ranges: Ranges = NO_RANGES) -> Iterator[Part]:
     """Each object of a report, to be applied in a transaction of its own, so that one that fails costs the others nothing."""
     for item in request.pods:
         subject = f"Pod/{item.namespace}/{item.name}"
@@ -142,7 +153,7 @@ def parts(node: str, request: nodes_pb2.ReportStatusRequest, *, now: float) -> I
     for report_ in request.volumes:
         yield Part(f"PersistentVolume//{report_.name}", functools.partial(_volume, node=node, item=report_, now=now))
     if request.HasField("node"):
-        yield Part(f"Node//{node}", functools.partial(_node, name=node, status=request.node))
+        yield Part(f"Node//{node}", functools.partial(_node, name=node, status=request.node, ranges=ranges))
 
 
 def report(tx: Tx, node: str, request: nodes_pb2.ReportStatusRequest, *, now: float) -> None:
@@ -194,11 +205,19 @@ def _pod(tx: Tx, node: str, item: nodes_pb2.PodReport, now: float) -> None:
         pod.metadata.deletionGracePeriodSeconds = 0
         if verbs.settle(tx, kinds.POD, pod):
             return
-    checks.check(item.status, "status", most=checks.MAX_POD_STATUS)
+    checks.check_pod_status(item.status)
+    _check_addresses(tx, node, pod, item.status)
     before = clone(pod)
     _take_pod_status(pod, item.status)
     if pod != before:
         tx.put(kinds.POD, pod)
+
+
+def _check_addresses(tx: Tx, name: str, pod: Any, status: Any) -> None:
+    """Of a pod's status. The Node is read without a claim: reports of pods do not conflict with those of their node."""
+    row = tx.get_untracked(kinds.NODE, "", name)
+    if row is not None:
+        addresschecks.check_pod(row.message, pod, status)
 
 
 def _take_pod_status(pod: Any, status: Any) -> None:
@@ -222,11 +241,12 @@ def _evicted(condition: Any) -> bool:
     return bool(condition.type == "DisruptionTarget" and condition.reason == "TerminationByKubelet")
 
 
-def _node(tx: Tx, name: str, status: Any) -> None:
+def _node(tx: Tx, name: str, status: Any, ranges: Ranges) -> None:
     node = tx.get(kinds.NODE, "", name)
     if node is None:
         return
     checks.check_node(status, "node.status")
+    addresschecks.check_node(tx, node, status, ranges)
     before = clone(node)
     _take_status(node, status)
     if node != before:

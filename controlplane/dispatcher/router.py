@@ -1,7 +1,8 @@
 """From events to sessions: one watch over the store, an index from nodes to sessions, and who follows which object.
 
 The cost of an event is that of the sessions that it concerns: a pod's event reaches the session of its node, an object's event
-the sessions whose pods name it, and a node's event only the table of peers. Sessions in all, and objects in all, do not count.
+the sessions whose pods name it, and an event of a node, a Service or an EndpointSlice only a table of all sessions. Sessions in
+all, and objects in all, do not count.
 
 The methods are synchronous and take rows and events; only `run` watches.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from controlplane import metrics
@@ -20,36 +21,49 @@ from controlplane.dispatcher.fences import Fences
 from controlplane.dispatcher.peers import PeerTable, peer_of
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.podtokens import Issue
+from controlplane.dispatcher.policyfeed import POLICING, PolicyFeed
+from controlplane.dispatcher.serviceobjects import KINDS as SERVICES
+from controlplane.dispatcher.serviceobjects import ServiceObjects
 from controlplane.resources.indexes import NODE
 from controlplane.resources.persistentvolume import RECLAIMED_ON, reclaiming_node
 from controlplane.store import Event, Store, StoredObject
-from pinnace import kinds
+from pinnace import kinds, nodenetwork
 from pinnace.clock import Clock
 from pinnace.errors import Expired
+from pinnace.kinds import Kind
+from pinnace.wellknown import LABEL_ZONE
 
 log = logging.getLogger("pinnace.dispatcher")
 # Events after which other tasks get a turn.
 TURN = 100
-# Seconds between messages about peers: one costs 0.3 ms, so peers take a tenth of one core however many nodes there are, and a
-# cluster of three sees a peer at once. Sessions that are woken together, in one turn of the event loop.
-PEERS_PER_SESSION, TOGETHER = 0.003, 10
+_WATCHED: tuple[Kind, ...] = tuple(dict.fromkeys((kinds.POD, kinds.NODE, *POLICING, *NAMED, *SERVICES)))
+# Seconds between messages about what every node has (peers, Services): one costs 0.3 ms, so these take a third of one core
+# however many nodes there are, and a cluster of three sees a change at once. Sessions that are woken together, in one turn of
+# the event loop.
+SHARED_PER_SESSION, TOGETHER = 0.001, 10
 
 
 class Router:
     def __init__(self, rows: Rows, cidrs: PodCIDRs) -> None:
         self.peers = PeerTable()
+        self.services = ServiceObjects()
         self.fences = Fences()
         self._rows = rows
         self._cidrs = cidrs
         self._followers: dict[str, dict[NodeAssignment, None]] = {}
         self._open: dict[str, dict[NodeAssignment, Callable[[], None]]] = {}
-        self._peers_changed = asyncio.Event()
+        self.policies = PolicyFeed(rows, self._mark_followers)
+        self._shared_changed = asyncio.Event()
         self.loaded = asyncio.Event()
+        # Called with the name of a node whose zone has changed.
+        self.zone_changed: Callable[[str], None] = lambda name: None
 
     def open(self, node: str, wake: Callable[[], None], issue: Issue = podtokens.none) -> NodeAssignment:
         """A complete assignment of the node; `wake` is called when there is more to send. Not before `loaded`: it would lack
         the peers."""
-        assignment = NodeAssignment(node, self._rows, self, self.peers, issue)
+        assignment = NodeAssignment(
+            node, self._rows, self, self.peers, self.services, self.policies.table, issue
+        )  # fmt: skip
         self._open.setdefault(node, {})[assignment] = wake
         assignment.start(self._keys_of(node))
         return assignment
@@ -85,14 +99,16 @@ class Router:
         """Follow the store until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch(store))
-            group.create_task(self._spread_peers(clock))
+            group.create_task(self._spread_shared(clock))
             group.create_task(self.fences.run(store, clock))
+            group.create_task(self.policies.run())
 
     async def _watch(self, store: Store) -> None:
         while True:
-            rows, subscription = store.view_and_watch(kinds.POD, kinds.NODE, *NAMED)
+            rows, subscription = store.view_and_watch(*_WATCHED)
             try:
-                self.load(rows)
+                for _ in self._loading(rows):
+                    await asyncio.sleep(0)
                 async for events in subscription:
                     for number, event in enumerate(events, 1):
                         self._contained(event)
@@ -103,30 +119,41 @@ class Router:
             finally:
                 subscription.close()
 
-    async def _spread_peers(self, clock: Clock) -> None:
+    async def _spread_shared(self, clock: Clock) -> None:
         while True:
-            await self._peers_changed.wait()
-            self._peers_changed.clear()
+            await self._shared_changed.wait()
+            self._shared_changed.clear()
             wakes = [item for found in self._open.values() for item in found.items()]
             self.peers.prune(min((assignment.peers_seen for assignment, _ in wakes), default=self.peers.version))
+            self.services.prune(min((assignment.services_seen for assignment, _ in wakes), default=self.services.version))
             for start in range(0, len(wakes), TOGETHER):
                 part = wakes[start : start + TOGETHER]
                 for _, wake in part:
                     wake()
-                await clock.sleep(PEERS_PER_SESSION * len(part))
+                await clock.sleep(SHARED_PER_SESSION * len(part))
 
     def load(self, rows: Iterable[StoredObject]) -> None:
         """Start from what there is now. Sessions that are open catch up with what they missed."""
-        left = set(self.peers.nodes())
+        for _ in self._loading(rows):
+            pass
+
+    def _loading(self, rows: Iterable[StoredObject]) -> Iterator[None]:
+        """`load` with pauses: policies may take their time, and no session begins without them."""
+        left, services = set(self.peers.nodes()), list[StoredObject]()
         self._cidrs.reset()
         for row in rows:
-            if row.kind is kinds.NODE:
+            if row.kind in SERVICES:
+                services.append(row)
+                self._contained(Event(None, row, row.revision))
+            elif row.kind is kinds.NODE:
                 left.discard(_name(row))
                 self._contained(Event(None, row, row.revision))
         for name in left:
             self._put_peer(name, None)
+        self.services.keep_only(services)
         for name in self.fences.take_all(self._pods_of, self._rows.revision):
             self._fence(name)
+        yield from self.policies.catch_up()
         for assignment, wake in [item for found in self._open.values() for item in found.items()]:
             for key in (*assignment.keys(), *self._keys_of(assignment.node)):
                 assignment.mark(key)
@@ -150,9 +177,14 @@ class Router:
             if self.fences.take_node(name, node, event.revision, self._pods_of):
                 self._fence(name)
             self._take_node(name, event.new)
+            if event.old is not None and event.new is not None and _zone(event.old) != _zone(event.new):
+                self.zone_changed(name)
+        if row.kind in SERVICES and self.services.take(row, present=event.new is not None):
+            self._shared_changed.set()
+        if row.kind in POLICING:
+            self.policies.take(row.kind, row.key)
         elif row.kind in NAMED:
-            for assignment in self._followers.get(row.key, ()):
-                self._mark(assignment, row.key)
+            self._mark_followers(row.key, row.key)
             if row.kind is kinds.PERSISTENT_VOLUME and event.new is not None:
                 for assignment in self._open.get(reclaiming_node(event.new.message), ()):
                     self._mark(assignment, row.key)
@@ -165,14 +197,16 @@ class Router:
             for assignment in self._open.get(node, ()):
                 self._mark(assignment, event.row.key)
 
+        self.policies.take(kinds.POD, event.row.key)
+
     def _take_node(self, name: str, row: StoredObject | None) -> None:
         node = row.message if row is not None else None
-        self._cidrs.observe(name, str(node.spec.podCIDR) if node is not None else "")
+        self._cidrs.observe(name, nodenetwork.pod_cidrs(node) if node is not None else ())
         self._put_peer(name, node)
 
     def _put_peer(self, name: str, node: object | None) -> None:
         if self.peers.put(name, peer_of(node) if node is not None and name not in self.fences else None):
-            self._peers_changed.set()
+            self._shared_changed.set()
 
     def _node(self, name: str) -> Any:
         row = self._rows.row(kinds.NODE, kinds.NODE.key("", name)) if name else None
@@ -190,6 +224,11 @@ class Router:
         if self.fences.applied(name, revision):
             self._put_peer(name, self._node(name))
 
+    def _mark_followers(self, followed: str, key: str) -> None:
+        """What is at `key` may have changed for the sessions that follow `followed`."""
+        for assignment in self._followers.get(followed, ()):
+            self._mark(assignment, key)
+
     def _mark(self, assignment: NodeAssignment, key: str) -> None:
         assignment.mark(key)
         self._open[assignment.node][assignment]()
@@ -202,3 +241,7 @@ def _node_of(row: StoredObject | None) -> str:
 
 def _name(row: StoredObject) -> str:
     return row.key.removeprefix(kinds.NODE.prefix)
+
+
+def _zone(row: StoredObject) -> str:
+    return str(row.message.metadata.labels.get(LABEL_ZONE, ""))

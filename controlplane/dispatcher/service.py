@@ -6,14 +6,14 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from controlplane import metrics
 from controlplane.access import identity, nodeidentity
-from controlplane.dispatcher import mirrors, reports
+from controlplane.dispatcher import addresschecks, mirrors, reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.podtokens import CreateToken, issue_for
 from controlplane.dispatcher.renewals import Renewals
@@ -21,13 +21,15 @@ from controlplane.dispatcher.router import Router
 from controlplane.dispatcher.sessions import AgentSession, Sessions
 from controlplane.dispatcher.streams import Switchboard
 from controlplane.requests import verbs
+from controlplane.serviceranges import DNS_PLACE, ServiceRanges
 from controlplane.store import Store, origin
 from controlplane.turns import Turns
-from pinnace import csr, labclock, pki
+from pinnace import csr, labclock, nodenetwork, pki
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import Clock, Ids
 from pinnace.errors import BadRequest, Conflict, Forbidden, Timeout, TooManyRequests, Unavailable
+from pinnace.wellknown import LABEL_ZONE
 
 log = logging.getLogger("pinnace.dispatcher")
 # Seconds between checks for the heartbeats that agents were asked for.
@@ -41,7 +43,8 @@ _RETRYABLE = (Unavailable, Conflict, Timeout, TooManyRequests)
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`heartbeat`, `grace` and the `lifetime` of a node's certificate in seconds; `api`: host and port at which pods reach the
-    REST API, or an empty host."""
+    REST API, or an empty host; `services` and `domain`: ranges of Services, and the domain of their names in DNS; `encrypt`:
+    nodes encrypt what they send to each other."""
 
     heartbeat: float
     grace: float
@@ -49,6 +52,9 @@ class Settings:
     vxlan_port: int
     lifetime: float = pki.NODE_LIFETIME
     api: tuple[str, int] = ("", 0)
+    services: ServiceRanges = field(default_factory=ServiceRanges)
+    domain: str = "cluster.local"
+    encrypt: bool = False
 
 
 class Nodes(nodes_pb2_grpc.NodesServicer):
@@ -64,8 +70,11 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         self._settings = settings
         self._ca = ca
         self._cidrs = cidrs
+        self._ranges = _ranges(settings, cidrs)
         self._router = Router(store, cidrs)
         self._sessions = Sessions(self._router)
+        # The zone is a part of the welcome, and changes once in a node's life.
+        self._router.zone_changed = self._sessions.renew
         self._renewals = Renewals(store, clock, self._sessions, heartbeat=settings.heartbeat, grace=settings.grace)
         # Shared by sessions and reports: many that begin or have something to send at once delay no user's request.
         self._turns = Turns()
@@ -119,7 +128,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         settings, now = self._settings, self._clock.now()
 
         def fn(tx: Any) -> Any:
-            node = reports.register(tx, name, hello, now=now)
+            node = reports.register(tx, name, hello, now=now, ranges=self._ranges)
             reports.renew(tx, [name], now=now, seconds=settings.grace)
             return node
 
@@ -129,12 +138,19 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         settings = self._settings
         return nodes_pb2.Welcome(
             podCIDR=node.spec.podCIDR,
-            clusterCIDRs=[self._cidrs.cluster],
+            podCIDRs=nodenetwork.pod_cidrs(node),
+            clusterCIDRs=self._cidrs.clusters,
             heartbeatMillis=int(settings.heartbeat * 1000),
             vni=settings.vni,
             vxlanPort=settings.vxlan_port,
+            encrypt=settings.encrypt,
             apiHost=settings.api[0],
             apiPort=settings.api[1],
+            serviceCIDRs=[item.cidr for item in settings.services.addresses],
+            clusterDNS=[item.at(DNS_PLACE) for item in settings.services.addresses],
+            clusterDomain=settings.domain,
+            nodePortRange=str(settings.services.ports),
+            zone=node.metadata.labels.get(LABEL_ZONE, ""),
         )
 
     async def _listen(self, session: AgentSession, messages: AsyncIterator[Any]) -> None:
@@ -170,7 +186,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         name, now = _caller(context), self._clock.now()
         if len(request.pods) + len(request.events) + len(request.volumes) > MAX_PARTS:
             raise BadRequest(f"a report has at most {MAX_PARTS} objects")
-        found = [self._apply(name, part) for part in reports.parts(name, request, now=now)]
+        found = [self._apply(name, part) for part in reports.parts(name, request, now=now, ranges=self._ranges)]
         failures = [error for error in await asyncio.gather(*found) if error is not None]
         if failures:
             raise failures[0]
@@ -216,6 +232,12 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
     async def CreateToken(self, request: TokenRequest, context: Any) -> TokenRequest:
         _caller(context)
         return self._create_token(request, identity.of_call(context), now=self._clock.now())
+
+
+def _ranges(settings: Settings, cidrs: PodCIDRs) -> addresschecks.Ranges:
+    """Of pods and Services, where no node has an address."""
+    services = {item.cidr: "Service CIDR" for item in settings.services.addresses}
+    return {**dict.fromkeys(cidrs.clusters, "pod CIDR"), **services}
 
 
 def _caller(context: Any) -> str:

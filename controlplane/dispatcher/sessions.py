@@ -103,6 +103,11 @@ class Sessions:
         session = self._by_node.get(node)
         return session is not None and session.offer(offer)
 
+    def renew(self, node: str) -> None:
+        """End a node's session: its agent begins another, with a new welcome."""
+        if (session := self._by_node.get(node)) is not None:
+            session.end()
+
     def expire(self, now: float) -> None:
         """End the sessions whose certificate has expired."""
         for session in self._by_node.values():

@@ -73,7 +73,7 @@ class Listener:
         """Also accept on a listening TCP socket that the parent process has opened. Raises OSError."""
         made = socket.socket(fileno=descriptor)
         if not made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(errno.EINVAL, f"descriptor {descriptor} is no listening socket")
+            raise OSError(errno.EINVAL, f"file descriptor {descriptor} is not a listening socket")
         made.setblocking(False)
         made.set_inheritable(False)
         self._sockets.append(made)

@@ -6,16 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from controlplane import resources
+from controlplane import leader, resources
 from controlplane.config import Config
 from controlplane.controllers.runner import Controller
 from controlplane.kindtable import page, upstream
 from controlplane.kindtable.page import Notes
 from controlplane.podusage import PodUsage
 from controlplane.requests import discovery
-from controlplane.server import ControlPlane
 from pinnace import fieldtable, ruletable
-from pinnace.clock import RandomIds, SystemClock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "kinds.md"
@@ -26,7 +24,7 @@ def text() -> str:
 
 
 def controllers() -> Sequence[Controller]:
-    return ControlPlane(Config(Path()), SystemClock(), RandomIds()).controllers(b"", PodUsage())
+    return leader.controllers(Config(Path()), b"", PodUsage())
 
 
 def notes(tests: Path) -> Notes:

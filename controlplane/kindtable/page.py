@@ -16,17 +16,16 @@ _HEAD = """# Kinds and their fields
 
 Every kind that the API serves, and each of its fields, compared with Kubernetes {release}. This page is generated (`make
 generate`) from the messages of the API, the registry of resources, the controllers and the names in Kubernetes' OpenAPI
-document; `make check` fails when it is stale. [custom-resources.md](custom-resources.md) is about kinds of
+document; `make check` fails if it is stale. [custom-resources.md](custom-resources.md) is about kinds of
 CustomResourceDefinitions, [pod-fields.md](pod-fields.md) has the tests that show the fields of pods, and
 [validation-rules.md](validation-rules.md) all rules of validation.
 
 - **supported**: as in Kubernetes.
-- **rejected**: an object that sets the field is rejected with an error that names it. The field stands for all that it holds.
+- **rejected**: an object that sets the field is rejected with an error that names it. It stands for all fields below it.
 - **unknown**: only Kubernetes has the field. kctl and `fieldValidation=Strict` (kubectl's default) reject an object that sets
   it; `Warn` leaves it out with a warning.
 
-Fields of pods that have less effect than in Kubernetes are named as *limits*, with the reason; they come from the tests of the
-field.
+*Limits* are the differences to Kubernetes of fields that are supported in part, from their tests.
 """
 _TYPES = "| Type | Supported | Rejected | Unknown |", "|---|---|---|---|"
 

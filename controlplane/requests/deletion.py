@@ -62,6 +62,8 @@ def settle(tx: Tx, kind: Kind[T], message: T) -> bool:
     """Write an object, or remove it when it is marked for deletion and nothing keeps it; returns whether it is gone."""
     meta = message.metadata  # type: ignore[attr-defined]
     if is_settled(tx, kind, message):
+        if (removed := Registry.of(tx).resource(kind).removed) is not None:
+            removed(tx, message)
         tx.delete(kind, meta.namespace, meta.name)
         return True
     tx.put(kind, message)

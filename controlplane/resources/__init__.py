@@ -3,6 +3,7 @@
 Only this module lists the built-in kinds. Generic code takes a `Registry` and names no kind.
 """
 
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, assert_type
 
 from controlplane.resources.configmap import CONFIG_MAP
@@ -11,12 +12,17 @@ from controlplane.resources.cronjob import CRON_JOB
 from controlplane.resources.customresourcedefinition import CUSTOM_RESOURCE_DEFINITION, Terminating
 from controlplane.resources.daemonset import DAEMON_SET
 from controlplane.resources.deployment import DEPLOYMENT
+from controlplane.resources.endpoints import ENDPOINTS
+from controlplane.resources.endpointslice import ENDPOINT_SLICE
 from controlplane.resources.event import EVENT, EVENTS_EVENT
 from controlplane.resources.horizontalpodautoscaler import HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1
+from controlplane.resources.ingress import INGRESS
+from controlplane.resources.ingressclass import INGRESS_CLASS, DefaultIngressClass
 from controlplane.resources.job import JOB
 from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
 from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
+from controlplane.resources.networkpolicy import NETWORK_POLICY
 from controlplane.resources.node import NODE
 from controlplane.resources.persistentvolume import PERSISTENT_VOLUME
 from controlplane.resources.persistentvolumeclaim import (
@@ -24,6 +30,7 @@ from controlplane.resources.persistentvolumeclaim import (
     PersistentVolumeClaimResize,
     StorageObjectInUseProtection,
 )
+from controlplane.resources.plugin import Plugin
 from controlplane.resources.pod import POD
 from controlplane.resources.poddisruptionbudget import POD_DISRUPTION_BUDGET
 from controlplane.resources.podtemplate import POD_TEMPLATE
@@ -38,29 +45,39 @@ from controlplane.resources.resourcequota import RESOURCE_QUOTA, ResourceQuotaPl
 from controlplane.resources.reviews import REVIEWS
 from controlplane.resources.runtimeclass import RUNTIME_CLASS, RuntimeClassPlugin
 from controlplane.resources.secret import SECRET
+from controlplane.resources.service import SERVICE
 from controlplane.resources.serviceaccount import SERVICE_ACCOUNT, ServiceAccountPlugin
+from controlplane.resources.serviceallocator import ServiceAllocator
+from controlplane.resources.serviceexternalips import DenyServiceExternalIPs
 from controlplane.resources.statefulset import STATEFUL_SET
 from controlplane.resources.storageclass import STORAGE_CLASS, DefaultStorageClass
+from controlplane.serviceranges import ServiceRanges
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.core.v1.pod_pb2 import Pod
 from pinnace.scheduling.v1.priorityclass_pb2 import PriorityClass
 
-__all__ = ["Registry", "Resource", "Strategy", "Subresource", "built_in"]
+# Admission plugins that are off unless `--enable-admission-plugins` names them.
+OPTIONAL: Mapping[str, Callable[[], Plugin]] = {DenyServiceExternalIPs.name: DenyServiceExternalIPs}
+__all__ = ["OPTIONAL", "Registry", "Resource", "Strategy", "Subresource", "built_in"]
 
 
-def built_in() -> Registry:
-    """A new registry with every built-in kind. Admission plugins run in Kubernetes' order."""
+def built_in(ranges: ServiceRanges | None = None, enabled: Collection[str] = ()) -> Registry:
+    """A new registry with every built-in kind. Admission plugins run in Kubernetes' order. `ranges`: of Services; `enabled`:
+    names of plugins of OPTIONAL that run too."""
     resources: tuple[Resource, ...] = (
         CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CONTROLLER_REVISION, CRON_JOB, CUSTOM_RESOURCE_DEFINITION, DAEMON_SET,
-        DEPLOYMENT, EVENT, EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1, JOB, LEASE, LIMIT_RANGE,
-        NAMESPACE, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS,
-        REPLICATION_CONTROLLER, REPLICA_SET, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE_ACCOUNT,
-        STATEFUL_SET, STORAGE_CLASS,
+        DEPLOYMENT, ENDPOINTS, ENDPOINT_SLICE, EVENT, EVENTS_EVENT, HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1,
+        INGRESS, INGRESS_CLASS, JOB, LEASE, LIMIT_RANGE, NAMESPACE, NETWORK_POLICY, NODE, PERSISTENT_VOLUME,
+        PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET, POD_TEMPLATE, PRIORITY_CLASS, REPLICATION_CONTROLLER, REPLICA_SET,
+        RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, SECRET, SERVICE, SERVICE_ACCOUNT, STATEFUL_SET, STORAGE_CLASS,
+        Resource(kinds.SERVICE_CLAIM, served=False),
     )  # fmt: skip
-    plugins = (
+    plugins: tuple[Plugin, ...] = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), StorageObjectInUseProtection(),
-        DefaultStorageClass(), PersistentVolumeClaimResize(), RuntimeClassPlugin(), Terminating(), ResourceQuotaPlugin(),
+        DefaultStorageClass(), PersistentVolumeClaimResize(), RuntimeClassPlugin(), DefaultIngressClass(), Terminating(),
+        ServiceAllocator(ranges or ServiceRanges()), *(make() for name, make in OPTIONAL.items() if name in enabled),
+        ResourceQuotaPlugin(),
     )  # fmt: skip
     return Registry(resources, plugins, (*REVIEWS, *(item.resource for item in MEASURED)))
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from controlplane.podaddresses import IP_TYPES
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
 from controlplane.resources.resource import PROXIED, Resource, Stream
 from pinnace import humantime, kinds
 from pinnace.admission import nodes
 from pinnace.core.v1.node_pb2 import Node
+from pinnace.wellknown import ANNOTATION_WIREGUARD_KEY
 
+# The index of nodes by what is each node's alone: its IP addresses and its WireGuard key.
+STATED = "stated"
 _ROLE_PREFIX, _ROLE = "node-role.kubernetes.io/", "kubernetes.io/role"
 _COLUMNS = (
     NAME,
@@ -50,10 +56,16 @@ def _address(item: Node, type_: str) -> str:
     return next((found.address for found in item.status.addresses if found.type == type_), NONE)
 
 
+def _stated(item: Node) -> Sequence[str]:
+    key = item.metadata.annotations.get(ANNOTATION_WIREGUARD_KEY, "")
+    return [*(found.address for found in item.status.addresses if found.type in IP_TYPES), *([key] if key else [])]
+
+
 NODE = Resource(
     kinds.NODE,
     rules=nodes.RULES,
     streams={"proxy": Stream(PROXIED, "NodeProxyOptions")},
     selectable={"spec.unschedulable": lambda item: "true" if item.spec.unschedulable else "false"},
+    own_indexes={STATED: _stated},
     columns=Columns(_COLUMNS, _cells),
 )

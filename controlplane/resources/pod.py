@@ -25,6 +25,8 @@ _ENDED = ("Succeeded", "Failed")
 
 # The index of pods by their node and each object that they name, and that by `namespace/name` of each claim.
 NAMED_ON_NODE, CLAIM = "namedOnNode", "claim"
+# The index of pods by `namespace/key=value` of each label, for what selects pods of one namespace.
+BY_LABEL = "namespacedLabel"
 
 
 def named_value(node: str, key: str) -> str:
@@ -40,6 +42,10 @@ def _by_name_on_node(pod: Pod) -> Sequence[str]:
     return [named_value(node, key) for key in (*config_keys(pod), account)]
 
 
+def _by_label(pod: Pod) -> Sequence[str]:
+    return [f"{pod.metadata.namespace}/{key}={value}" for key, value in pod.metadata.labels.items()]
+
+
 def _by_claim(pod: Pod) -> Sequence[str]:
     return [f"{pod.metadata.namespace}/{claim.name}" for claim in persistentvolumes.claims_of(pod)]
 
@@ -52,6 +58,9 @@ class _Strategy(Strategy[Pod]):
         new.status.phase = "Pending"
         new.status.qosClass = _qos_class(new.spec)
         affinity.apply_label_keys(new)
+        if new.spec.schedulingGates:
+            text = "Scheduling is blocked due to non-empty scheduling gates"
+            new.status.conditions.add(type="PodScheduled", status="False", reason=podstatus.GATED, message=text)
 
     def warnings(self, new: Pod, old: Pod | None) -> list[str]:
         return podwarnings.warnings(new, old)
@@ -181,6 +190,6 @@ POD = Resource(
         "status.nominatedNodeName": lambda item: item.status.nominatedNodeName,
     },
     indexed=(NODE,),
-    own_indexes={NAMED_ON_NODE: _by_name_on_node, CLAIM: _by_claim},
+    own_indexes={NAMED_ON_NODE: _by_name_on_node, CLAIM: _by_claim, BY_LABEL: _by_label},
     columns=Columns(_COLUMNS, _cells),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from pinnace.policy.v1.policy_pb2 import PodDisruptionBudget
 MAX_DISRUPTED = 2000
 # Seconds after which a client may try again while the controller has not seen the budget's spec.
 RETRY_AFTER = 10
-DISRUPTION_ALLOWED = "DisruptionAllowed"
+DISRUPTION_ALLOWED, SYNC_FAILED = "DisruptionAllowed", "SyncFailed"
 _VIOLATED = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
@@ -103,10 +103,20 @@ def _check(budget: PodDisruptionBudget) -> None:
         text = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
         raise Forbidden(f'poddisruptionbudgets.policy "{name}" is forbidden: {text}')
     if status.disruptionsAllowed <= 0:
-        text = (
-            f"The disruption budget {name} needs {status.desiredHealthy} healthy pods and has {status.currentHealthy} currently"
-        )
-        raise _violated(text)
+        raise _violated(refusal(budget))
+
+
+def refusal(budget: PodDisruptionBudget) -> str:
+    """Why no eviction is allowed. The numbers mean nothing where the controller could not count."""
+    status, found = budget.status, conditions.find(budget.status, DISRUPTION_ALLOWED)
+    refused = found is not None and found.status == "False" and found.message != ""
+    text = f"The disruption budget {budget.metadata.name}"
+    if found is not None and refused and found.reason == SYNC_FAILED:
+        return f"{text} does not allow evicting pods currently because it failed sync: {found.message}"
+    if status.currentHealthy <= status.desiredHealthy:
+        return f"{text} needs {status.desiredHealthy} healthy pods and has {status.currentHealthy} currently"
+    why = f" ({found.reason}): {found.message}" if found is not None and refused else ""
+    return f"{text} does not allow evicting pods currently{why}"
 
 
 def _violated(text: str, *, retry_after: int = 0) -> TooManyRequests:

@@ -238,6 +238,8 @@ class Resource(Generic[T]):
     status_meta: tuple[str, ...] = ("labels", "annotations")
     # False: the version in which objects are stored, which no request may name.
     served: bool = True
+    # What else changes when an object is removed, in the same transaction.
+    removed: Callable[[Tx, T], None] | None = None
     # Of a kind whose objects define other kinds: follow a change of one, given its key and stored bytes (None: deleted).
     observe: Callable[[Any, str, bytes | None], None] | None = None
 

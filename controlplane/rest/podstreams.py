@@ -1,4 +1,4 @@
-"""exec, attach, port-forward and logs of pods, and the proxies of pods and nodes, as the REST API answers them.
+"""exec, attach, port-forward and logs of pods, and the proxies of pods, nodes and Services, as the REST API answers them.
 
 The modules that carry streams are imported with the first of them: an idle control plane does without.
 """

@@ -94,6 +94,10 @@ class Cluster(cluster_pb2_grpc.ClusterServicer):
         namespace = request.namespace or "default"
         self._may.on("get", kinds.POD, namespace=namespace, name=request.pod)
         pod = self._store.get(kinds.POD, namespace, request.pod)
+        if pod.spec.schedulingGates:
+            gates = " ".join(gate.name for gate in pod.spec.schedulingGates)
+            text = f"waiting for scheduling gates: [{gates}] (their controllers remove them from spec.schedulingGates)"
+            return cluster_pb2.WhyResponse(message=text)
         found = self._scheduler.explain(namespace, request.pod, pod.metadata.uid)
         if found is None:
             if pod.spec.nodeName:

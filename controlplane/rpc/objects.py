@@ -25,7 +25,7 @@ from pinnace.kinds import Kind
 from pinnace.messages import clone
 
 MAX_APPLY = 1_000
-MAX_SUPERSEDED = 16
+MAX_SUPERSEDED = 32
 _TYPES = objects_pb2.PatchRequest
 _PATCH_TYPES = {_TYPES.JSON: PatchType.JSON, _TYPES.MERGE: PatchType.MERGE, _TYPES.STRATEGIC: PatchType.STRATEGIC}
 

@@ -131,6 +131,32 @@ class Streams(streams_pb2_grpc.StreamsServicer):
         async for frame in self._of_node(request, "exportImage"):
             yield frame
 
+    async def VerifyNetwork(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        async for frame in self._of_network(request, "verifyNetwork", "update" if request.verifyNetwork.fix else "get"):
+            yield frame
+
+    async def TraceNetwork(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        # Probes are sent in a pod's name.
+        async for frame in self._of_network(request, "traceNetwork", "create"):
+            yield frame
+
+    async def _of_network(self, request: streams_pb2.OpenStream, kind: str, verb: str) -> AsyncIterator[Any]:
+        if request.WhichOneof("kind") != kind:
+            raise BadRequest(f"the request must open a stream of kind {kind}")
+        self._may.on(verb, kinds.NODE, name=request.node, subresource="network")
+        self._store.get(kinds.NODE, "", request.node)
+        async for frame in self._switchboard.client(request.node, request, None):
+            yield frame
+
+    async def Capture(self, request: streams_pb2.OpenStream, context: Any) -> AsyncIterator[Any]:
+        """Users that may run commands in a pod may read its packets."""
+        if request.WhichOneof("kind") != "capture":
+            raise BadRequest("the request must open a stream of kind capture")
+        self._may_reach(request, "create", "exec")
+        node = streamtargets.locate(self._store, request, running=True)
+        async for frame in self._switchboard.client(node, request, None):
+            yield frame
+
     def _may_reach(self, opening: streams_pb2.OpenStream, verb: str, subresource: str) -> None:
         """Raises Forbidden unless the caller may do this to the pod."""
         namespace = opening.namespace or "default"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from controlplane import metrics
@@ -18,7 +18,7 @@ from controlplane.scheduler.nominations import Nominations
 from controlplane.scheduler.placement import Decision, place_one, rejecting
 from controlplane.scheduler.plugins import Profile
 from controlplane.scheduler.podinfo import PodInfo
-from controlplane.scheduler.preemption import Budget, Preemption, preempt
+from controlplane.scheduler.preemption import Budget, Preemption, search
 from controlplane.scheduler.queue import UNSCHEDULABLE, QueuedPod, SchedulingQueue
 from controlplane.scheduler.table import NodeTable
 from controlplane.store import Event
@@ -40,8 +40,9 @@ class Cache:
 
     `rejections`: decisions by the signature of their pod that hold until an event may help, since placing other pods does not;
     those of pods which other pods may help are in `until_placed`, and hold until one is placed.
-    `hopeless`: signatures and priorities of pods for which no preemption helps, until an event.
+    `hopeless`: signatures and priorities of pods for which no preemption helps, until an event; `events` counts those.
     `awaiting`: a pod may wait for others to be placed; while none does, these events cost nothing.
+    `gated`: pods that wait until their scheduling gates are removed; they are not queued.
     `invalid` holds what could not be read of nodes, and `unreported` the nodes whose entry there has changed.
     """
 
@@ -52,8 +53,10 @@ class Cache:
     rejections: dict[tuple[object, ...], Decision] = field(default_factory=dict)
     until_placed: dict[tuple[object, ...], Decision] = field(default_factory=dict)
     hopeless: set[tuple[object, ...]] = field(default_factory=set)
+    events: int = 0
     nominations: Nominations = field(default_factory=Nominations)
     awaiting: bool = False
+    gated: set[str] = field(default_factory=set)
     invalid: dict[str, str] = field(default_factory=dict)
     unreported: set[str] = field(default_factory=set)
 
@@ -105,6 +108,7 @@ class Cache:
         self.rejections.clear()
         self.until_placed.clear()
         self.hopeless.clear()
+        self.events += 1
 
     def _note_namespace(self, event: Event, changes: Changes) -> None:
         name = event.row.key.removeprefix(kinds.NAMESPACE.prefix)
@@ -126,6 +130,7 @@ class Cache:
 
     def _note_pod(self, event: Event, changes: Changes) -> bool:
         key = pod_key(event)
+        self.gated.discard(key)
         if event.new is None:
             self._remove(key, changes)
             return True
@@ -148,6 +153,8 @@ class Cache:
             self._waits(info, changes)
         else:
             self._remove(key, changes)
+            if _is_unbound(pod):
+                self.gated.add(key)
         return False
 
     def _remove(self, key: str, changes: Changes) -> None:
@@ -224,19 +231,29 @@ class Cache:
         labels = (pod.labels,) if self.table.anti_affinity else ()
         return (*labels, *((pod.priority,) if self.nominations else ()), *pod.signature)
 
-    def preempt(self, pod: PodInfo, budgets: Callable[[], Sequence[Budget]]) -> Preemption | None:
-        """The pods to evict for one that fits nowhere, and its nomination for their node; None where that does not help, or
-        while pods that were evicted for it are still terminating."""
-        if not pod.preempts or not self.table.has_below(pod.priority) or self._still_ending(pod):
+    def preempt(
+        self, pod: PodInfo, budgets: Callable[[], Sequence[Budget]]
+    ) -> Generator[None, None, Preemption | None]:  # fmt: skip
+        """The pods to evict for one that fits nowhere, and its nomination for their node; None where that does not help,
+        while pods that were evicted for it are still terminating, or while too many pods are nominated. In steps, between
+        which events may be noted."""
+        if not pod.preempts or not self.table.has_below(pod.priority) or self._still_ending(pod) or self.nominations.is_full:
             return None
-        signature = (pod.priority, *self._signature(pod))
+        signature, events = (pod.priority, *self._signature(pod)), self.events
         if signature in self.hopeless:
             return None
-        with self.nominations.counted(pod, self.table):
-            found = preempt(pod, self.table, self.profile, budgets())
+        steps = search(pod, self.table, self.profile, budgets())
+        while True:
+            try:
+                with self.nominations.counted(pod, self.table):
+                    next(steps)
+            except StopIteration as end:
+                found: Preemption | None = end.value
+                break
+            yield
         if found is not None:
             self.nominations.set(pod, found.node)
-        elif len(self.hopeless) < MAX_REJECTIONS:
+        elif events == self.events and len(self.hopeless) < MAX_REJECTIONS:
             self.hopeless.add(signature)
         return found
 
@@ -306,7 +323,11 @@ class Cache:
 
 
 def waits(pod: pod_pb2.Pod) -> bool:
-    """Whether this scheduler is to place a pod: it is neither another scheduler's, bound, nor terminating."""
+    """Whether this scheduler is to place a pod: it is neither another scheduler's, bound, gated, nor terminating."""
+    return _is_unbound(pod) and not pod.spec.schedulingGates
+
+
+def _is_unbound(pod: pod_pb2.Pod) -> bool:
     other = pod.spec.schedulerName not in ("", NAME)
     return not other and not pod.spec.nodeName and not pod.metadata.deletionTimestamp.seconds
 

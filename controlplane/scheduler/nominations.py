@@ -1,6 +1,7 @@
 """Pods for which others were preempted, each with the node that is to have room for it.
 
-It counts there for pods that are not more important, until it is bound or gone.
+It counts there for pods that are not more important, until it is bound or gone. Each placement counts all of them, so there is
+a limit: beyond it nothing is preempted until some of these pods are bound.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from controlplane.scheduler.podinfo import PodInfo
 from controlplane.scheduler.table import NodeTable
 
+MAX_PODS = 200
+
 
 class Nominations:
     def __init__(self) -> None:
@@ -20,13 +23,19 @@ class Nominations:
     def __bool__(self) -> bool:
         return bool(self._pods)
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._pods) >= MAX_PODS
+
     def node(self, key: str) -> str:
         """Empty for a pod without a nomination."""
         found = self._pods.get(key)
         return found.node if found else ""
 
     def set(self, pod: PodInfo, node: str) -> None:
-        self._pods[pod.key] = pod.on(node)
+        """Without effect for a new one beyond the limit."""
+        if pod.key in self._pods or not self.is_full:
+            self._pods[pod.key] = pod.on(node)
 
     def remove(self, key: str) -> PodInfo | None:
         return self._pods.pop(key, None)

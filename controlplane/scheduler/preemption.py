@@ -6,7 +6,7 @@ the most important first. Source: kube-scheduler's plugins/defaultpreemption and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from pinnace.selectors import Requirement
 
 # Nodes that are compared for one pod; those of them on which removing pods is tried, and more while that helps on none.
 MAX_NODES, MAX_TRIED, MAX_IN_VAIN = 500, 25, 100
-# Checks of whether the pod fits, for one preemption: nothing else of the control plane runs meanwhile. A check of a pod with
+# Checks of whether the pod fits, for one preemption: no other pod is placed meanwhile. A check of a pod with
 # that many terms and constraints counts twice, with twice as many three times. The node that exceeds it is the last one.
 MAX_CHECKS, TERMS_OF_ONE = 1000, 20
 
@@ -59,14 +59,30 @@ def budget(item: PodDisruptionBudget) -> Budget:
 
 def preempt(pod: PodInfo, table: NodeTable, profile: Profile, budgets: Sequence[Budget]) -> Preemption | None:
     """The best node and its victims; None where removing pods helps on no node."""
+    steps = search(pod, table, profile, budgets)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def search(
+    pod: PodInfo, table: NodeTable, profile: Profile, budgets: Sequence[Budget]
+) -> Generator[None, None, Preemption | None]:  # fmt: skip
+    """`preempt` in steps of one node. The table may change between two of them: a node that was compared counts as it was."""
     if prevented(pod, table, profile) is not None:
         return None
     found: dict[tuple[int, ...], Preemption] = {}
     checks = _Checks(pod, table, profile)
-    for tried, node in enumerate(_promising(pod, table, profile)):
+    promising = _promising(pod, table, profile)
+    yield
+    for tried, node in enumerate(promising):
         if checks.made >= MAX_CHECKS or tried >= (MAX_TRIED if found else MAX_IN_VAIN):
             break
-        victims = _victims(checks, node, budgets)
+        if tried:
+            yield
+        victims = _victims(checks, node, budgets) if table.row(node) >= 0 else None
         if victims is not None and victims[0]:
             going, violations = victims
             found[_cost(going, violations, int(table.rank[table.row(node)]))] = Preemption(node, going)

@@ -40,6 +40,8 @@ TELL_EVERY = 10.0
 SOUND = 60.0
 # The filters that a pod waits for whose volumes are being bound.
 VOLUMES = frozenset(("VolumeBinding",))
+# The part of the queue, in metrics, of pods with scheduling gates (as in kube-scheduler).
+GATED = "gated"
 # Seconds after a commit that failed because the backend is away, so that it is not called without pause.
 PAUSE = 0.05
 
@@ -156,6 +158,7 @@ class Scheduler:
             batch = queue.pop(BATCH, self._clock.monotonic())
             for place, count in queue.counts.items():
                 metrics.pending_pods.labels(place).set(count)
+            metrics.pending_pods.labels(GATED).set(len(self._cache.gated))
             if batch:
                 attempts = [self._attempt(entry) for entry in batch]
                 await self._commit(attempts)
@@ -199,15 +202,25 @@ class Scheduler:
         if attempt.decision.node or attempt.decision.failed or self._cache.queue.get(pod.key) is not entry:
             return
         try:
-            found = self._cache.preempt(pod, self._budgets)
-            # It may have taken some milliseconds.
-            await asyncio.sleep(0)
+            found = await self._search(pod)
             if found is not None:
                 await self._carry_out(pod, found)
         except Exception as error:  # the pod is tried again, and the rest of the victims with it
             log.warning("preemption_failed pod=%s error=%r", pod.key, error)
             metrics.scheduler_errors.labels("preemption").inc()
             self._cache.queue.failed(entry, self._clock.monotonic())
+
+    async def _search(self, pod: PodInfo) -> Preemption | None:
+        """A step may take some milliseconds; other tasks of the process run after each."""
+        steps = self._cache.preempt(pod, self._budgets)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: Preemption | None = end.value
+                return found
+            finally:
+                await asyncio.sleep(0)
 
     def _budgets(self) -> list[Budget]:
         return [budget(row.message) for row in self._store.rows(kinds.POD_DISRUPTION_BUDGET)]

@@ -99,5 +99,5 @@ def _decode(token: str) -> tuple[str, int]:
         if not isinstance(key, str) or type(revision) is not int or not 0 < revision < 1 << 53:
             raise ValueError
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise BadRequest("continue: this is no token of a list") from None
+        raise BadRequest("continue: not a continue token") from None
     return key, revision

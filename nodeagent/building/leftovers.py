@@ -48,7 +48,7 @@ class Node:
     seccomp_folder: Path
     # On a tmpfs; see `node.memorydir`.
     memory: Path
-    dns: ClusterDns
+    dns: Callable[[], ClusterDns]
     run_limits: RunLimits
     mounts: CacheMounts
     downloads: Downloads

@@ -90,9 +90,9 @@ class Runner:
         # Said before: what is half made is removed like the whole.
         self._has_sandbox = True
         await node.runtime.create_sandbox(SandboxConfig(sandbox, HOSTNAME))
-        address = sandboxaddress.allocate(node.ipam, self.name)
-        await node.network.attach(self.name, Path(names.namespace(sandbox, "net")), address)
-        self._write_etc("", address)
+        addresses = sandboxaddress.allocate(node.ipam, self.name)
+        await node.network.attach(self.name, Path(names.namespace(sandbox, "net")), addresses)
+        self._write_etc("", *addresses)
         return sandbox
 
     async def _alone(self) -> Path:
@@ -102,9 +102,10 @@ class Runner:
         self._write_etc("alone-", "127.0.1.1")
         return sandbox
 
-    def _write_etc(self, prefix: str, address: str) -> None:
-        hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{HOSTNAME}\n"
-        resolv = "" if prefix else _resolv(self._node.dns)
+    def _write_etc(self, prefix: str, *addresses: str) -> None:
+        hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+        hosts += "".join(f"{address}\t{HOSTNAME}\n" for address in addresses)
+        resolv = "" if prefix else _resolv(self._node.dns())
         for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{HOSTNAME}\n")):
             path = self._directory / f"{prefix}{name}"
             path.write_text(text)

@@ -8,19 +8,18 @@ restart of the agent, and never a reboot. Nothing here knows what a subscriber d
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from nodeagent.control.changes import Change
+from nodeagent.control.disk import Disk, read, stored
+from nodeagent.control.policygroups import GROUP, PolicyGroups
 from nodeagent.network.interface import Peer
-from pinnace import kinds, pki
+from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.core.v1 import pod_pb2
 
@@ -29,21 +28,14 @@ _KINDS = {
     kind.kind: kind
     for kind in (
         kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.RUNTIME_CLASS, kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME,
+        kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.NETWORK_POLICY, kinds.NAMESPACE,
     )
 }  # fmt: skip
+# Kinds of which a node has all objects of the cluster: thousands may come at once, so they are written by the thread.
+_MANY = frozenset((kinds.SERVICE.kind, kinds.ENDPOINT_SLICE.kind, kinds.NAMESPACE.kind))
 PEER = "Peer"
 # What of a pod's metadata an agent acts on, or shows to containers.
 _METADATA = ("uid", "labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One object of the assignment that was added, changed or removed, by KIND/NAMESPACE/NAME; `tokens` come with a pod."""
-
-    key: str
-    old: Any | None
-    new: Any | None
-    tokens: tuple[nodes_pb2.PodToken, ...] = ()
 
 
 Subscriber = Callable[[list[Change]], None]
@@ -51,12 +43,13 @@ Subscriber = Callable[[list[Change]], None]
 
 class Assignment:
     def __init__(self, directory: Path, secrets: Path) -> None:
-        """`directory` gets `objects/` and `peers/`; `secrets` should be on a tmpfs. Raises OSError."""
+        """`directory` gets `objects/`, `peers/` and `groups/`; `secrets` should be on a tmpfs. Raises OSError."""
         self._objects_dir, self._peers_dir, self._secrets_dir = directory / "objects", directory / "peers", secrets
         self._objects: dict[str, Any] = {}
         self._peers: dict[str, Peer] = {}
         self._subscribers: dict[str, list[Subscriber]] = {}
-        self._disk = _Disk()
+        self._disk = Disk()
+        self.groups = PolicyGroups(directory / "groups", self._disk)
         # Of the last message that was applied.
         self.revision = 0
         # Called with the keys of pods that a message has, changed or not.
@@ -65,13 +58,23 @@ class Assignment:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def subscribe(self, kinds_: Iterable[str], subscriber: Subscriber) -> None:
-        """Have the changes of these kinds (`Peer` too) passed on, those of one `apply` together, after all are stored."""
+        """Have the changes of these kinds (`Peer` and `PolicyGroup` too) passed on, those of one `apply` together, after all
+        are stored."""
         for kind in kinds_:
             self._subscribers.setdefault(kind, []).append(subscriber)
 
     def lookup(self, kind: str, namespace: str, name: str) -> Any | None:
         """The object, or None; `namespace` is "" for a RuntimeClass and a PersistentVolume."""
         return self._objects.get(f"{kind}/{namespace}/{name}")
+
+    def items(self, kind: str) -> list[Any]:
+        """Every object of a kind, such as Service; for reading."""
+        prefix = f"{kind}/"
+        return [item for key, item in self._objects.items() if key.startswith(prefix)]
+
+    def keys(self) -> list[str]:
+        """Of every object."""
+        return list(self._objects)
 
     def pods(self) -> list[tuple[str, Any]]:
         """Key and object of every assigned pod."""
@@ -82,10 +85,10 @@ class Assignment:
 
     def restore(self) -> None:
         """Read what an earlier agent stored, without publishing it. A torn file counts as absent."""
-        for path in (*_stored(self._objects_dir), *_stored(self._secrets_dir)):
+        for path in (*stored(self._objects_dir), *stored(self._secrets_dir)):
             key = path.name.replace("%", "/")
             kind = _KINDS.get(key.partition("/")[0])
-            item = _read(path, kind.cls) if kind is not None else None
+            item = read(path, kind.cls) if kind is not None else None
             if item is None:
                 continue
             self._objects[key] = item
@@ -93,18 +96,20 @@ class Assignment:
                 # Versions before 0.2 kept Secrets on the disk.
                 self._disk.write(self._path(key), path.read_bytes())
                 self._disk.remove(path)
-        for path in _stored(self._peers_dir):
-            if (peer := _read(path, nodes_pb2.Peer)) is not None:
+        for path in stored(self._peers_dir):
+            if (peer := read(path, nodes_pb2.Peer)) is not None:
                 self._peers[path.name] = _peer(peer)
+        self.groups.restore()
 
     def apply(self, assignment: nodes_pb2.Assignment) -> None:
         """Store an assignment, complete or incremental, and publish what it changes."""
         keys = {change.key for change in assignment.changes} | set(assignment.following)
         changes = list(assignment.changes)
         if assignment.complete:
-            present = [*self._objects, *(f"{PEER}//{name}" for name in self._peers)]
+            present = [*self._objects, *(f"{PEER}//{name}" for name in self._peers), *self.groups.keys()]
             changes += [nodes_pb2.Change(key=key) for key in present if key not in keys]
         found = [changed for change in changes if (changed := self._contained(change)) is not None]
+        found += self.groups.changed()
         self._disk.sync()
         self._publish(found)
         self.revision = assignment.revision
@@ -122,17 +127,20 @@ class Assignment:
         kind, _, rest = change.key.partition("/")
         if kind == PEER:
             return self._change_peer(rest.strip("/"), change)
+        if kind == GROUP:
+            self.groups.take(change)
+            return None
         old = self._objects.get(change.key)
         path = self._path(change.key)
         if not change.HasField("object"):
-            self._disk.remove(path)
+            self._disk.remove(path, later=kind in _MANY)
             return Change(change.key, self._objects.pop(change.key), None) if old is not None else None
         new: Any = _KINDS[kind].cls.FromString(change.object.protobuf)
         if old is not None and old.metadata.resourceVersion == new.metadata.resourceVersion:
             return None
         self._objects[change.key] = new
         if old is None or _worth_storing(old, new):
-            self._disk.write(path, change.object.protobuf)
+            self._disk.write(path, change.object.protobuf, later=kind in _MANY)
         return Change(change.key, old, new, tuple(change.tokens))
 
     def _change_peer(self, name: str, change: nodes_pb2.Change) -> Change | None:
@@ -154,7 +162,8 @@ class Assignment:
         by_kind: dict[str, list[Change]] = {}
         for change in changes:
             by_kind.setdefault(change.key.partition("/")[0], []).append(change)
-        for kind, found in by_kind.items():
+        # Pods last: what they are subject to is known by then.
+        for kind, found in sorted(by_kind.items(), key=lambda item: item[0] == "Pod"):
             for subscriber in self._subscribers.get(kind, ()):
                 try:
                     subscriber(found)
@@ -166,50 +175,6 @@ class Assignment:
         self._disk.close()
 
 
-class _Disk:
-    """Files written at once, and synced by a thread of their own: the event loop never waits for the disk.
-
-    Killing the agent loses nothing; a power failure may lose the last moments, which the control plane sends again."""
-
-    def __init__(self) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="assignment-sync")
-        self._unsynced: list[Path] = []
-
-    def write(self, path: Path, data: bytes) -> None:
-        """A full disk is logged: deletions must come in, or it stays full."""
-        try:
-            pki.write_private(path, data, sync=False)
-            self._unsynced.append(path)
-        except OSError as error:
-            log.error("not_stored path=%s error=%s", path, error)
-
-    def remove(self, path: Path) -> None:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            log.error("not_removed path=%s error=%s", path, error)
-
-    def sync(self) -> None:
-        if self._unsynced:
-            paths, self._unsynced = self._unsynced, []
-            with contextlib.suppress(RuntimeError):
-                # RuntimeError: the agent is ending.
-                self._pool.submit(_sync, paths)
-
-    def close(self) -> None:
-        self._pool.shutdown()
-
-
-def _sync(paths: list[Path]) -> None:
-    for path in {*paths, *(path.parent for path in paths)}:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
 def _worth_storing(old: Any, new: Any) -> bool:
     """False where only a pod's status differs, which this agent wrote."""
     if not isinstance(new, pod_pb2.Pod):
@@ -217,19 +182,7 @@ def _worth_storing(old: Any, new: Any) -> bool:
     return old.spec != new.spec or any(getattr(old.metadata, name) != getattr(new.metadata, name) for name in _METADATA)
 
 
-def _stored(directory: Path) -> list[Path]:
-    """The files of a directory, without the temporary ones of a killed agent (pki.write_private), which are removed."""
-    pki.remove_torn(directory)
-    return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
-
-
-def _read(path: Path, cls: type[Any]) -> Any | None:
-    try:
-        return cls.FromString(path.read_bytes())
-    except (OSError, DecodeError) as error:
-        log.error("not_restored path=%s error=%s", path, error)
-        return None
-
-
 def _peer(message: nodes_pb2.Peer) -> Peer:
-    return Peer(message.node, message.podCIDR, message.address, message.vtepMac)
+    return Peer(
+        message.node, tuple(message.podCIDRs) or (message.podCIDR,), message.address, message.vtepMac, message.wireguardKey
+    )

@@ -50,6 +50,8 @@ async def make_apart(node: str, *, old: bytes, key: bytes) -> Request:
     finally:
         if process.returncode is None:
             process.kill()
+            # Reaped here, or its pipes would be left to a loop that may have ended.
+            await process.wait()
     if process.returncode:
         raise Internal(f"making a signing request failed: {err.decode(errors='replace').strip()[-300:]}")
     try:

@@ -114,6 +114,12 @@ class Session:
         self._connection: _Connection | None = None
         self._streams: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        # Sessions that the control plane has welcomed; two while one replaces the other.
+        self._welcomed = 0
+
+    @property
+    def connected(self) -> bool:
+        return self._welcomed > 0
 
     def reconnect(self) -> None:
         """Move to a connection of the credentials that are there now."""
@@ -219,7 +225,7 @@ class Session:
     async def _hold(self, connection: _Connection, events: Events, earlier: asyncio.Task[None] | None) -> None:
         """One session, to its end. It ends `earlier` when it is open. Raises AioRpcError."""
         interval: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        received = _Received()
+        received, welcomed = _Received(), False
         call = connection.stub.Session(self._speak(events, received, interval))
         try:
             async for message in call:
@@ -229,6 +235,8 @@ class Session:
                     if earlier is not None:
                         earlier.cancel()
                     connection.welcomed.set()
+                    self._welcomed += not welcomed
+                    welcomed = True
                     interval.set_result(message.welcome.heartbeatMillis / 1000)
                     events.clock()
                     await events.welcomed(message.welcome)
@@ -242,6 +250,7 @@ class Session:
                 elif kind == "stream":
                     self._carry(connection, message.stream, events.streams)
         finally:
+            self._welcomed -= welcomed
             call.cancel()
 
     def _carry(self, connection: _Connection, request: Any, streams: Streams) -> None:

@@ -99,7 +99,7 @@ def _threshold(part: str, kept: dict[str, int]) -> Threshold:
     try:
         share = Fraction(text[:-1]) / 100
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f'"{part}": {text} is no percentage') from None
+        raise ValueError(f'"{part}": {text} is not a percentage') from None
     if not 0 <= share <= 1:
         raise ValueError(f'"{part}": a percentage lies between 0% and 100%')
     return Threshold(signal, part=share, reclaim=kept.get(signal, 0), text=text)
@@ -138,5 +138,5 @@ def seconds(text: str) -> float:
         except ValueError:
             value = -1.0
     if not 0 <= value < 1e9:
-        raise ValueError(f'"{text}" is no duration such as 90s or 1m30s')
+        raise ValueError(f'"{text}" is not a duration such as 90s or 1m30s')
     return value

@@ -20,17 +20,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images")
     mirror, insecure = _checked(config.mirror), _checked(config.insecure)
     group.add_argument("--registry-mirror", type=mirror, action="append", default=[], metavar="HOST=URL",
-                       help="ask URL before the registry HOST (repeatable)")  # fmt: skip
+                       help="mirror that is tried before the registry HOST (repeatable)")  # fmt: skip
     group.add_argument("--insecure-registry", type=insecure, action="append", default=[], metavar="HOST[:PORT]",
-                       help="may do without HTTPS: host, host:port or range of addresses (repeatable)")  # fmt: skip
+                       help="registry without HTTPS or with a self-signed certificate; also a CIDR (repeatable)")  # fmt: skip
     group.add_argument("--image-gc-high", type=float, default=_GC.high, metavar="PERCENT",
-                       help="unused images go when the disk is so full (default: %(default)s)")  # fmt: skip
+                       help="disk usage in percent that starts image garbage collection (default: %(default)s)")  # fmt: skip
     group.add_argument("--image-gc-low", type=float, default=_GC.low, metavar="PERCENT",
-                       help="until it is only so full (default: %(default)s)")  # fmt: skip
+                       help="disk usage in percent at which image garbage collection stops (default: %(default)s)")  # fmt: skip
     group.add_argument("--image-gc-min-age", type=float, default=_GC.min_age, metavar="SECONDS",
-                       help="none goes that was used more recently (default: %(default)s)")  # fmt: skip
+                       help="minimum time since the last use of a removed image (default: %(default)s)")  # fmt: skip
     group.add_argument("--image-gc-period", type=float, default=_GC.period, metavar="SECONDS",
-                       help="between looks at the disk, at least one (default: %(default)s)")  # fmt: skip
+                       help="interval of checks of the disk, at least one second (default: %(default)s)")  # fmt: skip
 
 
 def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
@@ -56,5 +56,5 @@ def registries(args: argparse.Namespace) -> Registries:
 def gc_policy(args: argparse.Namespace) -> GcPolicy:
     """Exits with a message for thresholds that cannot be."""
     if not 0 < args.image_gc_low <= args.image_gc_high <= 100:
-        sys.exit("pinnace-nodeagent: --image-gc-low and --image-gc-high are percent, the low one not above the high one")
+        sys.exit("pinnace-nodeagent: --image-gc-low and --image-gc-high must be percentages, the first not above the second")
     return GcPolicy(args.image_gc_high, args.image_gc_low, max(args.image_gc_min_age, 0.0), max(args.image_gc_period, 1.0))

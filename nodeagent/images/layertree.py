@@ -135,7 +135,7 @@ class LayerTree:
                 if mode is None or stat.S_ISCHR(mode):
                     self.directory(above, part, 0o755)
                 elif not stat.S_ISDIR(mode):
-                    raise NotADirectoryError(errno.ENOTDIR, "a part of its path is no directory")
+                    raise NotADirectoryError(errno.ENOTDIR, "a part of its path is not a directory")
                 below = os.open(part, _OPEN | os.O_NOFOLLOW, dir_fd=above)
                 os.close(above)
                 above = below

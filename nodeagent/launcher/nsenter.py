@@ -44,7 +44,7 @@ def namespace(config: Config) -> int:
             pid, started = config["pid_target"]
             fd = os.pidfd_open(pid)
             if procfs.start_time(pid) != started:
-                raise OSError("the container whose processes it is to see is not running")
+                raise OSError("targetContainerName: the container is not running")
             return fd
     return -1
 

@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from nodeagent.network.interface import NetworkError
+from pinnace.ipfamilies import family_of
+
+# Offsets of a range that pods may have: more than a node's pods ever need, and an IPv6 range has 2^64.
+MAX_OFFSETS = 1 << 20
 
 
 class Ipam:
-    """`taken` maps a pod's uid to its address; the caller keeps it on disk with the pod."""
+    """Of a node with `pod_cidrs`, one for each address family: a pod's addresses have the same offset in each. The caller keeps
+    them on disk with the pod."""
 
-    def __init__(self, pod_cidr: str) -> None:
-        self._network = ipaddress.IPv4Network(pod_cidr)
+    def __init__(self, *pod_cidrs: str) -> None:
+        self._networks = {family_of(cidr): ipaddress.ip_network(cidr) for cidr in pod_cidrs}
+        self._size = min(MAX_OFFSETS, *(network.num_addresses for network in self._networks.values()))
         self._taken: dict[str, int] = {}
         # Offset 0 is the VTEP, 1 the bridge; the last is the broadcast address.
         self._last = 1
 
+    @property
+    def _shown(self) -> str:
+        return ",".join(map(str, self._networks.values()))
+
+    def serves(self, pod_cidrs: Sequence[str]) -> bool:
+        """Whether these are its ranges."""
+        return [str(network) for network in self._networks.values()] == list(pod_cidrs)
+
     def contains(self, address: str) -> bool:
-        return ipaddress.IPv4Address(address) in self._network
+        network = self._networks.get(family_of(address))
+        return network is not None and ipaddress.ip_address(address) in network
 
-    def hold(self, pod: str, address: str) -> None:
-        """Record an address that a pod already has. Raises NetworkError when another pod has it, or none could."""
-        offset = int(ipaddress.IPv4Address(address)) - int(self._network.network_address)
-        if not 2 <= offset < self._network.num_addresses - 1:
-            raise NetworkError(f"{address} is no pod address of {self._network}")
-        if self._taken.get(pod, offset) != offset or offset in {o for p, o in self._taken.items() if p != pod}:
-            raise NetworkError(f"address {address} is taken")
-        self._taken[pod] = offset
+    def hold(self, pod: str, *addresses: str) -> None:
+        """Record the addresses that a pod already has; it may lack a family. Raises NetworkError when another pod has them, or
+        none could."""
+        for address in addresses:
+            offset = self._offset(address)
+            if self._taken.get(pod, offset) != offset or offset in {o for p, o in self._taken.items() if p != pod}:
+                raise NetworkError(f"address {address} is taken")
+            self._taken[pod] = offset
 
-    def allocate(self, pod: str) -> str:
-        """The pod's address; the same again for the same pod. Raises NetworkError when none is free."""
+    def _offset(self, address: str) -> int:
+        network = self._networks.get(family_of(address))
+        offset = int(ipaddress.ip_address(address)) - int(network.network_address) if network is not None else -1
+        if not 2 <= offset < self._size - 1:
+            raise NetworkError(f"{address} is not a pod address of {self._shown}")
+        return offset
+
+    def allocate(self, pod: str) -> tuple[str, ...]:
+        """The pod's addresses, the primary one first; the same again for the same pod. Raises NetworkError: none is free."""
         if pod not in self._taken:
             used = set(self._taken.values())
-            size = self._network.num_addresses
-            candidates = (2 + (self._last - 1 + step) % (size - 3) for step in range(size - 3))
+            candidates = (2 + (self._last - 1 + step) % (self._size - 3) for step in range(self._size - 3))
             offset = next((offset for offset in candidates if offset not in used), None)
             if offset is None:
-                raise NetworkError(f"no address is left in {self._network}")
+                raise NetworkError(f"no address is left in {self._shown}")
             self._taken[pod] = self._last = offset
-        return str(self._network.network_address + self._taken[pod])
+        return tuple(str(network.network_address + self._taken[pod]) for network in self._networks.values())
 
     def release(self, pod: str) -> None:
         self._taken.pop(pod, None)

@@ -1,38 +1,48 @@
-"""Which packets a node does not accept: forged encapsulation, forged senders, IPv6, and traffic that only passes through.
+"""Which packets a node does not accept: forged encapsulation, forged senders, and traffic that only passes through.
 
-Two chains of rules, both in the node's private tables. On the bridge (family `bridge`), each pod's port may send nothing but
-IPv4 and ARP, with the MAC and IP address that the pod was given. In the node's own stack (family `ip`):
+Rules of the node's private tables. On the bridge (family `bridge`), each pod's port may send nothing but IP, to the bridge
+itself, and ARP, with the MAC and IP addresses that the pod was given. It may send no neighbour discovery of IPv6: none is
+needed (see `podaddress`), and router advertisements, redirects and answers in another's name are of it. In the node's own stack
+(family `inet`):
 
 - Encapsulated packets of our VNI are accepted from the underlay addresses of peers only, to broadcast and multicast addresses
-  too. None may come from a pod, be carried inside the overlay, or be sent by a process: the kernel alone sends them, without a
-  socket of a user's.
+  too. None may come from a pod, be carried inside the overlay, or be sent by a process: the kernel alone sends them.
 - Nothing is accepted on a pod's port itself. A bridge hands frames to link-local addresses (01:80:c2:00:00:0x, IEEE 802.1D) to
   the port, past its own rules; every other frame arrives on the bridge.
 - Packets from pods to 127.0.0.0/8 are dropped, for the bridge routes to it (host ports on localhost, see `nat`).
+- IPv6 packets on the bridge and in the overlay have a sender that is behind the device; for IPv4, reverse path filters of the
+  kernel see to it, which IPv6 does not have. A family that pods do not have is dropped on both.
 - An address of the cluster's pod CIDRs is a sender on the bridge, in the overlay and on `lo` only: pods' packets to the
   underlay have the node's address. Reverse path filters do not see to it: most hosts' are loose, and the strict one of
   another node's overlay device takes a forged packet for one that this node has routed.
-- On a host whose forwarding the agent has enabled, nothing is forwarded but the pods' own traffic, and nothing new comes in
-  to pods, this node's or others', but through a host port: the host does not become a router.
+- On a host whose forwarding the agent has enabled, nothing is forwarded but the pods' own traffic and what was translated, and
+  nothing new comes in to pods, this node's or others', but through a host port or a Service, or from a network that the
+  operator names (`--reachable-from`): the host does not become a router.
 
-An IPv6 router advertisement of a pod is dropped with all IPv6 (CVE-2020-10749); the devices have no IPv6 either.
 Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from nodeagent.network import vxlan
+from nodeagent.network import vxlan, wireguard
+from nodeagent.network.elements import Element, Fragment, ip, number
 from nodeagent.network.interface import Node
-from nodeagent.network.nftables import ACCEPT, DROP, Json, chain, match, meta, payload, prefix, rule, table
+from nodeagent.network.nftables import ACCEPT, DROP, Json, chain, match, meta, payload, rule, table
+from pinnace.ipfamilies import FAMILIES, Family, families_of, family_of, of_family
 
 # Priorities by number: libnftables' JSON does not know every name. Before connection tracking, but after reassembly.
 _RAW, _FILTER = -300, 0
+# Mark of packets of the node's own processes to pods. Who can set it on a socket (NET_RAW) can send any frame anyway.
+_OWN = "0x01000000"
 # On a bridge: before everything else.
 _BRIDGE_FIRST = -300
-PEERS, BINDINGS = "peers", "bindings"
+PEERS = "peers"
+BINDINGS: dict[Family, str] = {4: "bindings", 6: "bindings6"}
+# ICMPv6 of multicast listeners (RFC 3810), neighbour discovery (RFC 4861), and its extensions (RFC 3122, 3971).
+_DISCOVERY: list[Json] = [{"range": [130, 137]}, {"range": [141, 143]}, {"range": [148, 149]}]
 # The bridge, and how the names of pods' ports on it begin.
 BRIDGE, PORTS = "pinnace0", "pnc"
 
@@ -46,29 +56,30 @@ class Binding:
     address: str
 
 
-def bridge_rules(name: str, ports: str, bindings: Iterable[Binding]) -> list[Json]:
-    """The bridge's table. `ports` begins the names of the pods' ports; `name` is the table's."""
+def bridge_rules(name: str, ports: str, bindings: Iterable[Binding], *, mac: str) -> list[Json]:
+    """The bridge's table. `ports` begins the names of the pods' ports; `name` is the table's, `mac` the bridge's."""
     family = "bridge"
     sender = [meta("iifname"), payload("ether", "saddr")]
-    ip, arp = payload("ip", "saddr"), payload("arp", "saddr ip")
+    arp = payload("arp", "saddr ip")
     ours = match(meta("iifname"), f"{ports}*")
+    bound: list[Binding] = list(bindings)
     return [
         *table(family, name),
-        {
-            "add": {
-                "set": {
-                    "family": family, "table": name, "name": BINDINGS, "type": ["ifname", "ether_addr", "ipv4_addr"],
-                    **_elements(bindings),
-                }
-            }
-        },
+        *(_bindings(name, of, (item for item in bound if family_of(item.address) == of)) for of in FAMILIES),
         chain(family, name, "pod"),
-        rule(family, name, "pod", match({"concat": [*sender, ip]}, f"@{BINDINGS}"), ACCEPT),
+        # To the bridge, which routes between pods: a frame from port to port would go around policies.
+        rule(
+            family, name, "pod", match(payload("ether", "daddr"), mac, "!="),
+            match(payload("ether", "type"), {"set": ["ip", "ip6"]}), DROP,
+        ),
+        rule(family, name, "pod", match({"concat": [*sender, payload("ip", "saddr")]}, f"@{BINDINGS[4]}"), ACCEPT),
         # Of an answer to ARP, the address that it gives counts too.
         rule(
-            family, name, "pod", match({"concat": [*sender, arp]}, f"@{BINDINGS}"),
-            match({"concat": [meta("iifname"), payload("arp", "saddr ether"), arp]}, f"@{BINDINGS}"), ACCEPT,
+            family, name, "pod", match({"concat": [*sender, arp]}, f"@{BINDINGS[4]}"),
+            match({"concat": [meta("iifname"), payload("arp", "saddr ether"), arp]}, f"@{BINDINGS[4]}"), ACCEPT,
         ),
+        rule(family, name, "pod", match(payload("icmpv6", "type"), {"set": _DISCOVERY}), DROP),
+        rule(family, name, "pod", match({"concat": [*sender, payload("ip6", "saddr")]}, f"@{BINDINGS[6]}"), ACCEPT),
         rule(family, name, "pod", DROP),
         chain(family, name, "from", type="filter", hook="prerouting", prio=_BRIDGE_FIRST, policy="accept"),
         rule(family, name, "from", ours, {"jump": {"target": "pod"}}),
@@ -78,93 +89,135 @@ def bridge_rules(name: str, ports: str, bindings: Iterable[Binding]) -> list[Jso
     ]  # fmt: skip
 
 
+def _bindings(name: str, family: Family, bindings: Iterable[Binding]) -> Json:
+    type_ = ["ifname", "ether_addr", f"ipv{family}_addr"]
+    return {"add": {"set": {"family": "bridge", "table": name, "name": BINDINGS[family], "type": type_, **_elements(bindings)}}}
+
+
 def _elements(bindings: Iterable[Binding]) -> Json:
     found = [{"concat": [item.device, item.mac, item.address]} for item in sorted(bindings)]
     return {"elem": found} if found else {}
 
 
 def bind(name: str, binding: Binding) -> list[Json]:
-    return [{"add": {"element": {"family": "bridge", "table": name, "name": BINDINGS, **_elements([binding])}}}]
+    return [{"add": _element(name, binding)}]
 
 
 def unbind(name: str, binding: Binding) -> list[Json]:
     """`add` first, so that `delete` cannot fail."""
-    element = {"element": {"family": "bridge", "table": name, "name": BINDINGS, **_elements([binding])}}
+    element = _element(name, binding)
     return [{"add": element}, {"delete": element}]
 
 
-def port_rules(name: str, *, ipv6: bool) -> list[Json]:
-    """Tables that drop ARP and IPv6 on the pods' ports themselves; IPv4 is dropped by `node_rules`. `ipv6`: whether the kernel
-    has it; the bridge and the overlay's device then hear none either."""
-    ours = match(meta("iifname"), f"{PORTS}*")
-    found = [
+def _element(name: str, binding: Binding) -> Json:
+    container = BINDINGS[family_of(binding.address)]
+    return {"element": {"family": "bridge", "table": name, "name": container, **_elements([binding])}}
+
+
+def port_rules(name: str) -> list[Json]:
+    """A table that drops ARP on the pods' ports themselves; IP is dropped by `fragment`."""
+    return [
         *table("arp", name),
         chain("arp", name, "input", type="filter", hook="input", prio=_FILTER, policy="accept"),
-        rule("arp", name, "input", ours, DROP),
+        rule("arp", name, "input", match(meta("iifname"), f"{PORTS}*"), DROP),
     ]
-    if ipv6:
-        found += [
-            *table("ip6", name),
-            chain("ip6", name, "guard", type="filter", hook="prerouting", prio=_RAW, policy="accept"),
-            rule("ip6", name, "guard", ours, DROP),
-            rule("ip6", name, "guard", match(meta("iifname"), {"set": [BRIDGE, vxlan.DEVICE]}), DROP),
-        ]
-    return found
 
 
-def node_rules(name: str, node: Node, bridge: str, peers: Iterable[str], *, router: bool) -> list[Json]:
-    """What the table `name` of family ip gets; it is there already. `peers` are underlay addresses. `router`: the agent has
-    enabled forwarding on this host."""
-    inside = {"set": [bridge, vxlan.DEVICE]}
-    encapsulated = _encapsulated(node)
-    # Local, broadcast or multicast: whatever else is only passing through.
-    received = match({"fib": {"result": "type", "flags": ["daddr"]}}, "unicast", "!=")
+def fragment(
+    node: Node, bridge: str, *, routed: Collection[Family], reachable_from: Collection[str] = ()
+) -> Fragment:  # fmt: skip
+    """The guard's part of the table `inet pinnace`. `routed`: families whose forwarding the agent has enabled on this host,
+    which then forwards to pods and Services what comes from the networks `reachable_from`."""
+    inside = f'{{ "{bridge}", "{vxlan.DEVICE}" }}'
+    forward = _no_router(inside, routed, reachable_from) if routed else ""
+    return Fragment(PEERS, _received(node, bridge, inside) + _sent(node) + forward)
+
+
+def _received(node: Node, bridge: str, inside: str) -> str:
+    """Before connection tracking. Pods' addresses are dropped where no pod's packet arrives, whether the host forwards for
+    others or not. Encapsulated packets are checked if local, broadcast or multicast: others are only passing through."""
+    elsewhere = f'iifname != {{ "{bridge}", "{vxlan.DEVICE}", "lo" }}'
+    foreign = "\n".join(f"        {elsewhere} {ip(cidr)} saddr {cidr} drop" for cidr in node.cluster_cidrs)
+    foreign += "".join(f"\n        {line} drop" for line in _senders(node, bridge))
+    families = families_of(node.pod_cidrs)
+    absent = "\n".join(f"        meta nfproto ipv{of} iifname {inside} drop" for of in FAMILIES if of not in families)
+    own, family = ip(node.address), number(node.address)
+    return f"""
+    set peers_4 {{ type ipv4_addr; }}
+    set peers_6 {{ type ipv6_addr; }}
+    chain guard {{
+        type filter hook prerouting priority {_RAW}; policy accept;
+        iifname "{PORTS}*" drop
+{absent}
+        iifname {inside} ip daddr 127.0.0.0/8 drop
+{foreign}
+        iifname {inside} {_encapsulated(node)} drop{_only_encrypted(node)}
+        # The usual packet first, by one lookup. Untracked: connections are tracked inside, and each has a source port out here.
+        {_encapsulated(node)} {own} daddr {node.address} {own} saddr @peers_{family} notrack accept
+        {_encapsulated(node)} fib daddr type != unicast ip saddr != @peers_4 drop
+        {_encapsulated(node)} fib daddr type != unicast ip6 saddr != @peers_6 drop
+    }}
+"""
+
+
+def _senders(node: Node, bridge: str) -> list[str]:
+    """Matches of IPv6 senders that are not behind the device."""
+    if not (own := of_family(6, node.pod_cidrs)):
+        return []
+    cluster = " ".join(f"ip6 saddr != {cidr}" for cidr in node.cluster_cidrs if family_of(cidr) == 6)
     return [
-        {"add": {"set": {"family": "ip", "table": name, "name": PEERS, "type": "ipv4_addr", **_addresses(peers)}}},
-        chain("ip", name, "guard", type="filter", hook="prerouting", prio=_RAW, policy="accept"),
-        rule("ip", name, "guard", match(meta("iifname"), f"{PORTS}*"), DROP),
-        rule("ip", name, "guard", match(meta("iifname"), inside), match(payload("ip", "daddr"), prefix("127.0.0.0/8")), DROP),
-        *_foreign(name, bridge, node.cluster_cidrs),
-        rule("ip", name, "guard", *encapsulated, match(meta("iifname"), inside), DROP),
-        rule("ip", name, "guard", *encapsulated, received, match(payload("ip", "saddr"), f"@{PEERS}", "!="), DROP),
-        chain("ip", name, "sent", type="filter", hook="output", prio=_FILTER, policy="accept"),
-        # Has no value for what the kernel sends itself.
-        rule("ip", name, "sent", *encapsulated, match(meta("skuid"), 0, ">="), DROP),
-        *(_no_router(name, inside) if router else []),
+        f'iifname "{bridge}" ip6 saddr != {own}',
+        f'iifname "{vxlan.DEVICE}" ip6 saddr {own}',
+        f'iifname "{vxlan.DEVICE}" {cluster}',
     ]
 
 
-def _foreign(name: str, bridge: str, cidrs: Iterable[str]) -> list[Json]:
-    """Drop pods' addresses where no pod's packet arrives, whether the host forwards for others or not."""
-    elsewhere = match(meta("iifname"), {"set": [bridge, vxlan.DEVICE, "lo"]}, "!=")
-    return [rule("ip", name, "guard", elsewhere, match(payload("ip", "saddr"), prefix(cidr)), DROP) for cidr in cidrs]
+def _only_encrypted(node: Node) -> str:
+    """In an encrypted cluster, encapsulated packets come out of the tunnels."""
+    if not node.encrypt:
+        return ""
+    return f'\n        {_encapsulated(node)} iifname != "{wireguard.DEVICE}" fib daddr type != unicast drop'
 
 
-def _encapsulated(node: Node) -> list[Json]:
+def _sent(node: Node) -> str:
+    """Packets that the kernel itself sends have no skuid, or that of the process whose packet they carry: those to pods are
+    marked before they are encapsulated, and the mark stays. After translation of Services."""
+    marked = "\n".join(f"        {ip(cidr)} daddr {cidr} meta mark set meta mark | {_OWN}" for cidr in node.cluster_cidrs)
+    return f"""
+    chain guard_own {{
+        type filter hook output priority {_FILTER}; policy accept;
+{marked}
+    }}
+    chain guard_sent {{
+        type filter hook output priority {_RAW}; policy accept;
+        {_encapsulated(node)} meta mark & {_OWN} == 0 meta skuid >= 0 drop
+        {_encapsulated(node)} notrack
+    }}
+"""
+
+
+def _encapsulated(node: Node) -> str:
     """Matches RFC 7348's header with our VNI, which begins 12 bytes into UDP: another overlay may use the same port."""
-    vni = {"payload": {"base": "th", "offset": 96, "len": 24}}
-    return [match(payload("udp", "dport"), node.port), match(vni, node.vni)]
+    return f"udp dport {node.port} @th,96,24 {node.vni}"
 
 
-def _no_router(name: str, inside: Json) -> list[Json]:
-    outside = match(meta("iifname"), inside, "!=")
-    # Not only `new`: what tracking calls invalid is forwarded as well, and of no translated connection.
-    new = match({"ct": {"key": "state"}}, {"set": ["established", "related"]}, "!=")
-    direct = match({"&": [{"ct": {"key": "status"}}, "dnat"]}, 0)
-    return [
-        chain("ip", name, "forward", type="filter", hook="forward", prio=_FILTER, policy="accept"),
-        rule("ip", name, "forward", outside, match(meta("oifname"), inside, "!="), DROP),
-        rule("ip", name, "forward", outside, match(meta("oifname"), inside), new, direct, DROP),
-    ]
+def _no_router(inside: str, families: Collection[Family], reachable_from: Collection[str]) -> str:
+    """Not only `new`: packets that tracking calls invalid are forwarded as well, and belong to no translated connection. From
+    outside to outside: to an endpoint of a Service that is in the network of another host."""
+    found = [f"        iifname != {inside} oifname {inside} {ip(cidr)} saddr {cidr} accept" for cidr in reachable_from]
+    for family in sorted(families):
+        outside = f"        meta nfproto ipv{family} iifname != {inside}"
+        found.append(f"{outside} oifname != {inside} ct status & dnat == 0 drop")
+        found.append(f"{outside} oifname {inside} ct state != {{ established, related }} ct status & dnat == 0 drop")
+    rules = "\n".join(found)
+    return f"""
+    chain guard_forward {{
+        type filter hook forward priority {_FILTER}; policy accept;
+{rules}
+    }}
+"""
 
 
-def _addresses(peers: Iterable[str]) -> Json:
-    found = sorted(set(peers))
-    return {"elem": found} if found else {}
-
-
-def set_peers(name: str, peers: Iterable[str]) -> list[Json]:
-    """Exactly these peers, in the table `name` that is there."""
-    named = {"family": "ip", "table": name, "name": PEERS}
-    added = _addresses(peers)
-    return [{"flush": {"set": named}}, *([{"add": {"element": {**named, **added}}}] if added else [])]
+def peers(addresses: Iterable[str]) -> list[Element]:
+    """Of the underlay."""
+    return [Element(f"{PEERS}_{number(address)}", (address,)) for address in sorted(set(addresses))]

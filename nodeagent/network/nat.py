@@ -1,78 +1,82 @@
 """Address translation: outbound traffic of pods takes the node's address, host ports lead to their pod.
 
-Rules of the node's private table of family `ip`, which `rules` replaces as a whole in one transaction together with those of
-`guard`: no rule of anyone else is touched, and teardown is one delete. Host ports are maps, so that a lookup does not grow with
-them. A host port answers on 127.0.0.1 too (the bridge has route_localnet, and `guard` keeps pods from using it). Pure.
+Fragments of the table `inet pinnace` (see `elements`). Host ports are maps, so that a lookup does not grow with them. A host
+port answers on 127.0.0.1 too (the bridge has route_localnet, and `guard` keeps pods from using it), and not on ::1, from which
+nothing is routed. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
+from nodeagent.network.elements import Element, Fragment, ip, number
 from nodeagent.network.interface import HostPort, Node
-from nodeagent.network.nftables import Json, chain, match, meta, payload, prefix, rule
+from pinnace.ipfamilies import FAMILIES, Family
 
-TABLE = "pinnace"
-# libnftables' JSON knows no names for the priorities of nat hooks: dstnat and srcnat.
-_DSTNAT, _SRCNAT = -100, 100
-_PROTOCOL = meta("l4proto")
-_PORT = payload("th", "dport")
-_SOURCE, _TARGET = payload("ip", "saddr"), payload("ip", "daddr")
+HOST_PORTS = "hostports"
+# By address and by any address.
+MAPS = tuple(f"{HOST_PORTS}{at}_{family}" for family in FAMILIES for at in ("_at", ""))
 
 
-def rules(node: Node, bridge: str, ports: Iterable[HostPort]) -> list[Json]:
-    """Chains and maps of the table TABLE, which is there and empty."""
-    translated = match({"ct": {"key": "status"}}, "dnat", "in")
-    return [
-        *_host_ports(list(ports)),
-        _chain("postrouting", "postrouting", _SRCNAT),
-        _rule("postrouting", *_outbound(node, bridge), {"masquerade": None}),
-        # A pod that asks a host port of its own node: without this the answer would take the short way, unchanged.
-        _rule("postrouting", match(_SOURCE, prefix(node.pod_cidr)), translated, {"masquerade": None}),
+def fragment(node: Node, bridge: str) -> Fragment:
+    return Fragment(HOST_PORTS, "".join(map(_host_ports, FAMILIES)) + _HOOKS + _masquerade(node, bridge))
+
+
+def _host_ports(family: Family) -> str:
+    """For one address of the node first: they are the more exact. `hairpin` has the pods' own addresses."""
+    address, target = f"ipv{family}_addr", "ip" if family == 4 else "ip6"
+    return f"""
+    map hostports_at_{family} {{ type {address} . inet_proto . inet_service : {address} . inet_service; }}
+    map hostports_{family} {{ type inet_proto . inet_service : {address} . inet_service; }}
+    set hostports_hairpin_{family} {{ type {address} . {address}; }}
+    chain hostports_{family} {{
+        dnat {target} to {target} daddr . meta l4proto . th dport map @hostports_at_{family}
+        dnat {target} to meta l4proto . th dport map @hostports_{family}
+    }}
+"""
+
+
+_HOOKS = """
+    chain hostports_received {
+        type nat hook prerouting priority -100; policy accept;
+        meta nfproto ipv4 fib daddr type local jump hostports_4
+        meta nfproto ipv6 fib daddr type local jump hostports_6
+    }
+    chain hostports_sent {
+        type nat hook output priority -100; policy accept;
+        meta nfproto ipv4 fib daddr type local jump hostports_4
+        meta nfproto ipv6 fib daddr type local ip6 daddr != ::1 jump hostports_6
+    }
+"""
+
+
+def _masquerade(node: Node, bridge: str) -> str:
+    outbound = "\n".join(f'        {_outbound(cidr, node)} oifname != "{bridge}" masquerade' for cidr in node.pod_cidrs)
+    return f"""
+    chain outbound {{
+        type nat hook postrouting priority 100; policy accept;
+{outbound}
+        # A pod that a host port leads to itself: it drops packets from its own address. Others reach a pod of their node in
+        # their own name, and the answer returns by the node, as the bridge answers ARP for the pods.
+        ip saddr . ip daddr @hostports_hairpin_4 ct status dnat masquerade
+        ip6 saddr . ip6 daddr @hostports_hairpin_6 ct status dnat masquerade
         # The node's own processes, through localhost: the pod can answer an address of the bridge only.
-        _rule("postrouting", match(_SOURCE, prefix("127.0.0.0/8")), match(meta("oifname"), bridge), {"masquerade": None}),
-    ]
+        ip saddr 127.0.0.0/8 oifname "{bridge}" masquerade
+    }}
+"""
 
 
-def _outbound(node: Node, bridge: str) -> list[Json]:
-    inside = [match(_TARGET, prefix(cidr), "!=") for cidr in node.cluster_cidrs]
-    return [match(_SOURCE, prefix(node.pod_cidr)), *inside, match(meta("oifname"), bridge, "!=")]
+def _outbound(own: str, node: Node) -> str:
+    inside = [f"{ip(cidr)} daddr != {cidr}" for cidr in node.cluster_cidrs if number(cidr) == number(own)]
+    return " ".join([f"{ip(own)} saddr {own}", *inside])
 
 
-def _host_ports(ports: list[HostPort]) -> list[Json]:
-    """Maps from what is asked for to address and port, and the chains that look into them for local addresses."""
-    chosen = {item.key: item for item in reversed(ports)}.values()
-    named = [item for item in chosen if item.host_ip]
-    free = [item for item in chosen if not item.host_ip]
-    commands = [_chain("hostports")]
-    # Those for one address of the node first: they are the more exact.
-    for suffix, key, items in (("_at", [_TARGET, _PROTOCOL, _PORT], named), ("", [_PROTOCOL, _PORT], free)):
-        commands += [
-            _map(f"address{suffix}", "ipv4_addr", len(key), [[item.match, item.address] for item in items]),
-            _map(f"port{suffix}", "inet_service", len(key), [[item.match, item.port] for item in items]),
-            _rule("hostports", {"dnat": {"addr": _found(key, f"address{suffix}"), "port": _found(key, f"port{suffix}")}}),
-        ]
-    local = match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
-    for hook in ("prerouting", "output"):
-        commands += [_chain(hook, hook, _DSTNAT), _rule(hook, local, {"jump": {"target": "hostports"}})]
-    return commands
-
-
-def _map(name: str, value: str, width: int, pairs: list[list[Any]]) -> Json:
-    key = ["ipv4_addr", "inet_proto", "inet_service"][-width:]
-    elements = {"elem": [[{"concat": match}, to] for match, to in pairs]} if pairs else {}
-    return {"add": {"map": {"family": "ip", "table": TABLE, "name": name, "type": key, "map": value, **elements}}}
-
-
-def _found(key: list[Json], name: str) -> Json:
-    return {"map": {"key": {"concat": key}, "data": f"@{name}"}}
-
-
-def _chain(name: str, hook: str = "", priority: int = 0) -> Json:
-    base = {"type": "nat", "hook": hook, "prio": priority, "policy": "accept"} if hook else {}
-    return chain("ip", TABLE, name, **base)
-
-
-def _rule(name: str, *expressions: Json) -> Json:
-    return rule("ip", TABLE, name, *expressions)
+def elements(ports: Iterable[HostPort]) -> list[Element]:
+    """Of several pods with a host port the first."""
+    found: dict[tuple[str, tuple[str, ...]], Element] = {}
+    for item in ports:
+        container = f"{HOST_PORTS}{'_at' if item.host_ip else ''}_{number(item.address)}"
+        key = tuple(map(str, item.match))
+        found.setdefault((container, key), Element(container, key, (item.address, str(item.port))))
+    pods = {item.value[0] for item in found.values()}
+    return [*found.values(), *(Element(f"{HOST_PORTS}_hairpin_{number(pod)}", (pod, pod)) for pod in sorted(pods))]

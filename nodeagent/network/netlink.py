@@ -7,42 +7,49 @@ takes to open a socket: a netlink socket stays in the namespace that it was open
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nodeagent.linux import namespaces
-from nodeagent.network import conntrack, guard, links, ports, rtnetlink, tables, vxlan
+from nodeagent.network import (
+    clashes,
+    conntrack,
+    facts,
+    guard,
+    inspection,
+    links,
+    podaddress,
+    ports,
+    rtnetlink,
+    serviceroutes,
+    sysctls,
+    tables,
+    tunnel,
+    tunnelkey,
+    vxlan,
+    wireguard,
+)
+from nodeagent.network.facts import Facts
 from nodeagent.network.guard import Binding
-from nodeagent.network.interface import NetworkError, Node
+from nodeagent.network.interface import Deviation, NetworkError, Node
 from nodeagent.network.links import Link
+from nodeagent.network.loadbalancer import routes
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.plan import Difference, Table
+from nodeagent.network.podaddress import PodAddress, gateway_of
 from nodeagent.network.rtnetlink import Address, Entry
+from nodeagent.network.wireguard import TunnelPeer
+from pinnace.ipfamilies import BITS, NAMES, Family, families_of, family_of
 
 BRIDGE = guard.BRIDGE
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """A pod's way out: the bridge's address, and the length of the node's range."""
-
-    address: str
-    length: int
-
-
-def _close_device(name: str) -> None:
-    """No IPv6, so no router advertisement is heard (CVE-2020-10749), and no IPv4 sender that is not behind the device.
-
-    Raises OSError."""
-    Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("1")
-    for setting, value in (("accept_ra", "0"), ("disable_ipv6", "1")):
-        with contextlib.suppress(FileNotFoundError):
-            # A kernel without IPv6 has none of it.
-            Path(f"/proc/sys/net/ipv6/conf/{name}/{setting}").write_text(value)
+# RFC 8200, section 5; below it the kernel takes IPv6 away from a device.
+MIN_IPV6_MTU = 1280
+# The index of `lo`, in every network namespace.
+_LOOPBACK = 1
 
 
 @contextlib.contextmanager
@@ -95,38 +102,116 @@ class Netlink:
                     return self._link(item.index)
         raise NetworkError(f"no device of this host has the address {address}")
 
+    def host_addresses(self) -> frozenset[str]:
+        """All that the host has but those that we have added: of our devices, of Services and of the cluster DNS. Raises
+        NetworkError."""
+        with told("reading the host's addresses"):
+            names = {link.index: link.name for link in map(links.read, self._route.dump(links.every()))}
+            return frozenset(
+                item.address for item in self._addresses()
+                if item.protocol != tables.PROTOCOL and not names.get(item.index, "").startswith(clashes.OURS)
+            )  # fmt: skip
+
+    def check(self, node: Node) -> None:
+        """Raises NetworkError for what of this host is in the way."""
+        with told("reading the host's network"):
+            found = list(map(links.read, self._route.dump(links.every())))
+            routes = list(map(rtnetlink.route_of, tables.of_both(self._route, rtnetlink.list_routes)))
+        if clash := clashes.find(node, found, self._addresses(), routes):
+            raise NetworkError(clash)
+
     def setup(self, node: Node) -> None:
         """Bridge and VXLAN device with their addresses. Raises NetworkError."""
         underlay = self.underlay(node.address)
-        mtu = self._mtu = underlay.mtu - vxlan.OVERHEAD
-        length = int(node.pod_cidr.partition("/")[2])
+        mtu = self._mtu = underlay.mtu - vxlan.OVERHEAD[family_of(node.address)]
+        _check(node, mtu)
+        gateways = [gateway_of(cidr) for cidr in node.pod_cidrs]
         with told("bridge"):
             bridge = self._ensure(BRIDGE, "bridge")
-            self._route.run(links.change(bridge, up=True, mtu=mtu))
-            self._only_address(Address(bridge, _gateway(node.pod_cidr), length))
-            ports.prepare(self._route, bridge=bridge, name=BRIDGE, gateway=_gateway(node.pod_cidr))
+            ports.prepare(self._route, bridge=bridge, gateway=gateways[0].address)
         with told("vxlan device"):
-            self._drop_changed_vxlan(node)
-            index = self._ensure(vxlan.DEVICE, "vxlan", vxlan.device(node, underlay.index), mac=node.mac)
-            self._route.run(links.change(index, up=True, mtu=mtu))
-            self._only_address(Address(index, vxlan.vtep_of(node.pod_cidr), 32))
-        with told("sysctl"):
-            for name in (BRIDGE, vxlan.DEVICE):
-                _close_device(name)
+            self._drop_changed_vxlan(node, underlay.index)
+            device = self._ensure(vxlan.DEVICE, "vxlan", vxlan.device(node, underlay.index), mac=node.mac)
+        # Before they are up: else they would hear a router advertisement, and have an address of the kernel's.
+        self.write_settings(node)
+        with told("addresses of the node's devices"):
+            self._route.run(links.change(bridge, up=True, mtu=mtu), links.change(device, up=True, mtu=mtu))
+            self._only_addresses(bridge, *(Address(bridge, item.address, item.length) for item in gateways))
+            vteps = map(vxlan.vtep_of, node.pod_cidrs)
+            self._only_addresses(device, *(Address(device, vtep, BITS[family_of(vtep)]) for vtep in vteps))
+        with told("routes to Services"):
+            families = families_of(node.pod_cidrs)
+            serviceroutes.ensure(self._route, bridge, [cidr for cidr in node.service_cidrs if family_of(cidr) in families])
 
-    def enable_forwarding(self) -> bool:
+    def serve_names(self, addresses: Sequence[str]) -> None:
+        """Exactly these cluster DNS addresses, on `lo`: that one is there before any pod's device. Of the host's scope, or the
+        kernel takes one for the sender of what it masquerades on `lo`. Raises NetworkError."""
+        with told("cluster DNS addresses"):
+            present = {item for item in self._addresses() if item.index == _LOOPBACK and item.protocol == tables.PROTOCOL}
+            wanted = {Address(_LOOPBACK, text, BITS[family_of(text)], tables.PROTOCOL) for text in addresses}
+            added = [
+                rtnetlink.add_address(item, scope=rtnetlink.SCOPE_HOST, tolerated=(errno.EEXIST,)) for item in wanted - present
+            ]
+            self._route.run(*added, *(rtnetlink.del_address(item) for item in present - wanted))
+
+    def encrypt(self, node: Node, keys: Path) -> Node:
+        """Have the tunnel that the overlay of an encrypted cluster uses, with the key of the directory `keys`; returns the node
+        as that overlay has it. Raises NetworkError."""
+        underlay = self.underlay(node.address)
+        with told("WireGuard device"):
+            key = tunnelkey.load(keys)
+            tunnel.ensure(self._route, key, mtu=_tunnel_mtu(node, underlay))
+        return dataclasses.replace(node, address=wireguard.tunnel_address(key.public))
+
+    def verify_tunnel(self, node: Node, wanted: frozenset[TunnelPeer]) -> list[Deviation]:
+        """`node` as the underlay has it. Raises NetworkError."""
+        underlay = self.underlay(node.address)
+        with told("WireGuard device"):
+            return tunnel.verify(self._route, wanted, mtu=_tunnel_mtu(node, underlay))
+
+    def remove_tunnel(self) -> None:
+        """Raises NetworkError."""
+        with told("WireGuard device"):
+            tunnel.remove(self._route)
+
+    def sync_tunnel(self, wanted: frozenset[TunnelPeer]) -> int:
+        """Raises NetworkError."""
+        with told("peers of the WireGuard device"):
+            return tunnel.sync(wanted)
+
+    @property
+    def mtu(self) -> int:
+        """Of the pods, the bridge and the VXLAN device; 0 before `setup`."""
+        return self._mtu
+
+    def write_settings(self, node: Node) -> None:
+        """Those of the kernel that the node's network relies on. Raises NetworkError."""
+        with told("sysctl"):
+            sysctls.write(sysctls.of_node(node))
+
+    def enable_forwarding(self, family: Family) -> bool:
         """Returns whether it was off, and this host no router. Raises NetworkError."""
-        with told("ip_forward"):
-            setting = Path("/proc/sys/net/ipv4/ip_forward")
-            was_off = setting.read_text().strip() == "0"
-            setting.write_text("1")
-            return was_off
+        with told(f"forwarding of {NAMES[family]}"):
+            return sysctls.enable_forwarding(family)
+
+    def keep_half_closed(self) -> None:
+        """Raises NetworkError."""
+        with told("timeout of half-closed connections"):
+            sysctls.keep_half_closed()
 
     def bindings(self) -> set[Binding]:
         """Of the pods' ports that are there. Raises NetworkError."""
         bridge = self.index(BRIDGE)
         with told("reading the bridge"):
             return ports.bindings(self._route, bridge=bridge) if bridge is not None else set()
+
+    def answer_for(self, address: str, wanted: Collection[str]) -> tuple[str, str]:
+        """Have the kernel answer for exactly these addresses of Services on the underlay, whose own address is `address`; name
+        and MAC of its device. Raises NetworkError."""
+        device = self.underlay(address)
+        with told("addresses of load balancers"):
+            routes.sync(self._route, device.index, wanted)
+        return device.name, device.mac
 
     def forget_flows(self, protocol: int, port: int) -> None:
         """Delete tracked connections to a port of the node: translation is decided once for each. Raises NetworkError."""
@@ -142,43 +227,46 @@ class Netlink:
             raise NetworkError(f"device {name} vanished while it was made")
         return index
 
-    def _drop_changed_vxlan(self, node: Node) -> None:
-        """A VXLAN device cannot change its VNI or address: one that differs is made again."""
+    def _drop_changed_vxlan(self, node: Node, underlay: int) -> None:
+        """A VXLAN device that differs is made again. It could be moved on the underlay, but would keep sending from the address
+        that its FDB entries have cached."""
         index = self.index(vxlan.DEVICE)
-        if index is not None and not vxlan.is_device(self._link(index), node):
+        if index is not None and not vxlan.is_device(self._link(index), node, underlay):
             self._route.run(links.delete(index))
 
-    def _only_address(self, wanted: Address) -> None:
-        present = {item for item in self._addresses() if item.index == wanted.index}
-        changes = [rtnetlink.del_address(other) for other in present - {wanted}]
-        if wanted not in present:
-            changes.append(rtnetlink.add_address(wanted))
+    def _only_addresses(self, index: int, *wanted: Address) -> None:
+        present = {item for item in self._addresses() if item.index == index}
+        changes = [rtnetlink.del_address(other) for other in present - {*wanted}]
+        changes += [rtnetlink.add_address(item) for item in wanted if item not in present]
         self._route.run(*changes)
 
-    def attach(self, name: str, netns: Path, address: str, route: Gateway, bind: Callable[[Binding], None]) -> None:
+    def attach(
+        self, name: str, netns: Path, addresses: Sequence[PodAddress], bind: Callable[[list[Binding]], None], *, mac: str = ""
+    ) -> None:
         """A veth pair: `eth0` in the pod, `name` on the bridge. Created inside the pod, so deleting that deletes it.
 
-        `bind` is called before the pod can send anything."""
-        with told(f"pod {address}"), inside(netns) as pod:
-            eth0 = self._pair(pod, name)
-            pod.run(
-                rtnetlink.add_address(Address(eth0.index, address, route.length), tolerated=(errno.EEXIST,)),
-                links.change(eth0.index, up=True),
-                rtnetlink.add_route(rtnetlink.Route("0.0.0.0/0", route.address), tolerated=(errno.EEXIST,)),
-            )
+        `bind` is called before the pod can send anything. `mac` is what eth0 had before, if it had one."""
+        shown = ",".join(item.address for item in addresses)
+        with told(f"pod {shown}"), inside(netns) as pod:
+            eth0 = self._pair(pod, name, mac)
+            if any(family_of(item.address) == 6 for item in addresses):
+                with namespaces.visiting(netns):
+                    sysctls.write(sysctls.of_pod("eth0"))
             port, bridge = self.index(name), self.index(BRIDGE)
             if port is None or bridge is None:
-                raise NetworkError(f"pod {address}: its device vanished while it was made")
-            ports.close_in(self._route, port=port, bridge=bridge, mac=eth0.mac, address=address)
-            bind(Binding(name, eth0.mac, address))
+                raise NetworkError(f"pod {shown}: its device vanished while it was made")
+            wanted = podaddress.requests(eth0.index, addresses, gateway_mac=self._link(bridge).mac)
+            pod.run(links.change(eth0.index, up=True), *wanted)
+            ports.close_in(self._route, port=port, bridge=bridge, mac=eth0.mac, addresses=[item.address for item in addresses])
+            bind([Binding(name, eth0.mac, item.address) for item in addresses])
             # Up last: no frame of the pod's passes before it is bound.
             self._route.run(links.change(port, up=True))
 
-    def _pair(self, pod: NetlinkSocket, name: str) -> Link:
+    def _pair(self, pod: NetlinkSocket, name: str, mac: str) -> Link:
         """Make the pair, unless the pod has it; returns its device. What has its name out here without that is an earlier
         pod's."""
         home = namespaces.current()
-        pair = links.veth("eth0", name, netns=home, mtu=self._mtu)
+        pair = links.veth("eth0", name, netns=home, mtu=self._mtu, mac=mac)
         try:
             pod.run(pair)
         except OSError as error:
@@ -204,13 +292,42 @@ class Netlink:
                 if error.errno != errno.ENODEV:
                     raise
 
-    def detach(self, name: str, address: str) -> None:
-        """Remove a pod's port; its neighbour entry too where the device went with the pod's namespace. `address` may be ""."""
+    def detach(self, name: str, addresses: Iterable[str]) -> None:
+        """Remove a pod's port; its neighbour entries too where the device went with the pod's namespace."""
         with told(f"device {name}"):
             self._drop(name)
             bridge = self.index(BRIDGE)
-            if address and bridge is not None:
-                self._route.run(rtnetlink.del_neighbour(Entry(bridge, address, "")))
+            if bridge is not None:
+                self._route.run(*(rtnetlink.del_neighbour(Entry(bridge, address, "")) for address in addresses))
+
+    def inspect(self, settings: Iterable[str], dns: Collection[str] | None = None) -> Facts:
+        """The node's network as it is; see `inspection.read`. Raises NetworkError."""
+        with told("reading the node's network"):
+            return inspection.read(self._route, settings, dns)
+
+    def wanted(self, node: Node, bindings: Iterable[Binding], table: Table, *, dns: Iterable[str] = ()) -> Facts:
+        """`inspect` when all is well; the MTU follows that of the underlay. Raises NetworkError."""
+        underlay = self.underlay(node.address)
+        mtu = underlay.mtu - vxlan.OVERHEAD[family_of(node.address)]
+        mac = ports.bridge_mac(gateway_of(node.pod_cidr).address)
+        settings = sysctls.all_of(node)
+        return facts.wanted(facts.Wanted(node, mtu, underlay.name, mac, settings, tuple(bindings), table, tuple(dns)))
+
+    def repair_port(self, device: str, bindings: Sequence[Binding], netns: Path | None) -> None:
+        """One that is there, with its end in `netns` if that is known. Raises NetworkError."""
+        port, bridge = self.index(device), self.index(BRIDGE)
+        if port is None or bridge is None:
+            raise NetworkError(f"device {device} is gone")
+        mac = bindings[0].mac
+        with told(f"device {device}"):
+            ports.close_in(self._route, port=port, bridge=bridge, mac=mac, addresses=[item.address for item in bindings])
+            self._route.run(links.change(port, up=True, mtu=self._mtu))
+            # Some settings take only while it is up.
+            ports.repair(self._route, port=port, mac=mac)
+        if netns is not None:
+            with told(f"eth0 of the pod with device {device}"), inside(netns) as pod:
+                [message] = pod.run(links.get(name="eth0"))
+                pod.run(links.change(links.read(message).index, mtu=self._mtu))
 
     def read(self) -> Table:
         """The overlay's entries as the kernel has them. Raises NetworkError."""
@@ -227,11 +344,19 @@ class Netlink:
             tables.apply(self._route, device, change)
 
 
+def _tunnel_mtu(node: Node, underlay: Link) -> int:
+    return underlay.mtu - wireguard.OVERHEAD[family_of(node.address)]
+
+
 def _has_eth0(pod: NetlinkSocket) -> bool:
     return any(links.read(link).name == "eth0" for link in pod.dump(links.every()))
 
 
-def _gateway(pod_cidr: str) -> str:
-    import ipaddress
-
-    return str(ipaddress.IPv4Network(pod_cidr).network_address + 1)
+def _check(node: Node, mtu: int) -> None:
+    """Raises NetworkError for a node whose pods cannot have IPv6."""
+    if 6 not in families_of(node.pod_cidrs):
+        return
+    if not sysctls.has_ipv6():
+        raise NetworkError(f"the kernel has no IPv6 (boot without ipv6.disable=1): pod CIDRs {','.join(node.pod_cidrs)}")
+    if mtu < MIN_IPV6_MTU:
+        raise NetworkError(f"pods would have an MTU of {mtu}, and IPv6 needs {MIN_IPV6_MTU}: give the underlay a larger one")

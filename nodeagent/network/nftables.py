@@ -1,20 +1,26 @@
 """nftables through libnftables, the library that `nft` is made of: one transaction a call, in milliseconds.
 
 Instead of running `nft`: a process for each pod that starts would cost more than the pod's network does. The commands are
-those of libnftables-json(5). Blocking; one thread at a time, in the network namespace that the rules are for.
+those of libnftables-json(5), or text as in nft(8). Blocking; one thread at a time, in the network namespace that the rules
+are for.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import threading
 from typing import Any
 
 from nodeagent.network.interface import NetworkError
 
 LIBRARY = "libnftables.so.1"
-# nftables/libnftables.h, NFT_CTX_OUTPUT_JSON: commands are JSON too.
-_OUTPUT_JSON = 1 << 4
+# nftables/libnftables.h, NFT_CTX_OUTPUT_JSON and NUMERIC_PROTO. Commands may be JSON then, or text.
+_OUTPUT = 1 << 4 | 1 << 7
+# NFT_CTX_OUTPUT_STATELESS and HANDLE.
+_SHOWN = 1 << 2 | 1 << 3
+# The library has state that its contexts share: two threads in it corrupt its memory.
+_ONE = threading.Lock()
 # What a command is made of.
 Json = dict[str, Any]
 
@@ -25,6 +31,8 @@ class Nftables:
     def __init__(self) -> None:
         self._library: Any = None
         self._context: Any = None
+        # Transactions that have changed something, as the kernel counts them.
+        self.commits = 0
 
     def _open(self) -> None:
         try:
@@ -37,31 +45,76 @@ class Nftables:
         for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
             getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_char_p
         library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-        context = library.nft_ctx_new(0)
+        library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        self._library = library
+        self._context = self._new()
+
+    def _new(self) -> Any:
+        context = self._library.nft_ctx_new(0)
         if not context:
             raise NetworkError(f"{LIBRARY} cannot be used")
-        library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
-        library.nft_ctx_output_set_flags(context, _OUTPUT_JSON)
-        library.nft_ctx_buffer_output(context)
-        library.nft_ctx_buffer_error(context)
-        self._library, self._context = library, context
+        self._library.nft_ctx_output_set_flags(context, _OUTPUT)
+        self._library.nft_ctx_buffer_output(context)
+        self._library.nft_ctx_buffer_error(context)
+        return context
 
     def run(self, commands: list[Json]) -> None:
-        """All of the commands, or none. Raises NetworkError with what the library says."""
+        """All of the commands, or none. Raises NetworkError with the library's message."""
+        if commands:
+            self._run(json.dumps({"nftables": commands}).encode())
+            self.commits += 1
+
+    def run_text(self, commands: str) -> None:
+        """All of the commands in nft(8)'s syntax, or none. Raises NetworkError."""
+        self._run(commands.encode())
+        self.commits += 1
+
+    def read(self, what: str) -> list[Json]:
+        """The objects that `list` lists, such as `table inet pinnace`. Raises NetworkError."""
+        self._renew()
+        found: list[Json] = json.loads(self._run(f"list {what}".encode()))["nftables"]
+        self._renew()
+        return [item for item in found if "metainfo" not in item]
+
+    def show(self, what: str) -> str:
+        """What `nft -sa list` prints. Raises NetworkError."""
+        with _ONE:
+            if self._context is None:
+                self._open()
+            self._library.nft_ctx_output_set_flags(self._context, _SHOWN)
+            try:
+                return self._run_alone(f"list {what}".encode()).decode(errors="replace")
+            finally:
+                self._library.nft_ctx_output_set_flags(self._context, _OUTPUT)
+
+    def _run(self, commands: bytes) -> bytes:
+        with _ONE:
+            return self._run_alone(commands)
+
+    def _run_alone(self, commands: bytes) -> bytes:
         if self._context is None:
             self._open()
-        payload = json.dumps({"nftables": commands}).encode()
-        failed = self._library.nft_run_cmd_from_buffer(self._context, payload)
+        failed = self._library.nft_run_cmd_from_buffer(self._context, commands)
         # Read even if unused: the buffers grow until they are.
-        self._library.nft_ctx_get_output_buffer(self._context)
+        output = self._library.nft_ctx_get_output_buffer(self._context) or b""
         error = self._library.nft_ctx_get_error_buffer(self._context) or b""
         if failed:
             raise NetworkError(f"nftables: {error.decode(errors='replace').strip()[:500]}")
+        return bytes(output)
+
+    def _renew(self) -> None:
+        """Drop the library's cache, which holds all that was listed."""
+        with _ONE:
+            if self._context is not None:
+                self._library.nft_ctx_free(self._context)
+                self._context = None
+                self._context = self._new()
 
     def close(self) -> None:
-        if self._context is not None:
-            self._library.nft_ctx_free(self._context)
-            self._context = None
+        with _ONE:
+            if self._context is not None:
+                self._library.nft_ctx_free(self._context)
+                self._context = None
 
 
 def table(family: str, name: str) -> list[Json]:
@@ -89,11 +142,6 @@ def meta(key: str) -> Json:
 
 def payload(protocol: str, field: str) -> Json:
     return {"payload": {"protocol": protocol, "field": field}}
-
-
-def prefix(cidr: str) -> Json:
-    address, _, length = cidr.partition("/")
-    return {"prefix": {"addr": address, "len": int(length)}}
 
 
 DROP: Json = {"drop": None}

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from pinnace import ipfamilies
+
 # Seconds without an answer of the kernel, which waits for its own locks.
 TIMEOUT = 20.0
 # Bytes of the kernel's longest answer at once.
@@ -185,14 +187,18 @@ def text(type_: int, value: str) -> bytes:
 
 def attributes(data: bytes) -> Attributes:
     """By type, without the flags of the type; of several of a type the last."""
-    found, start = Attributes(), 0
+    return dict(entries(data))
+
+
+def entries(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """All attributes in their order, for nests that repeat a type."""
+    start = 0
     while start + _ATTRIBUTE.size <= len(data):
         length, type_ = _ATTRIBUTE.unpack_from(data, start)
         if length < _ATTRIBUTE.size:
             break
-        found[type_ & _TYPE] = data[start + _ATTRIBUTE.size : start + length]
+        yield type_ & _TYPE, data[start + _ATTRIBUTE.size : start + length]
         start += _aligned(length)
-    return found
 
 
 def string(value: bytes | None) -> str:
@@ -213,6 +219,17 @@ def mac_text(value: bytes) -> str:
     return value.hex(":")
 
 
-def ipv4_text(value: bytes | None) -> str:
-    """Empty for what is no IPv4 address."""
-    return socket.inet_ntoa(value) if value is not None and len(value) == 4 else ""
+def ip_bytes(value: str) -> bytes:
+    """An address of either family, by its form. Raises OSError."""
+    return socket.inet_pton(ip_family(value), value)
+
+
+def ip_text(value: bytes | None) -> str:
+    """As `ipaddress` writes it; empty for other values."""
+    family = {4: socket.AF_INET, 16: socket.AF_INET6}.get(len(value or b""))
+    return ipfamilies.canonical(socket.inet_ntop(family, value)) if family is not None and value is not None else ""
+
+
+def ip_family(value: str) -> socket.AddressFamily:
+    """The family of an address or a CIDR."""
+    return socket.AF_INET6 if ":" in value else socket.AF_INET

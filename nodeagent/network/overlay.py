@@ -1,26 +1,41 @@
 """The node's network: the `Network` of the interface, over one thread that owns netlink and nftables.
 
-Two tables are private to the node: family `ip` (translation and guard) is replaced whole when host ports change, family
-`bridge` gets one element for each pod. Both are made when the node's pod CIDR is known, from what the kernel has.
+Two tables are private to the node, and made when its pod CIDR is known: family `inet` (see `ruleset`), of which elements
+change with peers and host ports, and family `bridge`, which gets one element for each pod.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import hashlib
-import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from nodeagent.network import guard, nat, nftables, plan
+from nodeagent.network import dnsrules, elements, guard, nat, plan, repairs
+from nodeagent.network.elements import Fragment
+from nodeagent.network.fastpath import skeleton as fastpath
+from nodeagent.network.fastpath.fastpath import FastPath
+from nodeagent.network.fastpath.node import NodeFastPath
 from nodeagent.network.guard import Binding
-from nodeagent.network.interface import HostPort, NetworkError, Node, Peer
-from nodeagent.network.netlink import BRIDGE, Gateway, Netlink
+from nodeagent.network.interface import Deviation, HostPort, NetworkError, Node, Peer
+from nodeagent.network.netlink import BRIDGE, Netlink
 from nodeagent.network.nftables import Nftables
-from nodeagent.network.ports import PREFIX
+from nodeagent.network.nftrepair import NftRepair
+from nodeagent.network.notifications import Notifications
+from nodeagent.network.podaddress import gateway_of, pod_addresses
+from nodeagent.network.policies import skeleton as policies
+from nodeagent.network.ports import PREFIX, bridge_mac
+from nodeagent.network.repairs import State
+from nodeagent.network.ruleset import Ruleset
+from nodeagent.network.services import skeleton
+from nodeagent.network.services.model import facts_of
+from nodeagent.network.wireguard import TunnelPeer
+from pinnace.ipfamilies import FAMILIES, Family, families_of
 
 T = TypeVar("T")
 # Seconds for one visit to the kernel.
@@ -34,25 +49,39 @@ def device_of(pod: str) -> str:
 
 
 class OverlayNetwork:
-    def __init__(self, forwarding: Path) -> None:
-        """`forwarding` is a file, in memory: it is there when this agent has enabled forwarding on the host."""
+    def __init__(
+        self, forwarding: Path, keys: Path, reachable_from: Sequence[str] = (), *, fast_path: FastPath | None = None
+    ) -> None:  # fmt: skip
+        """`forwarding` is a file, in memory: it is there when this agent has enabled forwarding on the host; the same with a 6,
+        of IPv6. `keys` is the directory of the node's WireGuard key. Networks of `reachable_from` reach pods and Services, as
+        if the host had forwarded before. `fast_path` None: there is none."""
         self._forwarding = forwarding
+        self._reachable_from = tuple(reachable_from)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
+        self.fast_path = NodeFastPath(fast_path)
         self._netlink: Netlink | None = None
         self._nft = Nftables()
-        self._node: Node | None = None
+        self.ruleset = Ruleset(self._nft)
+        self._nft_repair: NftRepair | None = None
+        self._notifications: Notifications | None = None
+        self._state = State(keys)
         self._ports: dict[str, tuple[HostPort, ...]] = {}
-        self._bindings: dict[str, Binding] = {}
         self._peers: frozenset[str] = frozenset()
-        # What the kernel's tables were made of last; None: they are to be made.
+        # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
         self._programming = asyncio.Lock()
+        # Called once the devices and tables of a node are there.
+        self.configured: Callable[[Node], None] = lambda node: None
 
     async def _run(self, work: Callable[[Netlink], T]) -> T:
         def visit() -> T:
             if self._netlink is None:
                 self._netlink = Netlink()
-            return work(self._netlink)
+            try:
+                return work(self._netlink)
+            finally:
+                # Whatever it has changed: no flow of before counts.
+                self.fast_path.bump()
 
         try:
             async with asyncio.timeout(DEADLINE):
@@ -60,100 +89,222 @@ class OverlayNetwork:
         except TimeoutError:
             raise NetworkError(f"the kernel did not answer within {DEADLINE:.0f} s") from None
 
-    async def setup(self, node: Node) -> None:
-        def work(netlink: Netlink) -> None:
+    async def setup(self, underlay: Node) -> None:
+        def work(netlink: Netlink) -> Node:
+            netlink.check(underlay)
+            node = netlink.encrypt(underlay, self._state.keys) if underlay.encrypt else underlay
+            node = dataclasses.replace(node, fast_path=self.fast_path.open())
             netlink.setup(node)
-            self._bindings = {item.device: item for item in netlink.bindings()}
+            found = sorted(netlink.bindings())
+            there = {item.device: [other for other in found if other.device == item.device] for item in found}
+            # Those that this agent has made or found are known better than the kernel has them, if it was disturbed.
+            self._state.bindings = there | self._state.bindings
             # An agent that starts again may attach a pod before it knows its peers: their packets are accepted meanwhile.
             self._peers = self._peers or frozenset(entry.dst for entry in netlink.read().fdb)
-            self._nft.run(guard.bridge_rules(nat.TABLE, PREFIX, self._bindings.values()))
-            self._nft.run(guard.port_rules(nat.TABLE, ipv6=Path("/proc/sys/net/ipv6").exists()))
-            if netlink.enable_forwarding():
-                self._forwarding.parent.mkdir(parents=True, exist_ok=True)
-                self._forwarding.touch()
+            mac = bridge_mac(gateway_of(node.pod_cidr).address)
+            self._nft.run(guard.bridge_rules(elements.TABLE, PREFIX, self._state.all_bindings(), mac=mac))
+            self._nft.run(guard.port_rules(elements.TABLE))
+            for family in families_of(node.pod_cidrs):
+                if netlink.enable_forwarding(family):
+                    self._forwarding.parent.mkdir(parents=True, exist_ok=True)
+                    self._enabled(family).touch()
+            self.ruleset.ensure(self._fragments(node))
+            netlink.keep_half_closed()
+            self.ruleset.declare(guard.PEERS, guard.peers(self._peers))
+            # Once more: the kernel has those of connection tracking since there are rules for it.
+            netlink.write_settings(node)
+            self.fast_path.show(netlink, self._state.bindings)
+            if not underlay.encrypt:
+                # Last: an overlay that was encrypted before does not use it any more.
+                netlink.remove_tunnel()
+            return node
 
-        await self._run(work)
-        # The other table is not made here: after a restart of the agent the pods' ports are not known yet, and the old
-        # one serves. A first one is needed before the first packet.
-        if node != self._node:
-            self._programmed = None
-        self._node = node
+        self._state.node = await self._run(work)
+        self._state.underlay = underlay
+        self.configured(underlay)
+
+    async def host_addresses(self) -> frozenset[str]:
+        """All that the host has but the overlay's own. Raises NetworkError."""
+        return await self._run(lambda netlink: netlink.host_addresses())
+
+    async def visit(self, work: Callable[[], T]) -> T:
+        """Run `work` on the thread that owns netlink and the ruleset. Raises NetworkError."""
+        return await self._run(lambda netlink: work())
+
+    def _enabled(self, family: Family) -> Path:
+        return self._forwarding if family == 4 else self._forwarding.with_name(f"{self._forwarding.name}6")
+
+    def _fragments(self, node: Node) -> list[Fragment]:
+        routed = [family for family in FAMILIES if self._enabled(family).exists()]
+        return [
+            guard.fragment(node, BRIDGE, routed=routed, reachable_from=self._reachable_from),
+            dnsrules.fragment(BRIDGE, self._reachable_from),
+            nat.fragment(node, BRIDGE),
+            policies.fragment(),
+            skeleton.fragment(facts_of(node)),
+            *([fastpath.fragment(BRIDGE)] if node.fast_path else []),
+        ]
+
+    async def program(self, work: Callable[[Ruleset], None]) -> None:
+        """Call `work` on the thread, once there is a table. Raises NetworkError."""
+        if self._state.node is None:
+            raise NetworkError("the node's network is not set up yet")
+        await self._run(lambda netlink: work(self.ruleset))
 
     async def _program(self) -> None:
-        """Make the table of family ip what it should be; concurrent callers wait for it. Raises NetworkError."""
+        """Program the host ports; concurrent callers wait for it. Raises NetworkError."""
         async with self._programming:
-            node, ports = self._node, tuple(port for ports in self._ports.values() for port in ports)
-            if node is None or ports == self._programmed:
+            ports = tuple(port for ports in self._ports.values() for port in ports)
+            if self._state.node is None or ports == self._programmed:
                 return
-            before, self._programmed = self._programmed, None
-            await self._run(lambda netlink: self._replace(netlink, node, ports, before or ()))
+            self._programmed = None
+            await self._run(lambda netlink: self._declare_ports(netlink, ports))
             self._programmed = ports
 
-    def _replace(self, netlink: Netlink, node: Node, ports: tuple[HostPort, ...], before: tuple[HostPort, ...]) -> None:
-        router = self._forwarding.exists()
-        commands = nftables.table("ip", nat.TABLE)
-        commands += nat.rules(node, BRIDGE, ports)
-        commands += guard.node_rules(nat.TABLE, node, BRIDGE, self._peers, router=router)
-        self._nft.run(commands)
+    def _declare_ports(self, netlink: Netlink, ports: tuple[HostPort, ...]) -> None:
+        change = self.ruleset.declare(nat.HOST_PORTS, nat.elements(ports))
         # UDP has no end: a client that keeps sending would be led to the pod that had the port before, or to none.
-        for protocol, port in {(item.protocol, item.host_port) for item in set(ports) ^ set(before) if item.protocol != "tcp"}:
-            netlink.forget_flows(_PROTOCOLS[protocol], port)
+        changed = [item for item in (*change.add, *change.remove) if item.container in nat.MAPS]
+        for protocol, port in {item.key[-2:] for item in changed}:
+            if protocol != "tcp":
+                netlink.forget_flows(_PROTOCOLS[protocol], int(port))
 
-    async def attach(self, pod: str, netns: Path, address: str, ports: Sequence[HostPort] = ()) -> None:
-        if self._node is None:
+    async def attach(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort] = ()) -> None:
+        if self._state.node is None:
             raise NetworkError("the node has no pod range yet: its agent has not reached the control plane")
-        network = ipaddress.IPv4Network(self._node.pod_cidr)
-        gateway = Gateway(str(network.network_address + 1), network.prefixlen)
-        await self._run(lambda netlink: netlink.attach(device_of(pod), netns, address, gateway, self._bind))
-        self.resume(pod, ports)
+        items = pod_addresses(self._state.node.pod_cidrs, addresses)
+        if not items:
+            raise NetworkError(
+                f"the node's pod CIDRs ({','.join(self._state.node.pod_cidrs)}) have no family of {','.join(addresses)}"
+            )
+
+        def work(netlink: Netlink) -> None:
+            netlink.attach(device_of(pod), netns, items, self._bind)
+            self.fast_path.bind(netlink, self._state.bindings[device_of(pod)])
+
+        await self._run(work)
+        self.resume(pod, netns, addresses, ports)
         await self._program()
 
-    def _bind(self, binding: Binding) -> None:
-        """On the thread. Raises NetworkError."""
-        if (before := self._bindings.get(binding.device)) == binding:
+    def _bind(self, bindings: list[Binding]) -> None:
+        """All of one device, on the thread. Raises NetworkError."""
+        device = bindings[0].device
+        if (before := self._state.bindings.get(device, [])) == bindings:
             return
-        unbound = guard.unbind(nat.TABLE, before) if before is not None else []
-        self._nft.run([*unbound, *guard.bind(nat.TABLE, binding)])
-        self._bindings[binding.device] = binding
+        unbound = [command for item in before for command in guard.unbind(elements.TABLE, item)]
+        self._nft.run([*unbound, *(command for item in bindings for command in guard.bind(elements.TABLE, item))])
+        self._state.bindings[device] = bindings
 
-    def resume(self, pod: str, ports: Sequence[HostPort]) -> None:
+    def resume(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort]) -> None:
         self._ports[pod] = tuple(ports)
 
+        device, node = device_of(pod), self._state.node
+        items = pod_addresses(node.pod_cidrs, addresses) if node is not None else []
+        if items:
+            self._state.netns[device] = netns
+            self._state.attach[device] = lambda netlink, mac: netlink.attach(device, netns, items, self._bind, mac=mac)
+
     async def detach(self, pod: str) -> None:
+        for known in (self._state.attach, self._state.netns):
+            known.pop(device_of(pod), None)
         if self._ports.pop(pod, ()):
             await self._program()
 
         def work(netlink: Netlink) -> None:
-            binding = self._bindings.pop(device_of(pod), None)
-            netlink.detach(device_of(pod), binding.address if binding is not None else "")
-            if binding is not None:
-                self._nft.run(guard.unbind(nat.TABLE, binding))
+            self.fast_path.unbind(device_of(pod))
+            bindings = self._state.bindings.pop(device_of(pod), [])
+            netlink.detach(device_of(pod), [item.address for item in bindings])
+            if bindings:
+                self._nft.run([command for item in bindings for command in guard.unbind(elements.TABLE, item)])
+
+        await self._run(work)
+
+    async def serve_names(self, addresses: Sequence[str]) -> None:
+        if self._state.node is None:
+            raise NetworkError("the node has no pod range yet: its agent has not reached the control plane")
+
+        def work(netlink: Netlink) -> None:
+            # First: no packet is to be tracked or translated.
+            self.ruleset.declare(dnsrules.CONCERN, dnsrules.elements(addresses))
+            netlink.serve_names(addresses)
+            self._state.dns = tuple(addresses)
 
         await self._run(work)
 
     async def sync(self, peers: Sequence[Peer]) -> int:
-        if self._node is None:
+        if self._state.node is None:
             return 0
-        want = plan.wanted(self._node, peers)
-        addresses = frozenset(entry.dst for entry in want.fdb)
+        tunnels: frozenset[TunnelPeer] = frozenset()
+        if self._state.underlay is not None and self._state.underlay.encrypt:
+            tunnels, peers = plan.encrypted(self._state.underlay, peers)
+        want = plan.wanted(self._state.node, peers)
+        addresses, encrypted = frozenset(entry.dst for entry in want.fdb), self._state.node.encrypt
 
         def work(netlink: Netlink) -> int:
             if addresses != self._peers:
                 # Before their entries: a peer that is programmed may send at once.
-                self._nft.run(guard.set_peers(nat.TABLE, addresses))
                 self._peers = addresses
+                self.ruleset.declare(guard.PEERS, guard.peers(addresses))
+            if self.ruleset.stale:
+                self.ruleset.repair()
+            self._state.table, self._state.tunnels = want, tunnels
+            wrong = netlink.sync_tunnel(tunnels) if encrypted else 0
             change = plan.difference(want, netlink.read())
             if change.size:
                 netlink.apply(change)
-            return change.size
+            return wrong + change.size
 
-        if self._programmed is None:
-            self._peers = addresses
         await self._program()
         return await self._run(work)
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        def notified() -> None:
+            # Also rules of others count.
+            self.fast_path.bump()
+            changed()
+
+        self._notifications = Notifications(notified)
+        self._notifications.start()
+
+    async def verify(self) -> list[Deviation]:
+        return await self._run(functools.partial(self._verify, thorough=True))
+
+    def _verify(self, netlink: Netlink, *, thorough: bool) -> list[Deviation]:
+        if self._state.node is None:
+            return []
+        if self._nft_repair is None:
+            self._nft_repair = NftRepair(self._nft, self.ruleset, self._state.all_bindings, self._state.bridge_mac)
+        return [*repairs.verify(netlink, self._state), *self._nft_repair.verify(thorough=thorough)]
+
+    async def repair(self) -> list[Deviation]:
+        def work(netlink: Netlink) -> list[Deviation]:
+            found = self._verify(netlink, thorough=False)
+            try:
+                if found and self._nft_repair is not None:
+                    # The guard first: what it keeps out must not come in by a device that is repaired.
+                    self._nft_repair.repair(found)
+                    repairs.repair(netlink, self._state, found)
+            finally:
+                # Each time: a device may have been made again by a repair that failed later on.
+                self.fast_path.show(netlink, self._state.bindings)
+            return found
+
+        return await self._run(work)
+
+    async def answer_for(self, addresses: Collection[str]) -> tuple[str, str]:
+        """See loadbalancer.announcer.Kernel."""
+        node = self._state.underlay
+        if node is None:
+            raise NetworkError("the node's network is not set up yet")
+        return await self._run(lambda netlink: netlink.answer_for(node.address, addresses))
+
     async def close(self) -> None:
+        if self._notifications is not None:
+            self._notifications.close()
+        if self._nft_repair is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._nft_repair.close)
         if self._netlink is not None:
             await self._run(lambda netlink: netlink.close())
         await asyncio.get_running_loop().run_in_executor(self._thread, self._nft.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.fast_path.close)
         self._thread.shutdown()

@@ -9,11 +9,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
+from nodeagent.network import wireguard
 from nodeagent.network.interface import Node, Peer
 from nodeagent.network.vxlan import mac_of, vtep_of
+from nodeagent.network.wireguard import TunnelPeer
+from pinnace.ipfamilies import Network, families_of, family_of
 
 # As the kernel writes it, and unicast: the second digit is even.
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z", re.ASCII)
@@ -63,31 +66,72 @@ class Difference:
 
 
 def wanted(node: Node, peers: Iterable[Peer]) -> Table:
-    """The table of `node`. A peer whose range is ours or outside the cluster's, or whose addresses are ours, no host's
-    or another peer's, is left out: it could only do harm."""
+    """The table of `node`, in the address families of its own pods. A peer whose ranges are ours or outside the cluster's, or
+    whose addresses are ours, the cluster's, no host's or another peer's, is left out: it could only do harm. So is one on an
+    underlay of another family, which is not reachable."""
+    families = families_of(node.pod_cidrs)
     sane = [peer for peer in peers if _sane(node, peer)]
     claims = Counter(peer.mac for peer in sane)
     # Of several that claim a MAC address, only the node that it was made for can be right.
     usable = [peer for peer in sane if claims[peer.mac] == 1 or peer.mac == mac_of(peer.name)]
+    ranges = [(cidr, peer) for peer in usable for cidr in peer.pod_cidrs if family_of(cidr) in families]
+    blackholes = frozenset(Route(cidr) for cidr in node.cluster_cidrs if family_of(cidr) in families)
     return Table(
-        routes=frozenset(Route(peer.pod_cidr, vtep_of(peer.pod_cidr)) for peer in usable)
-        | frozenset(Route(cidr) for cidr in node.cluster_cidrs),
-        neighbours=frozenset(Neighbour(vtep_of(peer.pod_cidr), peer.mac) for peer in usable),
-        fdb=frozenset(Fdb(peer.mac, peer.address) for peer in usable),
+        routes=frozenset(Route(cidr, vtep_of(cidr)) for cidr, _ in ranges) | blackholes,
+        neighbours=frozenset(Neighbour(vtep_of(cidr), peer.mac) for cidr, peer in ranges),
+        fdb=frozenset(Fdb(peer.mac, peer.address) for _, peer in ranges),
     )
 
 
+def encrypted(node: Node, peers: Collection[Peer]) -> tuple[frozenset[TunnelPeer], list[Peer]]:
+    """The peers of the WireGuard device of `node`, whose address is that of the underlay, and all peers as the overlay over it
+    sees them: by the addresses of their tunnels. One without a key, or with that of another, is left out."""
+    claims = Counter(peer.key for peer in peers)
+    usable = [peer for peer in peers if claims[peer.key] == 1 and wireguard.is_key(peer.key) and _is_host(node, peer.address)]
+    tunnels = frozenset(TunnelPeer(peer.key, peer.address) for peer in usable)
+    return tunnels, [replace(peer, address=wireguard.tunnel_address(peer.key)) for peer in usable]
+
+
 def _sane(node: Node, peer: Peer) -> bool:
+    mac = _MAC.match(peer.mac) is not None and peer.mac not in (node.mac, _DEFAULT_MAC)
+    single = len(families_of(peer.pod_cidrs)) == len(peer.pod_cidrs)
+    return mac and single and _is_host(node, peer.address) and all(_is_share(node, cidr) for cidr in peer.pod_cidrs)
+
+
+def _is_host(node: Node, text: str) -> bool:
+    """Whether it can be the underlay address of another node."""
     try:
-        network = ipaddress.IPv4Network(peer.pod_cidr)
-        address = ipaddress.IPv4Address(peer.address)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    ours = ipaddress.IPv4Network(node.pod_cidr)
-    inside = any(network.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in node.cluster_cidrs)
-    host = peer.address != node.address and not (address.is_multicast or address.is_unspecified)
-    mac = _MAC.match(peer.mac) is not None and peer.mac not in (node.mac, _DEFAULT_MAC)
-    return inside and not network.overlaps(ours) and host and mac
+    # Written as the kernel does, or it would be taken for another at each comparison.
+    written = text == str(address) and family_of(text) == family_of(node.address)
+    # An IPv6 address of a link needs the name of the link, which differs between hosts.
+    scoped = isinstance(address, ipaddress.IPv6Address) and (address.is_link_local or address.scope_id is not None)
+    ours = any(_inside(ipaddress.ip_network(text), cidr) for cidr in _same(text, (*node.cluster_cidrs, *node.service_cidrs)))
+    return written and text != node.address and not (ours or address.is_multicast or address.is_unspecified or scoped)
+
+
+def _is_share(node: Node, cidr: str) -> bool:
+    """Whether it can be another node's share of the cluster's pod addresses."""
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError:
+        return False
+    family = family_of(cidr)
+    inside = any(_inside(network, other) for other in node.cluster_cidrs if family_of(other) == family)
+    ours = (ipaddress.ip_network(other) for other in node.pod_cidrs if family_of(other) == family)
+    return cidr == str(network) and inside and not any(network.overlaps(other) for other in ours)
+
+
+def _same(text: str, cidrs: Iterable[str]) -> Iterator[str]:
+    return (cidr for cidr in cidrs if family_of(cidr) == family_of(text))
+
+
+def _inside(network: Network, other: str) -> bool:
+    outer = ipaddress.ip_network(other)
+    # Not subnet_of: for its types a network may be of the other family.
+    return network.prefixlen >= outer.prefixlen and network.overlaps(outer)
 
 
 def difference(want: Table, have: Table) -> Difference:

@@ -6,14 +6,19 @@ name, or frames from a neighbour's addresses. So a port sends from its pod's MAC
 them. Which MAC address is at which port, and which address it has, is written by us and never learnt from frames. The ports
 are not isolated instead (IFLA_BRPORT_ISOLATED): where br_netfilter is on, what was sent to a host port or a Service is
 bridged to a pod of the same node, and would be dropped.
+
+IPv6 needs no neighbour discovery here: pods have the bridge's MAC address for good (see `podaddress`), and the bridge theirs.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from collections.abc import Sequence
 
-from nodeagent.network import guard, links, rtnetlink
+from nodeagent.network import guard, links, nlsocket, rtnetlink, tables
+from nodeagent.network.facts import PORT
 from nodeagent.network.guard import Binding
+from nodeagent.network.links import Link
 from nodeagent.network.nlsocket import NetlinkSocket, attribute
 from nodeagent.network.rtnetlink import Entry
 
@@ -22,45 +27,60 @@ PREFIX = guard.PORTS
 # linux/if_link.h, IFLA_BRPORT_*. Mode 1, hairpin: back out where it came in, for a pod that asks a port of its node that leads
 # to itself.
 _MODE, _LEARNING = 4, 8
+# IFLA_BR_VLAN_FILTERING
+_VLAN_FILTERING = 7
 _SETTINGS = attribute(_MODE, b"\1") + attribute(_LEARNING, b"\0")
 
 
-def prepare(route: NetlinkSocket, *, bridge: int, name: str, gateway: str) -> None:
-    """Have the bridge answer for pods that cannot hear each other. Raises OSError."""
-    Path(f"/proc/sys/net/ipv4/conf/{name}/proxy_arp_pvlan").write_text("1")
-    # For host ports on 127.0.0.1; `guard` keeps pods from reaching the node's own.
-    Path(f"/proc/sys/net/ipv4/conf/{name}/route_localnet").write_text("1")
+def prepare(route: NetlinkSocket, *, bridge: int, gateway: str) -> None:
+    """Give the bridge its MAC address. Raises OSError."""
     # Its own, by the address as CNI's bridge does: else it takes that of a port, changes with them, and at each change
     # the kernel deletes the neighbours of the bridge, permanent ones too.
-    mac = "0a:58:" + ":".join(f"{int(part):02x}" for part in gateway.split("."))
+    mac = bridge_mac(gateway)
     [link] = route.run(links.get(index=bridge))
     if links.read(link).mac != mac:
         route.run(links.change(bridge, mac=mac))
+    if links.read(link).data.get(_VLAN_FILTERING, b"\0") != b"\0":
+        # Else not touched: the kernel may know nothing of it.
+        route.run(links.change_kind(bridge, "bridge", attribute(_VLAN_FILTERING, b"\0")))
 
 
-def close_in(route: NetlinkSocket, *, port: int, bridge: int, mac: str, address: str) -> None:
-    """Make a device a port for the pod with this MAC address and IP address. Raises OSError."""
+def bridge_mac(gateway: str) -> str:
+    """Of the bridge with this address: an IPv4 address itself, of an IPv6 address a hash. Pure."""
+    packed = nlsocket.ip_bytes(gateway)
+    return "0a:58:" + (packed if len(packed) == 4 else hashlib.sha256(packed).digest()[:4]).hex(":")
+
+
+def close_in(route: NetlinkSocket, *, port: int, bridge: int, mac: str, addresses: Sequence[str]) -> None:
+    """Make a device a port for the pod with this MAC address and these IP addresses. Raises OSError."""
     route.run(
-        links.change(port, master=bridge, alias=address),
+        links.change(port, master=bridge, alias=",".join(addresses)),
         links.change_port(port, _SETTINGS),
         rtnetlink.add_port_entry(port, mac),
-        rtnetlink.replace_neighbour(Entry(bridge, address, mac)),
+        *(rtnetlink.replace_neighbour(Entry(bridge, address, mac)) for address in addresses),
     )
+
+
+def repair(route: NetlinkSocket, *, port: int, mac: str) -> None:
+    """All settings and the entry of a port that is up. Raises OSError."""
+    settings = b"".join(attribute(key, bytes([value])) for key, value in PORT.values())
+    route.run(links.change_port(port, settings), rtnetlink.replace_port_entry(port, mac))
 
 
 def forget(route: NetlinkSocket, *, port: int, bridge: int) -> None:
     """Before a port goes: what is not removed with it. Raises OSError."""
     [link] = route.run(links.get(index=port))
-    if address := links.read(link).alias:
-        route.run(rtnetlink.del_neighbour(Entry(bridge, address, "")))
+    route.run(*(rtnetlink.del_neighbour(Entry(bridge, address, "")) for address in _addresses(links.read(link))))
 
 
 def bindings(route: NetlinkSocket, *, bridge: int) -> set[Binding]:
     """The ports that are there, with the addresses that `close_in` gave them. Raises OSError."""
-    neighbours = map(rtnetlink.entry_of, route.dump(rtnetlink.list_neighbours()))
+    neighbours = map(rtnetlink.entry_of, tables.of_both(route, rtnetlink.list_neighbours))
     macs = {item.dst: item.mac for item in neighbours if item.index == bridge}
-    found = set()
-    for link in map(links.read, route.dump(links.every())):
-        if link.master == bridge and link.name.startswith(PREFIX) and macs.get(link.alias):
-            found.add(Binding(link.name, macs[link.alias], link.alias))
-    return found
+    ours = (i for i in map(links.read, route.dump(links.every())) if i.master == bridge and i.name.startswith(PREFIX))
+    return {Binding(link.name, macs[item], item) for link in ours for item in _addresses(link) if macs.get(item)}
+
+
+def _addresses(link: Link) -> list[str]:
+    """That `close_in` wrote."""
+    return list(filter(None, link.alias.split(",")))

@@ -1,48 +1,80 @@
 """Keeps the node's network as the control plane last described it: pod CIDR, devices and an entry for each peer.
 
 The last welcome is on disk, so that pods are reachable before the control plane is. Entries are programmed on change and on
-a timer, because they do vanish (moby#52661).
+a timer, because they do vanish (moby#52661). What is no longer as programmed is repaired within 5 s, and counted by kind.
+
+Each comparison begins with the node's own addresses. When they change, the network is set up at the new ones first, and only
+then are they announced: an address that clashes with the cluster's ranges never reaches another node.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
 from nodeagent.network.addresses import Ipam
-from nodeagent.network.interface import Network, NetworkError, Node, Peer
+from nodeagent.network.interface import NetworkError, Node, Peer, RepairedNetwork
 from nodeagent.network.vxlan import mac_of
-from pinnace import pki
+from pinnace import codec, pki
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import Clock
+from pinnace.core.v1 import node_pb2
 
 log = logging.getLogger("pinnace.network")
-# Seconds between looks at the overlay's entries; and before another try after a failure.
-RESYNC, RETRY = 30.0, 1.0
+# Seconds between comparisons with the kernel's state; before another try after a failure; and between comparisons that the
+# kernel's notifications start, of which one change causes several.
+RESYNC, RETRY, PAUSE = 4.5, 1.0, 0.5
+# Of one repair: a flushed table is thousands.
+MAX_LOGGED = 20
+
+
+async def _same(current: tuple[str, ...]) -> tuple[str, ...]:
+    return current
 
 
 class NetworkReconciler:
-    """`peers` and `addresses` (pod uid and address) are asked for whenever they are needed; `ranged` is called when the
-    node has a pod range that it had not before."""
+    """`peers` and `addresses` (pod uid and addresses) are asked for whenever they are needed; `ranged` is called when the
+    node has a pod range that it had not before, `told` with every welcome that the network was set up for, of an earlier
+    agent too. `find` is NodeAddresses' method."""
 
     def __init__(
-        self, network: Network, path: Path, clock: Clock, *, node: str, peers: Callable[[], list[Peer]],
-        addresses: Callable[[], Iterable[tuple[str, str]]], ranged: Callable[[], None],
+        self, network: RepairedNetwork, path: Path, clock: Clock, *, node: str, peers: Callable[[], list[Peer]],
+        addresses: Callable[[], Iterable[tuple[str, Sequence[str]]]], ranged: Callable[[], None],
+        told: Callable[[nodes_pb2.Welcome], None] = lambda welcome: None,
+        find: Callable[[tuple[str, ...]], Awaitable[tuple[str, ...]]] = _same,
     ) -> None:  # fmt: skip
         self._network = network
         self._path = path
         self._clock = clock
         self._node = node
-        self._peers, self._addresses, self._ranged = peers, addresses, ranged
+        self._peers, self._addresses, self._ranged, self._told = peers, addresses, ranged, told
+        self._find = find
         self._changed = asyncio.Event()
-        # What the network could not be set up for; tried again until it can.
+        # The assignment's peers are not those that are programmed.
+        self._new_peers = True
+        # What was repaired since the agent started, by kind; and the last error.
+        self.repairs: Counter[str] = Counter()
+        self._failure = ""
+        # The kernel has notified of a change since the last comparison; and new ones wait for a moment.
+        self._disturbed = self._pausing = False
+        # The last welcome, and the one that the network could not be set up for; tried again until it can.
+        self._welcome: nodes_pb2.Welcome | None = None
         self._unset: nodes_pb2.Welcome | None = None
-        # This node's underlay address; known before anything is set up.
-        self.address = ""
+        # Why the network is not set up, or has no address; and since when it is, or is not. None: it always was.
+        self.problem = ""
+        self._since: float | None = None
+        self.condition_changed: Callable[[], None] = lambda: None
+        # This node's addresses, one of each address family, the underlay's first; known before anything is set up. `_found`
+        # has those of the host for which the network is yet to be set up.
+        self.host_ips: tuple[str, ...] = ()
+        self._found: tuple[str, ...] = ()
+        # Called with the earlier addresses once the node has others.
+        self.moved: Callable[[tuple[str, ...]], None] = lambda before: None
         # Which of the range's addresses are taken; None until there is a range.
         self.ipam: Ipam | None = None
         self._services: dict[str, str] = {}
@@ -51,7 +83,29 @@ class NetworkReconciler:
         """The variables by which programs in pods find the API, as kubelet names them; empty while nothing is known of it."""
         return self._services
 
+    def conditions(self) -> list[node_pb2.NodeCondition]:
+        """NetworkUnavailable, once the network could not be set up since the agent started; the heartbeat is now."""
+        if self._since is None:
+            return []
+        found = node_pb2.NodeCondition(type="NetworkUnavailable", status=str(bool(self.problem)))
+        found.reason = "NetworkSetupFailed" if self.problem else "NetworkIsSetUp"
+        found.message = self.problem or "the node's network is set up"
+        found.lastTransitionTime.CopyFrom(codec.time_of(self._since))
+        found.lastHeartbeatTime.CopyFrom(codec.time_of(self._clock.now()))
+        return [found]
+
+    def _set_problem(self, problem: str) -> None:
+        if problem == self.problem:
+            return
+        if problem:
+            log.error("network_setup_failed error=%s", problem)
+        if self._since is None or bool(problem) != bool(self.problem):
+            self._since = self._clock.now()
+        self.problem = problem
+        self.condition_changed()
+
     def peers_changed(self) -> None:
+        self._new_peers = True
         self._changed.set()
 
     async def restore(self) -> None:
@@ -73,47 +127,117 @@ class NetworkReconciler:
             # An agent that starts without the control plane will lack it; this one continues, or the disk stays full.
             log.error("not_stored path=%s error=%s", self._path, error)
         await self._setup(welcome)
-        self._changed.set()
+        self.peers_changed()
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            self._network.watch(self._kernel_changed)
+        except OSError as error:
+            # The timer remains.
+            log.warning("no_notifications error=%s", error)
         while True:
+            # Also during the comparison: what is repaired is notified.
+            self._pausing = True
             delay = await self._sync()
-            await self._clock.wait(self._changed, delay)
+            await self._clock.wait(self._changed, PAUSE)
+            self._pausing = False
+            if not self._disturbed:
+                await self._clock.wait(self._changed, max(delay - PAUSE, 0))
             self._changed.clear()
+            self._disturbed = False
+
+    def _kernel_changed(self) -> None:
+        self._disturbed = True
+        if not self._pausing:
+            self._changed.set()
 
     async def _sync(self) -> float:
-        """Program what differs; returns the seconds until the next look."""
+        """Program what differs; returns the seconds until the next comparison."""
+        await self._follow()
         if self._unset is not None:
             await self._setup(self._unset)
         try:
-            peers = self._peers()
-            wrong = await self._network.sync(peers)
+            if self._new_peers:
+                await self._program()
+            await self._repair()
         except NetworkError as error:
-            log.error("overlay_failed error=%s", error)
+            self._failed(str(error))
             return RETRY
-        if wrong:
-            log.info("overlay_programmed entries=%d peers=%d", wrong, len(peers))
-        return RESYNC if self._unset is None else RETRY
+        self._failed("")
+        return RETRY if self.problem else RESYNC
+
+    async def _follow(self) -> None:
+        """Note that the node's addresses have changed, or that it has none. The kernel's state stays as it is meanwhile: if the
+        address returns, nothing was interrupted."""
+        try:
+            self._found = await self._find(self.host_ips)
+        except NetworkError as error:
+            self._set_problem(str(error))
+            return
+        if self._found == self.host_ips:
+            if self._unset is None:
+                self._set_problem("")
+        elif self._welcome is not None:
+            self._unset = self._welcome
+        else:
+            self._move(self._found)
+
+    def _move(self, addresses: tuple[str, ...]) -> None:
+        before, self.host_ips = self.host_ips, addresses
+        if before != addresses:
+            log.warning("address_changed old=%s new=%s", ",".join(before), ",".join(addresses))
+            self.moved(before)
+
+    async def _program(self) -> None:
+        self._new_peers = False
+        try:
+            peers = self._peers()
+            programmed = await self._network.sync(peers)
+        except NetworkError:
+            self._new_peers = True
+            raise
+        if programmed:
+            log.info("overlay_programmed entries=%d peers=%d", programmed, len(peers))
+
+    async def _repair(self) -> None:
+        found = await self._network.repair()
+        for item in found:
+            self.repairs[item.kind] += 1
+        for item in found[:MAX_LOGGED]:
+            log.warning("network_repaired kind=%s item=%r wanted=%r actual=%r", item.kind, item.item, item.wanted, item.actual)
+
+    def _failed(self, error: str) -> None:
+        """Log an error once, until it is another or has ended."""
+        if error and error != self._failure:
+            log.error("overlay_failed error=%s", error)
+        self._failure = error
 
     async def _setup(self, welcome: nodes_pb2.Welcome) -> None:
-        self._services = _variables(welcome)
+        self._welcome, self._services = welcome, _variables(welcome)
+        host_ips = self._found or self.host_ips
         node = Node(
-            pod_cidr=welcome.podCIDR, cluster_cidrs=tuple(welcome.clusterCIDRs), address=self.address,
-            mac=mac_of(self._node), vni=welcome.vni, port=welcome.vxlanPort,
+            pod_cidrs=tuple(welcome.podCIDRs) or (welcome.podCIDR,), cluster_cidrs=tuple(welcome.clusterCIDRs),
+            address=next(iter(host_ips), ""), mac=mac_of(self._node), vni=welcome.vni, port=welcome.vxlanPort,
+            name=self._node, zone=welcome.zone, service_cidrs=tuple(welcome.serviceCIDRs), dns=tuple(welcome.clusterDNS),
+            encrypt=welcome.encrypt,
         )  # fmt: skip
         try:
             await self._network.setup(node)
         except NetworkError as error:
-            log.error("network_setup_failed error=%s", error)
+            self._set_problem(str(error))
             self._unset = welcome
             return
         self._unset = None
-        if self.ipam is None or not self.ipam.contains(str(welcome.podCIDR).partition("/")[0]):
-            self.ipam = Ipam(welcome.podCIDR)
-            for uid, address in self._addresses():
-                if self.ipam.contains(address):
-                    self.ipam.hold(uid, address)
+        # What was programmed before, if anything, was for another network or for none.
+        self._new_peers = True
+        self._move(host_ips)
+        self._set_problem("")
+        self._told(welcome)
+        if self.ipam is None or not self.ipam.serves(node.pod_cidrs):
+            self.ipam = Ipam(*node.pod_cidrs)
+            for uid, addresses in self._addresses():
+                self.ipam.hold(uid, *filter(self.ipam.contains, addresses))
             self._ranged()
 
 

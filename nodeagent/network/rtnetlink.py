@@ -1,4 +1,4 @@
-"""Addresses, routes and neighbours of rtnetlink(7): requests as values, and what the kernel answers. Pure.
+"""Addresses, routes and neighbours of rtnetlink(7), IPv4 and IPv6: requests as values, and what the kernel answers. Pure.
 
 What is not named in a request is left to the kernel. IP and MAC addresses are text, as everywhere in the agent.
 Source: linux/rtnetlink.h, if_addr.h, neighbour.h.
@@ -19,10 +19,14 @@ _NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
 _NEW_NEIGHBOUR, _DEL_NEIGHBOUR, _GET_NEIGHBOUR = 28, 29, 30
 _ADDRESS, _ROUTE = struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHE_INFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
+# linux/if_addr.h: an IPv6 address that is usable at once, without duplicate address detection (RFC 4862, section 5.4).
+_NO_DAD, _NO_PREFIX_ROUTE = 0x02, 0x200
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _NDA_DST, _NDA_MAC = 1, 2
-_MAIN_TABLE, _STATIC, UNICAST, BLACKHOLE = 254, 4, 1, 6
+_MAIN_TABLE, LOCAL_TABLE, _STATIC, UNICAST, LOCAL, BLACKHOLE = 254, 255, 4, 1, 2, 6
+# linux/rtnetlink.h: anywhere, and this host alone.
+_SCOPE_UNIVERSE, SCOPE_HOST = 0, 254
 ONLINK = 4
 # linux/neighbour.h: an entry that stays; one of a port that stays; of the bridge of a device, or of the device itself.
 PERMANENT, NOARP = 0x80, 0x40
@@ -36,35 +40,49 @@ _BRIDGE_FAMILY = 7
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Of a link by index."""
+    """Of a link by index. `protocol` says who assigned it; 0: unknown, or a kernel before 5.18."""
 
     index: int
     address: str
     length: int
+    protocol: int = 0
 
 
 def address_of(message: Message) -> Address:
     _, length, _, _, index = _ADDRESS.unpack_from(message.body)
     found = nlsocket.attributes(message.body[_ADDRESS.size :])
-    return Address(index, nlsocket.ipv4_text(found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)), length)
+    text = nlsocket.ip_text(found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS))
+    return Address(index, text, length, found.get(_IFA_PROTO, b"\0")[0])
 
 
 def list_addresses() -> Request:
-    return Request(_GET_ADDRESS, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0))
+    """Of both families."""
+    return Request(_GET_ADDRESS, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
 
 
-def add_address(item: Address, *, tolerated: tuple[int, ...] = ()) -> Request:
-    return Request(_NEW_ADDRESS, _address(item), CREATE | EXCL, tolerated)
+def add_address(item: Address, *, scope: int = _SCOPE_UNIVERSE, tolerated: tuple[int, ...] = ()) -> Request:
+    return Request(_NEW_ADDRESS, _address(item, scope), CREATE | EXCL, tolerated)
+
+
+def add_deprecated(item: Address) -> Request:
+    """An IPv6 address that is no source of new packets, and has no route of its own. One that is there is no error."""
+    # Preferred for 0 seconds, valid for ever. Of the same attribute twice, the kernel takes the last.
+    lifetimes = attribute(_IFA_CACHE_INFO, struct.pack("=IIII", 0, 0xFFFFFFFF, 0, 0))
+    body = _address(item) + lifetimes + nlsocket.number(_IFA_FLAGS, _NO_DAD | _NO_PREFIX_ROUTE)
+    return Request(_NEW_ADDRESS, body, CREATE | EXCL, (errno.EEXIST,))
 
 
 def del_address(item: Address) -> Request:
     return Request(_DEL_ADDRESS, _address(item))
 
 
-def _address(item: Address) -> bytes:
-    packed = socket.inet_aton(item.address)
-    header = _ADDRESS.pack(socket.AF_INET, item.length, 0, 0, item.index)
-    return header + attribute(_IFA_ADDRESS, packed) + attribute(_IFA_LOCAL, packed)
+def _address(item: Address, scope: int = _SCOPE_UNIVERSE) -> bytes:
+    family, packed = nlsocket.ip_family(item.address), nlsocket.ip_bytes(item.address)
+    header = _ADDRESS.pack(family, item.length, 0, scope, item.index)
+    # Those who assign addresses here are the only ones: nothing to detect, and a second of it would delay each pod.
+    flags = nlsocket.number(_IFA_FLAGS, _NO_DAD) if family == socket.AF_INET6 else b""
+    flags += attribute(_IFA_PROTO, bytes([item.protocol])) if item.protocol else b""
+    return header + attribute(_IFA_ADDRESS, packed) + attribute(_IFA_LOCAL, packed) + flags
 
 
 # Routes
@@ -81,18 +99,23 @@ class Route:
     protocol: int = _STATIC
     priority: int = 0
     flags: int = 0
+    # Of requests alone.
+    scope: int = _SCOPE_UNIVERSE
+    table: int = _MAIN_TABLE
 
 
 def route_of(message: Message) -> Route:
-    _, length, _, _, _, protocol, _, type_, flags = _ROUTE.unpack_from(message.body)
+    family, length, _, _, _, protocol, _, type_, flags = _ROUTE.unpack_from(message.body)
     found = nlsocket.attributes(message.body[_ROUTE.size :])
-    dst = f"{nlsocket.ipv4_text(found.get(_RTA_DST, bytes(4)))}/{length}"
+    # The default route has none.
+    anywhere = bytes(16 if family == socket.AF_INET6 else 4)
+    dst = f"{nlsocket.ip_text(found.get(_RTA_DST, anywhere))}/{length}"
     oif, priority = nlsocket.unsigned(found.get(_RTA_OIF)), nlsocket.unsigned(found.get(_RTA_PRIORITY))
-    return Route(dst, nlsocket.ipv4_text(found.get(_RTA_GATEWAY)), oif, type_, protocol, priority, flags)
+    return Route(dst, nlsocket.ip_text(found.get(_RTA_GATEWAY)), oif, type_, protocol, priority, flags)
 
 
-def list_routes() -> Request:
-    return Request(_GET_ROUTE, _ROUTE.pack(socket.AF_INET, *[0] * 8))
+def list_routes(family: socket.AddressFamily = socket.AF_INET) -> Request:
+    return Request(_GET_ROUTE, _ROUTE.pack(family, *[0] * 8))
 
 
 def add_route(route: Route, *, tolerated: tuple[int, ...] = ()) -> Request:
@@ -111,9 +134,11 @@ def del_route(route: Route) -> Request:
 def _route(route: Route) -> bytes:
     dst, _, length = route.dst.partition("/")
     parts = [
-        _ROUTE.pack(socket.AF_INET, int(length), 0, 0, _MAIN_TABLE, route.protocol, 0, route.type, route.flags),
-        attribute(_RTA_DST, socket.inet_aton(dst)) if int(length) else b"",
-        attribute(_RTA_GATEWAY, socket.inet_aton(route.gateway)) if route.gateway else b"",
+        _ROUTE.pack(
+            nlsocket.ip_family(dst), int(length), 0, 0, route.table, route.protocol, route.scope, route.type, route.flags
+        ),
+        attribute(_RTA_DST, nlsocket.ip_bytes(dst)) if int(length) else b"",
+        attribute(_RTA_GATEWAY, nlsocket.ip_bytes(route.gateway)) if route.gateway else b"",
         nlsocket.number(_RTA_OIF, route.oif) if route.oif else b"",
         nlsocket.number(_RTA_PRIORITY, route.priority) if route.priority else b"",
     ]
@@ -136,11 +161,11 @@ class Entry:
 def entry_of(message: Message) -> Entry:
     _, index, state, _, _ = _NEIGHBOUR.unpack_from(message.body)
     found = nlsocket.attributes(message.body[_NEIGHBOUR.size :])
-    return Entry(index, nlsocket.ipv4_text(found.get(_NDA_DST)), nlsocket.mac_text(found.get(_NDA_MAC, b"")), state)
+    return Entry(index, nlsocket.ip_text(found.get(_NDA_DST)), nlsocket.mac_text(found.get(_NDA_MAC, b"")), state)
 
 
-def list_neighbours() -> Request:
-    return Request(_GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, 0, 0))
+def list_neighbours(family: socket.AddressFamily = socket.AF_INET) -> Request:
+    return Request(_GET_NEIGHBOUR, _NEIGHBOUR.pack(family, 0, 0, 0, 0))
 
 
 def list_fdb() -> Request:
@@ -148,18 +173,23 @@ def list_fdb() -> Request:
 
 
 def replace_neighbour(entry: Entry) -> Request:
-    return Request(_NEW_NEIGHBOUR, _entry(entry, socket.AF_INET, 0), CREATE | REPLACE)
+    return Request(_NEW_NEIGHBOUR, _entry(entry, nlsocket.ip_family(entry.dst), 0), CREATE | REPLACE)
 
 
 def del_neighbour(entry: Entry) -> Request:
     """One that is not there is no error."""
-    return Request(_DEL_NEIGHBOUR, _entry(entry, socket.AF_INET, 0), tolerated=(errno.ENOENT,))
+    return Request(_DEL_NEIGHBOUR, _entry(entry, nlsocket.ip_family(entry.dst), 0), tolerated=(errno.ENOENT,))
 
 
 def add_port_entry(index: int, mac: str) -> Request:
     """Have the bridge of a port know that an address is at it, for good. One that is there is no error."""
     body = _entry(Entry(index, "", mac, NOARP), _BRIDGE_FAMILY, _MASTER_FDB)
     return Request(_NEW_NEIGHBOUR, body, CREATE | EXCL, (errno.EEXIST,))
+
+
+def replace_port_entry(index: int, mac: str) -> Request:
+    """`add_port_entry`, also in place of one that was learnt, or is at another port."""
+    return Request(_NEW_NEIGHBOUR, _entry(Entry(index, "", mac, NOARP), _BRIDGE_FAMILY, _MASTER_FDB), CREATE | REPLACE)
 
 
 def replace_fdb(entry: Entry) -> Request:
@@ -175,6 +205,6 @@ def del_fdb(entry: Entry) -> Request:
 
 def _entry(entry: Entry, family: int, flags: int) -> bytes:
     parts = [_NEIGHBOUR.pack(family, entry.index, entry.state, flags, 0)]
-    parts += [attribute(_NDA_DST, socket.inet_aton(entry.dst))] if entry.dst else []
+    parts += [attribute(_NDA_DST, nlsocket.ip_bytes(entry.dst))] if entry.dst else []
     parts += [attribute(_NDA_MAC, nlsocket.mac_bytes(entry.mac))] if entry.mac else []
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""The address of a sandbox on this node, a pod's or a build's: when it is allocated, and when it may be released."""
+"""The addresses of a sandbox on this node, a pod's or a build's: when they are allocated, and when they may be released."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from nodeagent.network.interface import Network, NetworkError
 from nodeagent.runtime.interface import Runtime
 
 
-def allocate(ipam: Callable[[], Ipam | None], owner: str) -> str:
-    """The same address for an owner until it is released. Raises NetworkError."""
+def allocate(ipam: Callable[[], Ipam | None], owner: str) -> tuple[str, ...]:
+    """The same addresses for an owner until they are released. Raises NetworkError."""
     found = ipam()
     if found is None:
         raise NetworkError("the node has no pod CIDR yet: its agent has not reached the control plane")

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 
 from nodeagent.network import rtnetlink
-from nodeagent.network.nlsocket import NetlinkSocket, Request
+from nodeagent.network.nlsocket import Message, NetlinkSocket, Request
 from nodeagent.network.plan import Difference, Fdb, Neighbour, Route, Table
 from nodeagent.network.rtnetlink import Entry
 
@@ -23,8 +24,14 @@ def read(route: NetlinkSocket, device: int) -> Table:
     )  # fmt: skip
 
 
+def of_both(route: NetlinkSocket, request: Callable[[socket.AddressFamily], Request]) -> Iterator[Message]:
+    """Entries of IPv4 and IPv6. A kernel without IPv6 answers those of IPv4 twice, which sets do not show."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        yield from route.dump(request(family))
+
+
 def _routes(route: NetlinkSocket, device: int) -> Iterator[Route]:
-    for item in map(rtnetlink.route_of, route.dump(rtnetlink.list_routes())):
+    for item in map(rtnetlink.route_of, of_both(route, rtnetlink.list_routes)):
         if item.protocol == PROTOCOL and item.type == rtnetlink.BLACKHOLE:
             yield Route(item.dst)
         elif item.protocol == PROTOCOL and item.oif == device:
@@ -32,7 +39,7 @@ def _routes(route: NetlinkSocket, device: int) -> Iterator[Route]:
 
 
 def _neighbours(route: NetlinkSocket, device: int) -> Iterator[Neighbour]:
-    for item in map(rtnetlink.entry_of, route.dump(rtnetlink.list_neighbours())):
+    for item in map(rtnetlink.entry_of, of_both(route, rtnetlink.list_neighbours)):
         if item.index == device and item.state & rtnetlink.PERMANENT:
             yield Neighbour(item.dst, item.mac)
 

@@ -12,7 +12,11 @@ there, and routed by that host to its bridge and the pod. Since every entry is k
 learning, no multicast and no ARP: a peer costs three entries, whatever the number of its pods, and nothing is ever
 flooded. What the cluster's range does not assign is blackholed, so that no pod packet leaves by the default route.
 
-MTU: VXLAN adds 50 bytes (outer Ethernet 14, IPv4 20, UDP 8, VXLAN 8), so pods get the underlay's less 50.
+The underlay is of one address family, IPv4 or IPv6. Where pods have addresses of both families, a peer costs a route and a
+neighbour for each, and the fdb entry that both use.
+
+MTU: VXLAN adds 50 bytes over IPv4 (inner Ethernet 14, outer IPv4 20, UDP 8, VXLAN 8) and 70 over IPv6, so pods get the
+underlay's less that.
 Source: RFC 7348; flannel's vxlan backend for the three-entry scheme.
 """
 
@@ -26,11 +30,13 @@ from nodeagent.network import nlsocket
 from nodeagent.network.interface import Node
 from nodeagent.network.links import Link
 from nodeagent.network.nlsocket import attribute
+from pinnace.ipfamilies import Family
 
 DEVICE = "pinnace-vx"
-OVERHEAD = 50
+OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
 # linux/if_link.h, IFLA_VXLAN_*.
-_ID, _LINK, _LOCAL, _LEARNING, _PORT = 1, 3, 4, 7, 15
+_ID, _LINK, _LEARNING, _PORT = 1, 3, 7, 15
+_LOCALS = {socket.AF_INET: 4, socket.AF_INET6: 17}
 
 
 def mac_of(node: str) -> str:
@@ -47,20 +53,28 @@ def vtep_of(pod_cidr: str) -> str:
     return pod_cidr.partition("/")[0]
 
 
+def _local(address: str) -> bytes:
+    return attribute(_LOCALS[nlsocket.ip_family(address)], nlsocket.ip_bytes(address))
+
+
 def device(node: Node, link: int) -> bytes:
     """Attributes of the device's kind; `link` is the index of the underlay's device."""
     return b"".join((
-        nlsocket.number(_ID, node.vni), nlsocket.number(_LINK, link), attribute(_LOCAL, socket.inet_aton(node.address)),
+        nlsocket.number(_ID, node.vni), nlsocket.number(_LINK, link), _local(node.address),
         attribute(_LEARNING, b"\0"), attribute(_PORT, struct.pack("!H", node.port)),
     ))  # fmt: skip
 
 
-def is_device(link: Link, node: Node) -> bool:
-    """Whether a link is what `device` makes, on whatever underlay."""
-    local, port = link.data.get(_LOCAL), link.data.get(_PORT)
+def identity(link: Link) -> tuple[int, int]:
+    """VNI and port of a VXLAN device, of which a host has one."""
+    return nlsocket.unsigned(link.data.get(_ID)), int.from_bytes(link.data.get(_PORT, b""), "big")
+
+
+def is_device(link: Link, node: Node, underlay: int) -> bool:
+    """Whether a link is what `device` makes on the device with the index `underlay`."""
     return (
-        nlsocket.unsigned(link.data.get(_ID)) == node.vni
-        and local == socket.inet_aton(node.address)
-        and port == struct.pack("!H", node.port)
+        identity(link) == (node.vni, node.port)
+        and link.data.get(_LOCALS[nlsocket.ip_family(node.address)]) == nlsocket.ip_bytes(node.address)
+        and nlsocket.unsigned(link.data.get(_LINK)) == underlay
         and link.mac == node.mac
     )

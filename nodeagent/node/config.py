@@ -12,7 +12,7 @@ from nodeagent.images.gc import GcPolicy
 from nodeagent.images.registry.config import Registries
 from nodeagent.node.resources import NodeResources
 from nodeagent.pods.model import Policy
-from nodeagent.pods.spec.resolver import ClusterDns
+from nodeagent.pods.spec.resolver import DnsFlags
 from nodeagent.runtime.interface import LogRotation
 from nodeagent.shutdown.order import Period
 from pinnace import pki
@@ -20,7 +20,8 @@ from pinnace import pki
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`cgroup` names the agent's part of every hierarchy; `address` is the underlay's, empty: found."""
+    """`cgroup` names the agent's part of every hierarchy; `addresses` are the node's, one of each
+    address family at most, the underlay's first; empty: found."""
 
     state_dir: Path
     node: str
@@ -28,7 +29,7 @@ class Config:
     # Where an expired certificate is renewed (host:port); empty for a node that joined before there was such a place.
     join: str = ""
     cgroup: str = "pinnace"
-    address: str = ""
+    addresses: tuple[str, ...] = ()
     policy: Policy = field(default_factory=Policy)
     registries: Registries = field(default_factory=Registries)
     image_gc: GcPolicy = field(default_factory=GcPolicy)
@@ -39,9 +40,13 @@ class Config:
     # Seconds between reports of a node status that does not change.
     status_every: float = 300.0
     rotation: LogRotation = field(default_factory=LogRotation)
-    dns: ClusterDns = field(default_factory=ClusterDns)
+    dns: DnsFlags = field(default_factory=DnsFlags)
     # How long pods have when the machine shuts down; none: they are not stopped in order.
     shutdown: tuple[Period, ...] = ()
+    # Networks outside of the cluster whose packets to pods and Services are forwarded.
+    reachable_from: tuple[str, ...] = ()
+    # Established connections between pods pass by the rules; see `network.fastpath`.
+    fast_path: bool = True
     # OCI runtimes' programs by handler.
     oci_runtimes: dict[str, Path] = field(default_factory=dict)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from pinnace.wellknown import LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def describe(name: str, address: str, state: Path, resources: NodeResources) -> node_pb2.Node:
+def describe(name: str, addresses: Iterable[str], state: Path, resources: NodeResources) -> node_pb2.Node:
     """The node as it is while nothing is wrong with it: conditions are reported apart."""
     node = node_pb2.Node()
     arch = ARCHITECTURES.get(platform.machine(), platform.machine())
@@ -35,8 +34,7 @@ def describe(name: str, address: str, state: Path, resources: NodeResources) -> 
         field["memory"].string = f"{amounts[MEMORY] >> 10}Ki"
         field["ephemeral-storage"].string = f"{amounts[STORAGE] >> 10}Ki"
         field["pods"].string = str(resources.max_pods)
-    node.status.addresses.add(type="InternalIP", address=address)
-    node.status.addresses.add(type="Hostname", address=name)
+    set_addresses(node.status, name, addresses)
     info = node.status.nodeInfo
     info.machineID = _first_line("/etc/machine-id")
     info.bootID = _first_line("/proc/sys/kernel/random/boot_id")
@@ -45,6 +43,14 @@ def describe(name: str, address: str, state: Path, resources: NodeResources) -> 
     info.containerRuntimeVersion = f"pinnace://{__version__}"
     info.kubeletVersion = f"v{__version__}"
     return node
+
+
+def set_addresses(status: node_pb2.NodeStatus, name: str, addresses: Iterable[str]) -> None:
+    """The underlay's first."""
+    del status.addresses[:]
+    for address in addresses:
+        status.addresses.add(type="InternalIP", address=address)
+    status.addresses.add(type="Hostname", address=name)
 
 
 def add_handlers(node: node_pb2.Node, handlers: Iterable[str]) -> None:
@@ -77,11 +83,3 @@ def _os_name() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
     except OSError:
         return "Linux"
-
-
-def address_towards(server: str) -> str:
-    """This host's address on the way to `server` (host:port). Sends nothing. Raises OSError."""
-    host, _, port = server.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, int(port)))
-        return str(probe.getsockname()[0])

@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import functools
 import ipaddress
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nodeagent.eviction import thresholds
 from nodeagent.node.resources import POD_OVERHEAD, NodeResources, parse_amounts
-from nodeagent.pods.spec.resolver import ClusterDns
+from nodeagent.pods.spec.resolver import DnsFlags
 from nodeagent.runtime import handlers
 from nodeagent.runtime.interface import LogRotation
 from nodeagent.shutdown import logind, order
 from nodeagent.shutdown.order import Period
 from pinnace import quantity
+from pinnace.ipfamilies import families_of
+
+# Letters, digits, hyphens and underscores, as in reverse and service names.
+_DOMAIN = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_eviction(parser)
     _add_pods(parser)
     _add_names(parser)
+    _add_network(parser)
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +39,21 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     for flag, text in (
         (
             "--capacity",
-            "what this node has of the machine: cpu=2,memory=1Gi,ephemeral-storage=5Gi,pid=500",
+            "capacity of this node, such as cpu=2,memory=1Gi,ephemeral-storage=5Gi,pid=500 (default: that of the machine)",
         ),
-        ("--system-reserved", "kept from pods for the system: cpu=100m,memory=200Mi,ephemeral-storage=1Gi"),
-        ("--kube-reserved", "kept from pods for the agent, likewise"),
+        (
+            "--system-reserved",
+            "reserved for the system, such as cpu=100m,memory=200Mi,ephemeral-storage=1Gi,pid=100 (default: none)",
+        ),
+        ("--kube-reserved", "reserved for the agent, in the same form (default: none)"),
     ):
         group.add_argument(flag, type=amounts, default={}, metavar="RESOURCES", help=text)
-    group.add_argument("--max-pods", type=_natural, default=110, help="pods at once (default: %(default)s)")
+    group.add_argument("--max-pods", type=_natural, default=110, help="maximum number of pods (default: %(default)s)")
     group.add_argument(
-        "--pod-max-pids", type=int, default=4096, help="processes of one pod, 0 or less for no limit (default: %(default)s)"
+        "--pod-max-pids",
+        type=int,
+        default=4096,
+        help="maximum number of processes of a pod, 0: no limit (default: %(default)s)",
     )
 
 
@@ -49,48 +61,63 @@ def _add_eviction(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("eviction")
     duration = _checked(thresholds.seconds)
     group.add_argument("--eviction-hard", default=thresholds.HARD, metavar="SIGNAL<LEAST,...",
-                       help=f"evict at once while less is left (default: {thresholds.HARD.replace('%', '%%')})")  # fmt: skip
-    group.add_argument("--eviction-soft", default="", metavar="SIGNAL<LEAST,...", help="evict when it lasts")
-    group.add_argument("--eviction-soft-grace-period", default="", metavar="SIGNAL=TIME,...", help="how long that is")
-    group.add_argument("--eviction-minimum-reclaim", default="", metavar="SIGNAL=AMOUNT,...", help="what more to free")
+                       help=f"thresholds that evict immediately (default: {thresholds.HARD.replace('%', '%%')})")  # fmt: skip
+    group.add_argument("--eviction-soft", default="", metavar="SIGNAL<LEAST,...",
+                       help="thresholds that evict when they are met for their grace period (default: none)")  # fmt: skip
+    group.add_argument("--eviction-soft-grace-period", default="", metavar="SIGNAL=TIME,...",
+                       help="grace period of each soft threshold, such as memory.available=90s")  # fmt: skip
+    group.add_argument("--eviction-minimum-reclaim", default="", metavar="SIGNAL=AMOUNT,...",
+                       help="minimum amount to reclaim beyond the threshold, for each signal (default: none)")  # fmt: skip
     group.add_argument("--eviction-max-pod-grace-period", type=_natural, default=0, metavar="SECONDS",
-                       help="longest that a pod may take to stop after a soft threshold (default: %(default)s)")  # fmt: skip
+                       help="maximum grace period of a pod that a soft threshold evicts (default: %(default)s)")  # fmt: skip
     group.add_argument("--eviction-pressure-transition-period", type=duration, default=thresholds.TRANSITION, metavar="TIME",
-                       help="how long a pressure condition stays (default: 5m)")  # fmt: skip
+                       help="minimum duration of a pressure condition (default: 5m)")  # fmt: skip
     group.add_argument("--eviction-monitoring-interval", type=duration, default=thresholds.INTERVAL, metavar="TIME",
-                       help="between looks (default: 10s)")  # fmt: skip
+                       help="interval of measurements (default: 10s)")  # fmt: skip
 
 
 def _add_pods(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pods and status")
     duration = _checked(thresholds.seconds)
-    group.add_argument("--pod-manifest-path", type=Path, default=None, metavar="FOLDER",
-                       help="run the pods of the manifests in this folder, whatever the control plane says")  # fmt: skip
+    group.add_argument("--pod-manifest-path", type=Path, default=None, metavar="DIRECTORY",
+                       help="directory with manifests of static pods (default: none)")  # fmt: skip
     group.add_argument("--node-status-report-frequency", type=duration, default=300.0, metavar="TIME",
-                       help="between reports of a node status that does not change (default: 5m)")  # fmt: skip
+                       help="interval of reports of an unchanged node status (default: 5m)")  # fmt: skip
     group.add_argument("--shutdown-grace-period", type=duration, default=0.0, metavar="TIME",
-                       help="how long a shutdown of the machine waits for pods to stop (default: 0, not at all)")  # fmt: skip
+                       help="delay of a shutdown of the machine for pods to stop (default: 0, no delay)")  # fmt: skip
     group.add_argument("--shutdown-grace-period-critical-pods", type=duration, default=0.0, metavar="TIME",
-                       help="the last part of it, for critical pods (default: 0)")  # fmt: skip
+                       help="last part of --shutdown-grace-period, for critical pods (default: 0)")  # fmt: skip
     group.add_argument("--shutdown-grace-period-by-pod-priority", type=_checked(order.by_priority), default=(),
-                       metavar="PRIORITY=TIME,...", help="instead of both: the time of the pods of at least each priority, "
-                       "the lowest first, such as 0=60s,1000=2m")  # fmt: skip
+                       metavar="PRIORITY=TIME,...", help="grace period of pods with at least each priority, lowest first, "
+                       "such as 0=60s,1000=2m; instead of the other two flags")  # fmt: skip
     group.add_argument("--container-log-max-size", type=_checked(quantity.units), default=10 << 20, metavar="BYTES",
                        help="size at which a container's log is rotated (default: 10Mi)")  # fmt: skip
     group.add_argument("--container-log-max-files", type=_natural, default=5, metavar="COUNT",
-                       help="files of it that are kept, 2 or more (default: %(default)s)")  # fmt: skip
+                       help="maximum number of log files of a container, 2 or more (default: %(default)s)")  # fmt: skip
     group.add_argument("--oci-runtime", action="append", type=_checked(handlers.binary), default=[], metavar="NAME=PATH",
-                       help="an OCI runtime for RuntimeClasses whose handler is NAME; repeatable (runc and crun are found "
-                            "by themselves)")  # fmt: skip
+                       help="OCI runtime for the handler NAME of RuntimeClasses; repeatable (default: runc and crun, "
+                            "where installed)")  # fmt: skip
 
 
 def _add_names(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("names")
+    group = parser.add_argument_group("DNS")
     group.add_argument("--cluster-dns", type=_checked(_addresses), default=(), metavar="IP,...",
-                       help="name servers of the cluster (default: none, pods use the node's resolvers)")  # fmt: skip
-    group.add_argument("--cluster-domain", default="cluster.local", help="domain of the cluster (default: %(default)s)")
+                       help="name servers of pods (default: this node's resolver, at the cluster DNS addresses)")  # fmt: skip
+    group.add_argument("--cluster-domain", default=None, help="domain of the cluster (default: the control plane's)")
+    group.add_argument("--dns-stub-domain", action="append", type=_checked(_stub), default=[], metavar="DOMAIN=IP,...",
+                       help="name servers for a domain and all names below it, instead of the node's; repeatable")  # fmt: skip
     group.add_argument("--resolv-conf", type=Path, default=Path("/etc/resolv.conf"), metavar="FILE",
-                       help="where the node's own name servers are (default: %(default)s)")  # fmt: skip
+                       help="file with the node's name servers and search domains (default: %(default)s)")  # fmt: skip
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("network")
+    group.add_argument("--reachable-from", type=_checked(_networks), default=(), metavar="CIDR,...",
+                       help="networks that may reach pods and cluster IPs through this node (default: none; host ports and "
+                            "NodePorts are open to all)")  # fmt: skip
+    group.add_argument("--no-fast-path", dest="fast_path", action="store_false",
+                       help="all packets between pods pass bridge, routes and rules (default: those of established "
+                            "connections pass by)")  # fmt: skip
 
 
 def resources(args: argparse.Namespace) -> NodeResources:
@@ -123,8 +150,9 @@ def rotation(args: argparse.Namespace) -> LogRotation:
     return LogRotation(args.container_log_max_size, args.container_log_max_files)
 
 
-def dns(args: argparse.Namespace) -> ClusterDns:
-    return ClusterDns(args.cluster_dns, args.cluster_domain.strip("."), args.resolv_conf)
+def dns(args: argparse.Namespace) -> DnsFlags:
+    domain = args.cluster_domain.strip(".") if args.cluster_domain is not None else None
+    return DnsFlags(args.cluster_dns, domain, args.resolv_conf, dict(args.dns_stub_domain))
 
 
 def shutdown(args: argparse.Namespace) -> tuple[Period, ...]:
@@ -147,8 +175,27 @@ def oci_runtimes(args: argparse.Namespace) -> dict[str, Path]:
     return {**handlers.installed(), **dict(args.oci_runtime)}
 
 
+def _node_addresses(text: str) -> tuple[str, ...]:
+    found = _addresses(text)
+    if len(families_of(found)) != len(found):
+        raise ValueError("only one address of each IP family is supported: IPv4,IPv6 or IPv6,IPv4")
+    return found
+
+
 def _addresses(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_address(item.strip())) for item in text.split(",") if item.strip())
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(item.strip())) for item in text.split(",") if item.strip())
+
+
+def _stub(text: str) -> tuple[str, tuple[str, ...]]:
+    domain, _, servers = text.partition("=")
+    domain = domain.strip(".").lower()
+    if not _DOMAIN.fullmatch(domain) or not (addresses := _addresses(servers)):
+        raise ValueError(f'"{text}" is not DOMAIN=IP,...')
+    return domain, addresses
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -166,5 +213,8 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _natural(text: str) -> int:
     if not text.isdigit() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number')
     return int(text)
+
+
+addresses = _checked(_node_addresses)

@@ -46,6 +46,10 @@ runtime = Threads("runtime", 8)
 RUNTIME_WITHIN = 60.0
 # Sockets in the network namespaces of pods.
 streams = Threads("streams", 8)
+# Packets of pods, read for a moment at a time.
+captures = Threads("captures", 4)
+# Packets that are followed through the node.
+traces = Threads("traces", 4)
 # Names that manifests have, for the node's resolver.
 names = Threads("names", 16)
 # The agent's own files, and its own requests to the control plane.

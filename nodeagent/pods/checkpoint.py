@@ -2,7 +2,7 @@
 
     pod.pb                            the pod as last assigned, with the resources that are allocated to it
     resizing                          these may not be in force yet
-    sandbox.json                      when it began, its address, whether it was given back, the handler of its runtime
+    sandbox.json                      when it began, its addresses, whether they were given back, the handler of its runtime
     status.pb                         the pod's status as reported last: conditions keep their times
     sandbox-made                      nothing of the sandbox is missing
     eviction.json                     the node ends the pod, and why
@@ -79,6 +79,7 @@ class PodCheckpoint:
         record = {
             "started_at": observed.started_at,
             "address": observed.address,
+            "addresses": observed.addresses,
             "released": observed.released,
             "handler": handler,
             "epoch": observed.epoch,

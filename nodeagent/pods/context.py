@@ -81,7 +81,7 @@ class PodContext:
 
     @property
     def names(self) -> hostnames.Names:
-        return hostnames.names_of(self.pod, node=self.deps.node_facts["hostname"], cluster_domain=self.deps.dns.domain)
+        return hostnames.names_of(self.pod, node=self.deps.node_facts["hostname"], cluster_domain=self.deps.dns().domain)
 
     @property
     def hostname(self) -> str:
@@ -91,7 +91,12 @@ class PodContext:
     @property
     def address(self) -> str:
         """Where the pod's ports are."""
-        return self.deps.host_ip if self.pod.spec.hostNetwork else self.observed.address
+        return next(iter(self.addresses), "")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """One of each address family, the primary one first."""
+        return self.deps.host_ips() if self.pod.spec.hostNetwork else self.observed.addresses
 
     @property
     def runtime(self) -> Runtime:
@@ -104,13 +109,14 @@ class PodContext:
     def facts(self) -> dict[str, str]:
         """What the downward API and the bundle need to know besides the pod."""
         return {
-            **self.deps.node_facts, "hostname": self.hostname, "status.hostIP": self.deps.host_ip,
-            "status.hostIPs": self.deps.host_ip, "status.podIP": self.address, "status.podIPs": self.address,
+            **self.deps.node_facts, "hostname": self.hostname, "status.hostIP": self.deps.host_ips()[0],
+            "status.hostIPs": ",".join(self.deps.host_ips()), "status.podIP": self.address,
+            "status.podIPs": ",".join(self.addresses),
         }  # fmt: skip
 
     def services(self) -> Mapping[str, str]:
         """Variables for its containers. A static pod has none: it may start before the control plane is known."""
-        return {} if podresources.is_static(self.pod) else self.deps.services()
+        return {} if podresources.is_static(self.pod) else self.deps.services(self.pod)
 
     def log_of(self, container: str, number: int) -> Path:
         return self.logs / container / f"{number}.log"

@@ -10,7 +10,7 @@ from typing import Any
 from nodeagent.images.puller import Puller
 from nodeagent.images.store import ImageStore
 from nodeagent.network.addresses import Ipam
-from nodeagent.network.interface import Network
+from nodeagent.network.interface import Network, PodIsolation
 from nodeagent.node.pools import Pools
 from nodeagent.pods.model import Policy
 from nodeagent.pods.spec.resolver import ClusterDns
@@ -34,6 +34,7 @@ class WorkerDependencies:
     runtimes: Runtimes
     execute: Execute
     network: Network
+    isolation: PodIsolation
     images: ImageStore
     puller: Puller
     cgroups: Cgroups
@@ -47,17 +48,19 @@ class WorkerDependencies:
     logs: Path
     # Where local volumes are that are made for claims; None: nowhere.
     local_volumes: Path | None
-    host_ip: str
+    # The node's addresses as they are now, one of each address family, the primary one first.
+    host_ips: Callable[[], tuple[str, ...]]
     node_facts: dict[str, str]
-    dns: ClusterDns
+    # DNS settings, as the control plane said them last.
+    dns: Callable[[], ClusterDns]
     rotation: LogRotation
     # Processes that one pod may have; zero for no limit.
     pod_max_pids: int
     # The node's addresses, once the control plane has said which range is its own.
     ipam: Callable[[], Ipam | None]
     lookup: Callable[[str, str, str], Any | None]
-    # Environment variables that say where services are.
-    services: Callable[[], Mapping[str, str]]
+    # Environment variables of a pod by which its containers find the API and Services.
+    services: Callable[[Any], Mapping[str, str]]
     # A token of a service account. Raises AioRpcError, RuntimeError.
     create_token: Create
     event: EventSink

@@ -6,11 +6,12 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nodeagent.control.assignment import Assignment, Change
+from nodeagent.control.assignment import Assignment
+from nodeagent.control.changes import Change
 from nodeagent.node.admission import Refusal, resize_order
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
@@ -295,6 +296,6 @@ class PodManager:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def addresses(self) -> Iterable[tuple[str, str]]:
-        """Pod uid and address, of pods that hold one."""
-        return [(w.uid, w.observed.address) for w in self.workers.values() if w.observed.address and not w.observed.released]
+    def addresses(self) -> Iterable[tuple[str, Sequence[str]]]:
+        """Pod uid and addresses, of pods that hold some."""
+        return [(w.uid, w.observed.addresses) for w in self.workers.values() if not w.observed.released]

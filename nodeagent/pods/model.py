@@ -116,7 +116,8 @@ class ObservedState:
     started_at: float
     sandbox: bool = False
     released: bool = False
-    address: str = ""
+    # Of each address family one, the primary one first; empty before it has any.
+    addresses: tuple[str, ...] = ()
     volumes: bool = False
     attempts: dict[str, tuple[Attempt, ...]] = field(default_factory=dict)
     lifecycles: dict[str, LifecycleState] = field(default_factory=dict)
@@ -134,6 +135,11 @@ class ObservedState:
     resizing: bool = False
     limits_due: bool = False
     resize_pending: PendingResize | None = None
+
+    @property
+    def address(self) -> str:
+        """Of the primary family."""
+        return next(iter(self.addresses), "")
 
     def last(self, name: str) -> Attempt | None:
         attempts = self.attempts.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from nodeagent.launcher import bundle as names
 from nodeagent.launcher import sandbox
 from nodeagent.network import sandboxaddress
 from nodeagent.network.interface import HostPort, NetworkError
+from nodeagent.network.policies import reader
 from nodeagent.node.resources import pod_limits
 from nodeagent.pods.context import PodContext
 from nodeagent.pods.model import ObservedState
@@ -19,6 +21,9 @@ from nodeagent.runtime.cgroups import Limits
 from nodeagent.runtime.handlers import handler_of
 from nodeagent.runtime.interface import SandboxConfig, StartError
 from pinnace import hostports
+from pinnace.ipfamilies import family_of
+
+_ANY_IPV6 = "::"
 
 
 class Sandbox:
@@ -35,11 +40,12 @@ class Sandbox:
             state.sandbox_begun(handler_of(pod_ctx.pod, pod_ctx.deps.lookup))
             config = self._config()
             await pod_ctx.runtime.create_sandbox(config)
-            address = "" if config.host_network else sandboxaddress.allocate(pod_ctx.deps.ipam, pod_ctx.uid)
-            state.address_given(address)
+            addresses = () if config.host_network else sandboxaddress.allocate(pod_ctx.deps.ipam, pod_ctx.uid)
+            state.addresses_given(addresses)
             if not config.host_network:
                 netns = Path(names.namespace(self._folder, "net"))
-                await pod_ctx.deps.network.attach(pod_ctx.uid, netns, address, host_ports(pod_ctx.pod, address))
+                await pod_ctx.deps.isolation.isolate(pod_ctx.uid, reader.pod(pod_ctx.pod, addresses))
+                await pod_ctx.deps.network.attach(pod_ctx.uid, netns, addresses, host_ports(pod_ctx.pod, addresses))
             self._write_etc()
             state.sandbox_made()
         except (StartError, NetworkError, OSError, HostnameError) as error:
@@ -66,19 +72,25 @@ class Sandbox:
 
     def resume(self) -> None:
         """The pod was attached before the agent started."""
-        if not self._pod_ctx.pod.spec.hostNetwork:
-            self._pod_ctx.deps.network.resume(self._pod_ctx.uid, host_ports(self._pod_ctx.pod, self._pod_ctx.observed.address))
+        pod_ctx = self._pod_ctx
+        if not pod_ctx.pod.spec.hostNetwork:
+            addresses, netns = pod_ctx.observed.addresses, Path(names.namespace(self._folder, "net"))
+            pod_ctx.deps.isolation.update(pod_ctx.uid, reader.pod(pod_ctx.pod, addresses))
+            pod_ctx.deps.network.resume(pod_ctx.uid, netns, addresses, host_ports(pod_ctx.pod, addresses))
+
+    def relabel(self) -> None:
+        """The pod has other labels."""
+        self._pod_ctx.deps.isolation.relabel(self._pod_ctx.uid, dict(self._pod_ctx.pod.metadata.labels))
 
     def _write_etc(self) -> None:
         pod_ctx = self._pod_ctx
-        addresses = [pod_ctx.observed.address] if pod_ctx.observed.address else []
         warnings = etcfiles.write(
             pod_ctx.folder,
             pod_ctx.pod,
             names=pod_ctx.names,
             nodename=pod_ctx.hostname,
-            addresses=addresses,
-            dns=pod_ctx.deps.dns,
+            addresses=pod_ctx.observed.addresses,
+            dns=pod_ctx.deps.dns(),
         )
         for text in warnings:
             pod_ctx.event("DNSConfigForming", text, warning=True)
@@ -87,6 +99,8 @@ class Sandbox:
         """See sandboxaddress.release. Raises NetworkError, StartError."""
         pod_ctx, deps = self._pod_ctx, self._pod_ctx.deps
         await sandboxaddress.release(deps.network, pod_ctx.runtime, deps.ipam, pod_ctx.uid, self._folder)
+        # At once: the next pod that gets one of its addresses is isolated in the same transaction, or later.
+        deps.isolation.update(pod_ctx.uid, None)
 
 
 def begin_anew(pod: Any, observed: ObservedState) -> bool:
@@ -101,8 +115,14 @@ def begin_anew(pod: Any, observed: ObservedState) -> bool:
     return True
 
 
-def host_ports(pod: Any, address: str) -> list[HostPort]:
-    """The ports of the node that are the pod's."""
+def host_ports(pod: Any, addresses: Sequence[str]) -> list[HostPort]:
+    """The ports of the node that are the pod's, at the node's addresses of the families that the pod has. The hostIP `::` means
+    all of its IPv6 addresses."""
     return [
-        HostPort(item.protocol.lower(), item.address, item.port, address, item.container_port) for item in hostports.of(pod)
+        HostPort(
+            item.protocol.lower(), "" if item.address == _ANY_IPV6 else item.address, item.port, address, item.container_port
+        )
+        for item in hostports.of(pod)
+        for address in addresses
+        if not item.address or family_of(item.address) == family_of(address)
     ]

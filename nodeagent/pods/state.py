@@ -60,7 +60,8 @@ class PodState:
         if record is None or not {"started_at", "released", "address"} <= record.keys():
             return False
         self.observed.started_at, self.observed.released = record["started_at"], record["released"]
-        self.observed.address = record["address"]
+        # An agent of an earlier release knew one address, and reads this one's records too.
+        self.observed.addresses = tuple(record.get("addresses") or filter(None, [record["address"]]))
         self.observed.epoch, self.observed.finished = record.get("epoch", 0), frozenset(record.get("finished", ()))
         self.handler = record.get("handler", NATIVE)
         return True
@@ -71,9 +72,9 @@ class PodState:
         self.observed.volumes = True
         self.succeeded("")
 
-    def address_given(self, address: str) -> None:
-        """Recorded before the network is attached: another agent must not give the address away. Raises OSError."""
-        self.observed.address = address
+    def addresses_given(self, addresses: tuple[str, ...]) -> None:
+        """Recorded before the network is attached: another agent must not give them away. Raises OSError."""
+        self.observed.addresses = addresses
         self._save_sandbox()
 
     def sandbox_begun(self, handler: str) -> None:

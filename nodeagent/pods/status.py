@@ -5,6 +5,7 @@ Source: the pod lifecycle page of Kubernetes: phases, container states and their
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nodeagent.pods import conditions, resize, terminationmessage
@@ -17,16 +18,16 @@ from pinnace.podspec import ephemeral, is_sidecar
 
 
 def pod_status(
-    pod: Any, *, gone: bool, observed: ObservedState, now: float, host_ip: str, policy: Policy, previous: Any | None
+    pod: Any, *, gone: bool, observed: ObservedState, now: float, host_ips: Sequence[str], policy: Policy, previous: Any | None
 ) -> pod_pb2.PodStatus:
     """`previous` is the status reported last: conditions keep their transition times from it."""
-    status = pod_pb2.PodStatus(hostIP=host_ip, observedGeneration=pod.metadata.generation)
-    status.hostIPs.add(ip=host_ip)
+    status = pod_pb2.PodStatus(hostIP=host_ips[0], observedGeneration=pod.metadata.generation)
+    status.hostIPs.extend(pod_pb2.HostIP(ip=address) for address in host_ips)
     status.startTime.CopyFrom(codec.time_of(observed.started_at))
-    address = host_ip if pod.spec.hostNetwork and observed.sandbox else observed.address
-    if address:
-        status.podIP = address
-        status.podIPs.add(ip=address)
+    addresses = host_ips if pod.spec.hostNetwork and observed.sandbox else observed.addresses
+    if addresses:
+        status.podIP = addresses[0]
+        status.podIPs.extend(pod_pb2.PodIP(ip=address) for address in addresses)
     end = ending(pod, gone=gone, observed=observed, now=now)
     show = _Shown(pod, observed, now, policy, ends=end is not None or outcome(pod, observed) is not None)
     status.initContainerStatuses.extend(show.init(container) for container in pod.spec.initContainers)

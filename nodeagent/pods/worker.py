@@ -91,6 +91,8 @@ class Worker:
         self._pod_ctx.wants(pod)
         if _deletion(pod.metadata) not in (None, _deletion(before.metadata)):
             self._state.leaves_at(self._deps.clock.now() + pod.metadata.deletionGracePeriodSeconds)
+        if before.metadata.labels != pod.metadata.labels:
+            self._sandbox.relabel()
         if _shown(before) != _shown(pod):
             self._pod_ctx.refresh_volumes()
         self._state.changed.set()
@@ -212,7 +214,7 @@ class Worker:
 
     def _status(self) -> Any:
         return statuses.pod_status(
-            self.pod, gone=self.gone, observed=self.observed, now=self._deps.clock.now(), host_ip=self._deps.host_ip,
+            self.pod, gone=self.gone, observed=self.observed, now=self._deps.clock.now(), host_ips=self._deps.host_ips(),
             policy=self._deps.policy, previous=self._reported or self._state.checkpoint.load_status() or self.pod.status,
         )  # fmt: skip
 
@@ -290,9 +292,9 @@ class Worker:
         if not self._state.restore():
             return
         observed, ipam = pod_ctx.observed, pod_ctx.deps.ipam()
-        if ipam is not None and observed.address and not observed.released:
+        if ipam is not None and not observed.released:
             with contextlib.suppress(NetworkError):
-                ipam.hold(pod_ctx.uid, observed.address)
+                ipam.hold(pod_ctx.uid, *observed.addresses)
         if self._sandbox.whole():
             self._state.sandbox_found()
             if not observed.released:

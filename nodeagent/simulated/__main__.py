@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+import zlib
 from pathlib import Path
 
 import grpc
@@ -20,6 +21,8 @@ from pinnace.errors import ApiError
 
 log = logging.getLogger("pinnace.simnodes")
 MAX_NODES = 5000
+# Blocks of MAX_NODES in the addresses that simulated nodes have.
+BLOCKS = 26
 JOINS_AT_ONCE = 32
 
 
@@ -75,7 +78,7 @@ async def run(args: argparse.Namespace, clock: Clock, stop: asyncio.Event) -> No
     tokens = await make_tokens(context, names)
     log.info("tokens_made nodes=%d endpoint=%s", len(names), tokens.endpoint)
     shape = Shape(args.cpu, args.memory, args.max_pods, args.ready_after)
-    agents = [SimulatedAgent(name, index, shape, clock) for index, name in enumerate(names)]
+    agents = [SimulatedAgent(name, index, shape, clock) for index, name in enumerate(names, first_index(args.prefix))]
     tasks = _start(agents, context, tokens)
     tasks.append(asyncio.ensure_future(_announce(agents, clock)))
     try:
@@ -84,6 +87,11 @@ async def run(args: argparse.Namespace, clock: Clock, stop: asyncio.Event) -> No
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def first_index(prefix: str) -> int:
+    """Of the nodes of a prefix: no two nodes of a cluster have one address. Of BLOCKS prefixes two share a block."""
+    return zlib.crc32(prefix.encode()) % BLOCKS * MAX_NODES
 
 
 def _start(agents: list[SimulatedAgent], context: Context, tokens: Tokens) -> list[asyncio.Future[None]]:

@@ -53,7 +53,8 @@ class SimulatedAgent:
         self._index = index
         self._shape = shape
         self._clock = clock
-        self._pods = ScriptedPods(shape.ready_after)
+        self._address = str(_UNDERLAY + index)
+        self._pods = ScriptedPods(shape.ready_after, self._address)
         self._wake = asyncio.Event()
         # The revision of the last assignment.
         self._applied = 0
@@ -105,7 +106,7 @@ class SimulatedAgent:
             async for message in call:
                 kind = message.WhichOneof("message")
                 if kind == "welcome":
-                    self._pods.use(message.welcome.podCIDR)
+                    self._pods.use(message.welcome.podCIDRs or [message.welcome.podCIDR])
                     interval.set_result(message.welcome.heartbeatMillis / 1000)
                     self.open.set()
                 elif kind == "assignment":
@@ -147,7 +148,7 @@ class SimulatedAgent:
         for amounts in (node.status.capacity, node.status.allocatable):
             amounts["cpu"].string, amounts["memory"].string, amounts["pods"].string = shape.cpu, shape.memory, shape.pods
             amounts["ephemeral-storage"].string = "100Gi"
-        node.status.addresses.add(type="InternalIP", address=str(_UNDERLAY + self._index))
+        node.status.addresses.add(type="InternalIP", address=self._address)
         node.status.addresses.add(type="Hostname", address=self.name)
         node.status.nodeInfo.containerRuntimeVersion = f"simulated://{__version__}"
         node.status.nodeInfo.kubeletVersion = f"v{__version__}"

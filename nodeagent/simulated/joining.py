@@ -25,8 +25,8 @@ class Joined:
 class Joiner:
     def __init__(self, endpoint: str, ca: bytes, *, at_once: int) -> None:
         """`endpoint` is the HTTPS port, HOST:PORT, that `ca` (PEM) authenticates; `at_once`: the most requests."""
-        self._host, _, port = endpoint.rpartition(":")
-        self._port = int(port)
+        host, _, port = endpoint.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
         self._room = asyncio.Semaphore(at_once)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_3

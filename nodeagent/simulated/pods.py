@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 import ipaddress
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pinnace import codec
 from pinnace.api.v1 import nodes_pb2
 from pinnace.core.v1 import pod_pb2
+from pinnace.ipfamilies import Network
 
 PREFIX = "simnodes.pinnace.dev/"
 _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
@@ -25,17 +26,19 @@ _FIRST_ADDRESS = 2
 class ScriptedPods:
     """The pods of one node. `ready_after` in seconds."""
 
-    def __init__(self, ready_after: float) -> None:
+    def __init__(self, ready_after: float, host: str) -> None:
+        """`host`: the node's own address."""
         self._ready_after = ready_after
-        self._network = ipaddress.IPv4Network("0.0.0.0/24")
+        self._host = host
+        self._networks: tuple[Network, ...] = (ipaddress.ip_network("0.0.0.0/24"),)
         self._count = 0
         # By key, as assigned.
         self._pods: dict[str, pod_pb2.Pod] = {}
         self._steps: list[tuple[float, str, str, str]] = []
 
-    def use(self, pod_cidr: str) -> None:
-        """Take the addresses of pods from here. Raises ValueError."""
-        self._network = ipaddress.IPv4Network(pod_cidr)
+    def use(self, pod_cidrs: Iterable[str]) -> None:
+        """Take the addresses of pods from here, one of each family. Raises ValueError."""
+        self._networks = tuple(map(ipaddress.ip_network, pod_cidrs))
 
     def apply(self, assignment: nodes_pb2.Assignment, now: float) -> None:
         """Take in an assignment, complete or incremental."""
@@ -100,9 +103,11 @@ class ScriptedPods:
         status: Any = report.status
         status.observedGeneration = meta.generation
         status.phase = "Running" if step == "ready" else "Failed" if code else "Succeeded"
-        status.podIP = str(pod.status.podIP or self._address())
-        status.podIPs.add(ip=status.podIP)
-        pod.status.podIP = status.podIP
+        if not pod.status.podIPs:
+            pod.status.podIPs.extend(pod_pb2.PodIP(ip=address) for address in self._addresses(pod))
+            pod.status.podIP = pod.status.podIPs[0].ip
+        status.podIP = pod.status.podIP
+        status.podIPs.extend(pod.status.podIPs)
         time = codec.time_of(wall)
         status.startTime.CopyFrom(pod.status.startTime if pod.status.startTime.seconds else time)
         for type_ in _CONDITIONS:
@@ -123,11 +128,14 @@ class ScriptedPods:
                 found.state.terminated.finishedAt.CopyFrom(time)
         return report
 
-    def _address(self) -> ipaddress.IPv4Address:
-        """The next address of the pod CIDR, over and over."""
-        usable = max(self._network.num_addresses - _FIRST_ADDRESS - 1, 1)
+    def _addresses(self, pod: pod_pb2.Pod) -> list[str]:
+        """The next address of each pod CIDR, over and over; of a pod in the node's network, the node's."""
+        if pod.spec.hostNetwork:
+            return [self._host]
+        usable = max(min(network.num_addresses for network in self._networks) - _FIRST_ADDRESS - 1, 1)
         self._count += 1
-        return self._network.network_address + _FIRST_ADDRESS + (self._count - 1) % usable
+        offset = _FIRST_ADDRESS + (self._count - 1) % usable
+        return [str(network.network_address + offset) for network in self._networks]
 
 
 def _seconds(pod: pod_pb2.Pod, name: str, default: float) -> float:

@@ -173,6 +173,8 @@ def _check_own(document: Document, pod: Any) -> None:
     for field in ("serviceAccountName", "serviceAccount"):
         if getattr(pod.spec, field):
             faults.append(Cause(f"spec.{field}", "a static pod may not have a service account"))
+    if pod.spec.schedulingGates:
+        faults.append(Cause("spec.schedulingGates", "a static pod is not scheduled: it may not have scheduling gates"))
     if not pod.metadata.name:
         faults.append(Cause("metadata.name", "Required value", "FieldValueRequired"))
     if faults:

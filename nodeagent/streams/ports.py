@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from nodeagent.pods.manager import PodManager
 from nodeagent.pods.worker import Worker
 from nodeagent.streams.frames import CHUNK, Frame, Handler
 from pinnace.errors import BadRequest, NotFound
+from pinnace.ipfamilies import family_of, url_host
 
 CONNECT_WITHIN = 10.0
 # Seconds between looks whether the pod is still there.
 LOOK = 1.0
+_OTHER_LOCALHOST = {"127.0.0.1": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Port:
 
     @property
     def shown(self) -> str:
-        return f"{self.address}:{self.number}"
+        return f"{url_host(self.address)}:{self.number}"
 
 
 class PortStreams:
@@ -91,17 +93,29 @@ def _namespace(worker: Worker) -> Path | None:
 
 async def connect(port: Port) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises BadRequest."""
-    sock = None
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
-            sock = await threads.streams.run(_socket, port.namespace)
-            await asyncio.get_running_loop().sock_connect(sock, (port.address, port.number))
-            tls = _unverified() if port.tls else None
-            return await asyncio.open_connection(sock=sock, limit=CHUNK, ssl=tls, server_hostname=port.address if tls else None)
+            try:
+                return await _connected(port)
+            except ConnectionRefusedError:
+                if port.address not in _OTHER_LOCALHOST:
+                    raise
+                # What listens on localhost may do so in one family, as in a pod without the other.
+                return await _connected(replace(port, address=_OTHER_LOCALHOST[port.address]))
     except (OSError, TimeoutError) as error:
-        if sock is not None:
-            sock.close()
         raise BadRequest(f"cannot connect to {port.shown} in the pod: {_reason(error)}") from None
+
+
+async def _connected(port: Port) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Raises OSError."""
+    sock = await threads.streams.run(_socket, port.namespace, port.address)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (port.address, port.number))
+        tls = _unverified() if port.tls else None
+        return await asyncio.open_connection(sock=sock, limit=CHUNK, ssl=tls, server_hostname=port.address if tls else None)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _reason(error: Exception) -> str:
@@ -119,18 +133,19 @@ def _unverified() -> ssl.SSLContext:
     return made
 
 
-def _socket(namespace: Path | None) -> socket.socket:
+def _socket(namespace: Path | None, address: str) -> socket.socket:
     """A socket stays in the namespace that it was made in, so the thread visits it for that moment. Raises OSError."""
     if namespace is None:
-        return _plain()
+        return _plain(address)
     with namespaces.visiting(namespace):
-        return _plain()
+        return _plain(address)
 
 
-def _plain() -> socket.socket:
+def _plain(address: str) -> socket.socket:
     """With its protocol, by which asyncio knows to send small pieces at once."""
     kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    return socket.socket(socket.AF_INET, kind, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if family_of(address) == 6 else socket.AF_INET
+    return socket.socket(family, kind, socket.IPPROTO_TCP)
 
 
 async def _send(incoming: AsyncIterator[Any], writer: asyncio.StreamWriter) -> None:

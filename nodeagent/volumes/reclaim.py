@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nodeagent.control.assignment import Change
+from nodeagent.control.changes import Change
 from nodeagent.node.deletion import delete_tree
 from nodeagent.node.pools import Pool
 from nodeagent.volumes import external

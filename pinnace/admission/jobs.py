@@ -6,12 +6,11 @@ Source: batch/validation (ValidateJob, ValidateJobUpdate), batch/v1's defaults, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from pinnace import fielderrors, formats, labelselectors
-from pinnace.admission import jobpolicies, jobstatuses, podtemplates, workloads
+from pinnace.admission import jobpolicies, jobstatuses, objectnames, podtemplates, workloads
 from pinnace.admission.kindrules import KindRules
 from pinnace.batch.v1.job_pb2 import Job
 from pinnace.equality import same
@@ -33,8 +32,6 @@ DEFAULT_BACKOFF_LIMIT = 6
 MAX_PARALLELISM, MAX_FAILED_INDEXES = 100_000, 100_000
 MANY_COMPLETIONS, MAX_PARALLELISM_OF_MANY, MAX_FAILED_INDEXES_OF_MANY = 100_000, 10_000, 10_000
 MAX_MANAGED_BY = 63
-# Characters of an HTTP path, as Kubernetes writes them.
-_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 _IMMUTABLE = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
 
 
@@ -148,16 +145,7 @@ def _managed_by(spec: Any, path: str) -> Iterator[Cause]:
     if not spec.HasField("managedBy"):
         return
     value, field = spec.managedBy, f"{path}.managedBy"
-    domain, slash, rest = value.partition("/")
-    if not value:
-        yield fielderrors.required(field)
-    elif not slash or not domain or not rest:
-        yield fielderrors.invalid(field, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
-    else:
-        for text in formats.dns_subdomain(domain):
-            yield fielderrors.invalid(field, domain, text)
-        if not re.fullmatch(_PATH, rest):
-            yield fielderrors.invalid(field, rest, f"Invalid path (regex used for validation is '{_PATH}')")
+    yield from objectnames.domain_prefixed_path(field, value)
     if len(value.encode()) > MAX_MANAGED_BY:
         yield fielderrors.too_long(field, MAX_MANAGED_BY)
 
@@ -274,6 +262,8 @@ def _take_placement(mine: Any, wanted: Any) -> None:
     _take_map(mine.spec, wanted.spec, "nodeSelector")
     del mine.spec.tolerations[:]
     mine.spec.tolerations.extend(wanted.spec.tolerations)
+    del mine.spec.schedulingGates[:]
+    mine.spec.schedulingGates.extend(wanted.spec.schedulingGates)
     mine.spec.affinity.ClearField("nodeAffinity")
     if wanted.spec.affinity.HasField("nodeAffinity"):
         mine.spec.affinity.nodeAffinity.CopyFrom(wanted.spec.affinity.nodeAffinity)

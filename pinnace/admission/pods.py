@@ -23,6 +23,7 @@ from pinnace.admission import (
     podupdates,
     ports,
     resources,
+    schedulinggates,
     security,
     tolerations,
     topologyspread,
@@ -120,6 +121,8 @@ def _spec_errors(spec: Any) -> tuple[Cause, ...]:
         errors += affinity.validate(spec.affinity, "spec.affinity")
     if "topologySpreadConstraints" in fields:
         errors += topologyspread.validate(spec.topologySpreadConstraints, "spec.topologySpreadConstraints")
+    if "schedulingGates" in fields:
+        errors += schedulinggates.validate(spec.schedulingGates)
     if "tolerations" in fields:
         errors += tolerations.validate("spec.tolerations", spec.tolerations)
     return (*errors, *podresize.policies(parts), *names.validate(parts), *security.validate(parts))
@@ -127,7 +130,7 @@ def _spec_errors(spec: Any) -> tuple[Cause, ...]:
 
 def validate_create(pod: Any) -> list[Cause]:
     """Rules that hold only for a pod that is new."""
-    errors = [*podannotations.validate_create(pod)]
+    errors = [*podannotations.validate_create(pod), *schedulinggates.validate_create(pod.spec)]
     if pod.spec.ephemeralContainers:
         text = "cannot be set on create (kctl debug adds one to a running pod)"
         errors.append(fielderrors.forbidden("spec.ephemeralContainers", text))

@@ -30,7 +30,12 @@ def validate(pod: Any, old: Any) -> list[Cause]:
     if status.qosClass not in ("", old.status.qosClass):
         errors.append(fielderrors.invalid("status.qosClass", status.qosClass, "field is immutable"))
     errors += _transitions(pod, old)
-    return [*errors, *_addresses("podIP", status.podIP, status.podIPs), *_addresses("hostIP", status.hostIP, status.hostIPs)]
+    return [*errors, *addresses(status)]
+
+
+def addresses(status: Any) -> list[Cause]:
+    """Errors of a pod's addresses and of its node's, as a client or a node states them."""
+    return [*_addresses("podIP", status.podIP, status.podIPs), *_addresses("hostIP", status.hostIP, status.hostIPs)]
 
 
 def _conditions(conditions: Any) -> list[Cause]:
@@ -46,15 +51,15 @@ def _conditions(conditions: Any) -> list[Cause]:
 
 def _addresses(field: str, first: str, items: Any) -> Iterator[Cause]:
     """One address for each family, the first of them in the field of old."""
-    if not items:
+    path, found = f"status.{field}s", [item.ip for item in items] or [first]
+    if not items and not first:
         return
-    path, addresses = f"status.{field}s", [item.ip for item in items]
-    wrong = [error for index, ip in enumerate(addresses) for error in meta.each(f"{path}[{index}].ip", ip, formats.ip)]
+    wrong = [error for index, ip in enumerate(found) for error in meta.each(f"{path}[{index}].ip", ip, formats.ip)]
     yield from wrong
-    if addresses[0] != first:
-        yield fielderrors.invalid(f"{path}[0].ip", addresses[0], f"must be equal to `{field}`")
-    if len(addresses) > 1 and not wrong and len({ipaddress.ip_address(ip).version for ip in addresses}) != len(addresses):
-        yield fielderrors.invalid(path, addresses, "may specify no more than one IP for each IP family")
+    if found[0] != first:
+        yield fielderrors.invalid(f"{path}[0].ip", found[0], f"must be equal to `{field}`")
+    if len(found) > 1 and not wrong and len({ipaddress.ip_address(ip).version for ip in found}) != len(found):
+        yield fielderrors.invalid(path, found, "may specify no more than one IP for each IP family")
 
 
 def _transitions(pod: Any, old: Any) -> Iterator[Cause]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pinnace import fielderrors, podresources
-from pinnace.admission import podannotations
+from pinnace.admission import podannotations, schedulinggates
 from pinnace.equality import same
 from pinnace.errors import Cause
 from pinnace.messages import clone
@@ -26,6 +26,7 @@ def validate(old: Any, new: Any) -> list[Cause]:
         if len(getattr(old.spec, field)) != len(getattr(new.spec, field)):
             return [*errors, fielderrors.forbidden(f"spec.{field}", "pod updates may not add or remove containers")]
     errors += [*_deadline(old.spec, new.spec), *_tolerations(old.spec.tolerations, new.spec.tolerations)]
+    errors += schedulinggates.validate_update(old.spec, new.spec)
     if old.spec != new.spec and not same(_with_changes(old, new), new.spec):
         changed = ", ".join(_changed(old, new))
         errors.append(fielderrors.forbidden("spec", f"{_ALLOWED} (changed: {changed})"))
@@ -48,6 +49,7 @@ def _with_changes(old: Any, new: Any) -> Any:
     if new.spec.HasField("activeDeadlineSeconds"):
         spec.activeDeadlineSeconds = new.spec.activeDeadlineSeconds
     spec.tolerations.MergeFrom(new.spec.tolerations)
+    schedulinggates.with_changes(spec, new.spec)
     return spec
 
 

@@ -12,6 +12,7 @@ from pinnace.admission import meta, podtemplates, workloads
 from pinnace.admission.kindrules import KindRules
 from pinnace.core.v1.replicationcontroller_pb2 import ReplicationController
 from pinnace.errors import Cause
+from pinnace.messages import includes
 
 _COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
 _PARTS = (("fullyLabeledReplicas", "replicas"), ("readyReplicas", "replicas"), ("availableReplicas", "replicas"),
@@ -43,7 +44,7 @@ def _errors(item: ReplicationController) -> Iterator[Cause]:
     if not spec.HasField("template"):
         return
     labels = spec.template.metadata.labels
-    if spec.selector and not spec.selector.items() <= labels.items():
+    if not includes(labels, spec.selector):
         yield fielderrors.invalid(f"{path}.metadata.labels", dict(labels), "`selector` does not match template `labels`")
     if not spec.template.HasField("spec"):
         return

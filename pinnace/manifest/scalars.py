@@ -83,7 +83,7 @@ def in_json(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
-        raise ScalarError(f"{value} is no JSON number (put it in quotes to mean text)")
+        raise ScalarError(f"{value} is not a JSON number (quote it for a string)")
     return int(value) if value.is_integer() and abs(value) < _PLAIN_FLOAT else value
 
 

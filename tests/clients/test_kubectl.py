@@ -611,3 +611,95 @@ def test_workloads_are_described_alike(kubectl: Kubectl, request: pytest.Fixture
         )
         assert ours.splitlines() == theirs.splitlines(), name
     kubectl("delete", "-f", "-", "--wait=false", stdin=WORKLOADS)
+
+
+NETWORKING = """
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: outer, labels: {a: b}}
+spec: {controller: example.com/outer, parameters: {apiGroup: example.com, kind: Settings, name: outer}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: routed, annotations: {note: hello}}
+spec:
+  ingressClassName: outer
+  tls: [{hosts: [a.example.com, b.example.com], secretName: pair}, {hosts: [c.example.com]}]
+  defaultBackend: {service: {name: missing, port: {name: http}}}
+  rules:
+  - host: a.example.com
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: front, port: {number: 80}}}}
+      - {path: /long/path, pathType: Exact, backend: {resource: {apiGroup: example.com, kind: Bucket, name: assets}}}
+  - http: {paths: [{path: /x, pathType: ImplementationSpecific, backend: {service: {name: front, port: {name: web}}}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: plain}
+spec: {defaultBackend: {resource: {kind: Thing, name: x}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front}
+spec: {ports: [{name: web, port: 80}], selector: {app: nothing}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: both}
+spec:
+  podSelector: {matchLabels: {app: web}, matchExpressions: [{key: tier, operator: In, values: [b, a]}]}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - {}
+  - from:
+    - podSelector: {matchLabels: {app: a}}
+    - {namespaceSelector: {}, podSelector: {matchLabels: {app: b}}}
+    - namespaceSelector: {matchLabels: {team: x}}
+    - ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0/16]}
+    ports: [{port: 80}, {protocol: UDP, port: dns}, {port: 8000, endPort: 8080}, {protocol: SCTP}]
+  egress:
+  - {to: [{ipBlock: {cidr: "::/0"}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {}, policyTypes: [Egress]}
+"""
+INGRESSES = (
+    "simple --rule=foo.com/bar=svc1:8080,tls=my-cert",
+    "all --class=otheringress --rule=/path=svc:port",
+    "noted --class=default --rule=foo.com/bar=svc:port --annotation=a=foo --annotation=b=",
+    "paths --rule=foo.com/=svc:port --rule=foo.com/admin/=svcadmin:portadmin",
+    "hosts --rule=foo.com/path*=svc:8080 --rule=*.bar.com/admin*=svc2:http",
+    "certificates --rule=foo.com/=svc:https,tls --rule=bar.com/=svc:1,tls=s --rule=foo.com/x*=o:2 --rule=baz.com/=svc:1,tls=s",
+    "default --default-backend=defaultsvc:http --rule=foo.com/*=svc:8080,tls=secret1",
+)
+
+
+def test_ingresses_and_policies_are_created_and_described_alike(kubectl: Kubectl, request: pytest.FixtureRequest) -> None:
+    """By kubectl and kctl, line by line; kubectl shows them in the columns that it is used to."""
+    for words in INGRESSES:
+        kubectl("create", "ingress", *words.split())
+        theirs = json.loads(kubectl("get", "ing", words.split()[0], "-o", "json"))["spec"]
+        kubectl("delete", "ingress", words.split()[0])
+        kubectl.lab.kctl("create", "ingress", *words.split())
+        ours = json.loads(kubectl("get", "ing", words.split()[0], "-o", "json"))["spec"]
+        kubectl("delete", "ingress", words.split()[0])
+        assert ours == theirs, words
+    kubectl("apply", "-f", "-", stdin=NETWORKING)
+    check(kubectl, [
+        ("get ing", r"NAME +CLASS +HOSTS +ADDRESS +PORTS +AGE\nplain +<none> +\* +80 +\d+s\nrouted +outer +a.example.com +80, 443"),
+        ("get ingressclass outer", r"NAME +CONTROLLER +PARAMETERS +AGE\nouter +example.com/outer +Settings.example.com/outer"),
+        ("get netpol", r"NAME +POD-SELECTOR +AGE\nboth +app=web,tier in \(a,b\) +\d+s\ndeny +<none>"),
+        ("get networkpolicies.networking.k8s.io both -o jsonpath={.spec.ingress[1].ports[2].endPort}", "8080"),
+        ("explain netpol.spec.policyTypes", "Ingress"),
+    ])  # fmt: skip
+    if downloads.NEWEST in request.node.name:
+        for name in ("ing routed", "ing plain", "ingressclass outer", "netpol both", "netpol deny"):
+            theirs, ours = (
+                text.partition("\nEvents:")[0]
+                for text in (kubectl("describe", *name.split()), kubectl.lab.kctl("describe", *name.split()))
+            )
+            assert ours.splitlines() == theirs.splitlines(), name
+    kubectl("delete", "-f", "-", stdin=NETWORKING)

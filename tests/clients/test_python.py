@@ -70,7 +70,7 @@ VALIDATED = {
     ("autoscaling", "HorizontalPodAutoscalerSpec", "maxReplicas"), ("core", "LocalVolumeSource", "path"),
     ("core", "NFSVolumeSource", "path"), ("core", "NFSVolumeSource", "server"), ("core", "NodeSelector", "nodeSelectorTerms"),
     ("core", "NodeSelectorRequirement", "key"), ("core", "NodeSelectorRequirement", "operator"),
-    ("core", "PersistentVolumeClaimVolumeSource", "claimName"), ("core", "PodAffinityTerm", "topologyKey"),
+    ("core", "PersistentVolumeClaimVolumeSource", "claimName"), ("core", "PodAffinityTerm", "topologyKey"), ("core", "PodSchedulingGate", "name"),
     ("core", "PreferredSchedulingTerm", "weight"), ("core", "TopologySelectorLabelRequirement", "key"),
     ("core", "TopologySelectorLabelRequirement", "values"), ("core", "TopologySpreadConstraint", "maxSkew"),
     ("core", "TopologySpreadConstraint", "topologyKey"), ("core", "TopologySpreadConstraint", "whenUnsatisfiable"),
@@ -78,6 +78,12 @@ VALIDATED = {
     ("core", "GRPCAction", "port"), ("meta", "LabelSelectorRequirement", "key"), ("meta", "LabelSelectorRequirement", "operator"),
     ("rbac", "PolicyRule", "verbs"), ("rbac", "RoleRef", "kind"), ("rbac", "RoleRef", "name"), ("rbac", "Subject", "kind"),
     ("rbac", "Subject", "name"),
+    ("core", "EndpointAddress", "ip"), ("core", "EndpointPort", "port"), ("core", "ServicePort", "port"),
+    ("core", "TypedLocalObjectReference", "kind"), ("core", "TypedLocalObjectReference", "name"),
+    ("discovery", "Endpoint", "addresses"), ("discovery", "EndpointSlice", "addressType"), ("discovery", "ForNode", "name"),
+    ("discovery", "ForZone", "name"), ("networking", "HTTPIngressRuleValue", "paths"), ("networking", "IPBlock", "cidr"),
+    ("networking", "IngressClassParametersReference", "kind"), ("networking", "IngressClassParametersReference", "name"),
+    ("networking", "IngressServiceBackend", "name"),
 }  # fmt: skip
 
 

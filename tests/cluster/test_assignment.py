@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane import resources
-from controlplane.dispatcher.assignment import NodeAssignment
+from controlplane.dispatcher.assignment import MAX_CHANGE_BYTES, NodeAssignment
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
+from controlplane.podranges import Range
 from controlplane.store import Event, StoredObject
 from controlplane.store.indexes import Index
 from pinnace import kinds
@@ -30,10 +31,14 @@ class World:
         self.woken = 0
         for message in messages:
             self.write(message)
-        self.router = Router(self, PodCIDRs("10.244.0.0/14", 24))
+        self.router = Router(self, PodCIDRs(Range("10.244.0.0/14", 24)))
 
     def row(self, kind: Kind, key: str) -> StoredObject | None:
         return self._rows.get(key)
+
+    def rows(self, kind: Kind, namespace: str = "") -> list[StoredObject]:
+        start = f"{kind.prefix}{namespace}/" if namespace else kind.prefix
+        return [row for key, row in self._rows.items() if key.startswith(start)]
 
     def rows_by(self, kind: Kind, index: str, value: str) -> list[StoredObject]:
         keys = Index(_REGISTRY.index(kind, index), (row for row in self._rows.values() if row.kind is kind)).keys(value)
@@ -104,6 +109,14 @@ def reading(name: str, *, where: str = "n1", settings: str = "settings", secret:
 
 def secret(name: str = "password") -> Any:
     return make(kinds.SECRET, name)
+
+
+def service(name: str = "web", port: int = 80, **meta: Any) -> Any:
+    return make(kinds.SERVICE, name, meta=meta, spec={"ports": [{"port": port}]})
+
+
+def endpoint_slice(name: str = "web-1", last: int = 1, **meta: Any) -> Any:
+    return make(kinds.ENDPOINT_SLICE, name, meta=meta, addressType="IPv4", endpoints=[{"addresses": [f"10.0.0.{last}"]}])
 
 
 def peer(name: str, **meta: Any) -> Any:
@@ -202,7 +215,14 @@ def test_peers_are_the_other_nodes_that_are_complete() -> None:
     """With a range, an address and a VTEP; never the node itself."""
     world = World(peer("n1"), peer("n2"), node("n3"))
     [change] = world.start()
-    assert change.peer == nodes_pb2.Peer(node="n2", podCIDR="10.244.2.0/24", address="192.0.2.2", vtepMac="0a:00:00:00:00:02")
+    assert change.peer == nodes_pb2.Peer(
+        node="n2",
+        podCIDR="10.244.2.0/24",
+        address="192.0.2.2",
+        vtepMac="0a:00:00:00:00:02",
+        podCIDRs=["10.244.2.0/24"],
+        addresses=["192.0.2.2"],
+    )
     assert told(world.put(peer("n3"))) == ["Peer//n3"]
     assert told(world.drop(peer("n3"))) == ["-Peer//n3"]
     assert told(world.drop(peer("n1"))) == []
@@ -317,3 +337,85 @@ def test_a_pod_that_cannot_be_read_costs_the_others_nothing() -> None:
     world._rows[broken.key] = broken
     world.assignment.mark(broken.key)
     assert told(world.put(pod("good", nodeName="n1", meta={"labels": {"a": "b"}}))) == ["Pod/default/good"]
+
+
+def test_every_node_has_all_services_and_their_endpoints() -> None:
+    """Also one that runs no pod of theirs; a change is sent as such, and a removal."""
+    world = World(service(), endpoint_slice(), service("db"))
+    assert told(world.start()) == ["Service/default/web", "EndpointSlice/default/web-1", "Service/default/db"]
+    assert told(world.put(service(port=81), endpoint_slice("web-2", 2))) == [
+        "Service/default/web",
+        "EndpointSlice/default/web-2",
+    ]
+    assert told(world.drop(endpoint_slice())) == ["-EndpointSlice/default/web-1"]
+    assert told(world.drop(service("db"))) == ["-Service/default/db"]
+
+
+def test_every_node_has_the_names_of_namespaces() -> None:
+    """Which its DNS answers about; a change of anything else in them is sent to no node."""
+    world = World(make(kinds.NAMESPACE, "lab", meta={"labels": {"a": "b"}}))
+    [change] = world.start()
+    assert (change.key, kinds.NAMESPACE.cls.FromString(change.object.protobuf).metadata.labels) == ("Namespace//lab", {})
+    assert world.put(make(kinds.NAMESPACE, "lab", meta={"labels": {"a": "c"}})) == []
+    assert told(world.drop(make(kinds.NAMESPACE, "lab"))) == ["-Namespace//lab"]
+
+
+def test_nodes_get_of_services_what_they_act_on() -> None:
+    """Neither managedFields nor annotations; a change of these alone is sent to no node."""
+    world = World(service(annotations={"a": "b"}, labels={"c": "d"}, uid="u"))
+    [change] = world.start()
+    got = kinds.SERVICE.cls.FromString(change.object.protobuf)
+    assert (got.metadata.uid, dict(got.metadata.labels), got.metadata.resourceVersion) == ("u", {"c": "d"}, "1")
+    assert (len(got.metadata.annotations), got.spec.ports[0].port) == (0, 80)
+    assert world.put(service(annotations={"a": "other"}, labels={"c": "d"}, uid="u")) == []
+    assert told(world.put(service(labels={"c": "e"}, uid="u"))) == ["Service/default/web"]
+
+
+def test_a_slow_node_gets_only_the_latest_of_a_service() -> None:
+    """However often it changed meanwhile; one that came and went is a removal of what the node does not have."""
+    world = World(service())
+    world.start()
+    for port in range(1, 50):
+        world.router.take(world.write(service(port=port)))
+    world.router.take(world.write(service("brief")))
+    [change, gone] = world.drop(service("brief"))
+    assert kinds.SERVICE.cls.FromString(change.object.protobuf).spec.ports[0].port == 49
+    assert told([gone]) == ["-Service/default/brief"]
+
+
+def test_many_services_come_in_messages_of_bounded_size() -> None:
+    """The complete message lists those that the next ones bring; one that is removed in between is removed. A pod comes after
+    the Services, which its containers find in their environment."""
+    text = {"x" * 60 + str(number): "y" * 60 for number in range(400)}
+    world = World(reading("mine"), *(service(f"s{number}", labels=text) for number in range(120)))
+    world.assignment = world.open()
+    first = next_of(world.assignment)
+    assert first is not None
+    assert first.complete
+    assert first.ByteSize() < MAX_CHANGE_BYTES
+    brought = [change.key for change in first.changes]
+    assert {*brought, *first.following} == {f"Service/default/s{number}" for number in range(120)} | {"Pod/default/mine"}
+    assert first.following
+    assert first.revision < world.revision
+    world.router.take(world.remove(service("s119")))
+    rest = sent(world.assignment)
+    assert all(message.ByteSize() < MAX_CHANGE_BYTES and not message.complete for message in rest)
+    keys = told([change for message in rest for change in message.changes])
+    assert next(message for message in rest if told([*message.changes])[0].startswith("Pod/")) is rest[-1]
+    assert set(keys) == {*first.following} - {"Service/default/s119"} | {"-Service/default/s119"}
+    assert rest[-1].revision == world.revision
+
+
+def test_a_change_of_a_service_is_serialized_once() -> None:
+    """Of 500 sessions all send the same bytes, which are made when the object changes."""
+    world = World(service())
+    sessions = [world.open(f"n{number}") for number in range(500)]
+    for session in sessions:
+        sent(session)
+    world.router.take(world.write(service(port=81)))
+    entries = world.router.services._entries
+    [data] = {id(entry.data) for key, entry in entries.items() if key == "Service/default/web"}
+    messages = [session.next() for session in sessions]
+    assert {id(entry.data) for entry in entries.values()} == {data}
+    assert len(set(messages)) == 1
+    assert [session.next() for session in sessions] == [None] * 500

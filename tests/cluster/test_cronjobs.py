@@ -115,6 +115,8 @@ async def test_a_suspended_cronjob_creates_nothing(api: Api, cluster: Cluster, w
     assert jobs(cluster) == []
     await api.patch(kinds.CRON_JOB, "tick", "MERGE", {"spec": {"suspend": False, "startingDeadlineSeconds": 200}})
     assert jobs(cluster) == []
+    [event, *_] = cluster.events("MissSchedule")
+    assert (event.type, event.message) == ("Warning", "Missed scheduled time to start a job: Tue, 14 Nov 2023 23:20:00 +0000")
     await api.patch(kinds.CRON_JOB, "tick", "MERGE", {"spec": {"startingDeadlineSeconds": 400}})
     assert jobs(cluster) == [f"tick-{start + 20}"]
 

@@ -116,18 +116,45 @@ async def test_a_fence_outlasts_the_control_plane(cluster: Cluster) -> None:
     assert sorted(other.peers.nodes()) == ["n1", "n2"]
 
 
-@pytest.mark.parametrize("how", ["annotation", "node"])
-async def test_an_administrator_ends_a_fence(cluster: Cluster, how: str) -> None:
-    """By removing the annotation, or the node with all that it was."""
+async def test_an_administrator_ends_a_fence(cluster: Cluster) -> None:
+    """By removing the annotation."""
     await lost(cluster, pod("web", nodeName="n1"))
     await cluster.delete(kinds.POD, "web", grace=0)
-    if how == "annotation":
-        await cluster.change(kinds.NODE, "n1", lambda node: node.metadata.annotations.pop(ANNOTATION_FENCED))
+    await cluster.change(kinds.NODE, "n1", lambda node: node.metadata.annotations.pop(ANNOTATION_FENCED))
+    assert not fenced(cluster)
+
+
+@pytest.mark.parametrize("removed", ["before the node", "with the node", "nothing"])
+async def test_a_fence_outlasts_the_node_object(cluster: Cluster, removed: str) -> None:
+    """A silent node that is deleted, and comes back, may still run the pods that it had; one without pods does not."""
+    await lost(cluster, *([pod("web", nodeName="n1")] if removed != "nothing" else []))
+    if removed == "before the node":
+        await cluster.delete(kinds.POD, "web", grace=0)
+    await cluster.delete(kinds.NODE, "n1")
+    await join(cluster, "n1")
+    if removed == "nothing":
         assert not fenced(cluster)
-    else:
-        await cluster.delete(kinds.NODE, "n1")
-        await join(cluster, "n1")
-        assert not fenced(cluster)
+        return
+    assert fenced(cluster)
+    await applied(cluster, cluster.store.revision)
+    assert not fenced(cluster)
+
+
+async def test_a_node_that_cannot_be_written_delays_no_other(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lost(cluster, pod("web", nodeName="n1"))
+    cluster.router.fences._record("broken")
+    write, tried = cluster.store.update, []
+
+    async def update(fn: Any) -> Any:
+        if getattr(fn, "keywords", {}).get("name") == "broken":
+            tried.append(fn)
+            raise RuntimeError("cannot be written")
+        return await write(fn)
+
+    monkeypatch.setattr(cluster.store, "update", update)
+    await cluster.delete(kinds.POD, "web", grace=0)
+    assert fenced(cluster)
+    assert tried
 
 
 async def test_the_agent_is_asked_to_confirm_though_nothing_else_is_to_send(cluster: Cluster) -> None:

@@ -62,7 +62,10 @@ async def test_a_silent_node_is_not_ready_after_the_grace_and_not_before(cluster
     await cluster.advance(2)
     assert ready(cluster) == "Unknown"
     assert taints(cluster) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
-    assert len(cluster.events("NodeNotReady")) == 1
+    about = {event.involvedObject.kind: event for event in cluster.events("NodeNotReady")}
+    assert len(cluster.events("NodeNotReady")) == len(about) == 2
+    assert about["Node"].message == "Node n1 status is now: NodeNotReady"
+    assert (about["Pod"].type, about["Pod"].message) == ("Warning", "Node is not ready")
     found = cluster.get(kinds.POD, "web")
     assert (found.status.phase, conditions.find(found.status, "Ready").status) == ("Running", "False")
 

@@ -123,6 +123,9 @@ REQUESTS: dict[str, Callable[[], Any]] = {
     "Streams.TagImage": lambda: opened(NODE, "tagImage"),
     "Streams.PushImage": lambda: opened(NODE, "pushImage"),
     "Streams.BuildImage": lambda: opened(NODE, "buildImage"),
+    "Streams.VerifyNetwork": lambda: opened(NODE, "verifyNetwork"),
+    "Streams.TraceNetwork": lambda: opened(NODE, "traceNetwork"),
+    "Streams.Capture": lambda: opened(POD, "capture"),
     "Streams.ExportImage": lambda: opened(NODE, "exportImage"),
     "Access.Review": lambda: access_pb2.ReviewRequest(
         object=objects_pb2.Object(apiVersion="authentication.k8s.io/v1", kind="TokenReview", json=b'{"spec": {"token": "x"}}')

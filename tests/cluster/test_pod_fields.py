@@ -42,7 +42,6 @@ async def test_a_changed_service_account_is_refused_under_either_name(api: Api) 
     assert "spec: Forbidden" in str(error)
 
 
-@pytest.mark.shows("spec.enableServiceLinks", partly="there are no Services yet, so there are no variables either way")
 async def test_what_asks_for_things_yet_to_come_is_kept(api: Api) -> None:
     """Manifests that say it are taken and read back as written; Kubernetes' defaults are there."""
     plain = (await api.create(POD, pod_manifest())).spec

@@ -8,8 +8,9 @@ import pytest
 
 from controlplane import conditions
 from controlplane.requests import actions
+from controlplane.resources import poddisruptionbudget
 from controlplane.resources.pod import POD
-from pinnace import kinds
+from pinnace import codec, kinds
 from pinnace.errors import ApiError, Internal, TooManyRequests
 from pinnace.policy.v1.policy_pb2 import Eviction
 from tests.support.api import Api
@@ -92,7 +93,7 @@ async def test_evictions_take_what_is_allowed_and_no_more(api: Api, cluster: Clu
             await evict(cluster, pod.metadata.name)
         [cause] = refused.value.causes
         assert cause.reason == "DisruptionBudget"
-        assert cause.message.startswith("The disruption budget web needs 2 healthy pods and has ")
+        assert cause.message == "The disruption budget web does not allow evicting pods currently"
     await rest(api)
     await agents.settle()
     assert allowed(cluster) == (2, 4, 2, 4)
@@ -172,6 +173,30 @@ async def test_a_workload_without_scale_allows_nothing(api: Api, cluster: Cluste
     await api.patch(kinds.POD_DISRUPTION_BUDGET, "web", "MERGE", {"spec": {"maxUnavailable": None, "minAvailable": 1}})
     assert disruption_allowed(cluster) == ("True", "SufficientPods", "")
     assert allowed(cluster) == (1, 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        ({"currentHealthy": 3, "desiredHealthy": 3}, "needs 3 healthy pods and has 3 currently"),
+        ({"currentHealthy": 4, "desiredHealthy": 3}, "does not allow evicting pods currently"),
+        (
+            {
+                "currentHealthy": 4, "desiredHealthy": 3,
+                "conditions": [{"type": "DisruptionAllowed", "status": "False", "reason": "Frozen", "message": "by me"}],
+            },
+            "does not allow evicting pods currently (Frozen): by me",
+        ),
+        (
+            {"conditions": [{"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed", "message": "no scale"}]},
+            "does not allow evicting pods currently because it failed sync: no scale",
+        ),
+    ],
+)  # fmt: skip
+def test_why_a_budget_allows_no_eviction(status: dict[str, Any], text: str) -> None:
+    """Numbers explain it only where too few pods are healthy; another controller's reason does where it has one."""
+    item = codec.decode(kinds.POD_DISRUPTION_BUDGET.cls, {"metadata": {"name": "web"}, "status": status})
+    assert poddisruptionbudget.refusal(item) == f"The disruption budget web {text}"
 
 
 async def test_pods_without_a_controller_are_named_unmanaged(api: Api, cluster: Cluster, agents: Agents) -> None:

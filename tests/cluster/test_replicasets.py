@@ -45,6 +45,18 @@ async def test_a_pod_that_goes_is_replaced(api: Api, cluster: Cluster, agents: A
     assert (status.replicas, status.readyReplicas, status.availableReplicas, status.fullyLabeledReplicas) == (3, 3, 3, 3)
 
 
+async def test_pods_without_all_labels_of_the_template_are_counted_apart(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """The template has another label since they were made. Counting gives them none."""
+    await api.create(kinds.REPLICA_SET, replica_set(replicas=2))
+    await agents.settle()
+    labels = {**LABELS, "track": "stable"}
+    await api.patch(kinds.REPLICA_SET, "web", "MERGE", {"spec": {"replicas": 3, "template": {"metadata": {"labels": labels}}}})
+    await agents.settle()
+    status = cluster.get(kinds.REPLICA_SET, "web").status
+    assert (status.replicas, status.fullyLabeledReplicas) == (3, 1)
+    assert sorted(len(pod.metadata.labels) for pod in agents.pods()) == [len(LABELS), len(LABELS), len(labels)]
+
+
 async def test_pods_are_adopted_and_released_by_their_labels(api: Api, cluster: Cluster, agents: Agents) -> None:
     """One without a controller counts; one that changes its labels stays, without an owner, and is replaced."""
     lone = pod_manifest("lone")

@@ -9,10 +9,13 @@ import pytest
 from controlplane import conditions
 from controlplane.dispatcher import reports
 from controlplane.dispatcher.podcidrs import PodCIDRs
+from controlplane.podranges import Range
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
+from pinnace.core.v1 import pod_pb2
 from pinnace.errors import Invalid, TooManyRequests
 from pinnace.kinds import MAX_VALUES
+from pinnace.wellknown import ANNOTATION_WIREGUARD_KEY
 from tests.support.cluster import Cluster
 from tests.support.objects import pod
 
@@ -114,6 +117,41 @@ async def test_a_status_of_too_many_values_is_dropped(cluster: Cluster, bound: A
         await cluster.store.update(lambda tx: reports.register(tx, "n1", hello, now=cluster.clock.now()))
 
 
+@pytest.mark.parametrize("wrong", ["no address", "fe80::1%eth0", "10.244.0.2\n", "::ffff:10.244.0.2"])
+async def test_addresses_of_a_pod_that_nodes_cannot_read_are_dropped(cluster: Cluster, bound: Any, wrong: str) -> None:
+    """All nodes, as policies and Services lead them there; in the list, and in the field alone."""
+    request = nodes_pb2.ReportStatusRequest()
+    item = request.pods.add(namespace="default", name="web", uid=bound.metadata.uid)
+    for address, listed, expected in ((wrong, [], "Pending"), (wrong, [wrong], "Pending"), ("10.244.0.2", [], "Running")):
+        item.status.phase, item.status.podIP = "Running", address
+        del item.status.podIPs[:]
+        item.status.podIPs.extend(pod_pb2.PodIP(ip=text) for text in listed)
+        await cluster.store.update(lambda tx: reports.report(tx, "n1", request, now=cluster.clock.now()))
+        assert phase(cluster) == expected
+
+
+async def test_a_node_announces_no_other_node_s_key(cluster: Cluster) -> None:
+    """Peers would use neither; its own stays its own, and one that is no key is named."""
+    key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+    for name in ("n1", "n2"):
+        await cluster.join(name)
+
+    async def hello(name: str, key: str) -> None:
+        said = nodes_pb2.Hello(vtepMac="0a:00:00:00:00:01", wireguardKey=key)
+        await cluster.store.update(lambda tx: reports.register(tx, name, said, now=cluster.clock.now()))
+
+    for _ in range(2):
+        await hello("n1", key)
+    with pytest.raises(Invalid, match='wireguardKey: node "n1" has this key'):
+        await hello("n2", key)
+    for wrong in ("x", f"{key}=", "A" * 43 + "="):
+        with pytest.raises(Invalid, match="wireguardKey: must be 32 bytes"):
+            await hello("n2", wrong)
+    await hello("n1", "")
+    await hello("n2", key)
+    assert cluster.get(kinds.NODE, "n2").metadata.annotations[ANNOTATION_WIREGUARD_KEY] == key
+
+
 async def test_the_same_status_again_is_no_write(cluster: Cluster, bound: Any) -> None:
     """A re-sent report wakes nobody."""
     await cluster.report("n1", bound)
@@ -171,7 +209,7 @@ async def test_the_range_of_a_deleted_node_is_used_again(cluster: Cluster) -> No
 
 async def test_a_full_cluster_takes_no_more_nodes(cluster: Cluster) -> None:
     """The refusal names the range."""
-    cidrs = PodCIDRs("10.244.0.0/24", 25)
+    cidrs = PodCIDRs(Range("10.244.0.0/24", 25))
 
     def register(tx: Any, name: str) -> Any:
         return reports.ensure(tx, name, cidrs=cidrs, ids=cluster.ids, now=0)

@@ -43,6 +43,7 @@ async def rest(cluster: Cluster) -> Rest:
     made = Rest(cluster)
     made.router.stats = {"n1": stats}
     made.router.pods = {"n1": [pod]}
+    made.router.networks = {"n1": streams_pb2.NetworkReport(repairs={"route": 3}, fastPathPackets={"forwarded": 4})}
     return made
 
 
@@ -90,10 +91,14 @@ async def test_metrics_are_prometheus_text(rest: Rest) -> None:
             'container_memory_rss{container="main",namespace="default",node="n1",pod="web"} 20.0',
             'pinnace_node_stats_up{node="n1"} 1.0',
         )),
+        ("metrics/dns", ("pinnace_dns_cache_hits_total 7",)),
         ("metrics", (
             'kubelet_node_name{node="n1"} 1.0', "kubelet_running_pods 1.0",
             'kubelet_running_containers{container_state="running"} 1.0',
             'kubelet_running_containers{container_state="exited"} 1.0',
+            'pinnace_network_repairs_total{kind="route"} 3.0', 'pinnace_network_repairs_total{kind="nft"} 0.0',
+            'pinnace_network_fast_path_packets_total{result="forwarded"} 4.0',
+            'pinnace_network_fast_path_packets_total{result="passed"} 0.0',
         )),
     ):  # fmt: skip
         status, text = await rest.text("GET", f"{NODE}/{path}")

@@ -11,7 +11,7 @@ from pinnace.errors import Invalid
 from pinnace.wellknown import TAINT_OUT_OF_SERVICE
 from tests.support.api import Api
 from tests.support.cluster import Cluster
-from tests.support.workloads import Agents, SettledApi, stateful_set, template
+from tests.support.workloads import LABELS, Agents, SettledApi, stateful_set, template
 
 
 @pytest.fixture
@@ -198,8 +198,8 @@ async def test_a_terminating_pod_is_available_while_it_is_ready(api: Api, cluste
     assert (status.currentReplicas, status.updatedReplicas) == (0, 0)
 
 
-async def test_on_delete_ends_when_all_pods_were_deleted(api: Api, cluster: Cluster, agents: Agents) -> None:
-    """The revision of the last rollout becomes the current one."""
+async def test_on_delete_keeps_the_revision_of_the_last_rollout(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """As in Kubernetes it is the current one until a rolling update has ended, also when all pods were deleted."""
     await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2, updateStrategy={"type": "OnDelete"}))
     await agents.settle()
     first = cluster.get(kinds.STATEFUL_SET, "web").status.currentRevision
@@ -210,7 +210,28 @@ async def test_on_delete_ends_when_all_pods_were_deleted(api: Api, cluster: Clus
     await cluster.delete(kinds.POD, "web-1")
     await agents.settle()
     status = cluster.get(kinds.STATEFUL_SET, "web").status
+    assert (status.currentRevision, status.currentReplicas, status.updatedReplicas) == (first, 0, 2)
+    await change(api, updateStrategy={"type": "RollingUpdate"})
+    await agents.settle()
+    status = cluster.get(kinds.STATEFUL_SET, "web").status
     assert status.currentRevision == status.updateRevision != first
+    assert (status.currentReplicas, status.updatedReplicas) == (2, 2)
+
+
+async def test_labels_of_a_pods_identity_are_restored(api: Api, cluster: Cluster, agents: Agents) -> None:
+    """Services for one pod select it by them: those that a client removed, and those of a pod that the set adopts."""
+    body = {"metadata": {"name": "web-1", "namespace": "default", "labels": LABELS}, "spec": template()["spec"]}
+    await api.create(kinds.POD, body)
+    await api.create(kinds.STATEFUL_SET, stateful_set(replicas=2))
+    await agents.settle()
+    await api.patch(kinds.POD, "web-0", "MERGE", {"metadata": {"labels": {"statefulset.kubernetes.io/pod-name": None}}})
+    await agents.settle()
+    for number in range(2):
+        labels = cluster.get(kinds.POD, f"web-{number}").metadata.labels
+        assert labels["statefulset.kubernetes.io/pod-name"] == f"web-{number}"
+        assert labels["apps.kubernetes.io/pod-index"] == str(number)
+    messages = sorted(event.message for event in cluster.events("SuccessfulUpdate"))
+    assert messages == [f"update Pod web-{number} in StatefulSet web successful" for number in range(2)]
 
 
 async def test_ordinals_may_start_elsewhere(api: Api, cluster: Cluster, agents: Agents) -> None:

@@ -100,9 +100,10 @@ class Cluster:
         }
 
     def blamed(self) -> list[str]:
-        """Nodes that are said not to report, by an event or a taint."""
-        events = [row.message for row in self.store.rows(kinds.EVENT)]
-        named = [event.involvedObject.name for event in events if event.reason in ("NodeNotReady", "TaintManagerEviction")]
+        """Nodes that are said not to report, by an event or a taint, and pods that are evicted for that."""
+        told = {("NodeNotReady", "Node"), ("TaintManagerEviction", "Pod")}
+        abouts = [(row.message.reason, row.message.involvedObject) for row in self.store.rows(kinds.EVENT)]
+        named = [about.name for reason, about in abouts if (reason, about.kind) in told]
         tainted = [row.message.metadata.name for row in self.store.rows(kinds.NODE) if row.message.spec.taints]
         return sorted({*named, *tainted})
 

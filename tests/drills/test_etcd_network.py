@@ -18,7 +18,7 @@ import pytest
 from tests.support.labs import PATIENCE, eventually
 from tests.support.site import NODES, HostedPlane, Site, longest_pause, now, site
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 # Seconds that each failure lasts, and that writes may pause.
 LASTS = {"killed": 12.0, "frozen": 20.0, "cut off": 30.0}
 PAUSE = 10.0 * PATIENCE

@@ -27,7 +27,7 @@ from tests.support.planes import Plane, free_port
 # Nodes that join at once; twice as many are all but four of the subnets that there are.
 NODES = 30
 CLUSTER = ipaddress.ip_network("10.99.0.0/18")
-FLAGS = ("--cluster-cidr", str(CLUSTER), "--node-bits", "24")
+FLAGS = ("--cluster-cidr", str(CLUSTER), "--node-bits", "24", "--service-cluster-ip-range", "192.168.0.0/16")
 # Seconds that etcd does not answer meanwhile, and in which every join succeeds in the end.
 FROZEN, PATIENT = 1.5, 60.0 * PATIENCE
 

@@ -114,6 +114,7 @@ place = "/var/run/secrets/kubernetes.io/serviceaccount/"
 token, namespace = open(place + "token").read(), open(place + "namespace").read()
 trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=place + "ca.crt"))
 server = os.environ["KUBERNETES_SERVICE_HOST"] + ":" + os.environ["KUBERNETES_SERVICE_PORT"]
+print(server)
 for resource in ("pods", "secrets"):
     url = f"https://{server}/api/v1/namespaces/{namespace}/{resource}"
     request = urllib.request.Request(url, headers={"Authorization": "Bearer " + token})
@@ -125,7 +126,8 @@ for resource in ("pods", "secrets"):
 
 
 def test_a_program_in_a_pod_reaches_the_api(lab: LabUnderTest) -> None:
-    """Where the environment says, trusting the CA that is mounted; RBAC decides. It runs this machine's Python."""
+    """At the address of its Service, which the environment has, trusting the CA that is mounted; RBAC decides. It runs this
+    machine's Python."""
     subject = pod("program", os.path.realpath(sys.executable), "-c", IN_CLUSTER, restartPolicy="Never")
     paths = [path for path in dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix)) if os.path.exists(path)]
     volumes = [{"name": f"v{n}", "hostPath": {"path": path}} for n, path in enumerate(paths)]
@@ -133,7 +135,8 @@ def test_a_program_in_a_pod_reaches_the_api(lab: LabUnderTest) -> None:
     subject["spec"]["volumes"], subject["spec"]["containers"][0]["volumeMounts"] = volumes, mounts
     lab.apply(ACCOUNTS_VIEW, subject)
     eventually(lambda: lab.get("pod", "program")["status"]["phase"] in ("Succeeded", "Failed"))
-    assert lab.kctl("logs", "program").splitlines() == ["pods 200", "secrets 403"]
+    address = lab.get("service", "kubernetes")["spec"]["clusterIP"]
+    assert lab.kctl("logs", "program").splitlines() == [f"{address}:443", "pods 200", "secrets 403"]
 
 
 @pytest.mark.shows("spec.volumes[].projected.sources[].serviceAccountToken.{path,audience,expirationSeconds}")

@@ -39,13 +39,14 @@ def free_port() -> int:
 class Plane:
     """One control plane process, and kctl against it."""
 
-    def __init__(self, folder: Path, etcd: str) -> None:
+    def __init__(self, folder: Path, etcd: str, *more: str) -> None:
+        """`more`: arguments that replace these."""
         self.folder, self.port = folder, free_port()
         command = [
             sys.executable, "-P", "-m", "controlplane", "--state-dir", str(folder), "--store", f"etcd://{etcd}",
             "--listen", f"127.0.0.1:{self.port}", "--web", "", "--advertise", "127.0.0.1",
             # The node of these tests has no agent, so no heartbeat.
-            "--node-grace", "3600",
+            "--node-grace", "3600", *more,
         ]  # fmt: skip
         self.log = open(folder / "log", "ab")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd="/")
@@ -119,6 +120,38 @@ def test_either_serves_and_one_schedules_through_a_kill(planes: list[Plane]) -> 
     eventually(lambda: "paper" in second.kctl("get", "pod", "after", "-o", "wide"), within=60)
     now = second.kctl("get", "lease", "pinnace-controlplane", "-n", "kube-system", "-o", "jsonpath={.spec.holderIdentity}")
     assert now != holder
+
+
+def addresses(plane: Plane) -> list[str]:
+    """Of the API, as pods have them."""
+    found = json.loads(plane.kctl("get", "endpoints", "kubernetes", "-o", "json"))
+    return sorted(address["ip"] for subset in found["subsets"] for address in subset["addresses"])
+
+
+def test_the_api_has_the_addresses_of_every_control_plane(tmp_path: Path, etcd: str) -> None:
+    """One that stops is left out at once, one that is killed when its Lease has not been renewed for 15 seconds."""
+    folders, started = [tmp_path / f"plane{number}" for number in range(3)], list[Plane]()
+    try:
+        for number, folder in enumerate(folders):
+            (folder / "pki").mkdir(parents=True)
+            for name in ("ca.crt", "ca.key") if number else ():
+                shutil.copy(folders[0] / "pki" / name, folder / "pki" / name)
+            web = ("--web", f"0.0.0.0:{free_port()}", "--advertise", f"192.0.2.{number + 1}")
+            started.append(Plane(folder, etcd, *web, "--socket", str(folder / "api.sock")))
+            eventually(lambda: "Server Version" in started[-1].kctl("version"))
+        first, second, third = started
+        eventually(lambda: addresses(first) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"])
+        slices = json.loads(first.kctl("get", "endpointslices", "-l", "kubernetes.io/service-name=kubernetes", "-o", "json"))
+        assert sorted(one["addresses"][0] for item in slices["items"] for one in item["endpoints"]) == addresses(first)
+        third.stop()
+        eventually(lambda: addresses(first) == ["192.0.2.1", "192.0.2.2"], within=6)
+        # The leader: another one leads first.
+        first.kill()
+        eventually(lambda: addresses(second) == ["192.0.2.2"], within=90)
+    finally:
+        for plane in started:
+            if plane.process.poll() is None:
+                plane.kill()
 
 
 def test_a_clean_shutdown_hands_over_at_once(planes: list[Plane]) -> None:

@@ -76,12 +76,16 @@ class Place:
         frames.send_frame(self.host("control"), "eth0", frame)
 
     def restart_agents(self) -> None:
-        """They make the tables again; each sees to the first of them before it is Ready."""
         for node in NODES:
             self.lab.kill(node)
+        self.start_agents()
+
+    def start_agents(self) -> None:
+        """They bring the tables to what they should be."""
+        for node in NODES:
             self.lab.start_agent(node)
         for node in NODES:
-            eventually(lambda node=node: {"bindings", "peers"} <= set(self.on(node, "nft", "list", "ruleset").split()))
+            eventually(lambda node=node: {"bindings", "peers_4"} <= set(self.on(node, "nft", "list", "ruleset").split()))
 
     def received(self, send: Any) -> list[bytes]:
         """What the victim gets when `send` is called."""
@@ -113,6 +117,15 @@ def test_ordinary_packets_arrive(place: Place) -> None:
     assert place.received(lambda: frames.send_udp(place.of(ATTACKER), own, b"hello")) == [b"hello"] * 3
     with frames.listening(place.of(NEIGHBOUR), place.address(NEIGHBOUR)) as got:
         frames.send_udp(place.of(ATTACKER), (place.address(NEIGHBOUR), frames.PORT), b"hello")
+        assert got() == [b"hello"] * 3
+
+
+@pytest.mark.parametrize("name", [VICTIM, NEIGHBOUR])
+def test_a_process_of_the_node_reaches_every_pod(place: Place, name: str) -> None:
+    """Of its own node and of others, as a pod with hostNetwork does."""
+    own = (place.address(name), frames.PORT)
+    with frames.listening(place.of(name), place.address(name)) as got:
+        frames.send_udp(place.host("node-1"), own, b"hello")
         assert got() == [b"hello"] * 3
 
 
@@ -257,14 +270,14 @@ def routers(place: Place) -> Iterator[None]:
         marker.unlink()
     place.restart_agents()
     for node in NODES:
-        eventually(lambda node=node: "chain forward" not in place.on(node, "nft", "list", "table", "ip", "pinnace"))
+        eventually(lambda node=node: "chain guard_forward" not in place.on(node, "nft", "list", "table", "inet", "pinnace"))
     yield
     # The memory is mounted in the new agents' namespaces too.
     for node in NODES:
         (place.lab.memory_dir(node) / "forwarding").touch()
     place.restart_agents()
     for node in NODES:
-        eventually(lambda node=node: "chain forward" in place.on(node, "nft", "list", "table", "ip", "pinnace"))
+        eventually(lambda node=node: "chain guard_forward" in place.on(node, "nft", "list", "table", "inet", "pinnace"))
 
 
 @pytest.mark.usefixtures("routers")
@@ -281,9 +294,10 @@ def test_a_host_that_forwarded_before_is_careful_about_senders_too(place: Place)
 
 
 def test_the_attacks_work_without_the_rules(place: Place) -> None:
-    """Last: the tables are deleted by hand, and made again by the agents when they start again."""
+    """Last: the tables are deleted by hand without agents, which make them again when they start."""
     for node in NODES:
-        for family in ("ip", "bridge", "arp", "ip6"):
+        place.lab.kill(node)
+        for family in ("inet", "bridge", "arp"):
             place.on(node, "nft", "delete", "table", family, "pinnace")
         place.on(node, "sysctl", "-qw", "net.ipv4.conf.pinnace0.rp_filter=0", "net.ipv4.conf.pinnace-vx.rp_filter=0")
     try:
@@ -304,6 +318,6 @@ def test_the_attacks_work_without_the_rules(place: Place) -> None:
         frame = frames.ethernet(place.mac(ATTACKER), bridge, packet)
         assert b"forged" in place.received(lambda: frames.send_frame(place.of(ATTACKER), "eth0", frame))
     finally:
-        place.restart_agents()
+        place.start_agents()
     test_a_host_that_is_no_node_cannot_send_encapsulated_packets(place)
     test_a_pod_cannot_send_from_its_neighbours_address(place, "IP address")

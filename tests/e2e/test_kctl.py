@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -227,8 +228,10 @@ def test_server_survives_garbage_on_its_ports(lab: LabUnderTest) -> None:
 
 
 def test_no_plaintext_port_is_open(lab: LabUnderTest) -> None:
-    """Every listening TCP socket of the control plane's host speaks TLS; agents listen nowhere."""
-    for host, expected in (("control", {"6443", "6444"}), ("node-1", set())):
+    """Every listening TCP socket of the control plane's host speaks TLS. Agents listen nowhere; nodes answer DNS, at the
+    cluster's address alone."""
+    dns, own = lab.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"], "198.51.100.1"
+    for host, expected in (("control", {(own, 6443), (own, 6444)}), ("node-1", {(dns, 53)})):
         namespace = f"/run/pinnace/labs/{lab.name}/ns/{host}.net"
         said = subprocess.run(
             ["nsenter", f"--net={namespace}", "cat", "/proc/net/tcp", "/proc/net/tcp6"],
@@ -237,8 +240,16 @@ def test_no_plaintext_port_is_open(lab: LabUnderTest) -> None:
             check=True,
             timeout=10,
         ).stdout
-        ports = {str(int(line.split()[1].split(":")[1], 16)) for line in said.splitlines() if " 0A " in line}
-        assert ports == expected
+        assert {_listening(line.split()[1]) for line in said.splitlines() if " 0A " in line} == expected
+
+
+def _listening(text: str) -> tuple[str, int]:
+    """Address and port of proc(5)'s net/tcp."""
+    address, _, port = text.partition(":")
+    # Words of the machine's byte order.
+    words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+    found = ipaddress.ip_address(b"".join(words))
+    return str(getattr(found, "ipv4_mapped", None) or found), int(port, 16)
 
 
 def test_secrets_are_private_files_and_in_no_log(lab: LabUnderTest) -> None:

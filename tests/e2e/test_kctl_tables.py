@@ -99,11 +99,13 @@ def test_rows_of_all_namespaces_have_theirs(kctl: Run) -> None:
 
 def test_several_kinds_are_several_tables(kctl: Run) -> None:
     """With the kind before each name; a category stands for its kinds."""
-    pods, crontabs = kctl("get", "all").stdout.split("\n\n")
+    pods, services, crontabs = kctl("get", "all").stdout.split("\n\n")
     assert [row[0] for row in table(pods)] == ["NAME", "pod/web"]
+    assert [row[0] for row in table(services)] == ["NAME", "service/kubernetes"]
     assert [row[0] for row in table(crontabs)] == ["NAME", "crontab.stable.example.com/backup"]
     assert table(kctl("get", "cron").stdout)[1][0] == "backup"
-    assert kctl("get", "all", "-o", "name").stdout.splitlines() == ["pod/web", "crontab.stable.example.com/backup"]
+    names = kctl("get", "all", "-o", "name").stdout.splitlines()
+    assert names == ["pod/web", "service/kubernetes", "crontab.stable.example.com/backup"]
     named = kctl("get", "pod/web", "cm/a", "cm/none", fails=True)
     assert [row[0] for row in table(named.stdout) if row] == ["NAME", "pod/web", "NAME", "configmap/a"]
     assert named.stderr == 'Error from server (NotFound): configmaps "none" not found\n'
@@ -152,6 +154,7 @@ def test_resources_are_listed_from_discovery(kctl: Run) -> None:
     assert names == [
         "pods",
         "replicationcontrollers",
+        "services",
         "daemonsets.apps",
         "deployments.apps",
         "replicasets.apps",

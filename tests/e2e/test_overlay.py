@@ -141,7 +141,7 @@ def test_a_host_port_leads_to_its_pod(lab: LabUnderTest) -> None:
     eventually(lambda: lab.run("exec", "client", "--", "true").returncode == 0)
     assert page(18080) == ["page\n"] * 4
     lab.kctl("delete", "pod", "served", "--now")
-    assert "18080" not in on(lab, "node-1", "nft", "list", "table", "ip", "pinnace")
+    assert "18080" not in on(lab, "node-1", "nft", "list", "table", "inet", "pinnace")
 
 
 def test_a_host_port_answers_on_localhost(lab: LabUnderTest, addresses: dict[str, str]) -> None:
@@ -163,22 +163,32 @@ def test_a_host_port_answers_on_localhost(lab: LabUnderTest, addresses: dict[str
         lab.kctl("delete", "pod", "local", "--now")
 
 
-def echo(namespace: Path, address: str, text: bytes) -> socket.socket:
-    """A UDP server in a namespace that answers `text`, until it is closed."""
+@contextlib.contextmanager
+def echo(namespace: Path, address: str, text: bytes) -> Iterator[None]:
+    """A UDP server in a namespace that answers `text`."""
 
     def bind() -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((address, 5353))
+        sock.settimeout(0.1)
         return sock
 
+    ending = threading.Event()
+
     def answer(sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
+        while not ending.is_set():
+            with contextlib.suppress(OSError):
                 sock.sendto(text, sock.recvfrom(64)[1])
 
-    sock = frames.within(namespace, bind)
-    threading.Thread(target=answer, args=(sock,), daemon=True).start()
-    return sock
+    with frames.within(namespace, bind) as sock:
+        thread = threading.Thread(target=answer, args=(sock,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            # Before the socket is closed: the thread would read from another one that gets its file descriptor.
+            ending.set()
+            thread.join(10)
 
 
 def test_a_udp_client_reaches_the_pod_that_has_the_host_port_now(lab: LabUnderTest, addresses: dict[str, str]) -> None:

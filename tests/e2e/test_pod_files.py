@@ -71,12 +71,12 @@ def test_host_aliases_resolve(lab: LabUnderTest) -> None:
     assert lines == [*expected[:2], "# Kubernetes-managed hosts file (host network)."]
 
 
-@pytest.mark.shows("spec.dnsConfig.{nameservers,searches}", "spec.dnsConfig.options[].{name,value}")
-@pytest.mark.shows(
-    "spec.dnsPolicy", partly="the cluster has no DNS of its own yet: ClusterFirst uses the servers of `--cluster-dns`"
-)
+CLUSTER = "search default.svc.cluster.local svc.cluster.local cluster.local"
+
+
+@pytest.mark.shows("spec.dnsPolicy", "spec.dnsConfig.{nameservers,searches}", "spec.dnsConfig.options[].{name,value}")
 def test_dns_settings(lab: LabUnderTest) -> None:
-    """None takes only the pod's own; otherwise they come after the node's, and what does not fit is said."""
+    """None takes only the pod's own; otherwise they come after the cluster's or the node's, and what does not fit is said."""
     config = {
         "nameservers": ["192.0.2.53"], "searches": ["own.example", "other.example"],
         "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}],
@@ -84,7 +84,14 @@ def test_dns_settings(lab: LabUnderTest) -> None:
     text = said(lab, pod("dns", "cat", "/etc/resolv.conf", dnsPolicy="None", dnsConfig=config))
     assert text == "search own.example other.example\nnameserver 192.0.2.53\noptions ndots:2 edns0\n"
     node = said(lab, pod("node-dns", "cat", "/etc/resolv.conf", dnsPolicy="Default"))
-    assert said(lab, pod("cluster-dns", "cat", "/etc/resolv.conf")) == node
+    assert said(lab, pod("host-dns", "cat", "/etc/resolv.conf", hostNetwork=True)) == node
+    cluster = said(lab, pod("cluster-dns", "cat", "/etc/resolv.conf"))
+    assert cluster.startswith(CLUSTER)
+    assert cluster.endswith("\nnameserver 10.96.0.10\noptions ndots:5\n")
+    own = {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+    assert said(lab, pod("host-cluster-dns", "cat", "/etc/resolv.conf", **own)) == cluster
+    both = said(lab, pod("both-dns", "cat", "/etc/resolv.conf", dnsConfig=config))
+    assert " own.example other.example\nnameserver 10.96.0.10\nnameserver 192.0.2.53\noptions ndots:2 edns0\n" in both
     many = {"nameservers": ["192.0.2.1", "192.0.2.2", "192.0.2.3"], "searches": [f"{n}.example" for n in range(32)]}
     merged = said(lab, pod("many-dns", "cat", "/etc/resolv.conf", dnsPolicy="Default", dnsConfig=many))
     assert merged.count("nameserver ") <= 3

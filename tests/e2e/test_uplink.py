@@ -188,11 +188,12 @@ def test_large_packets_get_through_a_smaller_link(world: Outside, lab: LabUnderT
 
 
 def test_pods_resolve_through_the_machine_s_resolver(lab: LabUnderTest, tools: str) -> None:
-    """With its search domains; a name that does not exist is told so."""
+    """Through the node's and the lab's forwarder, with its search domains; a name that does not exist is told so."""
     found = lab.kctl("exec", tools, "--", "busybox", "nslookup", "web.test")
     assert f"Address: {INTERNET}" in found
     conf = lab.kctl("exec", tools, "--", "busybox", "cat", "/etc/resolv.conf")
-    assert f"nameserver {layout.GATEWAY}\n" in conf
+    assert "nameserver 10.96.0.10\n" in conf
+    assert f"nameserver {layout.GATEWAY}\n" in Path(f"/proc/{lab.pid('node-1')}/root/etc/resolv.conf").read_text()
     assert re.search(r"^search .*\btest\b", conf, re.MULTILINE)
     assert STUB not in conf
     missing = lab.run("exec", tools, "--", "busybox", "nslookup", "missing.test")

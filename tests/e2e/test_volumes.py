@@ -117,9 +117,6 @@ def test_a_missing_source_holds_the_pod_back_and_an_optional_one_does_not(lab: L
 
 
 @pytest.mark.shows("spec.securityContext.{fsGroup,runAsUser,runAsGroup,supplementalGroups}")
-@pytest.mark.shows(
-    "spec.securityContext.fsGroupChangePolicy", partly="no volume lives longer than its pod yet, so both values do the same"
-)
 def test_volumes_belong_to_the_fs_group(lab: LabUnderTest) -> None:
     """A program that is not root writes to its emptyDir, reads its Secret, and what it makes is the group's."""
     lab.kctl("create", "secret", "generic", "cert", "--from-literal=key=hush")

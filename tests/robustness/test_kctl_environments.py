@@ -64,7 +64,7 @@ def test_every_command_and_verb_is_among_the_runs() -> None:
     words = {command[0] for command in (*COMMANDS, *LOCAL) if command}
     assert set(main.COMMANDS) <= words
     verbs = {" ".join(command[:2]) for command in (*COMMANDS, *LOCAL) if len(command) > 1}
-    every = {f"{name} {verb}" for name in ("config", "image", "lab", "node") for verb in completion.VERBS[name].split()}
+    every = {f"{name} {verb}" for name in ("config", "image", "lab", "net", "node") for verb in completion.VERBS[name].split()}
     assert every <= verbs
 
 

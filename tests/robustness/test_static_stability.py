@@ -213,7 +213,7 @@ def reboot(lab: LabUnderTest, node: str) -> None:
     links = subprocess.run([*enter, "ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     for name in re.findall(r"^\d+: ((?:pnc|pinnace)[^@:]*)", links, re.MULTILINE):
         subprocess.run([*enter, "ip", "link", "delete", name], check=False, capture_output=True)
-    subprocess.run([*enter, "nft", "delete", "table", "ip", "pinnace"], check=True)
+    subprocess.run([*enter, "nft", "delete", "table", "inet", "pinnace"], check=True)
     subprocess.run([*enter, "sysctl", "--quiet", "--write", "net.ipv4.ip_forward=0"], check=True)
     for root in Path("/sys/fs/cgroup").iterdir():
         for base, _, _ in os.walk(root / record.cgroup(node), topdown=False):

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from controlplane import bootstrap, resources
+from controlplane.controllers.addresspool import AddressPool
 from controlplane.controllers.clusterroleaggregation import ClusterRoleAggregation
 from controlplane.controllers.cronjob import CronJobs
 from controlplane.controllers.customresources import CustomResources
 from controlplane.controllers.daemonset import DaemonSets
 from controlplane.controllers.deployment import Deployments
 from controlplane.controllers.disruption import EvictionRates
+from controlplane.controllers.endpoints import EndpointsController
+from controlplane.controllers.endpointslice import EndpointSlices
+from controlplane.controllers.endpointslicemirroring import EndpointSliceMirroring
 from controlplane.controllers.ephemeralvolume import EphemeralVolumes
 from controlplane.controllers.eventttl import EventTTL
 from controlplane.controllers.garbage import Garbage
 from controlplane.controllers.horizontalpodautoscaler import HorizontalPodAutoscalers
 from controlplane.controllers.job import Jobs
+from controlplane.controllers.kubernetesservice import KubernetesService
 from controlplane.controllers.localpath import LocalPathProvisioner
 from controlplane.controllers.namespaces import Namespaces
 from controlplane.controllers.nodelifecycle import NodeLifecycle
@@ -33,6 +38,8 @@ from controlplane.controllers.replicationcontroller import ReplicationController
 from controlplane.controllers.resourcequota import ResourceQuotas
 from controlplane.controllers.runner import Controller, ControllerManager
 from controlplane.controllers.serviceaccounts import ServiceAccounts
+from controlplane.controllers.servicelbpool import ServiceLoadBalancers
+from controlplane.controllers.serviceranges import ServiceRangeChecks
 from controlplane.controllers.statefulset import StatefulSets
 from controlplane.controllers.tainteviction import TaintEviction
 from controlplane.controllers.ttlafterfinished import TTLAfterFinished
@@ -44,11 +51,14 @@ from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.router import Router
 from controlplane.election import Elector
 from controlplane.labtime import LabTime
+from controlplane.podranges import Range
 from controlplane.podusage import PodUsage
 from controlplane.requests import verbs
 from controlplane.resources import Registry
+from controlplane.resources.serviceallocator import ServiceAllocator
 from controlplane.rpc.objects import Objects
 from controlplane.scheduler.service import Attempted, Scheduler
+from controlplane.serviceranges import ServiceRanges, pool_range
 from controlplane.store import Backend, Store, Tx
 from controlplane.store.memory import MemoryBackend
 from controlplane.usagecollector import UsageCollector
@@ -65,6 +75,8 @@ GRACE = 15.0
 HEARTBEAT = 4.0
 # Seconds between two measurements of autoscaled pods.
 SAMPLING = 5.0
+# Where pods reach the API.
+API_ADDRESS = ("192.0.2.10", 6444)
 # Turns of the event loop in which a chain of reconciliations comes to rest.
 TURNS = 100
 _KINDS = {kind.kind: kind for kind in kinds.ALL}
@@ -82,13 +94,15 @@ class Cluster:
         self.attempted: Attempted = lambda decision, number: None
         self.scheduler = Scheduler(self.elector.store, time, attempted=lambda *told: self.attempted(*told))
         self.labtime = LabTime(time, self._tell)
-        self.cidrs = PodCIDRs("10.244.0.0/16", 24)
+        self.cidrs = PodCIDRs(Range("10.244.0.0/16", 24))
         self.router = Router(store, self.cidrs)
         self.api = Objects(store, time, self.ids)
         # What pods use, as their nodes measure it.
         self.load = Load(store, clock)
         # Nodes whose agents beat by themselves.
         self.alive: set[str] = set()
+        # Those that run now.
+        self.controllers: Sequence[Controller] = ()
 
     def call(self, manager: str = "test") -> verbs.Call:
         return verbs.Call(self.time.now(), self.ids, manager)
@@ -200,6 +214,10 @@ def _copy(message: Any) -> Any:
     return copy
 
 
+def _ranges(store: Store) -> ServiceRanges:
+    return next(plugin.ranges for plugin in Registry.of(store).plugins if isinstance(plugin, ServiceAllocator))
+
+
 @asynccontextmanager
 async def running(
     *,
@@ -210,9 +228,12 @@ async def running(
     podgc: PodGC | None = None,
     lab_clock: Path | None = None,
     ids: RandomIds | None = None,
+    pool: Sequence[str] = (),
+    api: bool = False,
 ) -> AsyncIterator[Cluster]:
     """A control plane with every controller; with the file of a lab's clock `labtime` advances its time. An error in any part of
-    it fails the test. `ids`: those of the plane that was there before, on the same backend."""
+    it fails the test. `ids`: those of the plane that was there before, on the same backend. `pool`: addresses of the load
+    balancer. `api`: with the Services of the API and of DNS."""
     clock = clock or VirtualClock()
     time = labclock.opened(clock, lab_clock)
     store = await Store.open(backend or MemoryBackend(), time, registry or resources.built_in())
@@ -250,7 +271,14 @@ async def running(
             VolumeProtection(),
             EphemeralVolumes(cluster.ids),
             LocalPathProvisioner(),
+            EndpointSlices(cluster.ids),
+            EndpointsController(cluster.ids),
+            EndpointSliceMirroring(cluster.ids),
+            ServiceLoadBalancers(AddressPool(map(pool_range, pool)), cluster.ids),
+            ServiceRangeChecks(_ranges(store)),
+            *([KubernetesService(API_ADDRESS, api="10.96.0.1", dns="10.96.0.10", ids=cluster.ids)] if api else ()),
         )
+        cluster.controllers = controllers
         async with asyncio.TaskGroup() as group:
             group.create_task(manager(controllers).run())
             group.create_task(cluster.scheduler.run())

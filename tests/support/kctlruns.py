@@ -36,7 +36,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("image", "rm", "busybox"), ("image", "prune"), ("auth", "can-i", "get", "pods"), ("auth", "whoami"), ("api-resources",), ("get", "nonsense"),
     ("rollout", "status", "deployment/web"), ("rollout", "history", "deployment/web"), ("rollout", "undo", "deployment/web"),
     ("set", "image", "deployment/web", "main=i"), ("set", "env", "deployment/web", "A=b"), ("tree", "pod/web"), ("timeline", "pod/web"), ("timeline", "pod", "web", "-w"), ("logs", "deployment/web"),
-    ("create", "deployment", "x", "--image=i"),
+    ("create", "deployment", "x", "--image=i"), ("expose", "pod", "web", "--port=80"), ("net", "verify"), ("net", "verify", "--fix"),
+    ("net", "trace", "web", "service/web"), ("net", "capture", "web", "-w", "{out}"),
 )  # fmt: skip
 # Commands that need no server and no configuration, or only the latter.
 LOCAL: tuple[tuple[str, ...], ...] = (

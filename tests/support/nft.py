@@ -41,7 +41,7 @@ def _expression(value: Any) -> str:
     match kind:
         case "match":
             return f"{_expression(body['left'])} {body['op']} {_expression(body['right'])}"
-        case "drop" | "accept" | "masquerade":
+        case "drop" | "accept" | "masquerade" | "notrack":
             return str(kind)
         case "jump":
             return f"jump {body['target']}"
@@ -61,6 +61,8 @@ def _expression(value: Any) -> str:
             return f"{body['addr']}/{body['len']}"
         case "concat":
             return " . ".join(_expression(item) for item in body)
+        case "range":
+            return f"{body[0]}-{body[1]}"
         case "set":
             return f"{{ {', '.join(_expression(item) for item in body)} }}"
         case "&":

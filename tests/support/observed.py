@@ -25,7 +25,7 @@ def observed(
     **rest: Any,
 ) -> ObservedState:
     """A pod that came to the node at T0; `ready`: its volumes and sandbox are made."""
-    values = {"volumes": ready, "sandbox": ready, "address": "10.244.1.2" if ready else "", **rest}
+    values = {"volumes": ready, "sandbox": ready, "addresses": ("10.244.1.2",) if ready else (), **rest}
     view = ObservedState(T0, step_failures=step_failures or {}, lifecycles=dict(lifecycles or {}), **values)
     for attempt in attempts:
         # Without probes and hooks, what runs has started and is ready.

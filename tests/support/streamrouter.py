@@ -63,6 +63,7 @@ class FakeRouter:
         self.stats: dict[str, Callable[[], streams_pb2.NodeStats] | None] = {}
         # Pods by node. Nodes that are not in here have no agent that is connected.
         self.pods: dict[str, list[pod_pb2.Pod]] = {}
+        self.networks: dict[str, streams_pb2.NetworkReport] = {}
         self.openings: list[tuple[str, streams_pb2.OpenStream]] = []
         self.open = 0
         # Frames of clients.
@@ -98,8 +99,14 @@ class FakeRouter:
         try:
             if kind in ("portForward", "proxyPod"):
                 exit_ = Exit(code=await _port(process, getattr(process.opening, kind).port))
+            elif kind == "dnsMetrics":
+                await process.queue.put(Frame(stdout=b"pinnace_dns_cache_hits_total 7\n"))
+                exit_ = Exit()
             elif kind in ("listPods", "health"):
                 exit_ = await self._send_pods(process)
+            elif kind == "verifyNetwork":
+                await process.queue.put(Frame(networkReport=self.networks.get(process.opening.node)))
+                exit_ = Exit()
             elif kind == "stats":
                 exit_ = await self._send_stats(process)
             elif kind == "logs" and self.follow is not None:

@@ -72,9 +72,13 @@ JOB = {"template": {"spec": {**WORKLOAD["template"]["spec"], "restartPolicy": "N
 BASES: dict[str, Any] = {
     "CustomResourceDefinition": {"spec": customkinds.definition()["spec"]},
     "Deployment": {"spec": WORKLOAD},
+    "EndpointSlice": {"addressType": "IPv4"},
+    "Service": {"spec": {"ports": [{"port": 80}]}},
     "HorizontalPodAutoscaler": {
         "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 3},
     },
+    "Ingress": {"spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}},
+    "IngressClass": {"spec": {"controller": "example.com/controller"}},
     "CronJob": {"spec": {"schedule": "@daily", "jobTemplate": {"spec": JOB}}},
     "Job": {"spec": JOB},
     "ReplicationController": {"spec": {"template": WORKLOAD["template"]}},

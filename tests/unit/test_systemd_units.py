@@ -26,7 +26,7 @@ PROMISED = {
         )
     },
     AGENT: BOTH
-    | {"LimitNOFILE": ["1024:524288"], "SocketBindDeny": ["any"], "KeyringMode": ["private"], "KillMode": ["process"]},
+    | {"LimitNOFILE": ["1024:524288"], "SocketBindDeny": ["any"], "SocketBindAllow": ["udp:53", "tcp:53", "tcp:30000-32767"], "KeyringMode": ["private"], "KillMode": ["process"]},
 }  # fmt: skip
 # Capabilities with which a container could leave its node's limits, and the agent needs none of.
 REMOVED = {

@@ -1,4 +1,5 @@
-"""What this machine's kernel cannot show, on Debian's: cgroup v2 with its controllers, AppArmor, an older kernel.
+"""What this machine's kernel cannot show, on Debian's: cgroup v2 with its controllers, AppArmor, NFS,
+WireGuard, an older kernel.
 
 These are the same tests that run here, in a virtual machine (see `machine`).
 """
@@ -34,6 +35,9 @@ pytestmark = [
             ("tests/e2e/test_resize.py", "-k", "process_stays or not_there_is_added"), 2, id="resize-on-cgroup-v2",
         ),
         pytest.param(("tests/e2e/test_apparmor.py",), 9, id="apparmor"),
+        pytest.param(
+            ("tests/e2e/test_nfs.py", "tests/e2e/test_encryption.py", "-k", "not without_wireguard"), 5, id="nfs-and-wireguard",
+        ),
         # Of runc one profile: each takes a minute here, and all of them run on this machine's kernel.
         pytest.param(
             ("tests/robustness/test_escapes.py", "tests/robustness/test_cves.py::test_cve_2016_9962_starting_beside_a_tracer",

@@ -1,4 +1,5 @@
-"""The forwarder's process: `python -m cli.lab.dns UDP TCP RESOLV_CONF` with two inherited sockets, by file descriptor.
+"""The forwarder's process: `python -m cli.lab.dns UDP TCP RESOLV_CONF ADDRESS` with two inherited sockets, by file descriptor,
+and the address at which pods reach this machine.
 
 It speaks with pods, so it keeps no privilege: it becomes `nobody` before it reads the first packet, for good.
 """
@@ -12,9 +13,10 @@ import socket
 import sys
 from pathlib import Path
 
-from cli.lab.dns.server import Server
-from cli.lab.dns.upstream import Resolvers, resolve
+from cli.lab.dns import machine
+from cli.lab.dns.resolvers import Resolvers
 from pinnace.clock import SystemClock
+from pinnace.dns.serving import Server
 
 _NOBODY = 65534
 _PR_SET_NO_NEW_PRIVS = 38
@@ -27,11 +29,9 @@ def main() -> None:
         sock.setblocking(False)
     _give_up_privileges()
 
-    async def answer(query: bytes, tcp: bool) -> bytes:
-        return await resolve(resolvers, query, tcp=tcp)
-
+    answer = machine.named(sys.argv[4], resolvers.answer)
     try:
-        asyncio.run(Server(answer).serve(udp, tcp))
+        asyncio.run(Server(answer).serve([udp], [tcp]))
     except KeyboardInterrupt:
         pass
 

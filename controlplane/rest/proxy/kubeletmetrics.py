@@ -6,16 +6,19 @@ Source: resource_metrics.go of the kubelet (pkg/kubelet/metrics/collectors), and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from pinnace.api.v1.streams_pb2 import ContainerStats, NodeStats, PodStats
+from pinnace.api.v1.streams_pb2 import ContainerStats, NetworkReport, NodeStats, PodStats
 from pinnace.core.v1.containerstatus_pb2 import ContainerState
 from pinnace.core.v1.pod_pb2 import Pod
 
 _NANO = 1e-9
+# Of repairs; each has its series before its first one.
+NETWORK_KINDS = ("link", "address", "sysctl", "port", "route", "neighbour", "fdb", "nft")
+FAST_PATH_RESULTS = ("forwarded", "learned", "passed")
 _CONTAINER, _POD = ("container", "namespace", "pod"), ("namespace", "pod")
 
 
@@ -24,9 +27,9 @@ def resources(stats: NodeStats) -> bytes:
     return _rendered(_resources(stats))
 
 
-def own(node: str, pods: Iterable[Pod]) -> bytes:
+def own(node: str, pods: Iterable[Pod], network: NetworkReport) -> bytes:
     """The text format of Prometheus."""
-    return _rendered(_own(node, list(pods)))
+    return _rendered([*_own(node, list(pods)), _repairs(network), _packets(network)])
 
 
 class _Families:
@@ -85,6 +88,24 @@ def _own(node: str, pods: list[Pod]) -> Iterator[Metric]:
     for state, count in sorted(states.items()):
         found.add_metric((state,), count)
     yield found
+
+
+def _repairs(network: NetworkReport) -> Metric:
+    text = "Parts of the node's network that were not as programmed, and were repaired"
+    return _counter("pinnace_network_repairs", text, "kind", {kind: network.repairs.get(kind, 0) for kind in NETWORK_KINDS})
+
+
+def _packets(network: NetworkReport) -> Metric:
+    text = "Packets between pods: forwarded by the fast path, learned from by it, or passed on to the slow path"
+    values = {result: network.fastPathPackets.get(result, 0) for result in FAST_PATH_RESULTS}
+    return _counter("pinnace_network_fast_path_packets", text, "result", values)
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    found = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in values.items():
+        found.add_metric((value,), count)
+    return found
 
 
 def _state(state: ContainerState) -> str:

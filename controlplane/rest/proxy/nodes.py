@@ -7,6 +7,7 @@ has to run commands, to change its configuration or to read the host's files is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from urllib.parse import unquote
@@ -51,6 +52,7 @@ class NodeProxy:
         self._pages: dict[str, Page] = {
             "healthz": self._health, "healthz/ping": self._health, "pods": self._pods, "stats/summary": self._summary,
             "metrics": self._metrics, "metrics/resource": self._resources, "metrics/cadvisor": self._containers,
+            "metrics/dns": self._names,
         }  # fmt: skip
 
     async def respond(self, request: Request, target: Target) -> Response:
@@ -125,13 +127,30 @@ class NodeProxy:
         return Response(dumps(summary.document(rates, disks)), JSON)
 
     async def _metrics(self, node: str, request: Request) -> Response:
-        return Response(kubeletmetrics.own(node, await self._list(node)), _PROMETHEUS)
+        pods, network = await asyncio.gather(self._list(node), self._network(node))
+        return Response(kubeletmetrics.own(node, pods, network), _PROMETHEUS)
+
+    async def _network(self, node: str) -> streams_pb2.NetworkReport:
+        opening = streams_pb2.OpenStream(node=node, verifyNetwork=streams_pb2.VerifyNetworkOptions(countersOnly=True))
+        found = streams_pb2.NetworkReport()
+        # An agent of an earlier release counts none.
+        with contextlib.suppress(BadRequest):
+            async for frame in self._frames(opening):
+                found = frame.networkReport
+        return found
 
     async def _resources(self, node: str, request: Request) -> Response:
         return Response(kubeletmetrics.resources(await self._stats(node, 0)), _PROMETHEUS)
 
     async def _containers(self, node: str, request: Request) -> Response:
         return Response(cadvisor.render({node: await self._stats(node, 0)}), _PROMETHEUS)
+
+    async def _names(self, node: str, request: Request) -> Response:
+        """Of the node's DNS resolver."""
+        text = b""
+        async for frame in self._frames(streams_pb2.OpenStream(node=node, dnsMetrics=streams_pb2.DnsMetricsOptions())):
+            text += frame.stdout
+        return Response(text, _PROMETHEUS)
 
     async def _logs(self, node: str, request: Request, parts: list[str], until_end: AsyncExitStack) -> Response:
         """containerLogs/NAMESPACE/POD/CONTAINER with the parameters of pods/log."""

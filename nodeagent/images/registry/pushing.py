@@ -108,7 +108,7 @@ class WritableRepository(Repository):
         if response.status != wanted:
             raise failure(response, f"{self}: upload")
         if not location:
-            raise RegistryError(f"{self}: the registry does not say where an upload goes")
+            raise RegistryError(f"{self}: the registry returned no upload location")
         return urljoin(f"{self._http.base(self._endpoint)}/", location)
 
     def put_manifest(self, data: bytes, kind: str, version: str) -> None:

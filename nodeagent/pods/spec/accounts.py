@@ -49,7 +49,7 @@ def memberships(name: str, groups: bytes) -> list[int]:
 
 def _id(text: str) -> int:
     if len(text) > 10 or int(text) >= 1 << 31:
-        raise AccountError(f"{text[:20]}, which is no user or group id")
+        raise AccountError(f"{text[:20]}, which is not a user or group ID")
     return int(text)
 
 

@@ -29,7 +29,7 @@ def mounts_of(
 def _volume(item: Any, volumes: Mapping[str, Volume], variables: Mapping[str, str]) -> Mount:
     volume = volumes.get(item.name)
     if volume is None:
-        raise ConfigError(f'volume "{item.name}" is not there')
+        raise ConfigError(f'volume "{item.name}" does not exist')
     read_only = item.readOnly or volume.read_only
     return Mount(
         volume.path,

@@ -5,11 +5,12 @@ Source: the behaviour of kubelet's network/dns package, also in the words of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+DEFAULT_DOMAIN = "cluster.local"
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 # Characters of all search domains with the spaces between them, and of one.
@@ -19,11 +20,27 @@ MAX_SEARCH = 253
 
 @dataclass(frozen=True, slots=True)
 class ClusterDns:
-    """DNS settings of the node. Without `servers` the cluster has no DNS, and pods use the node's resolvers."""
+    """DNS settings of pods. Without `servers` the cluster has no DNS, and pods use the node's resolvers."""
 
     servers: tuple[str, ...] = ()
-    domain: str = "cluster.local"
+    domain: str = DEFAULT_DOMAIN
     resolv_conf: Path = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class DnsFlags:
+    """What the agent's flags say; no `servers` and no `domain` (None): as the control plane says. `stubs` are domains with name
+    servers of their own."""
+
+    servers: tuple[str, ...] = ()
+    domain: str | None = None
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    stubs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def with_cluster(self, servers: tuple[str, ...], domain: str) -> ClusterDns:
+        """`servers` and `domain` are the control plane's."""
+        found = self.domain if self.domain is not None else domain or DEFAULT_DOMAIN
+        return ClusterDns(self.servers or servers, found, self.resolv_conf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from pinnace.core.v1 import node_pb2 as pinnace_dot_core_dot_v1_dot_node__pb2
 from pinnace.core.v1 import pod_pb2 as pinnace_dot_core_dot_v1_dot_pod__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apinnace/api/v1/nodes.proto\x12\x0epinnace.api.v1\x1a\x1cpinnace/api/v1/objects.proto\x1a\x1cpinnace/api/v1/streams.proto\x1a.pinnace/authentication/v1/authentication.proto\x1a\x1bpinnace/core/v1/event.proto\x1a\x1apinnace/core/v1/node.proto\x1a\x19pinnace/core/v1/pod.proto\"P\n\x05Hello\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.pinnace.core.v1.Node\x12\x0f\n\x07vtepMac\x18\x02 \x01(\t\x12\x11\n\tlocalPath\x18\x03 \x01(\t\"\x1c\n\tHeartbeat\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\x03\"p\n\x0bNodeMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.pinnace.api.v1.HelloH\x00\x12.\n\theartbeat\x18\x02 \x01(\x0b\x32\x19.pinnace.api.v1.HeartbeatH\x00\x42\t\n\x07message\"\x8b\x01\n\x07Welcome\x12\x0f\n\x07podCIDR\x18\x01 \x01(\t\x12\x14\n\x0c\x63lusterCIDRs\x18\x02 \x03(\t\x12\x17\n\x0fheartbeatMillis\x18\x03 \x01(\x03\x12\x0b\n\x03vni\x18\x04 \x01(\r\x12\x11\n\tvxlanPort\x18\x05 \x01(\r\x12\x0f\n\x07\x61piHost\x18\x06 \x01(\t\x12\x0f\n\x07\x61piPort\x18\x07 \x01(\r\"G\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07podCIDR\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07vtepMac\x18\x04 \x01(\t\"F\n\x08PodToken\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x19\n\x11\x65xpirationSeconds\x18\x02 \x01(\x03\x12\r\n\x05token\x18\x03 \x01(\t\"\x97\x01\n\x06\x43hange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.ObjectH\x00\x12$\n\x04peer\x18\x03 \x01(\x0b\x32\x14.pinnace.api.v1.PeerH\x00\x12(\n\x06tokens\x18\x04 \x03(\x0b\x32\x18.pinnace.api.v1.PodTokenB\x06\n\x04item\"\x7f\n\nAssignment\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x11\n\tappliesTo\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\'\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x16.pinnace.api.v1.Change\x12\x11\n\tfollowing\x18\x05 \x03(\t\"C\n\x0bStreamOffer\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04open\x18\x02 \x01(\x0b\x32\x1a.pinnace.api.v1.OpenStream\"\x0f\n\rClockAdvanced\"\xd8\x01\n\x0e\x43ontrolMessage\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.pinnace.api.v1.WelcomeH\x00\x12\x30\n\nassignment\x18\x02 \x01(\x0b\x32\x1a.pinnace.api.v1.AssignmentH\x00\x12-\n\x06stream\x18\x03 \x01(\x0b\x32\x1b.pinnace.api.v1.StreamOfferH\x00\x12.\n\x05\x63lock\x18\x04 \x01(\x0b\x32\x1d.pinnace.api.v1.ClockAdvancedH\x00\x42\t\n\x07message\"v\n\tPodReport\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12*\n\x06status\x18\x04 \x01(\x0b\x32\x1a.pinnace.core.v1.PodStatus\x12\x0f\n\x07removed\x18\x05 \x01(\x08\"8\n\x0cVolumeReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"\xc0\x01\n\x13ReportStatusRequest\x12\'\n\x04pods\x18\x01 \x03(\x0b\x32\x19.pinnace.api.v1.PodReport\x12&\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x16.pinnace.core.v1.Event\x12)\n\x04node\x18\x03 \x01(\x0b\x32\x1b.pinnace.core.v1.NodeStatus\x12-\n\x07volumes\x18\x04 \x03(\x0b\x32\x1c.pinnace.api.v1.VolumeReport\"\x16\n\x14ReportStatusResponse\"8\n\x12SyncMirrorsRequest\x12\"\n\x04pods\x18\x01 \x03(\x0b\x32\x14.pinnace.core.v1.Pod\"\'\n\x13SyncMirrorsResponse\x12\x10\n\x08refusals\x18\x01 \x03(\t\"&\n\x17RenewCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\";\n\x18RenewCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c\x32\x89\x04\n\x05Nodes\x12J\n\x07Session\x12\x1b.pinnace.api.v1.NodeMessage\x1a\x1e.pinnace.api.v1.ControlMessage(\x01\x30\x01\x12Y\n\x0cReportStatus\x12#.pinnace.api.v1.ReportStatusRequest\x1a$.pinnace.api.v1.ReportStatusResponse\x12V\n\x0bSyncMirrors\x12\".pinnace.api.v1.SyncMirrorsRequest\x1a#.pinnace.api.v1.SyncMirrorsResponse\x12\x39\n\x05\x43\x61rry\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x65\n\x10RenewCertificate\x12\'.pinnace.api.v1.RenewCertificateRequest\x1a(.pinnace.api.v1.RenewCertificateResponse\x12_\n\x0b\x43reateToken\x12\'.pinnace.authentication.v1.TokenRequest\x1a\'.pinnace.authentication.v1.TokenRequestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apinnace/api/v1/nodes.proto\x12\x0epinnace.api.v1\x1a\x1cpinnace/api/v1/objects.proto\x1a\x1cpinnace/api/v1/streams.proto\x1a.pinnace/authentication/v1/authentication.proto\x1a\x1bpinnace/core/v1/event.proto\x1a\x1apinnace/core/v1/node.proto\x1a\x19pinnace/core/v1/pod.proto\"f\n\x05Hello\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.pinnace.core.v1.Node\x12\x0f\n\x07vtepMac\x18\x02 \x01(\t\x12\x11\n\tlocalPath\x18\x03 \x01(\t\x12\x14\n\x0cwireguardKey\x18\x04 \x01(\t\"\x1c\n\tHeartbeat\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\x03\"p\n\x0bNodeMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.pinnace.api.v1.HelloH\x00\x12.\n\theartbeat\x18\x02 \x01(\x0b\x32\x19.pinnace.api.v1.HeartbeatH\x00\x42\t\n\x07message\"\x94\x02\n\x07Welcome\x12\x0f\n\x07podCIDR\x18\x01 \x01(\t\x12\x14\n\x0c\x63lusterCIDRs\x18\x02 \x03(\t\x12\x17\n\x0fheartbeatMillis\x18\x03 \x01(\x03\x12\x0b\n\x03vni\x18\x04 \x01(\r\x12\x11\n\tvxlanPort\x18\x05 \x01(\r\x12\x0f\n\x07\x61piHost\x18\x06 \x01(\t\x12\x0f\n\x07\x61piPort\x18\x07 \x01(\r\x12\x10\n\x08podCIDRs\x18\x08 \x03(\t\x12\x14\n\x0cserviceCIDRs\x18\t \x03(\t\x12\x12\n\nclusterDNS\x18\n \x03(\t\x12\x15\n\rclusterDomain\x18\x0b \x01(\t\x12\x15\n\rnodePortRange\x18\x0c \x01(\t\x12\x0f\n\x07\x65ncrypt\x18\r \x01(\x08\x12\x0c\n\x04zone\x18\x0e \x01(\t\"\x82\x01\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07podCIDR\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07vtepMac\x18\x04 \x01(\t\x12\x10\n\x08podCIDRs\x18\x05 \x03(\t\x12\x14\n\x0cwireguardKey\x18\x06 \x01(\t\x12\x11\n\taddresses\x18\x07 \x03(\t\"9\n\tNamedPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\"M\n\x11PolicyGroupMember\x12\x0e\n\x06podIPs\x18\x01 \x03(\t\x12(\n\x05ports\x18\x02 \x03(\x0b\x32\x19.pinnace.api.v1.NamedPort\"A\n\x0bPolicyGroup\x12\x32\n\x07members\x18\x01 \x03(\x0b\x32!.pinnace.api.v1.PolicyGroupMember\"F\n\x08PodToken\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x19\n\x11\x65xpirationSeconds\x18\x02 \x01(\x03\x12\r\n\x05token\x18\x03 \x01(\t\"\xcb\x01\n\x06\x43hange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x06object\x18\x02 \x01(\x0b\x32\x16.pinnace.api.v1.ObjectH\x00\x12$\n\x04peer\x18\x03 \x01(\x0b\x32\x14.pinnace.api.v1.PeerH\x00\x12\x32\n\x0bpolicyGroup\x18\x05 \x01(\x0b\x32\x1b.pinnace.api.v1.PolicyGroupH\x00\x12(\n\x06tokens\x18\x04 \x03(\x0b\x32\x18.pinnace.api.v1.PodTokenB\x06\n\x04item\"\x7f\n\nAssignment\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x11\n\tappliesTo\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\'\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x16.pinnace.api.v1.Change\x12\x11\n\tfollowing\x18\x05 \x03(\t\"C\n\x0bStreamOffer\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04open\x18\x02 \x01(\x0b\x32\x1a.pinnace.api.v1.OpenStream\"\x0f\n\rClockAdvanced\"\xd8\x01\n\x0e\x43ontrolMessage\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.pinnace.api.v1.WelcomeH\x00\x12\x30\n\nassignment\x18\x02 \x01(\x0b\x32\x1a.pinnace.api.v1.AssignmentH\x00\x12-\n\x06stream\x18\x03 \x01(\x0b\x32\x1b.pinnace.api.v1.StreamOfferH\x00\x12.\n\x05\x63lock\x18\x04 \x01(\x0b\x32\x1d.pinnace.api.v1.ClockAdvancedH\x00\x42\t\n\x07message\"v\n\tPodReport\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12*\n\x06status\x18\x04 \x01(\x0b\x32\x1a.pinnace.core.v1.PodStatus\x12\x0f\n\x07removed\x18\x05 \x01(\x08\"8\n\x0cVolumeReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"\xc0\x01\n\x13ReportStatusRequest\x12\'\n\x04pods\x18\x01 \x03(\x0b\x32\x19.pinnace.api.v1.PodReport\x12&\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x16.pinnace.core.v1.Event\x12)\n\x04node\x18\x03 \x01(\x0b\x32\x1b.pinnace.core.v1.NodeStatus\x12-\n\x07volumes\x18\x04 \x03(\x0b\x32\x1c.pinnace.api.v1.VolumeReport\"\x16\n\x14ReportStatusResponse\"8\n\x12SyncMirrorsRequest\x12\"\n\x04pods\x18\x01 \x03(\x0b\x32\x14.pinnace.core.v1.Pod\"\'\n\x13SyncMirrorsResponse\x12\x10\n\x08refusals\x18\x01 \x03(\t\"&\n\x17RenewCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\";\n\x18RenewCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c\x32\x89\x04\n\x05Nodes\x12J\n\x07Session\x12\x1b.pinnace.api.v1.NodeMessage\x1a\x1e.pinnace.api.v1.ControlMessage(\x01\x30\x01\x12Y\n\x0cReportStatus\x12#.pinnace.api.v1.ReportStatusRequest\x1a$.pinnace.api.v1.ReportStatusResponse\x12V\n\x0bSyncMirrors\x12\".pinnace.api.v1.SyncMirrorsRequest\x1a#.pinnace.api.v1.SyncMirrorsResponse\x12\x39\n\x05\x43\x61rry\x12\x15.pinnace.api.v1.Frame\x1a\x15.pinnace.api.v1.Frame(\x01\x30\x01\x12\x65\n\x10RenewCertificate\x12\'.pinnace.api.v1.RenewCertificateRequest\x1a(.pinnace.api.v1.RenewCertificateResponse\x12_\n\x0b\x43reateToken\x12\'.pinnace.authentication.v1.TokenRequest\x1a\'.pinnace.authentication.v1.TokenRequestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,43 +38,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pinnace.api.v1.nodes_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO']._serialized_start=238
-  _globals['_HELLO']._serialized_end=318
-  _globals['_HEARTBEAT']._serialized_start=320
-  _globals['_HEARTBEAT']._serialized_end=348
-  _globals['_NODEMESSAGE']._serialized_start=350
-  _globals['_NODEMESSAGE']._serialized_end=462
-  _globals['_WELCOME']._serialized_start=465
-  _globals['_WELCOME']._serialized_end=604
-  _globals['_PEER']._serialized_start=606
-  _globals['_PEER']._serialized_end=677
-  _globals['_PODTOKEN']._serialized_start=679
-  _globals['_PODTOKEN']._serialized_end=749
-  _globals['_CHANGE']._serialized_start=752
-  _globals['_CHANGE']._serialized_end=903
-  _globals['_ASSIGNMENT']._serialized_start=905
-  _globals['_ASSIGNMENT']._serialized_end=1032
-  _globals['_STREAMOFFER']._serialized_start=1034
-  _globals['_STREAMOFFER']._serialized_end=1101
-  _globals['_CLOCKADVANCED']._serialized_start=1103
-  _globals['_CLOCKADVANCED']._serialized_end=1118
-  _globals['_CONTROLMESSAGE']._serialized_start=1121
-  _globals['_CONTROLMESSAGE']._serialized_end=1337
-  _globals['_PODREPORT']._serialized_start=1339
-  _globals['_PODREPORT']._serialized_end=1457
-  _globals['_VOLUMEREPORT']._serialized_start=1459
-  _globals['_VOLUMEREPORT']._serialized_end=1515
-  _globals['_REPORTSTATUSREQUEST']._serialized_start=1518
-  _globals['_REPORTSTATUSREQUEST']._serialized_end=1710
-  _globals['_REPORTSTATUSRESPONSE']._serialized_start=1712
-  _globals['_REPORTSTATUSRESPONSE']._serialized_end=1734
-  _globals['_SYNCMIRRORSREQUEST']._serialized_start=1736
-  _globals['_SYNCMIRRORSREQUEST']._serialized_end=1792
-  _globals['_SYNCMIRRORSRESPONSE']._serialized_start=1794
-  _globals['_SYNCMIRRORSRESPONSE']._serialized_end=1833
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=1835
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=1873
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=1875
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=1934
-  _globals['_NODES']._serialized_start=1937
-  _globals['_NODES']._serialized_end=2458
+  _globals['_HELLO']._serialized_end=340
+  _globals['_HEARTBEAT']._serialized_start=342
+  _globals['_HEARTBEAT']._serialized_end=370
+  _globals['_NODEMESSAGE']._serialized_start=372
+  _globals['_NODEMESSAGE']._serialized_end=484
+  _globals['_WELCOME']._serialized_start=487
+  _globals['_WELCOME']._serialized_end=763
+  _globals['_PEER']._serialized_start=766
+  _globals['_PEER']._serialized_end=896
+  _globals['_NAMEDPORT']._serialized_start=898
+  _globals['_NAMEDPORT']._serialized_end=955
+  _globals['_POLICYGROUPMEMBER']._serialized_start=957
+  _globals['_POLICYGROUPMEMBER']._serialized_end=1034
+  _globals['_POLICYGROUP']._serialized_start=1036
+  _globals['_POLICYGROUP']._serialized_end=1101
+  _globals['_PODTOKEN']._serialized_start=1103
+  _globals['_PODTOKEN']._serialized_end=1173
+  _globals['_CHANGE']._serialized_start=1176
+  _globals['_CHANGE']._serialized_end=1379
+  _globals['_ASSIGNMENT']._serialized_start=1381
+  _globals['_ASSIGNMENT']._serialized_end=1508
+  _globals['_STREAMOFFER']._serialized_start=1510
+  _globals['_STREAMOFFER']._serialized_end=1577
+  _globals['_CLOCKADVANCED']._serialized_start=1579
+  _globals['_CLOCKADVANCED']._serialized_end=1594
+  _globals['_CONTROLMESSAGE']._serialized_start=1597
+  _globals['_CONTROLMESSAGE']._serialized_end=1813
+  _globals['_PODREPORT']._serialized_start=1815
+  _globals['_PODREPORT']._serialized_end=1933
+  _globals['_VOLUMEREPORT']._serialized_start=1935
+  _globals['_VOLUMEREPORT']._serialized_end=1991
+  _globals['_REPORTSTATUSREQUEST']._serialized_start=1994
+  _globals['_REPORTSTATUSREQUEST']._serialized_end=2186
+  _globals['_REPORTSTATUSRESPONSE']._serialized_start=2188
+  _globals['_REPORTSTATUSRESPONSE']._serialized_end=2210
+  _globals['_SYNCMIRRORSREQUEST']._serialized_start=2212
+  _globals['_SYNCMIRRORSREQUEST']._serialized_end=2268
+  _globals['_SYNCMIRRORSRESPONSE']._serialized_start=2270
+  _globals['_SYNCMIRRORSRESPONSE']._serialized_end=2309
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=2311
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=2349
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=2351
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=2410
+  _globals['_NODES']._serialized_start=2413
+  _globals['_NODES']._serialized_end=2934
 # @@protoc_insertion_point(module_scope)

@@ -13,14 +13,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("node", "vtepMac", "localPath")
+    __slots__ = ("node", "vtepMac", "localPath", "wireguardKey")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VTEPMAC_FIELD_NUMBER: _ClassVar[int]
     LOCALPATH_FIELD_NUMBER: _ClassVar[int]
+    WIREGUARDKEY_FIELD_NUMBER: _ClassVar[int]
     node: _node_pb2.Node
     vtepMac: str
     localPath: str
-    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ..., localPath: _Optional[str] = ...) -> None: ...
+    wireguardKey: str
+    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ..., localPath: _Optional[str] = ..., wireguardKey: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("applied",)
@@ -37,7 +39,7 @@ class NodeMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("podCIDR", "clusterCIDRs", "heartbeatMillis", "vni", "vxlanPort", "apiHost", "apiPort")
+    __slots__ = ("podCIDR", "clusterCIDRs", "heartbeatMillis", "vni", "vxlanPort", "apiHost", "apiPort", "podCIDRs", "serviceCIDRs", "clusterDNS", "clusterDomain", "nodePortRange", "encrypt", "zone")
     PODCIDR_FIELD_NUMBER: _ClassVar[int]
     CLUSTERCIDRS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEATMILLIS_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +47,13 @@ class Welcome(_message.Message):
     VXLANPORT_FIELD_NUMBER: _ClassVar[int]
     APIHOST_FIELD_NUMBER: _ClassVar[int]
     APIPORT_FIELD_NUMBER: _ClassVar[int]
+    PODCIDRS_FIELD_NUMBER: _ClassVar[int]
+    SERVICECIDRS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERDNS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERDOMAIN_FIELD_NUMBER: _ClassVar[int]
+    NODEPORTRANGE_FIELD_NUMBER: _ClassVar[int]
+    ENCRYPT_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
     podCIDR: str
     clusterCIDRs: _containers.RepeatedScalarFieldContainer[str]
     heartbeatMillis: int
@@ -52,19 +61,56 @@ class Welcome(_message.Message):
     vxlanPort: int
     apiHost: str
     apiPort: int
-    def __init__(self, podCIDR: _Optional[str] = ..., clusterCIDRs: _Optional[_Iterable[str]] = ..., heartbeatMillis: _Optional[int] = ..., vni: _Optional[int] = ..., vxlanPort: _Optional[int] = ..., apiHost: _Optional[str] = ..., apiPort: _Optional[int] = ...) -> None: ...
+    podCIDRs: _containers.RepeatedScalarFieldContainer[str]
+    serviceCIDRs: _containers.RepeatedScalarFieldContainer[str]
+    clusterDNS: _containers.RepeatedScalarFieldContainer[str]
+    clusterDomain: str
+    nodePortRange: str
+    encrypt: bool
+    zone: str
+    def __init__(self, podCIDR: _Optional[str] = ..., clusterCIDRs: _Optional[_Iterable[str]] = ..., heartbeatMillis: _Optional[int] = ..., vni: _Optional[int] = ..., vxlanPort: _Optional[int] = ..., apiHost: _Optional[str] = ..., apiPort: _Optional[int] = ..., podCIDRs: _Optional[_Iterable[str]] = ..., serviceCIDRs: _Optional[_Iterable[str]] = ..., clusterDNS: _Optional[_Iterable[str]] = ..., clusterDomain: _Optional[str] = ..., nodePortRange: _Optional[str] = ..., encrypt: _Optional[bool] = ..., zone: _Optional[str] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("node", "podCIDR", "address", "vtepMac")
+    __slots__ = ("node", "podCIDR", "address", "vtepMac", "podCIDRs", "wireguardKey", "addresses")
     NODE_FIELD_NUMBER: _ClassVar[int]
     PODCIDR_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     VTEPMAC_FIELD_NUMBER: _ClassVar[int]
+    PODCIDRS_FIELD_NUMBER: _ClassVar[int]
+    WIREGUARDKEY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     node: str
     podCIDR: str
     address: str
     vtepMac: str
-    def __init__(self, node: _Optional[str] = ..., podCIDR: _Optional[str] = ..., address: _Optional[str] = ..., vtepMac: _Optional[str] = ...) -> None: ...
+    podCIDRs: _containers.RepeatedScalarFieldContainer[str]
+    wireguardKey: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., podCIDR: _Optional[str] = ..., address: _Optional[str] = ..., vtepMac: _Optional[str] = ..., podCIDRs: _Optional[_Iterable[str]] = ..., wireguardKey: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class NamedPort(_message.Message):
+    __slots__ = ("name", "protocol", "port")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    protocol: str
+    port: int
+    def __init__(self, name: _Optional[str] = ..., protocol: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class PolicyGroupMember(_message.Message):
+    __slots__ = ("podIPs", "ports")
+    PODIPS_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    podIPs: _containers.RepeatedScalarFieldContainer[str]
+    ports: _containers.RepeatedCompositeFieldContainer[NamedPort]
+    def __init__(self, podIPs: _Optional[_Iterable[str]] = ..., ports: _Optional[_Iterable[_Union[NamedPort, _Mapping]]] = ...) -> None: ...
+
+class PolicyGroup(_message.Message):
+    __slots__ = ("members",)
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    members: _containers.RepeatedCompositeFieldContainer[PolicyGroupMember]
+    def __init__(self, members: _Optional[_Iterable[_Union[PolicyGroupMember, _Mapping]]] = ...) -> None: ...
 
 class PodToken(_message.Message):
     __slots__ = ("audience", "expirationSeconds", "token")
@@ -77,16 +123,18 @@ class PodToken(_message.Message):
     def __init__(self, audience: _Optional[str] = ..., expirationSeconds: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("key", "object", "peer", "tokens")
+    __slots__ = ("key", "object", "peer", "policyGroup", "tokens")
     KEY_FIELD_NUMBER: _ClassVar[int]
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
+    POLICYGROUP_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     key: str
     object: _objects_pb2.Object
     peer: Peer
+    policyGroup: PolicyGroup
     tokens: _containers.RepeatedCompositeFieldContainer[PodToken]
-    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ..., tokens: _Optional[_Iterable[_Union[PodToken, _Mapping]]] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ..., policyGroup: _Optional[_Union[PolicyGroup, _Mapping]] = ..., tokens: _Optional[_Iterable[_Union[PodToken, _Mapping]]] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("complete", "appliesTo", "revision", "changes", "following")

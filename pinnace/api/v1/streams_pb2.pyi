@@ -67,6 +67,10 @@ class HealthOptions(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class DnsMetricsOptions(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class CopyOptions(_message.Message):
     __slots__ = ("path", "unpack")
     PATH_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +78,48 @@ class CopyOptions(_message.Message):
     path: str
     unpack: bool
     def __init__(self, path: _Optional[str] = ..., unpack: _Optional[bool] = ...) -> None: ...
+
+class VerifyNetworkOptions(_message.Message):
+    __slots__ = ("fix", "countersOnly")
+    FIX_FIELD_NUMBER: _ClassVar[int]
+    COUNTERSONLY_FIELD_NUMBER: _ClassVar[int]
+    fix: bool
+    countersOnly: bool
+    def __init__(self, fix: _Optional[bool] = ..., countersOnly: _Optional[bool] = ...) -> None: ...
+
+class TraceNetworkOptions(_message.Message):
+    __slots__ = ("source", "target", "protocol", "port", "sourcePort", "podUid", "waitMillis")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    SOURCEPORT_FIELD_NUMBER: _ClassVar[int]
+    PODUID_FIELD_NUMBER: _ClassVar[int]
+    WAITMILLIS_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    target: str
+    protocol: str
+    port: int
+    sourcePort: int
+    podUid: str
+    waitMillis: int
+    def __init__(self, source: _Optional[str] = ..., target: _Optional[str] = ..., protocol: _Optional[str] = ..., port: _Optional[int] = ..., sourcePort: _Optional[int] = ..., podUid: _Optional[str] = ..., waitMillis: _Optional[int] = ...) -> None: ...
+
+class CaptureOptions(_message.Message):
+    __slots__ = ("host", "port", "packets", "bytes", "millis", "snapLength")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    MILLIS_FIELD_NUMBER: _ClassVar[int]
+    SNAPLENGTH_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    port: int
+    packets: int
+    bytes: int
+    millis: int
+    snapLength: int
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., packets: _Optional[int] = ..., bytes: _Optional[int] = ..., millis: _Optional[int] = ..., snapLength: _Optional[int] = ...) -> None: ...
 
 class StatsOptions(_message.Message):
     __slots__ = ("windowMillis",)
@@ -185,7 +231,7 @@ class PushImageOptions(_message.Message):
     def __init__(self, reference: _Optional[str] = ..., targets: _Optional[_Iterable[str]] = ..., dockerConfigJson: _Optional[bytes] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage", "tagImage", "pushImage", "proxyPod", "listPods", "health")
+    __slots__ = ("namespace", "pod", "container", "node", "exec", "logs", "loadImage", "listImages", "pullImage", "removeImage", "pruneImages", "attach", "portForward", "copy", "stats", "buildImage", "exportImage", "tagImage", "pushImage", "proxyPod", "listPods", "health", "verifyNetwork", "traceNetwork", "capture", "dnsMetrics")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +254,10 @@ class OpenStream(_message.Message):
     PROXYPOD_FIELD_NUMBER: _ClassVar[int]
     LISTPODS_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    VERIFYNETWORK_FIELD_NUMBER: _ClassVar[int]
+    TRACENETWORK_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    DNSMETRICS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     container: str
@@ -230,7 +280,11 @@ class OpenStream(_message.Message):
     proxyPod: ProxyPodOptions
     listPods: ListPodsOptions
     health: HealthOptions
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ..., tagImage: _Optional[_Union[TagImageOptions, _Mapping]] = ..., pushImage: _Optional[_Union[PushImageOptions, _Mapping]] = ..., proxyPod: _Optional[_Union[ProxyPodOptions, _Mapping]] = ..., listPods: _Optional[_Union[ListPodsOptions, _Mapping]] = ..., health: _Optional[_Union[HealthOptions, _Mapping]] = ...) -> None: ...
+    verifyNetwork: VerifyNetworkOptions
+    traceNetwork: TraceNetworkOptions
+    capture: CaptureOptions
+    dnsMetrics: DnsMetricsOptions
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., node: _Optional[str] = ..., exec: _Optional[_Union[ExecOptions, _Mapping]] = ..., logs: _Optional[_Union[LogOptions, _Mapping]] = ..., loadImage: _Optional[_Union[LoadImageOptions, _Mapping]] = ..., listImages: _Optional[_Union[ListImagesOptions, _Mapping]] = ..., pullImage: _Optional[_Union[PullImageOptions, _Mapping]] = ..., removeImage: _Optional[_Union[RemoveImageOptions, _Mapping]] = ..., pruneImages: _Optional[_Union[PruneImagesOptions, _Mapping]] = ..., attach: _Optional[_Union[AttachOptions, _Mapping]] = ..., portForward: _Optional[_Union[PortForwardOptions, _Mapping]] = ..., copy: _Optional[_Union[CopyOptions, _Mapping]] = ..., stats: _Optional[_Union[StatsOptions, _Mapping]] = ..., buildImage: _Optional[_Union[BuildImageOptions, _Mapping]] = ..., exportImage: _Optional[_Union[ExportImageOptions, _Mapping]] = ..., tagImage: _Optional[_Union[TagImageOptions, _Mapping]] = ..., pushImage: _Optional[_Union[PushImageOptions, _Mapping]] = ..., proxyPod: _Optional[_Union[ProxyPodOptions, _Mapping]] = ..., listPods: _Optional[_Union[ListPodsOptions, _Mapping]] = ..., health: _Optional[_Union[HealthOptions, _Mapping]] = ..., verifyNetwork: _Optional[_Union[VerifyNetworkOptions, _Mapping]] = ..., traceNetwork: _Optional[_Union[TraceNetworkOptions, _Mapping]] = ..., capture: _Optional[_Union[CaptureOptions, _Mapping]] = ..., dnsMetrics: _Optional[_Union[DnsMetricsOptions, _Mapping]] = ...) -> None: ...
 
 class TerminalSize(_message.Message):
     __slots__ = ("columns", "rows")
@@ -378,8 +432,62 @@ class NodeStats(_message.Message):
     pods: _containers.RepeatedCompositeFieldContainer[PodStats]
     def __init__(self, node: _Optional[str] = ..., timeNanos: _Optional[int] = ..., cpuNanos: _Optional[int] = ..., cpuNanoCores: _Optional[int] = ..., memoryWorkingSetBytes: _Optional[int] = ..., memoryUsageBytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodStats, _Mapping]]] = ...) -> None: ...
 
+class NetworkDeviation(_message.Message):
+    __slots__ = ("kind", "item", "wanted", "actual")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    item: str
+    wanted: str
+    actual: str
+    def __init__(self, kind: _Optional[str] = ..., item: _Optional[str] = ..., wanted: _Optional[str] = ..., actual: _Optional[str] = ...) -> None: ...
+
+class NetworkReport(_message.Message):
+    __slots__ = ("deviations", "repairs", "fixed", "fastPathPackets")
+    class RepairsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class FastPathPacketsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    DEVIATIONS_FIELD_NUMBER: _ClassVar[int]
+    REPAIRS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
+    FASTPATHPACKETS_FIELD_NUMBER: _ClassVar[int]
+    deviations: _containers.RepeatedCompositeFieldContainer[NetworkDeviation]
+    repairs: _containers.ScalarMap[str, int]
+    fixed: bool
+    fastPathPackets: _containers.ScalarMap[str, int]
+    def __init__(self, deviations: _Optional[_Iterable[_Union[NetworkDeviation, _Mapping]]] = ..., repairs: _Optional[_Mapping[str, int]] = ..., fixed: _Optional[bool] = ..., fastPathPackets: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class NetworkHop(_message.Message):
+    __slots__ = ("kind", "text", "dropped", "source", "target", "underlay")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    UNDERLAY_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    text: str
+    dropped: bool
+    source: str
+    target: str
+    underlay: str
+    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., dropped: _Optional[bool] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., underlay: _Optional[str] = ...) -> None: ...
+
 class Frame(_message.Message):
-    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes", "stats", "stdoutClosed", "pod")
+    __slots__ = ("open", "id", "stdin", "stdinClosed", "stdout", "stderr", "resize", "exit", "image", "imageOffer", "layersWanted", "layerStart", "progress", "freedBytes", "stats", "stdoutClosed", "pod", "networkReport", "hop")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
@@ -397,6 +505,8 @@ class Frame(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     STDOUTCLOSED_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
+    NETWORKREPORT_FIELD_NUMBER: _ClassVar[int]
+    HOP_FIELD_NUMBER: _ClassVar[int]
     open: OpenStream
     id: str
     stdin: bytes
@@ -414,4 +524,6 @@ class Frame(_message.Message):
     stats: NodeStats
     stdoutClosed: bool
     pod: _pod_pb2.Pod
-    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ..., pod: _Optional[_Union[_pod_pb2.Pod, _Mapping]] = ...) -> None: ...
+    networkReport: NetworkReport
+    hop: NetworkHop
+    def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., id: _Optional[str] = ..., stdin: _Optional[bytes] = ..., stdinClosed: _Optional[bool] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., resize: _Optional[_Union[TerminalSize, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., imageOffer: _Optional[_Union[ImageOffer, _Mapping]] = ..., layersWanted: _Optional[_Union[LayersWanted, _Mapping]] = ..., layerStart: _Optional[_Union[LayerStart, _Mapping]] = ..., progress: _Optional[str] = ..., freedBytes: _Optional[int] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ..., stdoutClosed: _Optional[bool] = ..., pod: _Optional[_Union[_pod_pb2.Pod, _Mapping]] = ..., networkReport: _Optional[_Union[NetworkReport, _Mapping]] = ..., hop: _Optional[_Union[NetworkHop, _Mapping]] = ...) -> None: ...

@@ -104,6 +104,21 @@ class StreamsStub:
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
                 response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
                 _registered_method=True)
+        self.VerifyNetwork = channel.unary_stream(
+                '/pinnace.api.v1.Streams/VerifyNetwork',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.TraceNetwork = channel.unary_stream(
+                '/pinnace.api.v1.Streams/TraceNetwork',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
+        self.Capture = channel.unary_stream(
+                '/pinnace.api.v1.Streams/Capture',
+                request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+                response_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                _registered_method=True)
         self.ExportImage = channel.unary_stream(
                 '/pinnace.api.v1.Streams/ExportImage',
                 request_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
@@ -202,6 +217,26 @@ class StreamsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyNetwork(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TraceNetwork(self, request, context):
+        """A hop for each step, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Capture(self, request, context):
+        """Ends with its limits, or when the client ends the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportImage(self, request, context):
         """An offer as LoadImage takes it and a start for each layer, with its size; or one layer's tar as stdout frames.
         """
@@ -280,6 +315,21 @@ def add_StreamsServicer_to_server(servicer, server):
             'BuildImage': grpc.stream_stream_rpc_method_handler(
                     servicer.BuildImage,
                     request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'VerifyNetwork': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyNetwork,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'TraceNetwork': grpc.unary_stream_rpc_method_handler(
+                    servicer.TraceNetwork,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
+                    response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            ),
+            'Capture': grpc.unary_stream_rpc_method_handler(
+                    servicer.Capture,
+                    request_deserializer=pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.FromString,
                     response_serializer=pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
             ),
             'ExportImage': grpc.unary_stream_rpc_method_handler(
@@ -665,6 +715,87 @@ class Streams:
             target,
             '/pinnace.api.v1.Streams/BuildImage',
             pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/VerifyNetwork',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/TraceNetwork',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
+            pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Capture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pinnace.api.v1.Streams/Capture',
+            pinnace_dot_api_dot_v1_dot_streams__pb2.OpenStream.SerializeToString,
             pinnace_dot_api_dot_v1_dot_streams__pb2.Frame.FromString,
             options,
             channel_credentials,

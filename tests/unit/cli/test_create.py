@@ -78,6 +78,49 @@ def test_flags_may_stand_before_the_kind(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "configmap/page\n"
 
 
+def test_an_ingress(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules by host, prefixes by their asterisk, certificates by Secret, and what catches the rest."""
+    found = manifest(
+        capsys, "ingress", "web", "--class=outer", "--rule=a.com/x*=one:80,tls=pair", "--rule=b.com/=two:http,tls=pair",
+        "--rule=a.com/y=one:81", "--default-backend=rest:web", "--annotation=k=v=w",
+    )  # fmt: skip
+
+    def path(text: str, how: str, service: str, **port: Any) -> dict[str, Any]:
+        return {"path": text, "pathType": how, "backend": {"service": {"name": service, "port": port}}}
+
+    assert found == {
+        "metadata": {"name": "web", "annotations": {"k": "v=w"}},
+        "spec": {
+            "ingressClassName": "outer",
+            "defaultBackend": {"service": {"name": "rest", "port": {"name": "web"}}},
+            "tls": [{"hosts": ["a.com", "b.com"], "secretName": "pair"}],
+            "rules": [
+                {
+                    "host": "a.com",
+                    "http": {"paths": [path("/x", "Prefix", "one", number=80), path("/y", "Exact", "one", number=81)]},
+                },
+                {"host": "b.com", "http": {"paths": [path("/", "Exact", "two", name="http")]}},
+            ],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], "not enough information provided: every ingress has to either specify"),
+        (["--rule=a.com=one:80"], "rule a.com=one:80 is invalid and should be in format host/path=svcname:svcport"),
+        (["--rule=/=one:80,tls=a,b"], "is invalid and should be in format"),
+        (["--rule=/=one:80", "--annotation=x"], "annotation x is invalid"),
+        (["--default-backend=one"], "default-backend should be in format servicename:serviceport"),
+    ],
+)
+def test_an_ingress_that_lacks_something(capsys: pytest.CaptureFixture[str], words: list[str], error: str) -> None:
+    """kubectl's words."""
+    assert main._exit_code(["create", "ingress", "web", "--dry-run=client", *words]) == 1
+    assert error in capsys.readouterr().err
+
+
 def test_a_cron_job(capsys: pytest.CaptureFixture[str]) -> None:
     """With the name of its Jobs and of their container."""
     words = ("cronjob", "often", "--image=app", "--schedule=*/5 * * * *", "--", "date")

@@ -76,7 +76,7 @@ def test_the_program_is_the_users(
     monkeypatch.setenv(comparing.VARIABLE, "diff -q $(x)")
     out, err = diff(capfd, changed, code=1)
     assert out.startswith("Files ")
-    assert err == f"Warning: {comparing.VARIABLE}: $(x) is ignored: it is no plain option\n"
+    assert err == f"Warning: {comparing.VARIABLE}: $(x) is ignored: not a plain option\n"
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nls $1 $2; exit 5\n")
     program.chmod(0o755)

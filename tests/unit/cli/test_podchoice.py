@@ -107,3 +107,13 @@ def test_what_has_no_pods_is_refused(server: Waiting) -> None:
         podchoice.name_of(server, "cm/page")
     with pytest.raises(NotFound, match=r'deployments\.apps "none" not found'):
         podchoice.name_of(server, "deploy/none")
+
+
+def test_a_service_stands_for_a_pod_that_it_selects(server: Waiting) -> None:
+    """One without a selector does not."""
+    server.put(made(kinds.SERVICE, "web", spec={"selector": {"app": "web"}, "ports": [{"port": 80}]}))
+    server.put(made(kinds.SERVICE, "alone", spec={"ports": [{"port": 80}]}))
+    server.put(pod("a", ready=5))
+    assert podchoice.name_of(server, "svc/web") == "a"
+    with pytest.raises(BadRequest, match="invalid service 'alone': Service is defined without a selector"):
+        podchoice.name_of(server, "service/alone")

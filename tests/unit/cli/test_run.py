@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from cli import joining, main
 from pinnace import kinds
-from pinnace.errors import NotFound, Timeout
+from pinnace.errors import AlreadyExists, NotFound, Timeout
 from tests.support.kctlserver import Server, made
 
 
@@ -70,6 +71,42 @@ def test_a_pod_is_created(server: Server, capsys: pytest.CaptureFixture[str]) ->
     assert server.sent[-1][1].fieldManager == "kctl-run"
 
 
+def test_a_pod_is_exposed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a Service that has its name, its port and its labels as selector."""
+    words = ["run", "web", "--image=nginx", "--port=80", "--expose"]
+    assert main._exit_code(words) == 0
+    assert capsys.readouterr().out == "service/web created\npod/web created\n"
+    found = server.get(kinds.SERVICE, "default", "web")
+    assert (dict(found.spec.selector), dict(found.metadata.labels)) == ({"run": "web"}, {})
+    assert [(port.port, port.protocol, port.targetPort.intVal) for port in found.spec.ports] == [(80, "TCP", 80)]
+    assert main._exit_code([*words, "--labels=a=b", "--dry-run=client", "-o", "yaml"]) == 0
+    service, pod = yaml.safe_load_all(capsys.readouterr().out)
+    assert (service["kind"], service["metadata"], service["spec"]["selector"]) == (
+        "Service", {"name": "web", "labels": {"a": "b"}}, {"a": "b"},
+    )  # fmt: skip
+    assert (pod["kind"], pod["metadata"]["labels"]) == ("Pod", {"a": "b"})
+
+
+def test_only_what_was_created_is_removed(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod and its Service; not a Service of that name that was there before."""
+    monkeypatch.setattr(joining, "join", lambda *_, **__: 0)
+    words = ["run", "web", "--image=x", "--restart=Never", "-i", "--rm", "--port=80", "--expose"]
+    assert main._exit_code(words) == 0
+    assert server.present == {}
+
+    def reject(method: str, request: Any) -> None:
+        if method == "Create" and request.object.kind == "Service":
+            raise AlreadyExists('services "web" already exists')
+
+    server.present["Service", "default", "web"] = made(kinds.SERVICE, "web")
+    monkeypatch.setattr(server, "refuse", reject)
+    assert main._exit_code(words) == 1
+    assert list(server.present) == [("Service", "default", "web")]
+    assert 'services "web" already exists' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -87,6 +124,8 @@ def test_a_pod_is_created(server: Server, capsys: pytest.CaptureFixture[str]) ->
         (["web", "--image=x", "--labels=a"], 'error: --labels: unexpected "a": expected KEY=VALUE\n'),
         (["web", "--image=x", "--overrides={"], "error: --overrides: invalid JSON: "),
         (["web", "--image=x", "--overrides=[]"], "error: --overrides: expected a JSON object"),
+        (["web", "--image=x", "--expose"], "error: --port must be set when exposing a service\n"),
+        (["web", "--image=x", "--expose", "--port=1", "--overrides={}"], "error: --overrides can't be used with --expose"),
         (["web", "--image=x", "--nonsense"], "error: unrecognized arguments: --nonsense"),
     ],
 )

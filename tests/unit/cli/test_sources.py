@@ -113,7 +113,7 @@ def test_only_https_is_read(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Not after a redirect either, and only from a server that is trusted."""
     with pytest.raises(BadRequest, match="only https URLs are read"):
         filenames.expand(["http://x/y"])
-    with pytest.raises(OSError, match=r"it redirects to http://127\.0\.0\.1/x, which is no https URL"):
+    with pytest.raises(OSError, match=r"redirected to http://127\.0\.0\.1/x, which is not an https URL"):
         sources.download(f"{url}/redirect?http://127.0.0.1/x")
     with pytest.raises(OSError, match="is not allowed"):
         sources.download(f"{url}/redirect?file:///etc/passwd")

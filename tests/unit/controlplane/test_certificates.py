@@ -165,3 +165,17 @@ def test_the_end_of_the_ca_is_announced_and_then_refused(tmp_path: Path, caplog:
     assert "ca_expires days=300" in caplog.text
     with pytest.raises(Invalid, match=r"expired .* deploy/README\.md, The CA"):
         certificates(tmp_path, VirtualClock(clock.now() + pki.CA_LIFETIME + 1))
+
+
+def test_a_server_that_gets_another_name_gets_another_certificate(tmp_path: Path) -> None:
+    """As that of an older cluster whose API becomes a Service; nothing else is made anew."""
+    clock = VirtualClock()
+    before = certificates(tmp_path, clock)
+    names = ("kubernetes.default.svc.cluster.local", "10.96.0.1")
+    lifetimes = Lifetimes(server=30 * DAY, admin=60 * DAY)
+    after = Certificates(tmp_path / "pki", clock, endpoint="192.0.2.1:6443", lifetimes=lifetimes, names=names)
+    assert not pki.hosts_of(before.server.certificate).issuperset(names)
+    assert pki.hosts_of(after.server.certificate).issuperset({*names, "kubernetes.default.svc"})
+    assert after.ca == before.ca
+    again = Certificates(tmp_path / "pki", clock, endpoint="192.0.2.1:6443", lifetimes=lifetimes, names=names)
+    assert again.server == after.server

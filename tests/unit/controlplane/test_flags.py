@@ -30,7 +30,9 @@ def test_each_flag_fills_its_setting() -> None:
         "--web-fd=5", "--web-fd=6", "--rest-server=r",
         "--horizontal-pod-autoscaler-sync-period=1", "--horizontal-pod-autoscaler-downscale-stabilization=2",
         "--horizontal-pod-autoscaler-cpu-initialization-period=3", "--horizontal-pod-autoscaler-initial-readiness-delay=4",
-        "--horizontal-pod-autoscaler-tolerance=0.5",
+        "--horizontal-pod-autoscaler-tolerance=0.5", "--service-cluster-ip-range=10.97.0.0/16",
+        "--service-node-port-range=31000-31999", "--load-balancer-pool=192.0.2.0/28, 192.0.2.32-192.0.2.40",
+        "--cluster-domain=k8s.example.", "--enable-admission-plugins=DenyServiceExternalIPs,",
     ]  # fmt: skip
     expected = Config(
         STATE, store="etcd://a:1,b:2", etcd_cafile="ca", etcd_certfile="c", etcd_keyfile="k", listen=":1", web="", socket="/s",
@@ -40,7 +42,9 @@ def test_each_flag_fills_its_setting() -> None:
         service_account_issuer="i", service_account_jwks_uri="j", api_audiences=("a", "b"), web_fds=(5, 6), rest_server="r", node_certificate=9.0, node_renewal=12.0,
         server_certificate=10.0, admin_certificate=11.0, force_new=True, log_level="DEBUG",
         autoscaler_period=1.0, autoscaler_stabilization=2.0, autoscaler_cpu_initialization=3.0, autoscaler_readiness_delay=4.0,
-        autoscaler_tolerance=0.5,
+        autoscaler_tolerance=0.5, service_cidr="10.97.0.0/16", node_ports="31000-31999",
+        load_balancer_pool="192.0.2.0/28,192.0.2.32-192.0.2.40", cluster_domain="k8s.example",
+        admission_plugins="DenyServiceExternalIPs",
     )  # fmt: skip
     assert flags.parse(words) == expected
 
@@ -49,12 +53,38 @@ def test_each_flag_fills_its_setting() -> None:
     ("words", "error"),
     [
         (["--etcd-cafile=ca"], "need --store etcd://"),
-        (["--store=etcd://h:1", "--etcd-certfile=c"], "go together"),
-        (["--store=etcd://h:1", "--etcd-keyfile=k"], "go together"),
+        (["--store=etcd://h:1", "--etcd-certfile=c"], "must be set together"),
+        (["--store=etcd://h:1", "--etcd-keyfile=k"], "must be set together"),
         (["--store=postgres"], "--store must be"),
+        (["--service-cluster-ip-range=10.96.0.1/12"], "has host bits set"),
+        (["--service-cluster-ip-range=10.96.0.0/29"], "10.96.0.0/29 is too small"),
+        (["--service-cluster-ip-range=10.96.0.0/12,fd00::/125"], "fd00::/125 is too small"),
+        (["--service-cluster-ip-range=10.96.0.0/12,10.9.0.0/16"], "only one range of each IP family"),
+        (["--service-cluster-ip-range="], "a range is required"),
+        (["--advertise=[::]"], "agents cannot connect to ::"),
+        (["--advertise=fd00::g"], "neither a host name nor an address"),
+        (
+            ["--service-cluster-ip-range=10.9.128.0/24", "--cluster-cidr=10.9.0.0/16"],
+            "--service-cluster-ip-range 10.9.128.0/24 overlaps with --cluster-cidr 10.9.0.0/16",
+        ),
+        (["--vni=0"], "argument --vni: must be from 1 to 16777215, not 0"),
+        (["--vni=16777216"], "argument --vni: must be from 1 to 16777215, not 16777216"),
+        (["--vxlan-port=0"], "argument --vxlan-port: must be from 1 to 65535, not 0"),
+        (["--vxlan-port=65536"], "argument --vxlan-port: must be from 1 to 65535, not 65536"),
+        (["--vxlan-port=-1"], '"-1" is not a number'),
+        (["--service-node-port-range=30000"], "is not a range of ports such as"),
+        (["--service-node-port-range=30010-30000"], "is not a range of ports from 1 to 65535"),
+        (["--load-balancer-pool=192.0.2.9-192.0.2.1"], "does not appear to be a range of addresses"),
+        (["--load-balancer-pool=192.0.2.1/24"], "has host bits set"),
+        (["--enable-admission-plugins=PodSecurity"], "not an optional admission plugin (DenyServiceExternalIPs)"),
+        (["--cluster-domain=A"], "lowercase RFC 1123 subdomain"),
         (["--heartbeat=10"], "at least twice --heartbeat"),
         (["--node-certificate-ttl=nan"], "must be from 5 to"),
         (["--node-eviction-rate=fast"], "is not a number"),
+        (["--cluster-cidr=10.9.0.0/16,10.10.0.0/16"], "only one range of each IP family"),
+        (["--cluster-cidr=10.9.0.0/16,fd00:9::/48", "--node-bits=24"], "--node-cidr-mask-size-ipv4 and"),
+        (["--cluster-cidr=10.9.0.0/16,fd00:9::/48", "--node-cidr-mask-size-ipv6=40"], "--node-cidr-mask-size-ipv6) must lie"),
+        (["--cluster-cidr=fd00:9::/48", "--node-cidr-mask-size=65"], "must lie"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(words: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +112,23 @@ def test_a_share_that_does_not_fit_is_refused(cidr: str, bits: str, good: bool, 
     with pytest.raises(SystemExit):
         flags.parse(words)
     assert "--" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("order", [("10.9.0.0/16", "fd00:9::/48"), ("fd00:9::/48", "10.9.0.0/16"), ("fd00:9::/48",)])
+def test_ranges_of_both_families(order: tuple[str, ...]) -> None:
+    """The first is of the primary family."""
+    words = ["--advertise", "127.0.0.1", "--cluster-cidr", ",".join(order), "--node-cidr-mask-size-ipv6", "60"]
+    found = flags.parse(words)
+    assert (found.cluster_cidrs, found.share_bits) == (order, {6: 60})
+
+
+@pytest.mark.parametrize("text", ["fd00:1::1", "[fd00:1::1]", "[FD00:1:0::1]"])
+def test_an_ipv6_address_is_advertised_in_brackets_where_a_port_follows(text: str) -> None:
+    """Pods get it without, as a host of its own."""
+    found = flags.parse(["--advertise", text, "--listen", "[::]:6443", "--web", "[::]:6444"])
+    assert (found.grpc_address, found.web_address) == ("[fd00:1::1]:6443", "[fd00:1::1]:6444")
+    assert (found.rest, found.api_for_pods) == ("https://[fd00:1::1]:6444", ("fd00:1::1", 6444))
+    assert flags.parse(["--advertise", text, "--web", "[::1]:6444"]).api_for_pods == ("", 0)
 
 
 def test_a_silent_node_is_not_ready_within_its_grace() -> None:

@@ -66,7 +66,7 @@ HOSTILE = {
     "alias bomb": (bomb(), "values once aliases are expanded"),
     # libyaml has a bound of its own since 0.2.6, and looks ahead to the end of a flow.
     "deep JSON": (b'{"a":' * (1 << 20), "nested deeper than 64 levels"),
-    "long number": (b'{"a": ' + b"9" * 100_000 + b"}", "inf is no JSON number"),
+    "long number": (b'{"a": ' + b"9" * 100_000 + b"}", "inf is not a JSON number"),
     "deep flow": (b"[" * (10 << 20), "nest"),
     "deep block": (b"".join(b" " * n + b"a:\n" for n in range(200)), "nested deeper than 64 levels"),
     "self reference": (b"a: &a [*a]\n", "names no finished anchor"),

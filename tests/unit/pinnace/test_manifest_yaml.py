@@ -165,8 +165,8 @@ spec:
 
 
 BROKEN = {
-    "a: .inf": ["f:1: a: inf is no JSON number (put it in quotes to mean text)"],
-    '{"a": [1, 1e400]}': ["f:1: a[1]: inf is no JSON number (put it in quotes to mean text)"],
+    "a: .inf": ["f:1: a: inf is not a JSON number (quote it for a string)"],
+    '{"a": [1, 1e400]}': ["f:1: a[1]: inf is not a JSON number (quote it for a string)"],
     "~: 1\na: 2": ["f:1: a key must be a string (put it in quotes)"],
     "a: !!int x\nb: !!null z": ["f:1: cannot decode !!str `x` as a !!int", "f:2: cannot decode !!str `z` as a !!null"],
     "a: !!binary x": ["f:1: !!binary value contains invalid base64 data"],

@@ -1,7 +1,8 @@
 """List types and merge keys against Kubernetes', type by type.
 
 Source: the `listType`, `listMapKey`, `mapType` and `structType` markers and the `patchStrategy` and `patchMergeKey` tags of
-k8s.io/api core/v1, node/v1 and coordination/v1, of apimachinery's meta/v1 and of apiextensions/v1, version 1.37.
+k8s.io/api core/v1, discovery/v1, networking/v1, node/v1 and coordination/v1, of apimachinery's meta/v1 and of
+apiextensions/v1, version 1.37.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ ContainerStatus.volumeMounts map:mountPath merge mountPath
 CustomResourceDefinitionStatus.conditions map:type - -
 DaemonSetStatus.conditions map:type merge type
 DeploymentStatus.conditions map:type merge type
+Endpoint.addresses set - -
 EphemeralContainerCommon.env map:name merge name
 EphemeralContainerCommon.ports map:containerPort,protocol merge containerPort
 EphemeralContainerCommon.volumeDevices map:devicePath merge devicePath
@@ -95,6 +97,7 @@ RoleRef
 ScopeSelector
 SecretKeySelector
 SecretReference
+ServiceBackendPort
 TopologySelectorTerm
 TypedLocalObjectReference
 """

@@ -51,6 +51,9 @@ BASES: dict[str, dict[str, Any]] = {
     "StorageClass": {**NAMED, "provisioner": "example.com/disk"},
     "PersistentVolume": {**NAMED, "spec": {**CLAIM, "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/data"}}},
     "PersistentVolumeClaim": {**IN_DEFAULT, "spec": {**CLAIM, "resources": {"requests": {"storage": "1Gi"}}}},
+    "Service": {**IN_DEFAULT, "spec": {"ports": [{"port": 80}]}},
+    "Endpoints": IN_DEFAULT,
+    "EndpointSlice": {**IN_DEFAULT, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]},
     "Role": IN_DEFAULT,
     "ClusterRole": NAMED,
     "RoleBinding": {**IN_DEFAULT, "roleRef": {"kind": "Role", "name": "reader"}},
@@ -67,6 +70,9 @@ BASES: dict[str, dict[str, Any]] = {
     "ControllerRevision": {**IN_DEFAULT, "data": {"spec": {}}, "revision": 1},
     "PodDisruptionBudget": {**IN_DEFAULT, "spec": {}},
     "HorizontalPodAutoscaler": {**IN_DEFAULT, "spec": AUTOSCALED},
+    "NetworkPolicy": {**IN_DEFAULT, "spec": {}},
+    "Ingress": {**IN_DEFAULT, "spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}},
+    "IngressClass": {**NAMED, "spec": {"controller": "example.com/controller"}},
     "PodTemplate": {**IN_DEFAULT, "template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}},
 }  # fmt: skip
 

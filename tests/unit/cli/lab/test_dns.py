@@ -10,17 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies
 
-from cli.lab.dns import messages, server
-from cli.lab.dns.server import Server
-from cli.lab.dns.upstream import Resolvers, resolve
+from cli.lab.dns.resolvers import Resolvers
 from pinnace.clock import SystemClock
+from pinnace.dns.serving import Server
 from tests.support import nameserver
+from tests.support.dnsclients import Address, by_tcp, by_udp, code
 from tests.support.nameserver import NameServer, question
 
 LARGE = [f"192.0.2.{number}" for number in range(200)]
-Address = tuple[str, int]
 
 
 @pytest.fixture
@@ -40,58 +38,17 @@ async def forwarder(tmp_path: Path, port: int, *lines: str) -> AsyncIterator[Add
     conf.write_text("\n".join(lines or ("nameserver 127.0.0.53",)))
     resolvers = Resolvers(conf, SystemClock(), port)
 
-    async def answer(query: bytes, tcp: bool) -> bytes:
-        return await resolve(resolvers, query, tcp=tcp)
-
     udp, tcp = nameserver.sockets("127.0.0.1")
     address = udp.getsockname()
     for sock in (udp, tcp):
         sock.setblocking(False)
-    serving = asyncio.ensure_future(Server(answer).serve(udp, tcp))
+    serving = asyncio.ensure_future(Server(resolvers.answer).serve([udp], [tcp]))
     try:
         yield address
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         udp.close()
-
-
-async def by_udp(address: Address, *queries: bytes, seconds: float = 8.0) -> list[bytes]:
-    """What comes back for queries from one socket, until there are as many answers or the time is over."""
-    loop = asyncio.get_running_loop()
-    answers: list[bytes] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.connect(address)
-        for query in queries:
-            await loop.sock_sendall(sock, query)
-        try:
-            async with asyncio.timeout(seconds):
-                while len(answers) < len(queries):
-                    answers.append(await loop.sock_recv(sock, 65535))
-        except TimeoutError:
-            pass
-    return answers
-
-
-async def by_tcp(address: Address, *queries: bytes) -> list[bytes]:
-    """One connection for all, half closed after the last query."""
-    reader, writer = await asyncio.open_connection(*address)
-    for query in queries:
-        writer.write(len(query).to_bytes(2, "big") + query)
-    writer.write_eof()
-    answers = []
-    try:
-        while True:
-            answers.append(await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big")))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    writer.close()
-    return answers
-
-
-def code(message: bytes) -> int:
-    return message[3] & 15
 
 
 async def test_answers_come_from_the_machine_s_resolver(tmp_path: Path, upstream: tuple[NameServer, int]) -> None:
@@ -174,65 +131,6 @@ async def test_what_is_no_query_goes_nowhere(
             assert [code(item) for item in await by_tcp(address, query)] == ([] if expected is None else [expected])
         assert not found.asked
         assert len(await by_udp(address, question("web.test"))) == 1
-
-
-async def test_a_client_that_floods_takes_no_more_than_its_share(tmp_path: Path) -> None:
-    """With a resolver that never answers, its queries beyond the bound are dropped and no memory is theirs."""
-    release = asyncio.Event()
-    open_: list[bytes] = []
-
-    async def never(query: bytes, tcp: bool) -> bytes:
-        open_.append(query)
-        await release.wait()
-        return messages.failure(query, messages.SERVFAIL)
-
-    found = Server(never)
-    for number in range(server.MAX_QUERIES_EACH * 3):
-        found.datagram_received(question("web.test", number), ("192.0.2.1", 5000))
-        await asyncio.sleep(0)
-    assert len(open_) == server.MAX_QUERIES_EACH
-    found.datagram_received(question("web.test"), ("192.0.2.2", 5000))
-    await asyncio.sleep(0)
-    assert len(open_) == server.MAX_QUERIES_EACH + 1
-    release.set()
-    await asyncio.sleep(0.01)
-    found.datagram_received(question("web.test"), ("192.0.2.1", 5000))
-    await asyncio.sleep(0.01)
-    assert len(open_) == server.MAX_QUERIES_EACH + 2
-
-
-async def test_idle_connections_do_not_keep_others_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a client's bound they are closed at once, within it after a while."""
-    monkeypatch.setattr(server, "IDLE", 0.3)
-
-    async def answer(query: bytes, tcp: bool) -> bytes:
-        return messages.failure(query, messages.NOTIMP)
-
-    udp, tcp = nameserver.sockets("127.0.0.1")
-    for sock in (udp, tcp):
-        sock.setblocking(False)
-    serving = asyncio.ensure_future(Server(answer).serve(udp, tcp))
-    address = tcp.getsockname()
-    idle = [await asyncio.open_connection(*address) for _ in range(server.MAX_CONNECTIONS_EACH)]
-    assert await by_tcp(address, question("web.test")) == []
-    for reader, writer in idle:
-        async with asyncio.timeout(5):
-            assert await reader.read() == b""
-        writer.close()
-    assert len(await by_tcp(address, question("web.test"))) == 1
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
-    udp.close()
-
-
-@given(strategies.binary(max_size=300))
-def test_no_bytes_upset_the_reader(data: bytes) -> None:
-    """Whatever is read of them, and whatever answer is made."""
-    code_ = messages.refusal(data)
-    assert code_ is not None or messages.question(data)
-    if code_ is None or code_ > 0:
-        answer = messages.failure(data, messages.SERVFAIL)
-        assert messages.answers(data, answer) or not messages.question(data)
 
 
 def _names(text: str) -> Callable[[], list[str]]:

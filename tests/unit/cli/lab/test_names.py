@@ -100,7 +100,7 @@ def test_a_record_that_is_torn_is_said_to_be(text: str) -> None:
     path = layout.STATE / "torn/lab.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(BadRequest, match="`kctl lab down --name torn` removes"):
+    with pytest.raises(BadRequest, match="remove the lab with `kctl lab down --name torn`"):
         layout.load("torn")
 
 
@@ -140,3 +140,18 @@ def test_a_proxy_on_the_machine_s_loopback_is_warned_of_without_its_password() -
 def test_the_pod_range_is_what_the_control_plane_was_told(arguments: list[str], expected: str) -> None:
     """In either form of the flag."""
     assert Lab("one", control_args=arguments).cluster_cidr == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "addresses", "ipv4_pods"),
+    [
+        ("ipv4", ["198.51.100.11"], "10.244.0.0/16"),
+        ("ipv6", ["2001:db8:c633:64::b"], ""),
+        ("dual", ["198.51.100.11", "2001:db8:c633:64::b"], "10.244.0.0/16"),
+    ],
+)
+def test_a_node_has_an_address_of_each_ip_family(family: str, addresses: list[str], ipv4_pods: str) -> None:
+    """That of the underlay first, which is the primary one; `kctl` takes a record without a family for IPv4."""
+    lab = Lab("one", {"node-1": 1}, ip_family=family)
+    assert (lab.addresses("node-1"), lab.address("node-1"), lab.cluster_cidr) == (addresses, addresses[0], ipv4_pods)
+    assert Lab("one", {"node-1": 1}).addresses("node-1") == ["198.51.100.11"]

@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 
 from controlplane.dispatcher.assignment import NodeAssignment
+from controlplane.dispatcher.serviceobjects import KINDS, short_key
 from controlplane.store import Event
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
 from pinnace.podreferences import config_keys
-from tests.cluster.test_assignment import World, next_of, peer, reading, secret
+from tests.cluster.test_assignment import World, endpoint_slice, next_of, peer, reading, secret, service
 from tests.support.objects import config_map
 
 NAMES = [f"c{number}" for number in range(4)]
 _KINDS = {kind.kind: kind for kind in kinds.ALL}
+
+
+def content(item: Any) -> str:
+    """Of a Service or an EndpointSlice. The version may be an earlier one with the same content."""
+    return str(item.spec if hasattr(item, "spec") else item.endpoints)
 
 
 class Agent:
@@ -54,7 +60,7 @@ class Play:
 
     def write(self) -> None:
         draw, name = self.random, self.random.choice(NAMES)
-        choice = draw.randrange(4)
+        choice = draw.randrange(6)
         if choice == 0:
             message = reading(name, where=draw.choice(("n1", "n2")), settings=draw.choice(NAMES), secret=draw.choice(NAMES))
             # A pod is bound once: to another node only as another pod.
@@ -63,6 +69,8 @@ class Play:
             message = config_map(name)
         elif choice == 2:
             message = secret(name)
+        elif choice in (3, 4):
+            message = (service, endpoint_slice)[choice - 3](name, draw.randrange(1, 4))
         else:
             message = peer(f"n{draw.randrange(2, 5)}")
             message.status.addresses[0].address = f"192.0.2.{draw.randrange(9)}"
@@ -71,7 +79,15 @@ class Play:
     def remove(self, message: Any = None) -> None:
         draw = self.random
         name = draw.choice(NAMES)
-        message = message or draw.choice((reading(name), config_map(name), secret(name), peer(f"n{draw.randrange(2, 5)}")))
+        every = (
+            reading(name),
+            config_map(name),
+            secret(name),
+            service(name),
+            endpoint_slice(name),
+            peer(f"n{draw.randrange(2, 5)}"),
+        )
+        message = message or draw.choice(every)
         kind = _KINDS[message.DESCRIPTOR.name]
         if self.world.row(kind, kind.key(message.metadata.namespace, message.metadata.name)) is not None:
             self.events.append(self.world.remove(message))
@@ -115,6 +131,8 @@ class Play:
         for row in (*pods, *(rows[key] for key in named if key in rows)):
             found[f"{row.kind.kind}/{row.key.removeprefix(row.kind.prefix)}"] = str(row.revision)
         for row in rows.values():
+            if row.kind in KINDS:
+                found[short_key(row.kind, row.key)] = content(row.message)
             if row.kind is kinds.NODE:
                 node = row.message
                 found[f"Peer//{node.metadata.name}"] = node.status.addresses[0].address
@@ -122,9 +140,10 @@ class Play:
 
     def has(self) -> dict[str, str]:
         return {
-            key: item.address if isinstance(item, nodes_pb2.Peer) else item.metadata.resourceVersion
+            key: content(item) if key.startswith(("Service/", "EndpointSlice/"))
+            else item.address if isinstance(item, nodes_pb2.Peer) else item.metadata.resourceVersion
             for key, item in self.agent.has.items()
-        }
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from controlplane.dispatcher.router import PEERS_PER_SESSION, TOGETHER
+from controlplane.dispatcher.router import SHARED_PER_SESSION, TOGETHER
 from controlplane.dispatcher.service import Nodes, Settings
 from controlplane.store.memory import MemoryBackend
 from pinnace import codec, kinds, pki
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import VirtualClock, settle
 from pinnace.errors import Invalid, Unauthenticated
-from pinnace.wellknown import LEADER_LEASE
+from pinnace.wellknown import LABEL_ZONE, LEADER_LEASE
+from tests.cluster.test_assignment import service
 from tests.support import objects
 from tests.support.cluster import TURNS, Cluster, running
 
@@ -38,6 +41,11 @@ class Counting(MemoryBackend):
         return results
 
 
+def _address_of(node: str) -> str:
+    """Of its own: a node with the address of another is rejected."""
+    return str(ipaddress.IPv4Address("198.18.0.0") + zlib.crc32(node.encode()) % 65_536)
+
+
 class Context:
     """A call with the certificate of a node's agent, that lasts for `lifetime` seconds."""
 
@@ -57,7 +65,7 @@ class Agent:
         self.messages: list[Any] = []
         self._speech: asyncio.Queue[Any] = asyncio.Queue()
         node = objects.node(name)
-        node.status.addresses.add(type="InternalIP", address="192.0.2.1")
+        node.status.addresses.add(type="InternalIP", address=_address_of(name))
         self.say(hello=hello or nodes_pb2.Hello(node=node, vtepMac="0a:00:00:00:00:01"))
         self.task = asyncio.ensure_future(self._run(nodes))
 
@@ -122,6 +130,8 @@ async def test_an_agent_gets_its_pods_and_then_what_changes(plane: Plane) -> Non
     made = await plane.cluster.create(objects.pod(nodeName="n1"))
     welcome, complete, *rest = first.messages
     assert welcome.welcome.podCIDR == "10.244.0.0/24"
+    assert [*welcome.welcome.serviceCIDRs, *welcome.welcome.clusterDNS] == ["10.96.0.0/12", "10.96.0.10"]
+    assert (welcome.welcome.clusterDomain, welcome.welcome.nodePortRange) == ("cluster.local", "30000-32767")
     assert (complete.assignment.complete, first.keys[-1]) == (True, "Pod/default/web")
     assert not any(message.assignment.complete for message in rest)
     assert [m.assignment.appliesTo for m in rest] == [m.assignment.revision for m in (complete, *rest[:-1])]
@@ -133,7 +143,7 @@ async def test_an_agent_gets_its_pods_and_then_what_changes(plane: Plane) -> Non
 async def test_many_sessions_learn_of_a_peer_a_few_at_a_time(plane: Plane) -> None:
     """So that a join in a large cluster delays no other request; and a second change meanwhile makes no second message."""
     agents = await plane.agents(*(f"n{number}" for number in range(2 * TOGETHER + 1)))
-    every = PEERS_PER_SESSION * len(agents)
+    every = SHARED_PER_SESSION * len(agents)
     await plane.cluster.advance(2 * every)
 
     counts = [len(agent.messages) for agent in agents]
@@ -147,6 +157,20 @@ async def test_many_sessions_learn_of_a_peer_a_few_at_a_time(plane: Plane) -> No
     assert all(agent.keys.count("Peer//newer") == 1 for agent in agents)
     sent = [len(agent.messages) - count for agent, count in zip(agents, counts, strict=True)]
     assert sorted(sent) == [1] * (len(agents) - TOGETHER) + [2] * TOGETHER
+
+
+async def test_a_change_of_a_service_costs_each_session_one_message(plane: Plane) -> None:
+    """Whichever node it is of, and one for several changes that come at once."""
+    agents = await plane.agents(*(f"n{number}" for number in range(2 * TOGETHER + 1)))
+    await plane.cluster.advance(2 * SHARED_PER_SESSION * len(agents))
+    counts = [len(agent.messages) for agent in agents]
+    await asyncio.gather(*(plane.cluster.create(service(f"s{number}")) for number in range(5)))
+    await plane.cluster.advance(4 * SHARED_PER_SESSION * len(agents))
+    assert all(agent.keys.count(f"Service/default/s{number}") == 1 for agent in agents for number in range(5))
+    sent = [len(agent.messages) - count for agent, count in zip(agents, counts, strict=True)]
+    assert max(sent) <= 2
+    # A pass over all sessions and maybe a second one, not one for each Service.
+    assert sum(sent) <= 2 * len(agents)
 
 
 async def test_heartbeats_renew_leases_without_touching_nodes(plane: Plane) -> None:
@@ -214,6 +238,20 @@ async def test_a_later_session_replaces_the_earlier_one(plane: Plane) -> None:
     await settle(TURNS)
     assert (first.task.done(), first.task.exception()) == (True, None)
     assert not second.task.done()
+
+
+async def test_a_session_ends_when_the_zone_of_its_node_changes(plane: Plane) -> None:
+    """The next welcome has the new one. Other labels, and other nodes, change nothing."""
+    first, second = await plane.agents("n1", "n2")
+    for label, ended in (("other", False), (LABEL_ZONE, True)):
+        await plane.cluster.change(
+            kinds.NODE, "n1", lambda node, label=label: node.metadata.labels.update({label: "a"}), namespace=""
+        )
+        await settle(TURNS)
+        assert (first.task.done(), second.task.done()) == (ended, False)
+    again = Agent(plane.nodes, "n1")
+    await settle(TURNS)
+    assert [item.messages[0].welcome.zone for item in (first, again)] == ["", "a"]
 
 
 async def test_a_session_ends_with_its_certificate(plane: Plane) -> None:
@@ -360,3 +398,15 @@ async def test_an_advance_of_the_clock_returns_when_all_have_answered(plane: Pla
     assert await task == []
     now = plane.cluster.clock.now()
     assert [plane.renewed(name) for name in ("n1", "n2")] == pytest.approx([now, now], abs=1)
+
+
+async def test_a_node_does_not_register_with_an_address_of_pods_or_services(plane: Plane) -> None:
+    """By the ranges of this cluster."""
+    for address, range_ in (("10.244.9.1", "pod CIDR 10.244.0.0/16"), ("10.96.0.1", "Service CIDR 10.96.0.0/12")):
+        await plane.cluster.join("n1")
+        node = objects.node("n1")
+        node.status.addresses.add(type="InternalIP", address=address)
+        agent = Agent(plane.nodes, "n1", nodes_pb2.Hello(node=node, vtepMac="0a:00:00:00:00:01"))
+        await settle(TURNS)
+        with pytest.raises(Invalid, match=f"{address} is in the {range_}"):
+            await agent.task

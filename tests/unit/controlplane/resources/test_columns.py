@@ -51,6 +51,10 @@ _BINDING = {
         {"kind": "Group", "name": "staff"}, {"kind": "Robot", "name": "x"},
     ],
 }  # fmt: skip
+_INGRESS = {
+    "spec": {"ingressClassName": "web", "tls": [{}], "rules": [{"host": f"{name}.example"} for name in "abcde"]},
+    "status": {"loadBalancer": {"ingress": [{"hostname": "b.example"}, {"ip": "192.0.2.1"}, {"ip": "192.0.2.1"}, {}]}},
+}
 _METRICS = [
     {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 50}}},
     {"type": "ContainerResource", "containerResource": {"name": "memory", "target": {"averageValue": "64Mi"}}},
@@ -71,6 +75,12 @@ _AUTOSCALER = {
         ],
     },
 }
+_SERVICE = {
+    "spec": {
+        "type": "NodePort", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "externalIPs": ["192.0.2.9"], "selector": {"b": "2", "a": "1"},
+        "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
+    },
+}  # fmt: skip
 _EVENT = {
     "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec.containers{c}"}, "type": "Normal", "reason": "Pulled",
     "message": " two\nlines ", "source": {"component": "agent", "host": "node-1"}, "count": 3,
@@ -103,6 +113,9 @@ def titles(kind: Kind, priority: int = 0) -> list[str]:
         (kinds.CONFIG_MAP, "Name|Data|Age", ""),
         (kinds.SECRET, "Name|Type|Data|Age", ""),
         (kinds.SERVICE_ACCOUNT, "Name|Age", ""),
+        (kinds.SERVICE, "Name|Type|Cluster-IP|External-IP|Port(s)|Age", "Selector"),
+        (kinds.ENDPOINTS, "Name|Endpoints|Age", ""),
+        (kinds.ENDPOINT_SLICE, "Name|AddressType|Ports|Endpoints|Age", ""),
         (kinds.EVENT, "Last Seen|Type|Reason|Object|Message", "Subobject|Source|First Seen|Count|Name"),
         (kinds.LEASE, "Name|Holder|Age", ""),
         (kinds.RUNTIME_CLASS, "Name|Handler|Age", ""),
@@ -111,6 +124,9 @@ def titles(kind: Kind, priority: int = 0) -> list[str]:
         (kinds.LIMIT_RANGE, "Name|Created At", ""),
         (kinds.CUSTOM_RESOURCE_DEFINITION, "Name|Created At", ""),
         (kinds.RESOURCE_QUOTA, "Name|Request|Limit|Age", ""),
+        (kinds.NETWORK_POLICY, "Name|Pod-Selector|Age", ""),
+        (kinds.INGRESS, "Name|Class|Hosts|Address|Ports|Age", ""),
+        (kinds.INGRESS_CLASS, "Name|Controller|Parameters|Age", ""),
         (kinds.ROLE, "Name|Created At", ""),
         (kinds.CLUSTER_ROLE, "Name|Created At", ""),
         (kinds.ROLE_BINDING, "Name|Role|Age", "Users|Groups|ServiceAccounts"),
@@ -136,6 +152,17 @@ def test_columns_are_those_of_kubernetes(kind: Kind, usual: str, wide: str) -> N
         (kinds.CONFIG_MAP, {"data": {"a": "1"}, "binaryData": {"b": "AA=="}}, ["one", 2, AGE]),
         (kinds.SECRET, {"type": "Opaque", "data": {"a": "AA=="}}, ["one", "Opaque", 1, AGE]),
         (kinds.SERVICE_ACCOUNT, {"secrets": [{"name": "a"}]}, ["one", AGE]),
+        (kinds.SERVICE, _SERVICE, ["one", "NodePort", "10.96.0.5", "192.0.2.9", "80:30080/TCP,53/UDP", AGE, "a=1,b=2"]),
+        (kinds.SERVICE, {"spec": {"type": "LoadBalancer"}}, ["one", "LoadBalancer", "<none>", "<pending>", "<none>", AGE, "<none>"]),
+        (kinds.SERVICE, {"spec": {"type": "LoadBalancer", "externalIPs": ["192.0.2.9"]}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}, {"hostname": "a"}]}}},
+         ["one", "LoadBalancer", "<none>", "192.0.2.8,a,192.0.2.9", "<none>", AGE, "<none>"]),
+        (kinds.SERVICE, {"spec": {"type": "ExternalName", "externalName": "a.example"}}, ["one", "ExternalName", "<none>", "a.example", "<none>", AGE, "<none>"]),
+        (kinds.ENDPOINTS, {"subsets": [{"addresses": [{"ip": "10.0.0.1"}, {"ip": "::1"}], "ports": [{"port": 80}, {"port": 81}]}, {"addresses": [{"ip": "10.0.0.9"}]}]},
+         ["one", "10.0.0.1:80,[::1]:80,10.0.0.1:81 + 2 more...", AGE]),
+        (kinds.ENDPOINTS, {}, ["one", "<none>", AGE]),
+        (kinds.ENDPOINT_SLICE, {"addressType": "IPv4", "ports": [{"port": 80}, {"name": "a"}, {}], "endpoints": [{"addresses": [f"10.0.0.{number}"]} for number in range(5)]},
+         ["one", "IPv4", "80,a,*", "10.0.0.0,10.0.0.1,10.0.0.2 + 2 more...", AGE]),
+        (kinds.ENDPOINT_SLICE, {"addressType": "IPv6"}, ["one", "IPv6", "<unset>", "<unset>", AGE]),
         (kinds.EVENT, _EVENT, ["10s", "Normal", "Pulled", "pod/web", "spec.containers{c}", "agent, node-1", "two\nlines", "2m", 3, "one"]),
         (kinds.EVENT, {"involvedObject": {"kind": "Pod"}, "eventTime": "1970-01-12T13:46:00.5Z", "reportingComponent": "x"},
          ["40s", "", "", "pod", "", "x", "", "40s", 1, "one"]),
@@ -145,6 +172,13 @@ def test_columns_are_those_of_kubernetes(kind: Kind, usual: str, wide: str) -> N
         (kinds.HORIZONTAL_POD_AUTOSCALER, _AUTOSCALER, ["one", "Deployment/web", "cpu: 12%/50%, memory: 32Mi/64Mi", "2", 9, 3, AGE]),
         (kinds.HORIZONTAL_POD_AUTOSCALER, {"spec": {"metrics": _METRICS}}, ["one", "/", "cpu: <unknown>/50%, memory: <unknown>/64Mi + 1 more...", "<unset>", 0, 0, AGE]),
         (kinds.HORIZONTAL_POD_AUTOSCALER, {}, ["one", "/", "<none>", "<unset>", 0, 0, AGE]),
+        (kinds.NETWORK_POLICY, {"spec": {"podSelector": {"matchLabels": {"b": "2"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]}}}, ["one", "a,b=2", AGE]),
+        (kinds.NETWORK_POLICY, {}, ["one", "<none>", AGE]),
+        (kinds.INGRESS, {}, ["one", "<none>", "*", "", "80", AGE]),
+        (kinds.INGRESS, _INGRESS, ["one", "web", "a.example,b.example,c.example + 2 more...", "192.0.2.1,b.example", "80, 443", AGE]),
+        (kinds.INGRESS, {"spec": {"rules": [{"host": "a"}, {}, {"host": "b"}]}}, ["one", "<none>", "a,b", "", "80", AGE]),
+        (kinds.INGRESS_CLASS, {"spec": {"controller": "example.com/a"}}, ["one", "example.com/a", "<none>", AGE]),
+        (kinds.INGRESS_CLASS, {"spec": {"controller": "example.com/a", "parameters": {"apiGroup": "example.com", "kind": "A", "name": "b"}}}, ["one", "example.com/a", "A.example.com/b", AGE]),
         (kinds.LEASE, {"spec": {"holderIdentity": "me"}}, ["one", "me", AGE]),
         (kinds.RUNTIME_CLASS, {"handler": "runc"}, ["one", "runc", AGE]),
         (kinds.PRIORITY_CLASS, {"value": -7, "globalDefault": True, "preemptionPolicy": "Never"}, ["one", -7, True, AGE, "Never"]),

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.scheduler import podinfo, preemption, table
+from controlplane.scheduler import nodeinfo, podinfo, preemption, table
 from controlplane.scheduler.arrays import Mask
+from controlplane.scheduler.cache import Cache
 from controlplane.scheduler.clusterevent import ClusterEvent
 from controlplane.scheduler.nodeinfo import NodeInfo
+from controlplane.scheduler.nominations import MAX_PODS, Nominations
 from controlplane.scheduler.placement import feasible
 from controlplane.scheduler.plugins import default_profile
 from controlplane.scheduler.podinfo import PodInfo
@@ -205,3 +207,47 @@ def test_filters_do_not_run_once_no_node_is_left() -> None:
     assert counted.calls == 0
     assert feasible(podinfo.read(asking("new")), rows, profile, slice(0, 1)).any()
     assert counted.calls == 1
+
+
+def test_nodes_that_go_during_a_search_are_passed_over() -> None:
+    """It has a step for each node, and the table is as others left it."""
+    rows = table.build(
+        [node("n1"), node("n2")], [podinfo.read(asking(f"p{at}", cpu="4", on=f"n{at}", priority=at)) for at in (1, 2)]
+    )
+    steps = preemption.search(podinfo.read(asking("new", 9, cpu="4")), rows, PROFILE, ())
+    next(steps)
+    rows.remove_pod("default/p1")
+    rows.remove_node("n1")
+    next(steps)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value.node == "n2"
+
+
+def test_an_event_during_a_search_in_vain_lets_the_next_one_try_again() -> None:
+    """Else a pod for which no preemption helped would wait for one more event."""
+    cache = Cache(PROFILE)
+    for name in ("n1", "n2"):
+        cache.table.set_node(nodeinfo.read(node(name)))
+        cache.table.add_pod(podinfo.read(asking(f"on-{name}", cpu="4", on=name)))
+    waiting = podinfo.read(asking("new", 9, cpu="5"))
+    for during in (True, False):
+        steps = cache.preempt(waiting, lambda: ())
+        if during:
+            next(steps)
+            cache._forget_rejections()
+        assert list(steps) is not None
+        assert bool(cache.hopeless) != during
+
+
+def test_nominations_are_limited() -> None:
+    """Each placement counts all of them; a pod that is nominated already may change its node."""
+    found = Nominations()
+    for number in range(MAX_PODS + 5):
+        found.set(podinfo.read(asking(f"p{number}")), "n1")
+    assert found.is_full
+    assert found.node(f"default/p{MAX_PODS}") == ""
+    found.set(podinfo.read(asking("p0")), "n2")
+    assert found.node("default/p0") == "n2"
+    found.remove("default/p0")
+    assert not found.is_full

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from nodeagent.control.assignment import PEER, Assignment, Change
+from nodeagent.control.assignment import PEER, Assignment
+from nodeagent.control.changes import Change
+from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
-from pinnace.core.v1 import config_pb2
+from pinnace.core.v1 import config_pb2, service_pb2
+from pinnace.discovery.v1 import endpointslice_pb2
 from tests.support.objects import pod
 
 SECRET = b"opensesame-4711"
@@ -28,7 +31,7 @@ class Node:
     def restart(self) -> Assignment:
         self.assignment = Assignment(self.disk, self.memory)
         self.assignment.restore()
-        self.assignment.subscribe(("Pod", "Secret", "ConfigMap", PEER), self.published.append)
+        self.assignment.subscribe(("Pod", "Secret", "ConfigMap", "Service", PEER), self.published.append)
         return self.assignment
 
     def apply(self, *changes: nodes_pb2.Change, complete: bool = False) -> None:
@@ -153,3 +156,99 @@ def test_a_status_alone_is_not_written(node: Node) -> None:
     item.metadata.resourceVersion, item.metadata.labels["a"] = "3", "b"
     node.apply(change("Pod/default/web", item))
     assert node.restart().pods()[0][1].metadata.labels["a"] == "b"
+
+
+def test_services_survive_a_restart_without_a_control_plane(node: Node) -> None:
+    """All of the cluster, which the disk's thread writes: a restart finds the latest of each, and none that is gone."""
+    for number in range(3):
+        node.apply(
+            change(f"Service/default/s{number}", service(number)), change(f"EndpointSlice/default/e{number}", endpoints())
+        )
+    node.apply(change("Service/default/s1", service(9)), change("Service/default/s2"), change("EndpointSlice/default/e2"))
+    assert node.keys()[-2:] == ["Service/default/s1", "Service/default/s2"]
+    node.assignment.close()
+    restarted = node.restart()
+    assert [item.metadata.resourceVersion for item in restarted.items("Service")] == ["0", "9"]
+    assert restarted.lookup("Service", "default", "s1") is not None
+    assert len(restarted.items("EndpointSlice")) == 2
+    assert {path.stat().st_mode & 0o777 for path in (node.disk / "objects").iterdir()} == {0o600}
+
+
+def service(version: int) -> service_pb2.Service:
+    found = service_pb2.Service()
+    found.metadata.resourceVersion = str(version)
+    return found
+
+
+def endpoints() -> endpointslice_pb2.EndpointSlice:
+    return endpointslice_pb2.EndpointSlice(addressType="IPv4")
+
+
+def group(key: str, *ips: str) -> nodes_pb2.Change:
+    return nodes_pb2.Change(key=key, policyGroup=nodes_pb2.PolicyGroup(members=[{"podIPs": [ip]} for ip in ips]))  # type: ignore[list-item]
+
+
+def members(found: nodes_pb2.PolicyGroup | None) -> list[str]:
+    return [ip for member in found.members for ip in member.podIPs] if found is not None else []
+
+
+def test_slices_of_groups_are_published_and_kept_on_the_disk(node: Node) -> None:
+    """Those that differ, each once for a message."""
+    changes: list[Change] = []
+    node.assignment.subscribe(("PolicyGroup",), changes.extend)
+    node.apply(
+        group("PolicyGroup//ab.0", "10.0.0.1"), group("PolicyGroup//ab.1", "10.0.0.2"), group("PolicyGroup//cd.0", "10.0.0.9")
+    )
+    assert [(change.key, members(change.new)) for change in changes] == [
+        ("PolicyGroup//ab.0", ["10.0.0.1"]), ("PolicyGroup//ab.1", ["10.0.0.2"]), ("PolicyGroup//cd.0", ["10.0.0.9"]),
+    ]  # fmt: skip
+    changes.clear()
+    node.apply(
+        change("PolicyGroup//ab.0"), change("PolicyGroup//cd.0"), group("PolicyGroup//ab.1", "10.0.0.2"),
+        group("PolicyGroup//ab.2", "10.0.0.3"), change("PolicyGroup//ab.2"),
+    )  # fmt: skip
+    assert [(item.key, members(item.old), members(item.new)) for item in changes] == [
+        ("PolicyGroup//ab.0", ["10.0.0.1"], []), ("PolicyGroup//cd.0", ["10.0.0.9"], []),
+    ]  # fmt: skip
+    node.assignment.close()
+    again = node.restart()
+    assert {name: members(found) for name, found in again.groups.all().items()} == {"ab.1": ["10.0.0.2"]}
+    assert {path.stat().st_mode & 0o777 for path in (node.disk / "groups").iterdir()} == {0o600}
+
+
+def test_a_complete_assignment_removes_slices_that_it_lacks(node: Node) -> None:
+    """It keeps those that are to follow."""
+    node.apply(
+        group("PolicyGroup//ab.0", "10.0.0.1"), group("PolicyGroup//ab.1", "10.0.0.2"), group("PolicyGroup//ab.2", "10.0.0.3")
+    )
+    again = nodes_pb2.Assignment(
+        complete=True, changes=[group("PolicyGroup//ab.0", "10.0.0.4")], following=["PolicyGroup//ab.2"]
+    )
+    node.assignment.apply(again)
+    found = {name: members(found) for name, found in node.assignment.groups.all().items()}
+    assert found == {"ab.0": ["10.0.0.4"], "ab.2": ["10.0.0.3"]}
+
+
+@pytest.mark.parametrize(
+    "key", ["PolicyGroup//../x.0", "PolicyGroup//ab", "PolicyGroup//ab.x", "PolicyGroup//a/b.0", "PolicyGroup//.0"]
+)
+def test_a_key_that_is_none_of_a_slice_is_not_understood(node: Node, key: str) -> None:
+    """It names no file; the rest of the message is applied."""
+    node.apply(group(key, "10.0.0.1"), group("PolicyGroup//ab.0", "10.0.0.2"))
+    assert list(node.assignment.groups.all()) == ["ab.0"]
+    node.assignment.close()
+    assert [path.name for path in (node.disk / "groups").iterdir()] == ["ab.0"]
+
+
+def test_policies_are_stored_and_known_before_the_pods(node: Node) -> None:
+    """So that a subscriber of pods finds them."""
+    policy = kinds.NETWORK_POLICY.cls(metadata={"name": "deny", "namespace": "default", "resourceVersion": "1"})
+    order: list[str] = []
+    for kind in ("Pod", "NetworkPolicy", "PolicyGroup"):
+        node.assignment.subscribe((kind,), lambda changes: order.extend(item.key for item in changes))
+    node.apply(
+        change("Pod/default/web", pod(meta={"uid": "u1"})), change("NetworkPolicy/default/deny", policy), group("PolicyGroup//ab.0", "10.0.0.1")
+    )  # fmt: skip
+    assert order == ["NetworkPolicy/default/deny", "PolicyGroup//ab.0", "Pod/default/web"]
+    node.assignment.close()
+    assert node.restart().items("NetworkPolicy") == [policy]

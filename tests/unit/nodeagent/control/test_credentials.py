@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +111,22 @@ async def test_a_key_that_is_none_is_an_error_and_no_crash(key: bytes) -> None:
     """A file that was damaged; the error does not repeat it."""
     with pytest.raises(Internal, match="making a signing request failed"):
         await keys.make_apart("n1", old=b"", key=key)
+
+
+async def test_a_signing_request_that_is_cancelled_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed and reaped: nothing of it is left when the caller continues."""
+    made: list[asyncio.subprocess.Process] = []
+    create = asyncio.create_subprocess_exec
+
+    async def remember(*words: str, **how: Any) -> asyncio.subprocess.Process:
+        made.append(await create(*words, **how))
+        return made[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", remember)
+    task = asyncio.ensure_future(keys.make_apart("n1", old=b"", key=b""))
+    while not made:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert made[0].returncode == -signal.SIGKILL

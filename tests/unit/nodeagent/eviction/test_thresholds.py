@@ -40,7 +40,7 @@ def test_a_soft_threshold_has_its_grace_and_its_reclaim() -> None:
         (("memory.available<1Xi",), "expected a quantity"),
         (("memory.available<-1",), "must not be negative"),
         (("nodefs.available<101%",), "between 0% and 100%"),
-        (("nodefs.available<x%",), "x% is no percentage"),
+        (("nodefs.available<x%",), "x% is not a percentage"),
         (("", "memory.available<1Mi"), "needs a grace period"),
         (("", "", "memory.available=1m"), "no soft threshold"),
         (("", "", "", "memory.available"), "expected SIGNAL=VALUE"),
@@ -61,5 +61,5 @@ def test_durations(text: str, value: float) -> None:
 @pytest.mark.parametrize("text", ["", "x", "-1", "1d", "s", "1m 30s", "nan", "inf"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """With an example of one."""
-    with pytest.raises(ValueError, match="no duration"):
+    with pytest.raises(ValueError, match="not a duration"):
         seconds(text)

@@ -8,27 +8,31 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nodeagent.linux import syscalls
-from nodeagent.network import conntrack, links, plan, rtnetlink
+from nodeagent.network import conntrack, links, plan, rtnetlink, sysctls
 from nodeagent.network.guard import Binding
 from nodeagent.network.interface import NetworkError, Node, Peer
-from nodeagent.network.netlink import BRIDGE, Gateway, Netlink, inside
+from nodeagent.network.netlink import BRIDGE, Netlink, inside
 from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.podaddress import pod_addresses
 from nodeagent.network.rtnetlink import Address
 from nodeagent.network.vxlan import DEVICE
 from tests.support.networks import alone
 
 pytestmark = pytest.mark.root
-NODE = Node("10.244.1.0/24", ("10.244.0.0/14",), "10.9.0.1", "02:00:00:00:00:01", 1, 4789)
-GATEWAY = Gateway("10.244.1.1", 24)
+NODE = Node(("10.244.1.0/24",), ("10.244.0.0/14",), "10.9.0.1", "02:00:00:00:00:01", 1, 4789)
+POD = pod_addresses(NODE.pod_cidrs, ["10.244.1.2"])
+DUAL = replace(NODE, pod_cidrs=(*NODE.pod_cidrs, "fd00:244:0:1::/64"), cluster_cidrs=(*NODE.cluster_cidrs, "fd00:244::/48"))
+DUAL_POD = pod_addresses(DUAL.pod_cidrs, ["10.244.1.2", "fd00:244:0:1::2"])
 
 
 def peer(number: int, address: str = "") -> Peer:
-    return Peer(f"n{number}", f"10.244.{number}.0/24", address or f"10.9.0.{number}", f"02:00:00:00:01:{number:02x}")
+    return Peer(f"n{number}", (f"10.244.{number}.0/24",), address or f"10.9.0.{number}", f"02:00:00:00:01:{number:02x}")
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ def on_node(work: Callable[[Netlink], None]) -> None:
     alone(run)
 
 
-def ignored(binding: Binding) -> None:
+def ignored(bindings: list[Binding]) -> None:
     """For `attach`: no rules."""
 
 
@@ -87,7 +91,7 @@ def test_setup_is_made_once() -> None:
 def test_a_vxlan_device_that_differs_is_made_again() -> None:
     def work(netlink: Netlink) -> None:
         before = link(DEVICE).index
-        netlink.setup(Node(NODE.pod_cidr, NODE.cluster_cidrs, NODE.address, NODE.mac, 2, NODE.port))
+        netlink.setup(Node(NODE.pod_cidrs, NODE.cluster_cidrs, NODE.address, NODE.mac, 2, NODE.port))
         after = link(DEVICE)
         assert after.index != before
         assert after.data[1] == (2).to_bytes(4, "little")
@@ -95,9 +99,35 @@ def test_a_vxlan_device_that_differs_is_made_again() -> None:
     on_node(work)
 
 
+def test_a_vxlan_device_whose_address_is_on_another_device_is_made_again() -> None:
+    """As when a host's interface becomes a port of a bridge, which takes over its addresses."""
+
+    def work(netlink: Netlink) -> None:
+        with NetlinkSocket() as kernel:
+            kernel.run(rtnetlink.del_address(Address(link("under0").index, NODE.address, 24)), links.add("under1", "bridge"))
+            index = link("under1").index
+            kernel.run(links.change(index, up=True), rtnetlink.add_address(Address(index, NODE.address, 24)))
+        netlink.setup(NODE)
+        assert int.from_bytes(link(DEVICE).data[3], "little") == index
+
+    on_node(work)
+
+
+def test_the_hosts_addresses_are_without_the_overlays() -> None:
+    """Nor are those that the node has for Services and the cluster DNS."""
+
+    def work(netlink: Netlink) -> None:
+        netlink.serve_names(["10.96.0.10"])
+        netlink.answer_for(NODE.address, ["2001:db8::c0"])
+        assert {NODE.address, "127.0.0.1"} <= netlink.host_addresses()
+        assert not netlink.host_addresses() & {"10.244.1.1", "10.244.1.0", "10.96.0.10", "2001:db8::c0"}
+
+    on_node(work)
+
+
 def test_a_changed_pod_cidr_replaces_the_addresses() -> None:
     def work(netlink: Netlink) -> None:
-        netlink.setup(Node("10.244.7.0/24", NODE.cluster_cidrs, NODE.address, NODE.mac, NODE.vni, NODE.port))
+        netlink.setup(Node(("10.244.7.0/24",), NODE.cluster_cidrs, NODE.address, NODE.mac, NODE.vni, NODE.port))
         found = {(item.address, item.length) for item in netlink._addresses() if item.address.startswith("10.244.")}
         assert found == {("10.244.7.1", 24), ("10.244.7.0", 32)}
 
@@ -124,6 +154,42 @@ def test_the_overlays_entries_become_what_is_wanted() -> None:
     on_node(work)
 
 
+def test_entries_of_both_families_become_what_is_wanted() -> None:
+    """In the kernel, which writes IPv6 addresses and priorities in its own way."""
+
+    def work(netlink: Netlink) -> None:
+        netlink.setup(DUAL)
+        for numbers in ([2, 3, 4], [3], []):
+            peers = [replace(peer(n), pod_cidrs=(f"10.244.{n}.0/24", f"fd00:244:0:{n}::/64")) for n in numbers]
+            want = plan.wanted(DUAL, peers)
+            netlink.apply(plan.difference(want, netlink.read()))
+            assert netlink.read() == want
+        netlink.apply(plan.difference(plan.Table(), netlink.read()))
+        assert netlink.read() == plan.Table()
+
+    on_node(work)
+
+
+def test_a_vxlan_device_over_ipv6() -> None:
+    """It stays as it is while its node does, and its peers' addresses are IPv6."""
+    node = replace(NODE, address="fd00:9::1")
+
+    def work(netlink: Netlink) -> None:
+        under = link("under0")
+        with NetlinkSocket() as kernel:
+            kernel.run(rtnetlink.add_address(Address(under.index, node.address, 64)))
+        netlink.setup(node)
+        before = link(DEVICE)
+        assert before.mtu == under.mtu - 70
+        netlink.setup(node)
+        assert link(DEVICE).index == before.index
+        want = plan.wanted(node, [peer(2, "fd00:9::2")])
+        netlink.apply(plan.difference(want, netlink.read()))
+        assert netlink.read() == want
+
+    on_node(work)
+
+
 def test_what_is_gone_already_can_be_removed() -> None:
     def work(netlink: Netlink) -> None:
         want = plan.wanted(NODE, [peer(2)])
@@ -139,7 +205,7 @@ def test_a_pod_is_attached_again_without_a_change(netns: Path) -> None:
     def work(netlink: Netlink) -> None:
         bound: list[Binding] = []
         for _ in range(2):
-            netlink.attach("pnc1", netns, "10.244.1.2", GATEWAY, bound.append)
+            netlink.attach("pnc1", netns, POD, bound.extend)
         assert len(set(bound)) == 1
         assert netlink.bindings() == set(bound)
         port = link("pnc1")
@@ -153,16 +219,110 @@ def test_a_pod_is_attached_again_without_a_change(netns: Path) -> None:
     on_node(work)
 
 
+def routes_of(kernel: NetlinkSocket, family: socket.AddressFamily) -> dict[str, str]:
+    """Of the main table, by destination, their next hop."""
+    found = map(rtnetlink.route_of, kernel.dump(rtnetlink.list_routes(family)))
+    return {route.dst: route.gateway for route in found if route.protocol == 4}
+
+
+def test_a_node_of_two_families_has_addresses_of_both_and_no_other() -> None:
+    """No link-local address, which would be the kernel's; and none of IPv6 once the node has one family again."""
+
+    def found(netlink: Netlink) -> set[tuple[int, str, int]]:
+        devices = {link(name).index: number for number, name in enumerate((BRIDGE, DEVICE))}
+        return {(devices[i.index], i.address, i.length) for i in netlink._addresses() if i.index in devices}
+
+    def work(netlink: Netlink) -> None:
+        ipv4 = {(0, "10.244.1.1", 24), (1, "10.244.1.0", 32)}
+        ipv6 = {(0, "fd00:244:0:1::1", 64), (1, "fd00:244:0:1::", 128)}
+        for node, wanted in (
+            (DUAL, ipv4 | ipv6),
+            (DUAL, ipv4 | ipv6),
+            (NODE, ipv4),
+            (replace(DUAL, pod_cidrs=DUAL.pod_cidrs[1:]), ipv6),
+        ):
+            netlink.setup(node)
+            assert found(netlink) == wanted
+            assert sysctls.wrong(sysctls.of_node(node)) == {}
+
+    on_node(work)
+
+
+def test_a_pod_of_two_families_has_a_way_out_of_each(netns: Path) -> None:
+    """Its IPv6 needs no neighbour discovery; no other host's address is on its link, nor one of the kernel's."""
+
+    def work(netlink: Netlink) -> None:
+        netlink.setup(DUAL)
+        bound: list[Binding] = []
+        for _ in range(2):
+            netlink.attach("pnc1", netns, DUAL_POD, bound.extend)
+        assert {item.address for item in netlink.bindings()} == {"10.244.1.2", "fd00:244:0:1::2"}
+        assert netlink.bindings() == set(bound)
+        with inside(netns) as pod:
+            [eth0] = map(links.read, pod.run(links.get(name="eth0")))
+            every = map(rtnetlink.address_of, pod.dump(rtnetlink.list_addresses()))
+            addresses = {(item.address, item.length) for item in every if item.index == eth0.index}
+            routes = routes_of(pod, socket.AF_INET6)
+            neighbours = list(map(rtnetlink.entry_of, pod.dump(rtnetlink.list_neighbours(socket.AF_INET6))))
+        assert addresses == {("10.244.1.2", 24), ("fd00:244:0:1::2", 128)}
+        assert routes == {"::/0": "fd00:244:0:1::1", "fd00:244:0:1::1/128": ""}
+        known = {item.dst: item.mac for item in neighbours if item.state & rtnetlink.PERMANENT}
+        assert known == {"fd00:244:0:1::1": link(BRIDGE).mac}
+
+    on_node(work)
+
+
+def test_a_detached_pod_of_two_families_leaves_nothing(netns: Path) -> None:
+    def work(netlink: Netlink) -> None:
+        netlink.setup(DUAL)
+        netlink.attach("pnc1", netns, DUAL_POD, ignored)
+        netlink.detach("pnc1", [])
+        with NetlinkSocket() as kernel:
+            left = [i.dst for i in map(rtnetlink.entry_of, kernel.dump(rtnetlink.list_neighbours(socket.AF_INET6)))]
+        assert "fd00:244:0:1::2" not in left
+
+    on_node(work)
+
+
+def test_pods_without_room_for_ipv6_are_refused() -> None:
+    """The kernel takes IPv6 from a device with a smaller MTU, and says nothing."""
+
+    def work(netlink: Netlink) -> None:
+        with NetlinkSocket() as kernel:
+            kernel.run(links.change(link("under0").index, mtu=1320))
+        with pytest.raises(NetworkError, match="an MTU of 1270, and IPv6 needs 1280"):
+            netlink.setup(DUAL)
+        netlink.setup(NODE)
+
+    on_node(work)
+
+
+def test_forwarding_keeps_the_hosts_own_router_advertisements() -> None:
+    """The kernel ignores them where it forwards, unless it is told otherwise; devices that ignored them still do."""
+
+    def work(netlink: Netlink) -> None:
+        Path("/proc/sys/net/ipv6/conf/lo/accept_ra").write_text("0")
+        assert netlink.enable_forwarding(6)
+        assert not netlink.enable_forwarding(6)
+        read = {
+            name: Path(f"/proc/sys/net/ipv6/conf/{name}/accept_ra").read_text().strip() for name in ("under0", "lo", BRIDGE)
+        }
+        assert read == {"under0": "2", "lo": "0", BRIDGE: "0"}
+        assert Path("/proc/sys/net/ipv6/conf/under0/forwarding").read_text().strip() == "1"
+
+    on_node(work)
+
+
 def test_a_pod_is_bound_before_its_port_is_up(netns: Path) -> None:
     """No frame of its passes before."""
 
     def work(netlink: Netlink) -> None:
         states: list[str] = []
 
-        def bind(binding: Binding) -> None:
+        def bind(bindings: list[Binding]) -> None:
             states.append(flags("pnc1"))
 
-        netlink.attach("pnc1", netns, "10.244.1.2", GATEWAY, bind)
+        netlink.attach("pnc1", netns, POD, bind)
         assert (states, flags("pnc1")) == (["down"], "up")
 
     def flags(name: str) -> str:
@@ -181,7 +341,7 @@ def test_the_port_of_an_earlier_pod_is_replaced(netns: Path, tmp_path: Path) -> 
         subprocess.run(["nsenter", f"--net=/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net", "ip", "link", "add", "pnc1",
                         "type", "bridge"], check=True, timeout=30)  # fmt: skip
         before = link("pnc1").index
-        netlink.attach("pnc1", netns, "10.244.1.2", GATEWAY, ignored)
+        netlink.attach("pnc1", netns, POD, ignored)
         assert link("pnc1").index != before
         assert {binding.device for binding in netlink.bindings()} == {"pnc1"}
 
@@ -192,15 +352,15 @@ def test_a_detached_pod_leaves_nothing(netns: Path) -> None:
     """Twice, as after a kill; and the neighbour entry also where the device went with the namespace."""
 
     def work(netlink: Netlink) -> None:
-        netlink.attach("pnc1", netns, "10.244.1.2", GATEWAY, ignored)
-        netlink.detach("pnc1", "10.244.1.2")
-        netlink.detach("pnc1", "10.244.1.2")
+        netlink.attach("pnc1", netns, POD, ignored)
+        netlink.detach("pnc1", ["10.244.1.2"])
+        netlink.detach("pnc1", ["10.244.1.2"])
         assert not netlink.bindings()
-        netlink.attach("pnc1", netns, "10.244.1.2", GATEWAY, ignored)
+        netlink.attach("pnc1", netns, POD, ignored)
         with inside(netns) as pod:
             [eth0] = pod.run(links.get(name="eth0"))
             pod.run(links.delete(links.read(eth0).index))
-        netlink.detach("pnc1", "10.244.1.2")
+        netlink.detach("pnc1", ["10.244.1.2"])
         with NetlinkSocket() as kernel:
             left = [
                 entry
@@ -213,17 +373,16 @@ def test_a_detached_pod_leaves_nothing(netns: Path) -> None:
 
 
 def test_connections_to_a_port_are_forgotten_and_others_kept() -> None:
-    """Tracked by a rule that asks for their state. The second time there is none, which is no error."""
+    """Of both families, tracked by a rule that asks for their state. The second time there is none, which is no error."""
 
     def work(netlink: Netlink) -> None:
-        rules = (
-            "add table ip t\nadd chain ip t c { type filter hook output priority 0; }\nadd rule ip t c ct state new counter\n"
-        )
+        rules = "add table inet t\nadd chain inet t c { type filter hook output priority 0; }\nadd rule inet t c ct state new counter\n"
         inside_thread = f"--net=/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net"
         subprocess.run(["nsenter", inside_thread, "nft", "-f", "-"], input=rules.encode(), check=True, timeout=30)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            for port in (5300, 5301):
-                client.sendto(b"x", ("127.0.0.1", port))
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family, socket.SOCK_DGRAM) as client:
+                for port in (5300, 5301):
+                    client.sendto(b"x", (host, port))
         assert tracked() == {5300, 5301}
         for _ in range(2):
             netlink.forget_flows(socket.IPPROTO_UDP, 5300)

@@ -131,5 +131,6 @@ def test_a_silent_kernel_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_addresses_as_text() -> None:
     assert nlsocket.mac_text(nlsocket.mac_bytes("0a:58:0a:f4:01:01")) == "0a:58:0a:f4:01:01"
-    assert nlsocket.ipv4_text(socket.inet_aton("10.244.1.2")) == "10.244.1.2"
-    assert nlsocket.ipv4_text(None) == nlsocket.ipv4_text(bytes(16)) == ""
+    for address in ("10.244.1.2", "fd00:244::2", "::"):
+        assert nlsocket.ip_text(nlsocket.ip_bytes(address)) == address
+    assert nlsocket.ip_text(None) == nlsocket.ip_text(bytes(5)) == ""

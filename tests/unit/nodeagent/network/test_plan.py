@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,16 +11,18 @@ from hypothesis import strategies as st
 
 from nodeagent.network import nlsocket
 from nodeagent.network.interface import Node, Peer
-from nodeagent.network.plan import Fdb, Neighbour, Route, Table, difference, wanted
+from nodeagent.network.plan import Fdb, Neighbour, Route, Table, difference, encrypted, wanted
 from nodeagent.network.vxlan import device, mac_of, vtep_of
+from nodeagent.network.wireguard import TunnelPeer, tunnel_address
 
-OURS = Node("10.244.0.0/24", ("10.244.0.0/16",), "192.0.2.1", mac_of("n0"), 42, 4789)
+OURS = Node(("10.244.0.0/24",), ("10.244.0.0/16",), "192.0.2.1", mac_of("n0"), 42, 4789, service_cidrs=("10.96.0.0/12",))
 BLACKHOLE = Route("10.244.0.0/16")
+KEY = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
 
 
-def peer(number: int = 1, **rest: str) -> Peer:
+def peer(number: int = 1, **rest: Any) -> Peer:
     name = f"n{number}"
-    return replace(Peer(name, f"10.244.{number}.0/24", f"192.0.2.{number + 1}", mac_of(name)), **rest)
+    return replace(Peer(name, (f"10.244.{number}.0/24",), f"192.0.2.{number + 1}", mac_of(name)), **rest)
 
 
 def test_a_peer_costs_a_route_a_neighbour_and_an_fdb_entry() -> None:
@@ -41,16 +44,18 @@ def test_without_peers_the_cluster_ranges_lead_nowhere() -> None:
 @pytest.mark.parametrize(
     "hostile",
     [
-        pytest.param(peer(pod_cidr="10.244.0.0/24"), id="our range"),
-        pytest.param(peer(pod_cidr="10.244.0.128/25"), id="part of our range"),
-        pytest.param(peer(pod_cidr="10.244.0.0/16"), id="the whole cluster"),
-        pytest.param(peer(pod_cidr="0.0.0.0/0"), id="the default route"),
-        pytest.param(peer(pod_cidr="192.0.2.0/24"), id="the underlay"),
-        pytest.param(peer(pod_cidr="10.244.1.7/24"), id="host bits"),
-        pytest.param(peer(pod_cidr="fd00::/64"), id="IPv6"),
-        pytest.param(peer(pod_cidr=""), id="no range"),
+        pytest.param(peer(pod_cidrs=("10.244.0.0/24",)), id="our range"),
+        pytest.param(peer(pod_cidrs=("10.244.0.128/25",)), id="part of our range"),
+        pytest.param(peer(pod_cidrs=("10.244.0.0/16",)), id="the whole cluster"),
+        pytest.param(peer(pod_cidrs=("0.0.0.0/0",)), id="the default route"),
+        pytest.param(peer(pod_cidrs=("192.0.2.0/24",)), id="the underlay"),
+        pytest.param(peer(pod_cidrs=("10.244.1.7/24",)), id="host bits"),
+        pytest.param(peer(pod_cidrs=("fd00::/64",)), id="IPv6"),
+        pytest.param(peer(pod_cidrs=("",)), id="no range"),
         pytest.param(peer(address="nowhere"), id="no address"),
         pytest.param(peer(address="192.0.2.1"), id="our address"),
+        pytest.param(peer(address="10.244.2.7"), id="a pod's address"),
+        pytest.param(peer(address="10.96.0.1"), id="a Service's address"),
         pytest.param(peer(address="224.0.0.1"), id="a group's address"),
         pytest.param(peer(address="0.0.0.0"), id="any address"),
         pytest.param(peer(mac=mac_of("n0")), id="our MAC"),
@@ -76,6 +81,60 @@ def test_a_moved_peer_changes_its_fdb_entry_only() -> None:
     change = difference(wanted(OURS, [peer(address="192.0.2.77")]), wanted(OURS, [peer()]))
     assert change.add == Table(fdb=frozenset({Fdb(mac_of("n1"), "192.0.2.77")}))
     assert change.remove == Table(fdb=frozenset({Fdb(mac_of("n1"), "192.0.2.2")}))
+
+
+DUAL = Node(("10.244.0.0/24", "fd00:244::/64"), ("10.244.0.0/16", "fd00:244::/48"), "192.0.2.1", mac_of("n0"), 42, 4789)
+
+
+def dual_peer(number: int = 1, **rest: Any) -> Peer:
+    return replace(peer(number, pod_cidrs=(f"10.244.{number}.0/24", f"fd00:244:0:{number}::/64")), **rest)
+
+
+def test_a_peer_of_two_families_has_a_route_and_a_neighbour_in_each() -> None:
+    """And one FDB entry: there is one underlay."""
+    mac = mac_of("n1")
+    assert wanted(DUAL, [dual_peer()]) == Table(
+        frozenset({Route("10.244.1.0/24", "10.244.1.0"), Route("fd00:244:0:1::/64", "fd00:244:0:1::")})
+        | frozenset({BLACKHOLE, Route("fd00:244::/48")}),
+        frozenset({Neighbour("10.244.1.0", mac), Neighbour("fd00:244:0:1::", mac)}),
+        frozenset({Fdb(mac, "192.0.2.2")}),
+    )
+
+
+def test_only_the_families_of_the_node_are_programmed() -> None:
+    """Its devices have no others; a peer that shares none with it has no entries."""
+    old = replace(DUAL, pod_cidrs=DUAL.pod_cidrs[:1])
+    assert wanted(old, [dual_peer()]) == wanted(OURS, [peer()])
+    assert wanted(old, [dual_peer(pod_cidrs=("fd00:244:0:1::/64",))]) == wanted(OURS, [])
+
+
+def test_an_ipv6_underlay() -> None:
+    """Its peers' addresses are IPv6; one with an IPv4 address cannot be reached."""
+    node = replace(DUAL, address="fd00:1::1")
+    assert wanted(node, [dual_peer(address="fd00:1::2")]).fdb == {Fdb(mac_of("n1"), "fd00:1::2")}
+    assert wanted(node, [dual_peer()]) == wanted(node, [])
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param(dual_peer(pod_cidrs=("10.244.1.0/24", "fd00:244::/64")), id="our range"),
+        pytest.param(dual_peer(pod_cidrs=("10.244.1.0/24", "fd00:244::/56")), id="a range around ours"),
+        pytest.param(dual_peer(pod_cidrs=("10.244.1.0/24", "::/0")), id="the default route"),
+        pytest.param(dual_peer(pod_cidrs=("10.244.1.0/24", "10.244.3.0/24")), id="two of a family"),
+        pytest.param(dual_peer(pod_cidrs=("fd00:244:0:1:0::/64",)), id="a range that the kernel writes otherwise"),
+        pytest.param(dual_peer(pod_cidrs=("::ffff:10.244.1.0/120",)), id="IPv4 in IPv6"),
+    ],
+)
+def test_a_hostile_peer_of_two_families_is_left_out(hostile: Peer) -> None:
+    """All of it, though one of its ranges may be right."""
+    assert wanted(DUAL, [hostile, dual_peer(2)]) == wanted(DUAL, [dual_peer(2)])
+
+
+@pytest.mark.parametrize("address", ["fd00:1::1", "fe80::2", "fd00:1::2%eth0", "ff02::1", "::", "FD00:1::2", "fd00:1:0::2"])
+def test_an_address_that_no_other_host_of_an_ipv6_underlay_has(address: str) -> None:
+    node = replace(DUAL, address="fd00:1::1")
+    assert wanted(node, [dual_peer(address=address)]) == wanted(node, [])
 
 
 PEERS = st.lists(st.integers(1, 200), unique=True, max_size=8).map(lambda numbers: [peer(n) for n in numbers])
@@ -111,10 +170,33 @@ def test_a_vtep_mac_is_stable_local_and_unicast(name: str) -> None:
 
 def test_the_device_neither_learns_nor_floods() -> None:
     """The VTEP is the range's first address; what is not programmed goes nowhere."""
-    node = Node("10.244.3.0/24", ("10.244.0.0/14",), "192.0.2.1", mac_of("n0"), 42, 4789)
+    node = Node(("10.244.3.0/24",), ("10.244.0.0/14",), "192.0.2.1", mac_of("n0"), 42, 4789)
     made = nlsocket.attributes(device(node, link=7))
     assert vtep_of("10.244.3.0/24") == "10.244.3.0"
     # linux/if_link.h, IFLA_VXLAN_*.
     group, learning, group6 = 2, 7, 16
     assert made[learning] == b"\0"
     assert not {group, group6} & made.keys()
+
+
+def test_in_an_encrypted_cluster_peers_are_at_the_addresses_of_their_tunnels() -> None:
+    """Whose endpoints are the peers' own; the overlay's entries are those of any other underlay."""
+    inside = replace(OURS, address=tunnel_address("3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="), encrypt=True)
+    tunnels, peers = encrypted(OURS, [peer(key=KEY)])
+    assert tunnels == {TunnelPeer(KEY, "192.0.2.2")}
+    assert wanted(inside, peers).fdb == {Fdb(mac_of("n1"), tunnel_address(KEY))}
+    assert len(wanted(inside, peers).routes) == 2
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param([peer()], id="without a key"),
+        pytest.param([peer(key="short")], id="no key"),
+        pytest.param([peer(1, key=KEY), peer(2, key=KEY)], id="a key of two"),
+        pytest.param([peer(key=KEY, address=OURS.address)], id="our address"),
+        pytest.param([peer(key=KEY, address="x")], id="no address"),
+    ],
+)
+def test_peers_without_a_tunnel_of_their_own_are_left_out(others: list[Peer]) -> None:
+    assert encrypted(OURS, others) == (frozenset(), [])

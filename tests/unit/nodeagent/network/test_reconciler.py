@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from nodeagent.network.interface import Peer
-from nodeagent.network.reconciler import RESYNC, RETRY, NetworkReconciler
+from nodeagent.network.interface import Deviation, NetworkError, Peer
+from nodeagent.network.reconciler import PAUSE, RESYNC, RETRY, NetworkReconciler
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import VirtualClock
 from tests.support.hosting import FakeNetwork
 
 WELCOME = nodes_pb2.Welcome(podCIDR="10.244.1.0/24", clusterCIDRs=["10.244.0.0/16"], vni=7, vxlanPort=4789)
-PEER = Peer("n2", "10.244.2.0/24", "192.0.2.2", "0a:00:00:00:00:02")
+PEER = Peer("n2", ("10.244.2.0/24",), "192.0.2.2", "0a:00:00:00:00:02")
 
 
 class Node:
@@ -22,14 +22,25 @@ class Node:
         self.clock, self.network = VirtualClock(), FakeNetwork()
         self.peers: list[Peer] = []
         self.ranged = 0
+        # The host's address, or why it has none; and the earlier addresses of each move.
+        self.host, self.absent = ("192.0.2.1",), ""
+        self.moves: list[tuple[str, ...]] = []
         self.reconciler = self.started(folder)
 
     def started(self, folder: Path) -> NetworkReconciler:
         """As an agent has it that has just started."""
-        return NetworkReconciler(
+        made = NetworkReconciler(
             self.network, folder / "welcome.pb", self.clock, node="n1", peers=lambda: self.peers,
-            addresses=lambda: [("u1", "10.244.1.9"), ("u2", "10.9.9.9")], ranged=self._ranged,
+            addresses=lambda: [("u1", ["10.244.1.9"]), ("u2", ["10.9.9.9"])], ranged=self._ranged,
+            find=self._find,
         )  # fmt: skip
+        made.host_ips, made.moved = self.host, self.moves.append
+        return made
+
+    async def _find(self, current: tuple[str, ...]) -> tuple[str, ...]:
+        if self.absent:
+            raise NetworkError(self.absent)
+        return self.host
 
     def _ranged(self) -> None:
         self.ranged += 1
@@ -45,8 +56,8 @@ class Node:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_peers_are_programmed_on_change_and_on_a_timer(tmp_path: Path) -> None:
-    """Entries may vanish from the kernel without a change."""
+async def test_peers_are_programmed_on_change_and_the_kernel_is_compared_on_a_timer(tmp_path: Path) -> None:
+    """Entries may vanish from the kernel without a change; what is repaired is counted by kind."""
     node = Node(tmp_path)
     async with node.running():
         assert node.network.synced == [()]
@@ -54,10 +65,52 @@ async def test_peers_are_programmed_on_change_and_on_a_timer(tmp_path: Path) -> 
         node.reconciler.peers_changed()
         await node.clock.advance(0)
         assert node.network.synced == [(), (PEER,)]
+        repairs = node.network.repairs
+        node.network.deviations = [Deviation("route", "10.244.2.0/24", "via 10.244.2.0", ""), Deviation("fdb", "m", "d", "")]
         await node.clock.advance(RESYNC - 1)
-        assert len(node.network.synced) == 2
+        assert node.network.repairs == repairs
         await node.clock.advance(2)
-        assert len(node.network.synced) == 3
+        assert node.network.repairs > repairs
+        assert node.reconciler.repairs == {"route": 1, "fdb": 1}
+        assert node.network.synced == [(), (PEER,)]
+
+
+async def test_a_change_in_the_kernel_is_compared_soon_and_many_together(tmp_path: Path) -> None:
+    """The kernel's notifications of one change are several, and some are of changes of our own."""
+    node = Node(tmp_path)
+    async with node.running():
+        await node.clock.advance(PAUSE + 0.1)
+        repairs = node.network.repairs
+        node.network.changed()
+        await node.clock.advance(0)
+        assert node.network.repairs == repairs + 1
+        for _ in range(20):
+            node.network.changed()
+        await node.clock.advance(PAUSE / 2)
+        assert node.network.repairs == repairs + 1
+        await node.clock.advance(PAUSE)
+        assert node.network.repairs == repairs + 2
+
+
+async def test_a_repair_that_does_not_last_is_repeated_in_peace(tmp_path: Path) -> None:
+    """Not as often as the kernel notifies of it."""
+    node = Node(tmp_path)
+    node.network.again = [Deviation("port", "pnc1 mtu", "1450", "1500")]
+    async with node.running():
+        await node.clock.advance(RESYNC)
+        repairs = node.network.repairs
+        await node.clock.advance(PAUSE * 10)
+        assert repairs + 8 <= node.network.repairs <= repairs + 12
+
+
+async def test_new_peers_do_not_wait_for_the_pause(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    async with node.running():
+        node.network.changed()
+        node.peers.append(PEER)
+        node.reconciler.peers_changed()
+        await node.clock.advance(0)
+        assert node.network.synced == [(), (PEER,)]
 
 
 async def test_a_failure_is_tried_again_soon(tmp_path: Path) -> None:
@@ -86,7 +139,89 @@ async def test_a_network_that_could_not_be_set_up_is_tried_again(tmp_path: Path)
     assert [item.pod_cidr for item in node.network.nodes] == ["10.244.1.0/24"]
     assert node.ranged == 1
     assert node.reconciler.ipam is not None
-    assert "10.244.1.9" not in {node.reconciler.ipam.allocate(f"p{n}") for n in range(20)}
+    assert ("10.244.1.9",) not in {node.reconciler.ipam.allocate(f"p{n}") for n in range(20)}
+
+
+async def test_peers_are_programmed_once_the_network_is_set_up(tmp_path: Path) -> None:
+    """An attempt before has programmed nothing; the node's condition tells why it failed, and that it is over."""
+    node = Node(tmp_path)
+    node.peers.append(PEER)
+    node.network.unset = "the host is in the way"
+    await node.reconciler.welcomed(WELCOME)
+    async with node.running():
+        await node.clock.advance(RETRY)
+        [condition] = node.reconciler.conditions()
+        assert (condition.type, condition.status, condition.message) == ("NetworkUnavailable", "True", "the host is in the way")
+        before = len(node.network.synced)
+        node.network.unset = ""
+        await node.clock.advance(RETRY * 2)
+        assert node.network.synced[before:] == [(PEER,)]
+        [condition] = node.reconciler.conditions()
+        assert (condition.status, condition.reason) == ("False", "NetworkIsSetUp")
+
+
+async def test_the_network_is_set_up_where_the_nodes_address_is(tmp_path: Path) -> None:
+    """With its peers, and then it is announced; the kernel's notification is enough."""
+    node = Node(tmp_path)
+    node.peers.append(PEER)
+    await node.reconciler.welcomed(WELCOME)
+    async with node.running():
+        await node.clock.advance(PAUSE * 2)
+        assert node.moves == []
+        node.host = ("192.0.2.7",)
+        before = len(node.network.synced)
+        node.network.changed()
+        await node.clock.advance(PAUSE)
+        assert [item.address for item in node.network.nodes] == ["192.0.2.1", "192.0.2.7"]
+        assert node.network.synced[before:] == [(PEER,)]
+        assert (node.moves, node.reconciler.host_ips) == ([("192.0.2.1",)], ("192.0.2.7",))
+        # The next welcome changes nothing.
+        await node.reconciler.welcomed(WELCOME)
+        assert (node.network.nodes[-1].address, len(node.moves)) == ("192.0.2.7", 1)
+
+
+async def test_an_address_that_the_network_is_not_set_up_at_is_not_announced(tmp_path: Path) -> None:
+    """The node's condition tells why, until the host has another."""
+    node = Node(tmp_path)
+    await node.reconciler.welcomed(WELCOME)
+    async with node.running():
+        node.host, node.network.unset = ("10.244.9.9",), "it clashes"
+        await node.clock.advance(RESYNC + RETRY)
+        [condition] = node.reconciler.conditions()
+        assert (condition.status, condition.message) == ("True", "it clashes")
+        assert (node.moves, node.reconciler.host_ips) == ([], ("192.0.2.1",))
+        node.host, node.network.unset = ("192.0.2.1",), ""
+        await node.clock.advance(RETRY * 2)
+        assert [condition.status for condition in node.reconciler.conditions()] == ["False"]
+        assert (node.moves, node.network.nodes[-1].address) == ([], "192.0.2.1")
+
+
+async def test_a_node_without_an_address_keeps_its_network(tmp_path: Path) -> None:
+    """Nothing is set up again when the address returns; peers are programmed meanwhile."""
+    node = Node(tmp_path)
+    await node.reconciler.welcomed(WELCOME)
+    async with node.running():
+        node.absent = "no address"
+        await node.clock.advance(RESYNC + RETRY)
+        [condition] = node.reconciler.conditions()
+        assert (condition.status, condition.reason, condition.message) == ("True", "NetworkSetupFailed", "no address")
+        node.peers.append(PEER)
+        node.reconciler.peers_changed()
+        await node.clock.advance(0)
+        assert node.network.synced[-1] == (PEER,)
+        node.absent = ""
+        await node.clock.advance(RETRY * 2)
+        assert [condition.status for condition in node.reconciler.conditions()] == ["False"]
+        assert (len(node.network.nodes), node.moves) == (1, [])
+
+
+async def test_an_address_that_changes_before_the_first_welcome_is_that_of_the_network(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    async with node.running():
+        node.host = ("192.0.2.7",)
+        await node.clock.advance(RESYNC + RETRY)
+        await node.reconciler.welcomed(WELCOME)
+    assert (node.moves, [item.address for item in node.network.nodes]) == ([("192.0.2.1",)], ["192.0.2.7"])
 
 
 async def test_the_last_welcome_is_restored_by_the_next_agent(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tests.support.objects import container, pod
 @pytest.fixture
 def program() -> Iterator[subprocess.Popen[bytes]]:
     """Something that runs and takes no notice of SIGTERM."""
-    command = ["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; wait; wait"]
+    command = ["sh", "-c", "trap '' TERM; sleep 60 & echo; wait; wait; wait"]
     found = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     assert found.stdout is not None
     found.stdout.readline()

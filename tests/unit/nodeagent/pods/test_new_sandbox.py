@@ -127,7 +127,7 @@ def test_a_sandbox_that_takes_two_tries_is_one_beginning() -> None:
 def test_a_pod_that_is_never_restarted(attempts: tuple[Attempt, ...], phase: str) -> None:
     """It has failed, unless its main container never ran."""
     item, view = subject("Never"), lost(*attempts)
-    status = pod_status(item, gone=False, observed=view, now=T0, host_ip="h", policy=POLICY, previous=None)
+    status = pod_status(item, gone=False, observed=view, now=T0, host_ips=("h",), policy=POLICY, previous=None)
     assert status.phase == phase
     assert isinstance(step(item, view), Release if phase == "Failed" else CreateSandbox)
 
@@ -145,7 +145,7 @@ def test_the_status_tells_of_it() -> None:
     item = subject()
     view = again(item, lost(ran("setup", 0), ran("watch", 137), ran("main", 137)))
     seen(view, ran("setup", number=1, epoch=1))
-    status = pod_status(item, gone=False, observed=view, now=T0, host_ip="h", policy=POLICY, previous=None)
+    status = pod_status(item, gone=False, observed=view, now=T0, host_ips=("h",), policy=POLICY, previous=None)
     conditions = {condition.type: condition.status for condition in status.conditions}
     assert (status.phase, conditions["Initialized"], conditions["Ready"]) == ("Pending", "False", "False")
     [setup, watch], [main] = status.initContainerStatuses, status.containerStatuses
@@ -154,7 +154,7 @@ def test_the_status_tells_of_it() -> None:
     assert (main.state.waiting.reason, main.lastState.terminated.exitCode) == ("PodInitializing", 137)
     for name, code in (("setup", 0), ("watch", None), ("main", None)):
         seen(view, ran(name, code, number=1, epoch=1))
-    status = pod_status(item, gone=False, observed=view, now=T0, host_ip="h", policy=POLICY, previous=None)
+    status = pod_status(item, gone=False, observed=view, now=T0, host_ips=("h",), policy=POLICY, previous=None)
     assert (status.phase, [item.restartCount for item in status.initContainerStatuses]) == ("Running", [1, 1])
 
 

@@ -146,7 +146,7 @@ def test_events_name_what_every_container_is_to_have() -> None:
 
 
 def shown(subject: Any, view: ObservedState) -> Any:
-    return pod_status(subject, gone=False, observed=view, now=T0, host_ip="", policy=Policy(), previous=None)
+    return pod_status(subject, gone=False, observed=view, now=T0, host_ips=("",), policy=Policy(), previous=None)
 
 
 def test_the_status_shows_what_is_allocated_and_what_is_in_force() -> None:

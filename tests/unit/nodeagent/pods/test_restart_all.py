@@ -140,7 +140,7 @@ def test_ephemeral_containers_are_left_alone() -> None:
 
 
 def shown(view: ObservedState, now: float = T0) -> tuple[Any, dict[str, str]]:
-    status = pod_status(subject(), gone=False, observed=view, now=now, host_ip="h", policy=POLICY, previous=None)
+    status = pod_status(subject(), gone=False, observed=view, now=now, host_ips=("h",), policy=POLICY, previous=None)
     return status, {condition.type: condition.status for condition in status.conditions}
 
 
@@ -168,5 +168,5 @@ def test_the_status_tells_of_the_restart() -> None:
 
 def test_pods_without_such_a_rule_have_no_such_condition() -> None:
     """As in Kubernetes."""
-    status = pod_status(pod(), gone=False, observed=observed(ran()), now=T0, host_ip="h", policy=POLICY, previous=None)
+    status = pod_status(pod(), gone=False, observed=observed(ran()), now=T0, host_ips=("h",), policy=POLICY, previous=None)
     assert "AllContainersRestarting" not in {condition.type for condition in status.conditions}

@@ -15,10 +15,11 @@ from tests.support.observed import T0, observed, ran
 POLICY = Policy(backoff=10, max_backoff=300, backoff_reset=600)
 
 
-def status(subject: Any, view: ObservedState, now: float = T0, *, gone: bool = False, previous: Any = None) -> Any:
-    return statuses.pod_status(
-        subject, gone=gone, observed=view, now=now, host_ip="192.0.2.1", policy=POLICY, previous=previous
-    )
+def status(
+    subject: Any, view: ObservedState, now: float = T0, *, gone: bool = False, previous: Any = None,
+    host_ips: tuple[str, ...] = ("192.0.2.1",),
+) -> Any:  # fmt: skip
+    return statuses.pod_status(subject, gone=gone, observed=view, now=now, host_ips=host_ips, policy=POLICY, previous=previous)
 
 
 def main_of(found: Any) -> Any:
@@ -194,9 +195,19 @@ def test_addresses_are_the_pods_own_or_the_hosts() -> None:
     """podIP once there is a sandbox; a pod on the host's network has the host's."""
     assert status(pod(), observed(ready=False)).podIP == ""
     assert status(pod(), observed()).podIP == "10.244.1.2"
-    shared = status(pod(hostNetwork=True), observed(address=""))
+    shared = status(pod(hostNetwork=True), observed(addresses=()))
     assert (shared.podIP, shared.podIPs[0].ip, shared.hostIP) == ("192.0.2.1", "192.0.2.1", "192.0.2.1")
     assert status(pod(hostNetwork=True), observed(ready=False)).podIP == ""
+
+
+def test_a_pod_of_two_families_shows_both_addresses() -> None:
+    """The primary one first, also of the node; a pod on the host's network has the node's."""
+    hosts = ("192.0.2.1", "fd00:1::1")
+    own = status(pod(), observed(addresses=("10.244.1.2", "fd00:244:0:1::2")), host_ips=hosts)
+    assert (own.podIP, [item.ip for item in own.podIPs]) == ("10.244.1.2", ["10.244.1.2", "fd00:244:0:1::2"])
+    assert (own.hostIP, [item.ip for item in own.hostIPs]) == ("192.0.2.1", list(hosts))
+    shared = status(pod(hostNetwork=True), observed(addresses=()), host_ips=hosts)
+    assert [item.ip for item in shared.podIPs] == list(hosts)
 
 
 def test_a_readiness_that_others_took_away_is_seen() -> None:

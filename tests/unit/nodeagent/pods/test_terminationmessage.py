@@ -68,7 +68,7 @@ def test_the_messages_of_a_status_share_its_room() -> None:
     """12 KiB for all of a pod's containers; of each the beginning, whole characters."""
     item = pod("web", "a", "b", "c", "d", "e", "f")
     view = observed(*(ran(name, 1, message="ü" * 2000) for name in "abcdef"))
-    status = pod_status(item, gone=False, observed=view, now=T0, host_ip="h", policy=Policy(), previous=None)
+    status = pod_status(item, gone=False, observed=view, now=T0, host_ips=("h",), policy=Policy(), previous=None)
     assert {item.lastState.terminated.message or item.state.terminated.message for item in status.containerStatuses} == {
         "ü" * 1024
     }

@@ -15,6 +15,8 @@ import pytest
 
 from nodeagent.network.addresses import Ipam
 from nodeagent.network.interface import NetworkError
+from nodeagent.network.policies.model import Pod
+from nodeagent.network.policies.reader import pod as isolated
 from nodeagent.pods import removal
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.model import Attempt, ObservedState
@@ -25,7 +27,7 @@ from nodeagent.runtime.nativeruntime import NativeRuntime
 from pinnace.clock import VirtualClock, settle
 from tests.support.awaiting import eventually
 from tests.support.cancelling import heeded
-from tests.support.hosting import Host
+from tests.support.hosting import EveryImage, Host
 from tests.support.objects import pod
 
 
@@ -37,9 +39,10 @@ class PodTermination:
         self.worker = Worker(self.host.deps(), pod(meta={"uid": "u1", **meta}, restartPolicy="Never"))
         observed = self.worker.observed
         observed.volumes = observed.sandbox = True
-        observed.address = self.host.ipam.allocate("u1")
+        observed.addresses = self.host.ipam.allocate("u1")
         observed.attempts["main"] = (Attempt("main", 0, "busybox", started_at=1.0, finished_at=2.0),)
         self.worker.folder.mkdir(parents=True, exist_ok=True)
+        self.host.isolation.update("u1", isolated(self.worker.pod, observed.addresses))
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -75,9 +78,11 @@ async def test_a_pod_is_not_gone_while_its_network_is_there(tmp_path: Path) -> N
         assert not [removed for _, removed in ending.host.reports if removed]
         assert not free(ending.host.ipam, ending.worker.observed.address)
         ending.host.network.fault = ""
+        assert ending.host.isolation.pods
         await ending.after(10)
     assert [removed for _, removed in ending.host.reports if removed]
     assert free(ending.host.ipam, ending.worker.observed.address)
+    assert not ending.host.isolation.pods
 
 
 async def test_a_pod_is_not_gone_while_a_process_is_left_in_its_cgroup(tmp_path: Path) -> None:
@@ -311,3 +316,25 @@ async def test_a_deleted_pod_with_many_files_is_not_held_running(tmp_path: Path,
             assert ending.worker.over()
         await eventually(lambda: [removed for _, removed in ending.host.reports if removed])
     assert not ending.worker.folder.exists()
+
+
+async def test_a_pod_is_isolated_before_it_is_attached(tmp_path: Path) -> None:
+    """And not attached without its rules; its new labels are passed on, and its end once it is released."""
+    host = Host(tmp_path)
+    host.isolation.fault = "nftables fails"
+    worker = Worker(host.deps(images=EveryImage()), pod(meta={"uid": "u1", "labels": {"app": "web"}}))
+    worker.folder.mkdir(parents=True, exist_ok=True)
+    task = asyncio.ensure_future(worker.run())
+    try:
+        await eventually(lambda: ("FailedCreatePodSandBox", "Failed to create pod sandbox: nftables fails") in host.events)
+        assert not host.network.attached
+        host.isolation.fault = ""
+        worker.nudge()
+        await eventually(lambda: "u1" in host.network.attached)
+        assert host.isolation.attached == {"u1": False}
+        assert host.isolation.pods["u1"] == Pod("default", {"app": "web"}, worker.observed.addresses)
+        worker.update(pod(meta={"uid": "u1", "labels": {"app": "db"}}))
+        assert host.isolation.pods["u1"].labels == {"app": "db"}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

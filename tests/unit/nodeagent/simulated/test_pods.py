@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.simulated.__main__ import parse
+from nodeagent.simulated.__main__ import MAX_NODES, first_index, parse
 from nodeagent.simulated.pods import PREFIX, ScriptedPods
 from pinnace.api.v1 import nodes_pb2, objects_pb2
 from tests.support.objects import container, pod
@@ -32,8 +32,8 @@ def assign(pods: ScriptedPods, *changes: nodes_pb2.Change, now: float = 0.0, com
 
 @pytest.fixture
 def pods() -> ScriptedPods:
-    made = ScriptedPods(2.0)
-    made.use("10.244.7.0/24")
+    made = ScriptedPods(2.0, "198.18.0.8")
+    made.use(["10.244.7.0/24", "fd00:244:0:7::/64"])
     return made
 
 
@@ -42,12 +42,13 @@ def took(pods: ScriptedPods, now: float) -> list[tuple[str, str, bool]]:
 
 
 def test_a_pod_is_ready_after_the_delay_and_not_before(pods: ScriptedPods) -> None:
-    """Once, whatever else changes in it; with an address of the node's range."""
+    """Once, whatever else changes in it; with an address of each of the node's ranges."""
     assign(pods, change(), now=10)
     assert (pods.due, took(pods, 11.9)) == (12.0, [])
     [report] = pods.take(12.0, WALL, 100)
     assert {c.type for c in report.status.conditions if c.status == "True"} >= {"Ready", "ContainersReady", "Initialized"}
     assert (report.uid, report.status.podIP, report.status.containerStatuses[0].ready) == ("u1", "10.244.7.2", True)
+    assert [item.ip for item in report.status.podIPs] == ["10.244.7.2", "fd00:244:0:7::2"]
     assign(pods, change(labels={"a": "b"}), now=13)
     assert pods.due == math.inf
 
@@ -107,3 +108,24 @@ def test_bad_flags_are_refused_by_name(words: list[str], capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         parse(words)
     assert words[0] in capsys.readouterr().err
+
+
+def test_services_are_not_kept(pods: ScriptedPods) -> None:
+    """Of what every node has, a simulated one takes nothing: it has pods alone."""
+    other = nodes_pb2.Change(key="Service/default/web", object=objects_pb2.Object(protobuf=b"\xff"))
+    assign(pods, other, change(), complete=True)
+    assign(pods, nodes_pb2.Change(key="Service/default/web"))
+    assert list(pods._pods) == ["Pod/default/web"]
+
+
+def test_a_pod_in_the_node_s_network_has_the_node_s_address(pods: ScriptedPods) -> None:
+    """As an agent reports it: the control plane rejects others."""
+    item = pod("web", meta={"uid": "u1"}, hostNetwork=True)
+    assign(pods, nodes_pb2.Change(key="Pod/default/web", object=objects_pb2.Object(protobuf=item.SerializeToString())))
+    [report] = pods.take(2.0, WALL, 100)
+    assert [entry.ip for entry in report.status.podIPs] == [report.status.podIP] == ["198.18.0.8"]
+
+
+def test_nodes_of_two_prefixes_have_different_addresses() -> None:
+    """A control plane rejects a node with the address of another."""
+    assert abs(first_index("sim") - first_index("other")) >= MAX_NODES

@@ -68,6 +68,7 @@ def test_what_only_the_api_can_say_is_not_taken_from_a_file() -> None:
         ({"imagePullSecrets": [{"name": "s"}]}, r"spec\.imagePullSecrets: a static pod may not name"),
         ({"serviceAccountName": "robot"}, r"spec\.serviceAccountName: a static pod may not have"),
         ({"serviceAccount": "robot"}, r"spec\.serviceAccount: a static pod may not have"),
+        ({"schedulingGates": [{"name": "a"}]}, r"spec\.schedulingGates: a static pod is not scheduled"),
         ({"restartPolicy": "Sometimes"}, r"spec\.restartPolicy: Unsupported value"),
         ({"colour": "red"}, r"spec\.colour: unknown field"),
         ({"nodeSelector": {"a": "-"}}, r"spec\.nodeSelector: Invalid value"),

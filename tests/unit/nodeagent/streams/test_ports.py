@@ -55,6 +55,19 @@ async def test_a_port_with_and_without_tls(tmp_path: Path) -> None:
         assert await said(Port(None, "127.0.0.1", secure, tls=True)) == b"220 hello\r\n"
 
 
+async def test_a_port_of_ipv6() -> None:
+    """At the pod's own address, and on its localhost, where what listens may do so in IPv6 alone."""
+    server = await asyncio.start_server(_greet, "::1", 0)
+    number = server.sockets[0].getsockname()[1]
+    try:
+        assert await said(Port(None, "::1", number)) == b"220 hello\r\n"
+        assert await said(Port(None, "127.0.0.1", number)) == b"220 hello\r\n"
+    finally:
+        server.close()
+    with pytest.raises(BadRequest, match=r"cannot connect to \[::1\]:[0-9]+ in the pod: Connection refused"):
+        await connect(Port(None, "::1", number))
+
+
 async def test_a_port_that_cannot_be_connected_to_says_why() -> None:
     """Nothing listens, or what listens has no TLS."""
     async with served() as plain:

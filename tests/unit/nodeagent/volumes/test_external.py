@@ -137,6 +137,24 @@ def test_a_local_volume_is_given_to_the_group_once(tmp_path: Path) -> None:
     assert (target / "file").stat().st_gid == 0
 
 
+@pytest.mark.root
+@pytest.mark.shows("spec.securityContext.fsGroupChangePolicy")
+@pytest.mark.parametrize(("policy", "group"), [("Always", 4321), ("", 4321), ("OnRootMismatch", 0)])
+def test_a_later_pod_changes_the_group_by_its_policy(tmp_path: Path, policy: str, group: int) -> None:
+    """A local volume outlives its pod: with OnRootMismatch, files below a root that has the group are not changed again."""
+    target = tmp_path / "disk"
+    target.mkdir(0o755)
+    subject = using("data", securityContext={"fsGroup": 4321, "fsGroupChangePolicy": policy})
+    source = kinds.PERSISTENT_VOLUME.cls().spec.persistentVolumeSource.local
+    source.path = str(target)
+    external.check(External("data", source), tmp_path / "first", None, subject)
+    assert target.stat().st_gid == 4321
+    (target / "file").touch(0o600)
+    os.chown(target / "file", 0, 0)
+    external.check(External("data", source), tmp_path / "second", None, subject)
+    assert (target / "file").stat().st_gid == group
+
+
 def test_options_of_nfs_are_flags_or_its_own() -> None:
     """What Pinnace sets itself is refused, and so is what would be another mount."""
     assert nfs.parse(["ro,noexec", "vers=4.1", "hard"], read_only=False) == (
@@ -161,9 +179,6 @@ def test_versions_of_nfs_are_tried_from_the_newest() -> None:
 
 
 @pytest.mark.root
-@pytest.mark.shows(
-    "spec.volumes[].nfs.{server,path,readOnly}", partly="on nodes whose kernel has an NFS client; no server in tests"
-)
 def test_a_kernel_without_nfs_says_so(tmp_path: Path) -> None:
     """The call is made as on any other, and its error names what is missing; with a client, that nothing answers."""
     subject = pod("web", volumes=[{"name": "share", "nfs": {**NFS, "readOnly": True}}])

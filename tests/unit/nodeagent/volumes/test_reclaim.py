@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nodeagent.control.assignment import Change
+from nodeagent.control.changes import Change
 from nodeagent.node.pools import InlinePool
 from nodeagent.volumes.reclaim import FIRST_RETRY, IN_USE_RETRY, VolumeReclaimer
 from pinnace.clock import VirtualClock, settle

@@ -1,0 +1,160 @@
+"""NetworkPolicies on one node, without a lab: time to program 1,000 of them, what a change costs then, and the latency that they add.
+
+As an agent does it, from the API's messages to the kernel: 20 namespaces, 50 pods of the node and 500 in the cluster. `same_pods`: the
+same number of policies that all select all 20 pods of one namespace. Then one more policy, member and pod, and all policies deleted.
+Latency: requests of 64 bytes between two pods of the node, which a router connects, with no policy, and with many that all select the
+server, the last of which allows the client.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import checkout  # noqa: F401
+import netload
+
+from nodeagent.network.elements import Difference
+from nodeagent.network.policies import reader
+from nodeagent.network.policies.compiler import Changes, Compiler
+from nodeagent.network.policies.model import Pod
+from pinnace import codec
+from pinnace.networking.v1.networkpolicy_pb2 import NetworkPolicy
+from pinnace.policypeers import groups_of
+from tests.support.policynets import Router, routing
+
+POLICIES, ROUNDS, REQUESTS = 1000, 15, 2000
+CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
+Messages = dict[tuple[str, str], NetworkPolicy]
+
+
+class Cluster:
+    """Pods with one of 20 labels each, in `spaces` namespaces; the first `local` are on the node."""
+
+    def __init__(self, *, spaces: int, local: int, pods: int) -> None:
+        self.spaces = spaces
+        self.pods = {
+            str(i): Pod(f"ns{i % spaces}", {"app": f"a{i // spaces % 20}"}, (f"10.244.{i // 250}.{i % 250 + 2}",))
+            for i in range(pods)
+        }
+        self.local = {uid: pod for uid, pod in self.pods.items() if int(uid) < local}
+
+    def policies(self, count: int, *, same: bool) -> Messages:
+        """Each with a group of pods, a namespace and a range of addresses, of which few are alike."""
+        found = [self._policy(number, same=same) for number in range(count)]
+        return {(item.metadata.namespace, item.metadata.name): item for item in found}
+
+    def _policy(self, number: int, *, same: bool) -> NetworkPolicy:
+        app = {"matchLabels": {"app": f"a{number * 7 % 20}"}}
+        other = {"matchLabels": {"kubernetes.io/metadata.name": f"ns{number * 3 % self.spaces}"}}
+        spec = {
+            "podSelector": {} if same else {"matchLabels": {"app": f"a{number // self.spaces % 20}"}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"podSelector": app}, {"namespaceSelector": other}], "ports": [{"port": 1 + number}]}],
+            "egress": [
+                {"to": [{"ipBlock": {"cidr": f"20.{number % 256}.0.0/16"}}], "ports": [{"port": 443}]},
+                {"to": [{"podSelector": {}}]},
+            ],
+        }
+        return policy(f"ns{number % self.spaces}", f"p{number}", spec)
+
+    def slices(self, messages: Messages) -> Any:
+        selectors: dict[str, Any] = {}
+        for message in messages.values():
+            selectors |= groups_of(message)
+        return {f"{name}.0": dict(self._members(selector)) for name, selector in selectors.items()}
+
+    def _members(self, selector: Any) -> Iterator[tuple[str, Any]]:
+        for pod in self.pods.values():
+            labels = {"kubernetes.io/metadata.name": pod.namespace}
+            if selector.selects_namespace(pod.namespace, labels) and selector.selects_labels(pod.labels):
+                yield pod.addresses[0], pod.ports
+
+
+def policy(namespace: str, name: str, spec: object) -> NetworkPolicy:
+    return codec.decode(NetworkPolicy, {"metadata": {"namespace": namespace, "name": name}, "spec": spec})
+
+
+def milliseconds(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 1)
+
+
+def programmed(router: Router, cluster: Cluster, *, same: bool) -> dict[str, float]:
+    """The median of three runs."""
+    runs = [_programmed(router, cluster, same=same) for _ in range(3)]
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def _programmed(router: Router, cluster: Cluster, *, same: bool) -> dict[str, float]:
+    messages = cluster.policies(POLICIES, same=same)
+    slices = cluster.slices(messages)
+    key, last = messages.popitem()
+    compiler = Compiler()
+
+    def timed(changes: Changes) -> float:
+        began = time.perf_counter()
+        router.apply(compiler.change(changes))
+        return milliseconds(began)
+
+    began = time.perf_counter()
+    read = {found: reader.policy(message) for found, message in messages.items()}
+    router.apply(compiler.change(Changes(read, slices, cluster.local)))
+    found = {"program_1000_ms": milliseconds(began)}
+    found["elements"] = len(compiler.elements())
+    found["policy_ms"] = timed(Changes({key: reader.policy(last)}))
+    # Another pod like one that is there.
+    like = cluster.pods["0"].addresses[0]
+    joined = {name: {**members, "10.245.0.1": ()} for name, members in slices.items() if like in members}
+    found["member_ms"] = timed(Changes(slices=joined))
+    uid, pod = next(iter(cluster.local.items()))
+    found["pod_ms"] = timed(Changes(pods={"new": replace(pod, addresses=("10.246.0.1",)), uid: pod}))
+    found["delete_1000_ms"] = timed(Changes(dict.fromkeys([*read, key])))
+    return found
+
+
+def added_latency(router: Router) -> dict[str, float]:
+    """In µs; the states take turns in each round, so that other load on the machine hits them alike."""
+    counts = (0, 1, 100, 1000)
+    changes = {count: _allowing(count) for count in counts}
+    found: dict[int, list[float]] = {count: [] for count in counts}
+    with netload.server(router.pods["server"], SERVER) as server:
+        for _ in range(ROUNDS):
+            for count, change in changes.items():
+                router.apply(change)
+                found[count].append(statistics.median(netload.latencies(router.pods["client"], server, requests=REQUESTS)))
+                router.apply(Difference(remove=change.add))
+    result = {f"latency_us_at_{count}": round(statistics.median(rounds), 1) for count, rounds in found.items()}
+    for count in counts[1:]:
+        added = [one - none for one, none in zip(found[count], found[0], strict=True)]
+        result[f"added_us_at_{count}"] = round(statistics.median(added), 1)
+    return result
+
+
+def _allowing(count: int) -> Difference:
+    """Policies that select the server, each for a client of its own; the real client is the last one's."""
+    if not count:
+        return Difference()
+    peers = [f"10.1.{number // 250}.{number % 250}/32" for number in range(count - 1)] + [f"{CLIENT}/32"]
+    specs = [
+        {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"ipBlock": {"cidr": peer}}]}]} for peer in peers
+    ]
+    read = {("x", f"p{number}"): reader.policy(policy("x", f"p{number}", spec)) for number, spec in enumerate(specs)}
+    return Compiler().change(Changes(read, {}, {"server": Pod("x", {}, (SERVER,))}))
+
+
+def main() -> None:
+    with routing({"client": [CLIENT], "server": [SERVER]}) as router:
+        many = Cluster(spaces=20, local=50, pods=500)
+        few = Cluster(spaces=1, local=20, pods=300)
+        result: dict[str, Any] = programmed(router, many, same=False)
+        result["same_pods"] = programmed(router, few, same=True)
+        result |= added_latency(router)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

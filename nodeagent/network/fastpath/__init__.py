@@ -1,0 +1,1 @@
+"""Forwarding of packets of established connections past bridge, routes and rules: see `program`."""

@@ -1,0 +1,52 @@
+"""Addresses of Services in the kernel, which answers requests for them (ARP, neighbour solicitations) and takes their packets.
+
+IPv4: local routes, not addresses of a device: those would be the source of packets of the node's own, and be taken for its own
+elsewhere. IPv6: solicitations are answered for addresses only, so they are addresses of the device, deprecated ones, which are
+no source of new packets (RFC 6724, rule 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from nodeagent.network import rtnetlink
+from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.rtnetlink import LOCAL, LOCAL_TABLE, SCOPE_HOST, Address, Route
+from nodeagent.network.tables import PROTOCOL
+from pinnace.ipfamilies import BITS, FAMILIES, family_of
+
+_LOOPBACK = 1
+
+
+def sync(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
+    """Exactly these, by the device with this index; returns how many were wrong. Raises OSError."""
+    families = {family: [item for item in wanted if family_of(item) == family] for family in FAMILIES}
+    return _sync_routes(route, index, families[4]) + _sync_addresses(route, index, families[6])
+
+
+def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
+    every = map(rtnetlink.address_of, route.dump(rtnetlink.list_addresses()))
+    # Those on `lo` are of the cluster DNS.
+    present = {item for item in every if item.protocol == PROTOCOL and item.index != _LOOPBACK and family_of(item.address) == 6}
+    exact = {Address(index, address, BITS[6], PROTOCOL) for address in wanted}
+    for address in sorted(exact - present, key=lambda item: item.address):
+        route.run(rtnetlink.add_deprecated(address))
+    for address in present - exact:
+        route.run(rtnetlink.del_address(address))
+    return len(exact ^ present)
+
+
+def _sync_routes(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
+    routes = map(rtnetlink.route_of, route.dump(rtnetlink.list_routes()))
+    present = {item.dst.partition("/")[0]: item.oif for item in routes if item.protocol == PROTOCOL and item.type == LOCAL}
+    missing = [address for address in sorted(wanted) if present.get(address) != index]
+    for address in missing:
+        route.run(rtnetlink.replace_route(_route(address, index)))
+    surplus = [address for address in present if address not in wanted]
+    for address in surplus:
+        route.run(rtnetlink.del_route(_route(address, present[address])))
+    return len(missing) + len(surplus)
+
+
+def _route(address: str, index: int) -> Route:
+    return Route(f"{address}/32", oif=index, type=LOCAL, protocol=PROTOCOL, scope=SCOPE_HOST, table=LOCAL_TABLE)

@@ -1,0 +1,1 @@
+"""NetworkPolicies on a node: the pods' traffic as policies allow it, in nftables."""

@@ -1,0 +1,156 @@
+"""From policies, groups and the node's pods to elements of nftables' sets and maps (see `skeleton`). Pure, and incremental.
+
+Each peer has identities, which stand for all that policies of this node know of it, and each pod of the node has a profile,
+which stands for all that policies can see of it. What the pods of a profile grant to an identity is a *cell* (see `cells`). So
+
+- a pod that enters or leaves a group costs one element: its identity;
+- a pod of this node costs one element for each cell of its profile, and up to three for each direction in which it is isolated;
+- a policy costs the ports that it grants to the identities that its rules name, for each profile that it selects, however many
+  pods have it; and, for the members of a group that no policy of this node has named before, a new identity.
+
+`tests/unit` compares every state that is reached by changes with one that is computed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nodeagent.network.elements import Difference, Element
+from nodeagent.network.policies import blocks
+from nodeagent.network.policies.blocks import BlockSet, Interval
+from nodeagent.network.policies.cells import Cells, Written
+from nodeagent.network.policies.grants import End, Facet, Granted, Grants
+from nodeagent.network.policies.identities import Identities, Identity, Trait
+from nodeagent.network.policies.members import Members
+from nodeagent.network.policies.model import DIRECTIONS, Block, Group, Pod, Policy, family_of
+from nodeagent.network.policies.profiles import Key
+from nodeagent.network.policies.skeleton import container
+from pinnace import policypeers
+
+# Of the ranges of all policies of the node; see `blocks.affordable`.
+MAX_RANGES = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """New policies, slices of groups as ID.N, and pods by UID; None: there is none any more."""
+
+    policies: Mapping[Key, Policy | None] = field(default_factory=dict)
+    slices: Mapping[str, Group | None] = field(default_factory=dict)
+    pods: Mapping[str, Pod | None] = field(default_factory=dict)
+
+
+class Compiler:
+    def __init__(self, max_ranges: int = MAX_RANGES) -> None:
+        self._max_ranges = max_ranges
+        self._grants = Grants()
+        self._identities = Identities()
+        self._members = Members(self._identities, policypeers.ALL_PODS.id())
+        self._used: set[Facet] = set()
+        # Elements by what they are for: the place of a peer, a range of peers, or a pod.
+        self._made: dict[object, frozenset[Element]] = {}
+        self._ranges: dict[tuple[int, int, int], Identity] = {}
+        self._cells = Cells(self._grants, self._identities)
+        # Ranges of peers that cost too much, and are allowed nothing.
+        self.left_out = 0
+
+    def elements(self) -> set[Element]:
+        """All that there should be."""
+        return {*(item for made in self._made.values() for item in made), *self._cells.elements()}
+
+    def change(self, changes: Changes) -> Difference:
+        """What is to be added and removed."""
+        written = Written()
+        touched = self._grants.change(changes.policies, changes.pods)
+        facets = self._use(touched.facets)
+        for place, identity in self._members.change(changes.slices, facets).items():
+            self._make(place, _mapped(place.layer, place.address, identity), written)
+        if any(_is_range(facet) for facet in touched.facets):
+            self._change_ranges(written)
+        for uid in touched.pods.union(*(profile.members for profile, _ in touched.ends)):
+            self._make(("pod", uid), frozenset(self._isolation(uid)), written)
+        self._cells.change(touched, written)
+        return written.difference()
+
+    def _use(self, facets: Iterable[Facet]) -> dict[Facet, bool]:
+        """Those that are in use now and were not, and the other way round."""
+        found = {facet: self._grants.used(facet) for facet in facets}
+        changed = {facet: used for facet, used in found.items() if used != (facet in self._used)}
+        for facet, used in changed.items():
+            (self._used.add if used else self._used.discard)(facet)
+        return changed
+
+    def _make(self, key: object, made: frozenset[Element], written: Written) -> None:
+        old = self._made.pop(key, frozenset[Element]())
+        if made:
+            self._made[key] = made
+        written.add |= made - old
+        written.remove |= old - made
+
+    def _change_ranges(self, written: Written) -> None:
+        owners = self._owners()
+        used = blocks.affordable(owners, self._max_ranges)
+        self.left_out = len(owners) - len(used)
+        old, self._ranges = self._ranges, {}
+        for family in (4, 6):
+            for first, last, traits in _merged(blocks.intervals(used, family), owners):
+                self._ranges[family, first, last] = self._identities.acquire(family, traits)
+        for place in {*old, *self._ranges}:
+            family, first, last = place
+            made = _mapped("blocks", blocks.text(first, last, family), self._ranges.get(place))
+            self._make(("range", place), made, written)
+        for identity in old.values():
+            self._identities.release(identity)
+
+    def _owners(self) -> dict[Block, set[Trait]]:
+        """The traits of addresses in a block. Of facets to which the same is granted, one stands for all: a thousand policies
+        with a block each have one identity, which is one element for each pod."""
+        sources = {facet.source: facet for facet in self._used if isinstance(facet.source, BlockSet) and facet.port is None}
+        alike = dict[frozenset[tuple[End, frozenset[Granted]]], Trait]()
+        found = dict[Block, set[Trait]]()
+        for source in sorted(sources, key=lambda item: item.digest):
+            facet = sources[source]
+            trait = alike.setdefault(self._grants.rights(facet), Trait(facet))
+            for block in source.blocks:
+                found.setdefault(block, set()).add(trait)
+        return found
+
+    def _isolation(self, uid: str) -> Iterator[Element]:
+        profile = self._grants.profiles.of(uid)
+        if profile is None:
+            return
+        for address in self._grants.profiles.pods[uid].addresses:
+            family = family_of(address)
+            for direction in DIRECTIONS:
+                if self._grants.isolated((profile, direction)):
+                    yield Element(container(f"{direction}_pods", family), (address,))
+                    yield Element(container("self", family), (address, address))
+                if self._grants.ranged((profile, direction)):
+                    yield Element(container(f"{direction}_ranged", family), (address,))
+
+
+def _is_range(facet: Facet) -> bool:
+    return isinstance(facet.source, BlockSet) and facet.port is None
+
+
+def _merged(
+    found: Iterable[Interval], owners: Mapping[Block, Collection[Trait]]
+) -> Iterator[tuple[int, int, frozenset[Trait]]]:
+    """First and last address, and their traits; adjacent ones with the same traits are one."""
+    before: tuple[int, int, frozenset[Trait]] | None = None
+    for item in found:
+        traits = frozenset(trait for block in item.blocks for trait in owners[block])
+        if before is not None and (before[1] + 1, before[2]) == (item.first, traits):
+            before = before[0], item.last, traits
+            continue
+        if before is not None:
+            yield before
+        before = item.first, item.last, traits
+    if before is not None:
+        yield before
+
+
+def _mapped(layer: str, peers: str, identity: Identity | None) -> frozenset[Element]:
+    """`peers` is an address, or a range of them."""
+    return frozenset({Element(container(layer, identity.family), (peers,), (identity.text,))}) if identity else frozenset()

@@ -1,0 +1,198 @@
+"""Keeps the kernel's rules of NetworkPolicies as the assignment and the node's pods want them.
+
+    assignment ──► assigned ─┐
+    pods' workers ► isolate ─┴► changes ──► compiler, and nftables: on the network's thread, in one transaction
+
+Changes that come while a transaction runs are put into the next ones together (see `pending`). A pod is isolated before it is
+attached; nothing waits where its namespace has no policy. After a failure everything is computed anew and compared with the
+kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from nodeagent.network.interface import NetworkError
+from nodeagent.network.policies import budget, evaluator, reader
+from nodeagent.network.policies.budget import Budget
+from nodeagent.network.policies.compiler import Changes, Compiler
+from nodeagent.network.policies.evaluator import Traffic, Verdict
+from nodeagent.network.policies.model import Group, Pod, Policy
+from nodeagent.network.policies.pending import Pending
+from nodeagent.network.policies.profiles import Key
+from nodeagent.network.policies.skeleton import CONCERN
+from nodeagent.network.ruleset import Ruleset
+from pinnace import kinds
+from pinnace.clock import Clock
+from pinnace.networking.v1.networkpolicy_pb2 import NetworkPolicy
+
+log = logging.getLogger("pinnace.policies")
+# The kind of slices of groups in an assignment (`control.policygroups`).
+GROUP = "PolicyGroup"
+# Seconds before another attempt after a failure.
+RETRY = 1.0
+_LEFT_OUT = (
+    "{} NetworkPolicies of namespace {} allow nothing on this node: all of the namespace have more than "
+    f"{budget.MOST.grants:,} pairs of a peer and a port together, or {budget.MOST.sources:,} peers (ipBlocks of a rule are one)"
+)
+
+
+class Network(Protocol):
+    async def program(self, work: Callable[[Ruleset], None]) -> None:
+        """Call `work` on the network's thread. Raises NetworkError."""
+
+
+class Change(Protocol):
+    """Of the assignment: a policy or a slice by KIND/NAMESPACE/NAME. `new` None: it is gone."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def new(self) -> Any | None: ...
+
+
+class Enforcer:
+    def __init__(self, network: Network, clock: Clock) -> None:
+        self._network = network
+        self._clock = clock
+        self._policies: dict[Key, Policy] = {}
+        self._slices: dict[str, Group] = {}
+        self._pods: dict[str, Pod] = {}
+        # Policies of each namespace, and pods.
+        self._in_namespace, self._pods_of = Counter[str](), Counter[str]()
+        self._budget = Budget()
+        self._pending = Pending()
+        # Of what the kernel has; None: it is computed anew.
+        self._compiler: Compiler | None = None
+        self._programming = asyncio.Lock()
+        self._changed = asyncio.Event()
+        # Of the node: reason, message, and whether it is a warning.
+        self.event: Callable[[str, str, bool], None] = lambda reason, message, warning: None
+
+    def assigned(self, changes: Iterable[Change]) -> None:
+        """Policies and slices of groups that are new, changed or gone."""
+        policies = dict[Key, Policy | None]()
+        for change in changes:
+            kind, namespace, name = change.key.split("/", 2)
+            if kind == GROUP:
+                self._set_slice(name, reader.group(change.new) if change.new is not None else None)
+            elif kind == kinds.NETWORK_POLICY.kind:
+                policies[namespace, name] = _read(change.new) if change.new is not None else None
+        before = self._budget.left_out.copy()
+        for key, policy in self._budget.change(policies).items():
+            self._set_policy(key, policy)
+        self._report(before)
+        self._changed.set()
+
+    def _report(self, before: Mapping[str, frozenset[Key]]) -> None:
+        for namespace, keys in self._budget.left_out.items():
+            if len(keys) > len(before.get(namespace, ())):
+                log.error("policies_left_out namespace=%s count=%d first=%s", namespace, len(keys), min(keys)[1])
+                self.event("NetworkPoliciesLeftOut", _LEFT_OUT.format(len(keys), namespace), True)
+
+    def _set_policy(self, key: Key, policy: Policy | None) -> None:
+        old = self._policies.pop(key, None)
+        self._in_namespace[key[0]] += (policy is not None) - (old is not None)
+        if policy is not None:
+            self._policies[key] = policy
+        if policy != old:
+            self._pending.set_policy(key, old, policy)
+
+    def _set_slice(self, name: str, members: Group | None) -> None:
+        self._slices.pop(name, None)
+        if members:
+            self._slices[name] = members
+        self._pending.set_slice(name, members)
+
+    async def isolate(self, uid: str, pod: Pod) -> None:
+        """Have the rules for a pod, before it can send or receive anything. Repeatable. Raises NetworkError."""
+        self.update(uid, pod)
+        if self._in_namespace[pod.namespace]:
+            await self._program(pod.namespace)
+
+    def update(self, uid: str, pod: Pod | None) -> None:
+        """A pod that was attached before the agent started, that has other labels, or (None) that is gone."""
+        if (old := self._pods.pop(uid, None)) is not None:
+            self._pods_of[old.namespace] -= 1
+        if pod is not None:
+            self._pods[uid] = pod
+            self._pods_of[pod.namespace] += 1
+        if old == pod:
+            return
+        self._pending.set_pod(uid, pod)
+        self._changed.set()
+
+    def relabel(self, uid: str, labels: dict[str, str]) -> None:
+        """Other labels of a pod, if it is one that policies apply to."""
+        if (old := self._pods.get(uid)) is not None:
+            self.update(uid, Pod(old.namespace, labels, old.addresses, old.ports))
+
+    async def run(self) -> None:
+        """Program what changes. Call it once all pods that were here before are known. Until cancelled."""
+        reported = ""
+        while True:
+            delay = None
+            try:
+                await self._program()
+                reported = ""
+            except NetworkError as error:
+                if str(error) != reported:
+                    log.error("policies_failed error=%s", error)
+                delay, reported = RETRY, str(error)
+            await self._clock.wait(self._changed, delay)
+            self._changed.clear()
+
+    async def _program(self, namespace: str = "") -> None:
+        """Everything, or enough for the pods of a namespace. Others have a turn after each portion. Raises NetworkError."""
+        more = True
+        while more:
+            async with self._programming:
+                await self._program_portion(namespace)
+            more = self._pending.has_policies(namespace) if namespace else bool(self._pending)
+
+    async def _program_portion(self, namespace: str) -> None:
+        compiler = self._compiler
+        if compiler is not None and not self._pending:
+            return
+        changes = self._pending.take(self._pods_of, namespace) if compiler is not None else self._everything()
+        self._compiler = None
+        new = compiler or Compiler()
+        await self._network.program(lambda ruleset: _apply(ruleset, new, changes, anew=compiler is None))
+        self._compiler = new
+
+    def _everything(self) -> Changes:
+        self._pending.clear()
+        return Changes(dict(self._policies), dict(self._slices), dict(self._pods))
+
+    def verdict(self, uid: str, other: str, *, direction: str, traffic: Traffic) -> Verdict | None:
+        """Whether policies allow traffic between a pod of this node and another address, and which. None: there is no such pod,
+        or no policy can apply to it."""
+        pod = self._pods.get(uid)
+        if pod is None:
+            return None
+        peer = evaluator.peer_at(other, self._slices)
+        return evaluator.evaluate(self._policies.values(), pod, peer, direction=direction, traffic=traffic)
+
+
+def _read(item: NetworkPolicy) -> Policy:
+    problems = list[str]()
+    found = reader.policy(item, problems)
+    for problem in problems:
+        log.error("policy_too_large policy=%s/%s problem=%s", found.namespace, found.name, problem)
+    return found
+
+
+def _apply(ruleset: Ruleset, compiler: Compiler, changes: Changes, *, anew: bool) -> None:
+    before = compiler.left_out
+    change = compiler.change(changes)
+    if compiler.left_out > before:
+        log.error("policies_too_large ranges_left_out=%d", compiler.left_out)
+    if anew:
+        ruleset.declare(CONCERN, compiler.elements())
+    elif change.add or change.remove:
+        ruleset.change(CONCERN, change.add, change.remove)

@@ -1,0 +1,116 @@
+"""The wanted state of the node's network, kept in the kernel: the difference is found as facts, and repaired by kind.
+
+nftables first, which guards the rest; then devices, ports and entries, each of which needs the one before. On the thread that
+owns netlink; all methods raise NetworkError.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nodeagent.network import facts, plan, sysctls
+from nodeagent.network.guard import BRIDGE, Binding
+from nodeagent.network.interface import Deviation, NetworkError, Node
+from nodeagent.network.netlink import Netlink
+from nodeagent.network.podaddress import gateway_of
+from nodeagent.network.ports import bridge_mac
+from nodeagent.network.tunnel import KIND as TUNNEL
+from nodeagent.network.wireguard import TunnelPeer
+from pinnace.ipfamilies import families_of
+
+log = logging.getLogger("pinnace.network")
+_DEVICES = ("link", "address", "sysctl")
+
+
+@dataclass(slots=True)
+class State:
+    """What the agent has programmed. `node` is as the overlay has it, `underlay` as the underlay does: their addresses differ
+    in an encrypted cluster, whose key is in the directory `keys`. `bindings` and the rest by the name of the port. `attach`
+    makes a pod's pair of devices again, with the MAC address that it had, and `netns` is the pod's; a port without them is
+    repaired as far as it is there."""
+
+    keys: Path
+    node: Node | None = None
+    underlay: Node | None = None
+    tunnels: frozenset[TunnelPeer] = frozenset()
+    table: plan.Table = field(default_factory=plan.Table)
+    bindings: dict[str, list[Binding]] = field(default_factory=dict)
+    attach: dict[str, Callable[[Netlink, str], None]] = field(default_factory=dict)
+    netns: dict[str, Path] = field(default_factory=dict)
+    # The cluster DNS addresses that the node has; None: this agent has not assigned them yet.
+    dns: tuple[str, ...] | None = None
+
+    def bridge_mac(self) -> str:
+        """Once there is a node."""
+        return bridge_mac(gateway_of(self.node.pod_cidr).address) if self.node is not None else ""
+
+    def all_bindings(self) -> list[Binding]:
+        return [item for items in self.bindings.values() for item in items]
+
+
+def verify(netlink: Netlink, state: State) -> list[Deviation]:
+    if state.node is None:
+        return []
+    underlay = state.underlay
+    if underlay is not None and underlay.encrypt and (broken := netlink.verify_tunnel(underlay, state.tunnels)):
+        # First: the overlay's devices are made on that one.
+        return broken
+    want = netlink.wanted(state.node, state.all_bindings(), state.table, dns=state.dns or ())
+    return facts.differences(want, netlink.inspect(sysctls.all_of(state.node), state.dns))
+
+
+def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
+    """What one repair cannot do does not hold back the others; raises the first error."""
+    found, errors = list(found), list[NetworkError]()
+
+    def attempt(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except NetworkError as error:
+            errors.append(error)
+
+    node = state.node
+    if node is None:
+        return
+    kinds = {item.kind for item in found}
+    of_bridge = any(item.kind == "route" and item.item.endswith(f"dev {BRIDGE}") for item in found)
+    if of_bridge or kinds & {*_DEVICES, TUNNEL}:
+        attempt(lambda: _setup(netlink, state, node))
+    if (dns := state.dns) is not None and "address" in kinds:
+        attempt(lambda: netlink.serve_names(dns))
+    if TUNNEL in kinds:
+        attempt(lambda: _sync_tunnel(netlink, state))
+    # A bridge that was made again has no ports.
+    every = any(item.kind == "link" and item.item.startswith(BRIDGE) for item in found)
+    touched = {word for item in found for word in item.item.split()} if not every else set()
+    for device, bindings in list(state.bindings.items()):
+        if every or device in touched or touched & {item.address for item in bindings}:
+            attempt(functools.partial(_port, netlink, state, device))
+    attempt(lambda: netlink.apply(plan.difference(state.table, netlink.read())))
+    if errors:
+        raise errors[0]
+
+
+def _setup(netlink: Netlink, state: State, node: Node) -> None:
+    if state.underlay is not None and state.underlay.encrypt:
+        netlink.encrypt(state.underlay, state.keys)
+    netlink.setup(node)
+    for family in families_of(node.pod_cidrs):
+        netlink.enable_forwarding(family)
+
+
+def _sync_tunnel(netlink: Netlink, state: State) -> None:
+    netlink.sync_tunnel(state.tunnels)
+
+
+def _port(netlink: Netlink, state: State, device: str) -> None:
+    bindings = state.bindings[device]
+    if netlink.index(device) is None:
+        if (attach := state.attach.get(device)) is None:
+            raise NetworkError(f"device {device} of the pod at {bindings[0].address} is gone")
+        attach(netlink, bindings[0].mac)
+    netlink.repair_port(device, state.bindings[device], state.netns.get(device))

@@ -1,0 +1,136 @@
+"""The resolver's process: found, replaced or started.
+
+It is not the agent's child to lose: it serves on when the agent ends, and the next agent finds it by its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nodeagent.dns.options import Options
+from pinnace.clock import Clock
+
+log = logging.getLogger("pinnace.dns")
+# Seconds until it serves or has ended, and between looks.
+WITHIN, LOOK = 15.0, 0.02
+# Bytes of a line: its metrics.
+MAX_LINE = 1 << 20
+# Bytes of the log of earlier processes that are kept.
+_MAX_LOG = 1 << 20
+PROGRAM = Path(__file__).resolve().parent.parent / "dns"
+_ROOT = PROGRAM.parent.parent
+# All that it runs.
+CODE = (PROGRAM, _ROOT / "pinnace" / "dns", _ROOT / "nodeagent" / "linux")
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class ResolverProcess:
+    """`directory` gets its socket (whose path must be short), its log and its root; `seccomp` gives the file of a filter, or
+    empty."""
+
+    def __init__(self, directory: Path, clock: Clock, *, seccomp: Callable[[], str], port: int = 53) -> None:
+        self._directory, self._clock, self._seccomp, self._port = directory, clock, seccomp, port
+        self._code = _digest()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self._directory / "log"
+
+    async def connected(self, addresses: Sequence[str]) -> Streams:
+        """To a process of this version for these addresses. Raises OSError, TimeoutError, ValueError."""
+        root = self._directory / "root"
+        root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        # The resolver's user passes through it, to nothing: its root is below.
+        control = self._directory / "control"
+        options = Options(str(control), tuple(addresses), str(root), self._seccomp(), "", self._port)
+        version = hashlib.sha256(f"{self._code} {options.text()}".encode()).hexdigest()
+        options = Options(str(control), tuple(addresses), str(root), options.seccomp, version, self._port)
+        if self.process is not None and self.process.poll() is not None:
+            self.process = None
+        async with asyncio.timeout(WITHIN):
+            while True:
+                with contextlib.suppress(ConnectionError, FileNotFoundError):
+                    streams = await asyncio.open_unix_connection(str(control), limit=MAX_LINE)
+                    if await _version(streams) == version:
+                        return streams
+                    await self._end(streams)
+                if self.process is None:
+                    self.process = self._start(options)
+                elif (code := self.process.poll()) is not None:
+                    self.process = None
+                    raise OSError(f"the resolver ended with code {code}: {self._last_line()}")
+                await self._clock.sleep(LOOK)
+
+    def _start(self, options: Options) -> subprocess.Popen[bytes]:
+        # Without docstrings it is a megabyte smaller.
+        command = [sys.executable, "-I", "-S", "-OO", str(PROGRAM), str(_library().parent), options.text()]
+        if self.log.exists() and self.log.stat().st_size > _MAX_LOG:
+            self.log.unlink()
+        with open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as out:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
+            )  # fmt: skip
+
+    def _last_line(self) -> str:
+        try:
+            return self.log.read_text(errors="replace").strip().rpartition("\n")[2][:500]
+        except OSError as error:
+            return str(error)
+
+    async def _end(self, streams: Streams) -> None:
+        """The process at the other end (unix(7), SO_PEERCRED), of another version or for other addresses."""
+        sock: socket.socket = streams[1].get_extra_info("socket")
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid = int(struct.unpack("3i", credentials)[0])
+        log.info("resolver_replaced pid=%d", pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        # Its sockets are free when this one ends.
+        while await streams[0].read(MAX_LINE):
+            pass
+        streams[1].close()
+        if self.process is not None and self.process.pid == pid:
+            while self.process.poll() is None:
+                await self._clock.sleep(LOOK)
+            self.process = None
+
+
+async def _version(streams: Streams) -> str:
+    """Raises ConnectionError, ValueError."""
+    streams[1].write(b'{"ask": "version"}\n')
+    await streams[1].drain()
+    line = await streams[0].readline()
+    if not line:
+        raise ConnectionResetError("the resolver has ended")
+    return str(json.loads(line).get("version"))
+
+
+def _library() -> Path:
+    """The directory of dnspython, which is not imported here. Raises OSError."""
+    found = importlib.util.find_spec("dns")
+    if found is None or found.origin is None:
+        raise FileNotFoundError("dnspython is not installed")
+    return Path(found.origin).parent
+
+
+def _digest() -> str:
+    """Of the code that it runs, of the Python that runs it, and of the library."""
+    digest = hashlib.sha256(sys.version.encode() + (_library() / "version.py").read_bytes())
+    for path in sorted(path for directory in CODE for path in directory.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

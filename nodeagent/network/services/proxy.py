@@ -1,0 +1,211 @@
+"""Keeps the node's Services programmed: changes are collected while the kernel is busy, and applied in one transaction.
+
+All state is that of the thread which owns netlink; only what has changed is handed to it. After a failure the table is
+compared with the kernel, with a back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from nodeagent.network.elements import Key
+from nodeagent.network.interface import NetworkError
+from nodeagent.network.ruleset import Ruleset
+from nodeagent.network.services import flows, recovery
+from nodeagent.network.services.model import Facts, Target
+from nodeagent.network.services.names import CONCERN
+from nodeagent.network.services.table import Changes, Health, ServiceTable
+from nodeagent.network.services.wanted import Frontend
+from pinnace import kinds
+from pinnace.clock import Clock
+from pinnace.core.v1.service_pb2 import Service
+from pinnace.discovery.v1.endpointslice_pb2 import EndpointSlice
+
+log = logging.getLogger("pinnace.services")
+T = TypeVar("T")
+# Services of one visit to the kernel: pods that are attached meanwhile wait for it.
+BATCH = 250
+# Seconds before another try after a failure, doubling.
+FIRST_RETRY, MAX_RETRY = 0.5, 30.0
+
+
+KINDS = (kinds.SERVICE.kind, kinds.ENDPOINT_SLICE.kind)
+
+
+class Change(Protocol):
+    """Of the agent's assignment: an object by KIND/NAMESPACE/NAME; `new` is None when it has gone."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def new(self) -> Any | None: ...
+
+
+class Kernel(Protocol):
+    """The thread that owns netlink, and the table."""
+
+    ruleset: Ruleset
+
+    async def visit(self, work: Callable[[], T]) -> T:
+        """Run `work` there. Raises NetworkError."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the agent started."""
+
+    transactions: int = 0
+    elements: int = 0
+    flows: int = 0
+    failures: int = 0
+    # Of the last change, from objects to the end of its transaction.
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """Of the thread."""
+
+    table: ServiceTable
+    declared: bool = False
+    flows: dict[Frontend, frozenset[Target]] = field(default_factory=dict)
+    forget: set[tuple[str, Key]] = field(default_factory=set)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+
+class ServiceProxy:
+    """`health` is called with all health checks that the node should answer, whenever Services have changed."""
+
+    def __init__(self, kernel: Kernel, clock: Clock, health: Callable[[list[Health]], Awaitable[None]]) -> None:
+        self._kernel, self._clock, self._health = kernel, clock, health
+        self._changed = asyncio.Event()
+        self._facts: Facts | None = None
+        self._services: dict[str, Service | None] = {}
+        self._slices: dict[str, EndpointSlice | None] = {}
+        self._work: _Work | None = None
+        self.counters = Counters()
+
+    def configure(self, facts: Facts) -> None:
+        """The node's table is there, for these facts."""
+        self._facts = facts
+        self._changed.set()
+
+    def restore(self, items: Callable[[str], Iterable[Any]]) -> None:
+        """What an earlier agent had; `items` returns the objects of a kind."""
+        for kind in KINDS:
+            for item in items(kind):
+                self._set(kind, f"{item.metadata.namespace}/{item.metadata.name}", item)
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        """Services and EndpointSlices that were added, changed or removed."""
+        for change in changes:
+            kind, _, key = change.key.partition("/")
+            self._set(kind, key, change.new)
+
+    def _set(self, kind: str, key: str, item: Any | None) -> None:
+        if kind == kinds.SERVICE.kind:
+            self._services[key] = item
+        else:
+            self._slices[key] = item
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        delay = FIRST_RETRY
+        while True:
+            self._changed.clear()
+            try:
+                more = self._facts is not None and await self._sync()
+                delay, wait = FIRST_RETRY, 0.0 if more else None
+            except (NetworkError, OSError) as error:
+                self.counters.failures += 1
+                log.error("services_failed retry=%.1f error=%s", delay, error)
+                wait, delay = delay, min(delay * 2, MAX_RETRY)
+            if wait != 0.0:
+                await self._clock.wait(self._changed, wait)
+
+    async def _sync(self) -> bool:
+        """Program what has changed; returns whether there is more."""
+        more = await self._kernel.visit(self._visit)
+        work = self._work
+        if work is None:
+            return more
+        for key, problems in work.problems.items():
+            log.warning("service_problems service=%s problems=%s", key, "; ".join(problems[:5]))
+        work.problems.clear()
+        if not more:
+            await self._health(work.table.health())
+        return more
+
+    def _visit(self) -> bool:
+        """On the thread."""
+        began = time.perf_counter()
+        work = self._work = self._work or _Work(ServiceTable(self._facts_now(), recovery.read(self._read())))
+        self._take(work.table)
+        changes = work.table.compute(BATCH)
+        work.problems |= changes.problems
+        work.flows |= changes.flows
+        work.forget |= changes.forget
+        if work.declared:
+            self._program(work, changes, began)
+        elif not work.table.pending:
+            self._declare(work, began)
+        return work.table.pending > 0
+
+    def _facts_now(self) -> Facts:
+        if self._facts is None:
+            raise NetworkError("the node's network is not set up")
+        return self._facts
+
+    def _read(self) -> dict[str, Any]:
+        return dict(self._kernel.ruleset.listing().elements)
+
+    def _take(self, table: ServiceTable) -> None:
+        """What has come since the last visit. Swapped first: the loop may add more meanwhile."""
+        services, self._services = self._services, {}
+        slices, self._slices = self._slices, {}
+        table.set_facts(self._facts_now())
+        for key, item in services.items():
+            table.set_service(key, item)
+        for key, one in slices.items():
+            table.set_slice(key, one)
+
+    def _declare(self, work: _Work, began: float) -> None:
+        """The first time: what an earlier agent has left is compared. Connections of before are compared too."""
+        change = self._kernel.ruleset.declare(CONCERN, work.table.elements())
+        work.flows |= work.table.live()
+        work.declared = True
+        self._finish(work, change.size, began)
+
+    def _program(self, work: _Work, changes: Changes, began: float) -> None:
+        ruleset = self._kernel.ruleset
+        self._forget(work)
+        if changes.add or changes.remove:
+            ruleset.change(CONCERN, sorted(changes.add), sorted(changes.remove))
+        elif ruleset.stale:
+            ruleset.repair()
+        self._finish(work, len(changes.add) + len(changes.remove), began)
+
+    def _forget(self, work: _Work) -> None:
+        """A failure leaves clients with another endpoint than chance would give them, no more."""
+        for container, key in sorted(work.forget):
+            try:
+                self._kernel.ruleset.forget(container, key)
+            except NetworkError as error:
+                log.warning("clients_not_forgotten set=%s error=%s", container, error)
+        work.forget.clear()
+
+    def _finish(self, work: _Work, size: int, began: float) -> None:
+        """Connections last: one that is tracked anew is led by the new table."""
+        self.counters.flows += (deleted := flows.clean(work.flows))
+        work.flows = {}
+        if size or deleted:
+            self.counters.transactions += 1
+            self.counters.elements += size
+            self.counters.seconds = time.perf_counter() - began
+            log.info("services_programmed elements=%d flows=%d ms=%.1f", size, deleted, self.counters.seconds * 1000)

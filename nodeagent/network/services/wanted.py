@@ -1,0 +1,160 @@
+"""The elements that one Service needs. Pure.
+
+A Service's addresses and ports are its frontends. What leads from them to endpoints is described in `skeleton`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from nodeagent.network.elements import Element, Key
+from nodeagent.network.services import names, slots
+from nodeagent.network.services.model import Backends, Endpoint, Facts, Port, ServiceInfo, Target
+from nodeagent.network.services.names import CONCERN, Draw, Family, Names
+from nodeagent.network.services.selection import Selection, select
+from nodeagent.network.services.slots import Slots
+
+# By address family, name and protocol of a port, and traffic policy.
+Assigned = dict[tuple[int, str, str, str], Slots]
+_REJECT, _DROP = (f"goto {CONCERN}_reject",), ("drop",)
+CLUSTER, LOCAL = "cluster", "local"
+SCOPES = (CLUSTER, LOCAL)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Frontend:
+    """What clients connect to. `address` is "" for a port of the node."""
+
+    family: int
+    address: str
+    protocol: str
+    port: int
+
+    @property
+    def key(self) -> Key:
+        return (*((self.address,) if self.address else ()), self.protocol, str(self.port))
+
+
+def port_key(port: Port, scope: str) -> tuple[int, str, str, str]:
+    return port.family, port.name, port.protocol, scope
+
+
+def frontends(service: ServiceInfo) -> Iterator[Frontend]:
+    for port in service.ports:
+        for address in (*port.internal, *port.external):
+            yield Frontend(port.family, address, port.protocol, port.port)
+        if port.node_port:
+            yield Frontend(port.family, "", port.protocol, port.node_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of one Service, for the frontends `owned`. `shared`: elements that several Services may want. `live`: of the
+    frontends of UDP and SCTP, the endpoints that tracked connections may have."""
+
+    elements: frozenset[Element]
+    shared: frozenset[Element]
+    assigned: Assigned
+    live: dict[Frontend, frozenset[Target]]
+    owned: frozenset[Frontend] = frozenset()
+
+
+def wanted(service: ServiceInfo, backends: Backends, facts: Facts, *, before: Assigned, owned: Iterable[Frontend]) -> Wanted:
+    """`before`: the slots that endpoints have now; `owned`: the frontends that no other Service has."""
+    own = frozenset(owned)
+    assigned = Assigned()
+    found, hairpins = set[Element](), set[Element]()
+    live: dict[Frontend, frozenset[Target]] = {}
+    for port in service.ports:
+        endpoints = backends.of(port)
+        choice = select(endpoints, service, facts)
+        plan = _Plan(service, port, choice, facts)
+        for scope, targets in ((CLUSTER, choice.cluster), (LOCAL, choice.local)):
+            key = port_key(port, scope)
+            assigned[key] = slots.assign(before.get(key, ()), targets, sticky=bool(service.timeout))
+        for frontend in plan.frontends():
+            if frontend in own:
+                found.update(plan.elements(frontend, {scope: assigned[port_key(port, scope)] for scope in SCOPES}))
+                if frontend.protocol != "tcp":
+                    live[frontend] = frozenset(item.target for item in endpoints if item.ready or item.serving)
+        hairpins |= _hairpins(port, choice, endpoints, facts)
+    return Wanted(frozenset(found), frozenset(hairpins), assigned, live, own)
+
+
+def _hairpins(port: Port, choice: Selection, endpoints: Iterable[Endpoint], facts: Facts) -> set[Element]:
+    here = {item.target for item in endpoints if item.node == facts.name}
+    used = {target.address for target in (*choice.cluster, *choice.local) if target in here}
+    return {Element(Family(port.family).name("hairpin"), (address, address)) for address in used}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One port of a Service."""
+
+    service: ServiceInfo
+    port: Port
+    choice: Selection
+    facts: Facts
+
+    def frontends(self) -> Iterator[Frontend]:
+        return frontends(ServiceInfo("", ports=(self.port,)))
+
+    def elements(self, frontend: Frontend, assigned: dict[str, Slots]) -> Iterator[Element]:
+        family = Family(self.port.family)
+        internal = frontend.address in self.port.internal
+        local = self.service.internal_local if internal else self.service.external_local
+        usable = self.choice.local if local else self.choice.cluster
+        if frontend.address in self.port.ranged:
+            yield from self._ranges(family, frontend)
+        if not usable:
+            yield from self._unusable(family, frontend)
+        if not usable and (internal or not self.choice.cluster):
+            return
+        yield from self._entrance(family, frontend, assigned, internal=internal, local=local)
+
+    def _unusable(self, family: Family, frontend: Frontend) -> Iterator[Element]:
+        """Rejected if there is no endpoint in the cluster; dropped if there is none for this node, as a load balancer that
+        sends here all the same has another one."""
+        if frontend.address not in self.facts.dns or self.choice.exist:
+            word = "none" if frontend.address else "nodeport_none"
+            yield Element(family.name(word), frontend.key, _DROP if self.choice.exist else _REJECT)
+
+    def _entrance(
+        self, family: Family, frontend: Frontend, assigned: dict[str, Slots], *, internal: bool, local: bool
+    ) -> Iterator[Element]:
+        nodeport = not frontend.address
+        own = Names(family, LOCAL if local else CLUSTER, nodeport)
+        every = Names(family, CLUSTER, nodeport)
+        draws = {scope: self._draw(assigned[scope]) for scope in SCOPES}
+        target = own.enter(draws[own.scope])
+        if local and not internal:
+            target = names.outside(family, draws[CLUSTER], draws[LOCAL], nodeport=nodeport)
+            yield from self._slots(every, frontend, assigned[CLUSTER])
+        yield from self._slots(own, frontend, assigned[own.scope])
+        yield Element(family.name("nodeport" if nodeport else ""), frontend.key, (f"goto {target}",))
+
+    def _draw(self, found: Slots) -> Draw:
+        count = sum(1 for item in found if item is not None)
+        return Draw(count, len(found), self.service.timeout) if self.service.timeout else Draw(count)
+
+    def _slots(self, own: Names, frontend: Frontend, assigned: Slots) -> Iterator[Element]:
+        used = [(number, item) for number, item in enumerate(assigned) if item is not None]
+        for number, item in used:
+            yield Element(own.slot(number), frontend.key, (item.address, str(item.port)))
+        if self.service.timeout:
+            for drawn, (number, _) in enumerate(used):
+                yield Element(own.choice(drawn), frontend.key, (f"goto {own.stick(number, self.service.timeout)}",))
+
+    def _ranges(self, family: Family, frontend: Frontend) -> Iterator[Element]:
+        yield Element(family.name("ranged"), frontend.key)
+        for cidr in self.port.ranges:
+            yield Element(family.name("source"), (*frontend.key, cidr))
+        if _is_in(self.facts.address, self.port.ranges) and not _is_in(frontend.address, self.port.ranges):
+            # The node that answers for the address sends from it, too. Source: kube-proxy's nftables proxier.
+            yield Element(family.name("source"), (*frontend.key, frontend.address))
+
+
+def _is_in(address: str, cidrs: Iterable[str]) -> bool:
+    return bool(address) and any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in cidrs)

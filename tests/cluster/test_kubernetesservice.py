@@ -1,0 +1,148 @@
+"""The Services of the API and of DNS, which every cluster has, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from controlplane import apileases
+from controlplane.apileases import Announcement
+from pinnace import kinds
+from pinnace.clock import settle
+from tests.support import objects
+from tests.support.cluster import TURNS, Cluster, running
+from tests.support.servicepods import slices
+
+LEASES = "kube-system"
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with running(api=True) as made:
+        yield made
+
+
+def addresses(cluster: Cluster) -> dict[int, list[str]]:
+    """Of the API, by port; Endpoints and EndpointSlices have the same ones."""
+    found = cluster.get(kinds.ENDPOINTS, "kubernetes")
+    by_port = {subset.ports[0].port: [one.ip for one in subset.addresses] for subset in found.subsets}
+    every: dict[int, list[str]] = {}
+    for item in slices(cluster, "kubernetes"):
+        assert all(endpoint.conditions.ready for endpoint in item.endpoints)
+        every.setdefault(item.ports[0].port, []).extend(endpoint.addresses[0] for endpoint in item.endpoints)
+    assert {port: sorted(ips) for port, ips in every.items()} == {port: sorted(ips) for port, ips in by_port.items()}
+    return by_port
+
+
+async def test_the_api_is_a_service(cluster: Cluster) -> None:
+    """As kube-apiserver makes it: without a selector, with the port of the control plane behind it."""
+    found = cluster.get(kinds.SERVICE, "kubernetes")
+    assert dict(found.metadata.labels) == {"component": "apiserver", "provider": "kubernetes"}
+    assert (found.spec.clusterIP, found.spec.type, dict(found.spec.selector)) == ("10.96.0.1", "ClusterIP", {})
+    [port] = found.spec.ports
+    assert (port.name, port.port, port.protocol, port.targetPort.intVal) == ("https", 443, "TCP", 6444)
+    assert addresses(cluster) == {6444: ["192.0.2.10"]}
+    [item] = slices(cluster, "kubernetes")
+    assert (item.metadata.name, item.addressType) == ("kubernetes", "IPv4")
+    assert dict(cluster.get(kinds.ENDPOINTS, "kubernetes").metadata.labels) == {
+        "endpointslice.kubernetes.io/skip-mirror": "true"
+    }
+
+
+async def test_dns_is_a_service(cluster: Cluster) -> None:
+    found = cluster.get(kinds.SERVICE, "kube-dns", namespace="kube-system")
+    assert (found.spec.clusterIP, found.metadata.labels["k8s-app"]) == ("10.96.0.10", "kube-dns")
+    assert [(port.name, port.port, port.protocol) for port in found.spec.ports] == [("dns", 53, "UDP"), ("dns-tcp", 53, "TCP")]
+
+
+@pytest.mark.parametrize("kind", [kinds.SERVICE, kinds.ENDPOINTS, kinds.ENDPOINT_SLICE])
+async def test_what_is_deleted_comes_back(cluster: Cluster, kind: Any) -> None:
+    await cluster.delete(kind, "kubernetes")
+    await settle(TURNS)
+    assert cluster.get(kinds.SERVICE, "kubernetes").spec.clusterIP == "10.96.0.1"
+    assert addresses(cluster) == {6444: ["192.0.2.10"]}
+    await cluster.delete(kinds.SERVICE, "kube-dns", namespace="kube-system")
+    assert cluster.get(kinds.SERVICE, "kube-dns", namespace="kube-system") is not None
+
+
+async def test_what_is_changed_is_corrected(cluster: Cluster) -> None:
+    """No user can lead pods to another API. Annotations and further labels are theirs."""
+
+    def divert(item: Any) -> None:
+        item.spec.selector["app"] = "mine"
+        item.spec.ports[0].port = 444
+        item.metadata.annotations["note"] = "x"
+
+    await cluster.change(kinds.SERVICE, "kubernetes", divert)
+    found = cluster.get(kinds.SERVICE, "kubernetes")
+    assert (dict(found.spec.selector), found.spec.ports[0].port, found.metadata.annotations["note"]) == ({}, 443, "x")
+
+    def readdress(item: Any) -> None:
+        item.subsets[0].addresses[0].ip = "192.0.2.66"
+
+    await cluster.change(kinds.ENDPOINTS, "kubernetes", readdress)
+
+    def redirect(item: Any) -> None:
+        item.endpoints[0].addresses[0] = "192.0.2.66"
+
+    await cluster.change(kinds.ENDPOINT_SLICE, "kubernetes", redirect)
+    labels = {"kubernetes.io/service-name": "kubernetes"}
+    more = objects.make(
+        kinds.ENDPOINT_SLICE, "mine", meta={"labels": labels}, addressType="IPv4", endpoints=[{"addresses": ["192.0.2.66"]}],
+        ports=[{"name": "https", "port": 6444}],
+    )  # fmt: skip
+    await cluster.create(more)
+    assert addresses(cluster) == {6444: ["192.0.2.10"]}
+
+
+async def test_every_control_plane_is_an_endpoint(cluster: Cluster) -> None:
+    """While it renews its Lease; one that stops leaves at once, one that fails when its Lease did not change for 15 seconds."""
+    stopping = Announcement(cluster.store, cluster.time, ("192.0.2.11", 6444))
+    failing = Announcement(cluster.store, cluster.time, ("192.0.2.9", 7444))
+    tasks = [asyncio.ensure_future(one.run()) for one in (stopping, failing)]
+    await settle(TURNS)
+    both = {7444: ["192.0.2.9"], 6444: ["192.0.2.10", "192.0.2.11"]}
+    assert addresses(cluster) == both
+    await cluster.advance(60)
+    assert addresses(cluster) == both
+    tasks[0].cancel()
+    await stopping.withdraw()
+    await settle(TURNS)
+    assert addresses(cluster) == {7444: ["192.0.2.9"], 6444: ["192.0.2.10"]}
+    tasks[1].cancel()
+    await cluster.advance(apileases.DURATION - apileases.PERIOD - 1)
+    assert 7444 in addresses(cluster)
+    await cluster.advance(apileases.PERIOD + 3)
+    assert addresses(cluster) == {6444: ["192.0.2.10"]}
+    again = asyncio.ensure_future(failing.run())
+    await settle(TURNS)
+    assert 7444 in addresses(cluster)
+    again.cancel()
+
+
+async def test_old_leases_are_deleted(cluster: Cluster) -> None:
+    gone = Announcement(cluster.store, cluster.time, ("192.0.2.11", 6444))
+    task = asyncio.ensure_future(gone.run())
+    await settle(TURNS)
+    task.cancel()
+    await cluster.advance(1800)
+    assert [name for name in cluster.names(kinds.LEASE, namespace=LEASES) if name.startswith("apiserver-")]
+    await cluster.advance(1900)
+    assert not [name for name in cluster.names(kinds.LEASE, namespace=LEASES) if name.startswith("apiserver-")]
+
+
+def test_addresses_as_text() -> None:
+    for address in [("192.0.2.1", 6444), ("fd00::1", 6444)]:
+        assert apileases.parse(apileases.text_of(address)) == address
+    for text in ("", "192.0.2.1", "192.0.2.1:", "x:y", ":1", "192.0.2.1:70000"):
+        assert apileases.parse(text) is None
+
+
+def test_a_name_is_resolved_to_what_pods_can_reach() -> None:
+    assert apileases.resolved(("192.0.2.1", 6444)) == ("192.0.2.1", 6444)
+    assert apileases.resolved(("", 0)) is None
+    assert apileases.resolved(("localhost", 6444)) is None
+    assert apileases.resolved(("no-such-host.invalid", 6444)) is None

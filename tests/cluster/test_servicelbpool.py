@@ -1,0 +1,203 @@
+"""Services of type LoadBalancer: their addresses and the nodes that answer for them, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from controlplane import resources
+from controlplane.serviceranges import AddressRange, ServiceRanges
+from pinnace import kinds
+from pinnace.clock import settle
+from tests.support.cluster import TURNS, Cluster, running
+from tests.support.servicepods import Backends, service
+
+FIRST, SECOND, THIRD = "192.0.2.64", "192.0.2.65", "192.0.2.66"
+FINALIZER, NODE = "service.kubernetes.io/load-balancer-cleanup", "pinnace.dev/announced-by"
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with running(pool=["192.0.2.64-192.0.2.66"]) as made:
+        yield made
+
+
+@pytest.fixture
+async def backends(cluster: Cluster) -> Backends:
+    made = Backends(cluster)
+    await made.join("n1", "n2", "n3")
+    for name in ("n1", "n2", "n3"):
+        await cluster.beat(name)
+    return made
+
+
+def balanced(name: str = "web", **spec: Any) -> Any:
+    return service(name, type="LoadBalancer", **spec)
+
+
+def addresses(cluster: Cluster, name: str = "web") -> list[str]:
+    return [entry.ip for entry in cluster.get(kinds.SERVICE, name).status.loadBalancer.ingress]
+
+
+def announcer(cluster: Cluster, name: str = "web") -> str:
+    return str(cluster.get(kinds.SERVICE, name).metadata.annotations.get(NODE, ""))
+
+
+def reasons(cluster: Cluster, name: str = "web") -> list[str]:
+    every = [row.parse() for row in cluster.store.rows(kinds.EVENT, "default")]
+    mine = [event for event in every if event.involvedObject.name == name and event.involvedObject.kind == "Service"]
+    return sorted(event.reason for event in mine)
+
+
+async def test_a_service_gets_an_address_of_the_pool(cluster: Cluster, backends: Backends) -> None:
+    """With the finalizer and the events of Kubernetes' service controller."""
+    await cluster.create(balanced())
+    found = cluster.get(kinds.SERVICE, "web")
+    [entry] = found.status.loadBalancer.ingress
+    assert (entry.ip, entry.ipMode, list(found.metadata.finalizers)) == (FIRST, "VIP", [FINALIZER])
+    assert reasons(cluster) == ["EnsuredLoadBalancer", "EnsuringLoadBalancer"]
+    assert announcer(cluster) in ("n1", "n2", "n3")
+    version = found.metadata.resourceVersion
+    await cluster.advance(120, beating=("n1", "n2", "n3"))
+    assert cluster.get(kinds.SERVICE, "web").metadata.resourceVersion == version
+
+
+async def test_no_address_is_given_twice(cluster: Cluster, backends: Backends) -> None:
+    """Services that come at the same time get different ones; those for which none is left wait, and get one that is released."""
+    await asyncio.gather(*(cluster.create(balanced(f"s{number}")) for number in range(5)))
+    await settle(TURNS)
+    given = {f"s{number}": addresses(cluster, f"s{number}") for number in range(5)}
+    assert sorted(found for ips in given.values() for found in ips) == [FIRST, SECOND, THIRD]
+    waiting = [name for name, ips in given.items() if not ips]
+    assert len(waiting) == 2
+    for name in waiting:
+        assert reasons(cluster, name) == ["SyncLoadBalancerFailed"]
+    [text] = {event.message for event in cluster.events("SyncLoadBalancerFailed")}
+    assert text == "Error syncing load balancer: failed to ensure load balancer: the pool has no free IPv4 address"
+    released = next(name for name, ips in given.items() if ips)
+    await cluster.delete(kinds.SERVICE, released)
+    await settle(TURNS)
+    assert cluster.get(kinds.SERVICE, released) is None
+    assert sum(len(addresses(cluster, name)) for name in waiting) == 1
+
+
+async def test_a_service_may_want_an_address(cluster: Cluster, backends: Backends) -> None:
+    """One of the pool that no other Service has; it may want another one later."""
+    await cluster.create(balanced("one", loadBalancerIP=SECOND))
+    assert addresses(cluster, "one") == [SECOND]
+    await cluster.create(balanced("two", loadBalancerIP=SECOND))
+    await cluster.create(balanced("three", loadBalancerIP="198.51.100.1"))
+    assert (addresses(cluster, "two"), addresses(cluster, "three")) == ([], [])
+    prefix = "Error syncing load balancer: failed to ensure load balancer: requested address"
+    assert {event.message for event in cluster.events("SyncLoadBalancerFailed")} == {
+        f"{prefix} {SECOND} is in use by Service default/one", f"{prefix} 198.51.100.1 is not in the pool",
+    }  # fmt: skip
+    await cluster.change(kinds.SERVICE, "one", lambda item: setattr(item.spec, "loadBalancerIP", THIRD))
+    await settle(TURNS)
+    assert (addresses(cluster, "one"), addresses(cluster, "two")) == ([THIRD], [SECOND])
+
+
+async def test_one_address_in_two_forms_is_one() -> None:
+    """Of IPv6, which may be written in capitals and with zeros; the status has the usual form."""
+    ranges = ServiceRanges((AddressRange("10.96.0.0/24"), AddressRange("fd00::/112")))
+    async with running(registry=resources.built_in(ranges), pool=["2001:db8::10-2001:db8::20"]) as cluster:
+        await cluster.create(balanced("one", ipFamilies=["IPv6"], loadBalancerIP="2001:DB8:0::12"))
+        await cluster.create(balanced("two", ipFamilies=["IPv6"], loadBalancerIP="2001:db8::12"))
+        assert (addresses(cluster, "one"), addresses(cluster, "two")) == (["2001:db8::12"], [])
+        text = "requested address 2001:db8::12 is in use by Service default/one"
+        assert any(text in event.message for event in cluster.events("SyncLoadBalancerFailed"))
+
+
+async def test_an_address_goes_with_its_family() -> None:
+    """Also from a Service that wants an address which it cannot have, and so keeps that of its first family."""
+    ranges = ServiceRanges((AddressRange("10.96.0.0/24"), AddressRange("fd00::/112")))
+    async with running(registry=resources.built_in(ranges), pool=[FIRST, "2001:db8::10"]) as cluster:
+        await cluster.create(balanced(ipFamilyPolicy="PreferDualStack"))
+        assert addresses(cluster) == [FIRST, "2001:db8::10"]
+        await cluster.change(kinds.SERVICE, "web", lambda item: setattr(item.spec, "loadBalancerIP", "203.0.113.1"))
+        assert addresses(cluster) == [FIRST, "2001:db8::10"]
+        await cluster.change(kinds.SERVICE, "web", lambda item: setattr(item.spec, "ipFamilyPolicy", "SingleStack"))
+        assert addresses(cluster) == [FIRST]
+
+
+async def test_an_address_goes_with_the_type(cluster: Cluster, backends: Backends) -> None:
+    await cluster.create(balanced())
+    await cluster.change(kinds.SERVICE, "web", lambda item: setattr(item.spec, "type", "ClusterIP"))
+    found = cluster.get(kinds.SERVICE, "web")
+    assert (addresses(cluster), list(found.metadata.finalizers), announcer(cluster)) == ([], [], "")
+    assert reasons(cluster) == ["DeletedLoadBalancer", "DeletingLoadBalancer", "EnsuredLoadBalancer", "EnsuringLoadBalancer"]
+    await cluster.create(balanced("next"))
+    assert addresses(cluster, "next") == [FIRST]
+
+
+async def test_another_class_is_left_to_others(cluster: Cluster, backends: Backends) -> None:
+    await cluster.create(balanced(loadBalancerClass="example.com/mine"))
+    found = cluster.get(kinds.SERVICE, "web")
+    assert (addresses(cluster), list(found.metadata.finalizers), reasons(cluster)) == ([], [], [])
+
+
+async def test_one_node_answers_and_stays(cluster: Cluster, backends: Backends) -> None:
+    """Another one takes over when it is not Ready any more, and keeps the address when the first is back."""
+    await cluster.create(balanced())
+    first = announcer(cluster)
+    others = tuple(name for name in ("n1", "n2", "n3") if name != first)
+    cluster.alive.discard(first)
+    await cluster.advance(30, beating=others)
+    second = announcer(cluster)
+    assert second in others
+    assert "UpdatedLoadBalancer" in reasons(cluster)
+    cluster.alive.add(first)
+    await cluster.advance(30, beating=("n1", "n2", "n3"))
+    assert announcer(cluster) == second
+
+
+async def test_an_excluded_node_answers_for_nothing(cluster: Cluster, backends: Backends) -> None:
+    def exclude(node: Any) -> None:
+        node.metadata.labels["node.kubernetes.io/exclude-from-external-load-balancers"] = ""
+
+    for name in ("n1", "n2"):
+        await cluster.change(kinds.NODE, name, exclude)
+    await cluster.create(balanced())
+    assert announcer(cluster) == "n3"
+    await cluster.change(kinds.NODE, "n3", exclude)
+    assert announcer(cluster) == ""
+    assert addresses(cluster) == [FIRST]
+    assert "UnAvailableLoadBalancer" in reasons(cluster)
+
+
+async def test_local_traffic_goes_to_a_node_with_endpoints(cluster: Cluster, backends: Backends) -> None:
+    """It follows them; a pod that terminates counts while it is the only one."""
+    await cluster.create(balanced(externalTrafficPolicy="Local"))
+    assert announcer(cluster) == ""
+    await backends.run("two", "10.244.1.1", node="n2")
+    assert announcer(cluster) == "n2"
+    await backends.run("three", "10.244.2.1", node="n3")
+    assert announcer(cluster) == "n2"
+    await cluster.delete(kinds.POD, "two")
+    assert announcer(cluster) == "n3"
+    await cluster.delete(kinds.POD, "three")
+    assert announcer(cluster) == "n3"
+
+
+async def test_a_user_cannot_move_an_address(cluster: Cluster, backends: Backends) -> None:
+    """What is removed or changed of the status comes back; the annotation may name another node that is able."""
+    await cluster.create(balanced())
+    await cluster.change(kinds.SERVICE, "web", lambda item: item.metadata.finalizers.remove(FINALIZER))
+    assert list(cluster.get(kinds.SERVICE, "web").metadata.finalizers) == [FINALIZER]
+    await cluster.change(kinds.SERVICE, "web", lambda item: item.metadata.annotations.update({NODE: "no-such-node"}))
+    assert announcer(cluster) in ("n1", "n2", "n3")
+
+
+async def test_addresses_are_spread_over_nodes() -> None:
+    """By the names of Service and node."""
+    from controlplane.controllers import announcer as module
+
+    found = set()
+    for number in range(20):
+        item = balanced()
+        item.metadata.uid = f"uid-{number}"
+        found.add(module.choose(item, ["n1", "n2", "n3"], None, ""))
+    assert found == {"n1", "n2", "n3"}

@@ -1,0 +1,103 @@
+"""`kctl net`: how its words become senders and receivers, on a server in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli import main
+from cli.net.targets import Target, target_of
+from cli.net.verify import summary
+from pinnace import kinds
+from tests.support.kctlserver import Server, made
+
+PORTS = [
+    {"name": "http", "port": 80, "protocol": "TCP"},
+    {"name": "dns", "port": 53, "protocol": "UDP"},
+    {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+]
+CONTAINER = {
+    "name": "c",
+    "ports": [{"name": "web", "containerPort": 8080}, {"name": "dns", "containerPort": 5353, "protocol": "UDP"}],
+}
+
+
+def service(name: str, address: str, **spec: Any) -> Any:
+    return made(kinds.SERVICE, name, spec={"clusterIP": address, "ports": PORTS, **spec})
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    found = Server(
+        made(kinds.POD, "a", spec={"nodeName": "n"}, status={"podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}]}),
+        made(kinds.POD, "web", spec={"nodeName": "n", "containers": [CONTAINER]}, status={"podIP": "10.244.0.3"}),
+        made(kinds.POD, "new"),
+        service("web", "10.96.0.20"), service("db", "fd00::20"), service("headless", "None"),
+    )  # fmt: skip
+    monkeypatch.setattr("cli.flags.client", lambda args: found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("word", "protocol", "expected"),
+    [
+        ("a", "", Target("10.244.0.2", 0, "icmp", "pod a")),
+        ("po/a:8080", "", Target("10.244.0.2", 8080, "tcp", "pod a")),
+        ("web", "", Target("10.244.0.3", 0, "icmp", "pod web")),
+        ("svc/web", "", Target("10.96.0.20", 80, "tcp", "service web")),
+        ("services/web:53", "", Target("10.96.0.20", 53, "udp", "service web")),
+        ("service/web:53", "tcp", Target("10.96.0.20", 53, "tcp", "service web")),
+        ("db", "udp", Target("fd00::20", 53, "udp", "service db")),
+        ("svc/web:http", "", Target("10.96.0.20", 80, "tcp", "service web")),
+        ("db:dns-tcp", "", Target("fd00::20", 53, "tcp", "service db")),
+        ("web:web", "", Target("10.244.0.3", 8080, "tcp", "pod web")),
+        ("pod/web:dns", "udp", Target("10.244.0.3", 5353, "udp", "pod web")),
+        ("10.0.0.1", "", Target("10.0.0.1", 0, "icmp", "")),
+        ("[fd00::1]:443", "", Target("fd00::1", 443, "tcp", "")),
+        ("fd00::1", "", Target("fd00::1", 0, "icmp", "")),
+    ],
+)
+def test_a_receiver_is_a_pod_a_service_or_an_address(server: Server, word: str, protocol: str, expected: Target) -> None:
+    """Without a type a pod of that name comes first; a Service without a port is its first port of the protocol."""
+    assert target_of(server, "default", word, protocol) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trace", "a", "deployment/web"], "deployment/web: neither a pod nor a service"),
+        (["trace", "a", "nonsense/web"], "the server doesn't have a resource type"),
+        (["trace", "a", "new"], "pod new has no address yet"),
+        (["trace", "new", "a"], "pod new has no address of its own"),
+        (["trace", "a", "svc/web:81"], "service web has no port 81"),
+        (["trace", "a", "svc/web:80", "--protocol", "udp"], "service web has no UDP port 80"),
+        (["trace", "a", "svc/headless"], "service headless has no cluster IP"),
+        (["trace", "a", "web", "--target-namespace", "other"], 'services "web" not found'),
+        (["trace", "a", "[fd00::1]:80"], "pod a has no address of the family of fd00::1"),
+        (["trace", "a", "web:http"], "pod web has no port http"),
+        (["trace", "a", "svc/web:https"], "service web has no port https"),
+        (["trace", "a", "svc/web:dns", "--protocol", "tcp"], "service web has no TCP port dns"),
+        (["trace", "a", "web:99999"], "'99999' is not a port"),
+        (["trace", "a", "svc/web:"], "':' is not a port"),
+        (["trace", "a", "10.0.0.1:http"], "'http' is not a port"),
+        (["trace", "a", "web", "--wait", "9s"], "--wait: more than 0s, at most 8s"),
+        (["trace", "configmap/a", "web"], "configmap/a: neither a pod nor a workload with pods"),
+        (["capture", "configmap/a"], "configmap/a: neither a pod nor a workload with pods"),
+    ],
+)
+def test_words_that_are_refused(
+    server: Server, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert main._exit_code(["net", *arguments]) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_the_summary_counts_every_node() -> None:
+    """Nodes that could not be compared are not as wanted."""
+    assert summary(2, 1, silent=0, fixed=False) == "2 nodes as wanted, 1 with differences"
+    assert summary(1, 0, silent=2, fixed=True) == "1 node as wanted, 0 with differences, 2 without a report"
+    assert summary(0, 1, silent=0, fixed=True) == "0 nodes as wanted, 1 with differences, which is repaired"
+    assert (
+        summary(0, 2, silent=1, fixed=True) == "0 nodes as wanted, 2 with differences, which are repaired, 1 without a report"
+    )

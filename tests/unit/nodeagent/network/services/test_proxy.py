@@ -1,0 +1,216 @@
+"""Services in the real kernel, by way of the loop that programs them: collected, retried, resumed; and connections that it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+import pytest
+
+from nodeagent.control.assignment import Change
+from nodeagent.network import conntrack, links
+from nodeagent.network.conntrack import NETFILTER, Way
+from nodeagent.network.interface import NetworkError
+from nodeagent.network.nftables import Nftables
+from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.ruleset import Ruleset
+from nodeagent.network.services import flows, skeleton
+from nodeagent.network.services.model import Facts, Target
+from nodeagent.network.services.proxy import BATCH, FIRST_RETRY, ServiceProxy
+from nodeagent.network.services.table import Health
+from nodeagent.network.services.wanted import Frontend
+from pinnace.clock import VirtualClock, settle
+from tests.support.networks import alone
+from tests.support.services import HERE, service, slice_
+from tests.unit.nodeagent.network.test_ruleset import nft
+
+pytestmark = pytest.mark.root
+T = TypeVar("T")
+FACTS = Facts(HERE, "", ("10.244.1.0/24",), ("10.96.0.0/12",))
+
+
+class Kernel:
+    """The thread is the test's own; `failures` are those of the next visits."""
+
+    def __init__(self) -> None:
+        self.nft = Nftables()
+        self.ruleset = Ruleset(self.nft)
+        self.visits, self.failures = 0, 0
+
+    async def visit(self, work: Callable[[], T]) -> T:
+        self.visits += 1
+        if self.failures:
+            self.failures -= 1
+            raise NetworkError("no answer")
+        return work()
+
+
+class Node:
+    def __init__(self) -> None:
+        self.kernel, self.clock = Kernel(), VirtualClock()
+        self.health: list[Health] = []
+        self.proxy = ServiceProxy(self.kernel, self.clock, self._set_health)
+
+    async def _set_health(self, items: list[Health]) -> None:
+        self.health = items
+
+    def configure(self) -> None:
+        self.kernel.ruleset.ensure([skeleton.fragment(FACTS)])
+        self.proxy.configure(FACTS)
+
+    def put(self, *items: Any) -> None:
+        kind = {True: "Service", False: "EndpointSlice"}
+        self.proxy.changed(
+            [Change(f"{kind[hasattr(i, 'spec')]}/default/{i.metadata.name}", None, i) for i in items]
+        )  # fmt: skip
+
+    def remove(self, kind: str, name: str) -> None:
+        self.proxy.changed([Change(f"{kind}/default/{name}", object(), None)])
+
+    def addresses(self) -> set[str]:
+        """Cluster IPs that lead somewhere, in the kernel."""
+        found = self.kernel.ruleset.listing().elements
+        return {item.key[0] for item in found["services_4"]}
+
+
+def running(test: Callable[[Node], Awaitable[None]]) -> None:
+    """In a network namespace of its own."""
+
+    async def main() -> None:
+        node = Node()
+        task = asyncio.ensure_future(node.proxy.run())
+        try:
+            await test(node)
+        finally:
+            task.cancel()
+            node.kernel.nft.close()
+
+    alone(lambda: asyncio.run(main()))
+
+
+def web(number: int, **spec: Any) -> list[Any]:
+    return [service(f"s{number}", ip=f"10.96.0.{number + 20}", **spec), slice_("10.244.1.5", of=f"s{number}")]
+
+
+def test_objects_from_before_the_network_is_set_up_are_programmed_with_it() -> None:
+    async def test(node: Node) -> None:
+        node.proxy.restore(lambda kind: [item for item in web(0) if hasattr(item, "spec") == (kind == "Service")])
+        node.put(*web(1))
+        await settle()
+        assert node.kernel.visits == 0
+        node.configure()
+        await settle()
+        assert node.addresses() == {"10.96.0.20", "10.96.0.21"}
+        node.remove("Service", "s0")
+        await settle()
+        assert node.addresses() == {"10.96.0.21"}
+
+    running(test)
+
+
+def test_many_changes_are_portions_and_the_first_ones_are_declared_together() -> None:
+    """What an earlier agent left stays until all Services are known."""
+
+    async def test(node: Node) -> None:
+        node.kernel.ruleset.ensure([skeleton.fragment(FACTS)])
+        nft("add element inet pinnace services_none_4 { 10.96.0.99 . tcp . 80 : drop }")
+        node.put(*(item for number in range(200) for item in web(number)), *(item for n in range(200, 230) for item in web(n)))
+        extra = [service(f"x{number}", ip=f"10.97.0.{number}") for number in range(1, BATCH)]
+        node.put(*extra)
+        node.configure()
+        await settle()
+        assert len(node.addresses()) == 230
+        assert node.kernel.visits == 2
+        assert "10.96.0.99" not in nft("list map inet pinnace services_none_4")
+
+    running(test)
+
+
+def test_a_failure_is_retried_and_loses_nothing() -> None:
+    """Also one of the kernel's: an element that the agent wants to remove is not there any more."""
+
+    async def test(node: Node) -> None:
+        node.configure()
+        node.put(*web(0))
+        await settle()
+        node.kernel.failures = 2
+        node.put(*web(1))
+        await settle()
+        assert node.addresses() == {"10.96.0.20"}
+        await node.clock.advance(FIRST_RETRY)
+        await node.clock.advance(2 * FIRST_RETRY)
+        await settle()
+        assert node.addresses() == {"10.96.0.20", "10.96.0.21"}
+        nft("delete element inet pinnace services_4 { 10.96.0.20 . tcp . 80 }")
+        node.remove("Service", "s0")
+        await settle()
+        await node.clock.advance(FIRST_RETRY)
+        await settle()
+        assert node.addresses() == {"10.96.0.21"}
+        assert (node.proxy.counters.failures, node.kernel.ruleset.stale) == (3, False)
+
+    running(test)
+
+
+def test_health_checks_follow() -> None:
+    async def test(node: Node) -> None:
+        node.configure()
+        node.put(*web(0, type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=32000))
+        await settle()
+        assert node.health == [Health(32000, "default", "s0", 1)]
+
+    running(test)
+
+
+def test_clients_of_a_slot_that_another_endpoint_gets_are_forgotten() -> None:
+    """Of that Service alone."""
+
+    async def test(node: Node) -> None:
+        node.configure()
+        sticky = {"sessionAffinity": "ClientIP"}
+        addresses = ["10.244.1.5", "10.244.1.6", "10.244.1.7"]
+        node.put(service("s", ip="10.96.0.20", **sticky), slice_(*addresses, of="s"))
+        await settle()
+        for ip in ("10.96.0.20", "10.96.0.21"):
+            nft(f"add element inet pinnace services_cluster_seen1_4 {{ 10.244.1.9 . {ip} . tcp . 80 }}")
+        node.put(slice_(addresses[0], addresses[2], of="s"))
+        await settle()
+        assert "10.96.0.20" in nft("list set inet pinnace services_cluster_seen1_4")
+        node.put(slice_(*addresses[:1], addresses[2], "10.244.1.8", of="s"))
+        await settle()
+        found = nft("list set inet pinnace services_cluster_seen1_4")
+        assert "10.96.0.20" not in found
+        assert "10.96.0.21" in found
+
+    running(test)
+
+
+def test_connections_of_endpoints_that_have_gone_are_ended() -> None:
+    """Those to other addresses and ports, and those that lead to an endpoint that is there, stay."""
+    rules = "table ip t { chain o { type nat hook output priority -100; udp dport 53 dnat to 127.0.0.1:5300; }; }"
+
+    def tracked() -> set[Way | None]:
+        with NetlinkSocket(NETFILTER) as kernel:
+            return {conntrack.way_of(message) for message in kernel.dump(conntrack.list_flows())}
+
+    def work() -> None:
+        with NetlinkSocket() as kernel:
+            kernel.run(links.change(1, up=True))
+        nft(rules.replace("; }; }", "\n}\n}").replace("; udp", ";\n udp"))
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            for port in (53, 54):
+                client.sendto(b"x", ("127.0.0.9", port))
+        led, other = Way("127.0.0.9", 53, "127.0.0.1", 5300), Way("127.0.0.9", 54, "127.0.0.9", 54)
+        assert {led, other} <= tracked()
+        frontend = Frontend(4, "127.0.0.9", "udp", 53)
+        assert flows.clean({}) == 0
+        assert flows.clean({frontend: frozenset({Target("127.0.0.1", 5300)})}) == 0
+        assert flows.clean({Frontend(4, "127.0.0.9", "udp", 55): frozenset(), Frontend(4, "", "udp", 53): frozenset()}) == 0
+        assert flows.clean({frontend: frozenset({Target("127.0.0.2", 5300)})}) == 1
+        assert tracked() >= {other}
+        assert led not in tracked()
+
+    alone(work)

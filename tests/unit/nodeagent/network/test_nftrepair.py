@@ -1,0 +1,80 @@
+"""The node's tables compared with the programmed ones, element by element, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from nodeagent.network import dnsrules, guard
+from nodeagent.network.elements import TABLE
+from nodeagent.network.interface import Deviation
+from nodeagent.network.nftables import Nftables
+from nodeagent.network.nftrepair import NftRepair
+from nodeagent.network.ruleset import Ruleset
+from nodeagent.network.services import skeleton
+from nodeagent.network.services.model import Facts
+from nodeagent.network.services.table import ServiceTable
+from pinnace.core.v1.service_pb2 import Service
+from tests.support.networks import alone
+from tests.support.services import HERE, service, slice_
+
+pytestmark = pytest.mark.root
+FACTS = Facts(HERE, "z1", ("10.244.1.0/24",), ("10.96.0.0/12", "fd00:1::/112"), ("10.96.0.10",))
+MAC = "0a:58:0a:f4:01:01"
+STICKY = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 100}})
+SEEN, FRONTEND = "services_cluster_seen0_4", "10.96.0.20 . tcp . 80"
+
+
+def programmed(item: Service, work: Callable[[Nftables, NftRepair], None], **slices: str) -> None:
+    """Call `work` with the tables of a node that has a Service with one endpoint."""
+
+    def run() -> None:
+        table = ServiceTable(FACTS)
+        table.set_service("default/web", item)
+        table.set_slice("default/web-1", slice_(slices.get("endpoint", "10.244.1.5"), addressType=slices.get("type", "IPv4")))
+        table.compute(10)
+        with contextlib.closing(Nftables()) as own, contextlib.closing(Nftables()) as other:
+            ruleset = Ruleset(own)
+            ruleset.ensure([skeleton.fragment(FACTS), dnsrules.fragment("pinnace0")])
+            ruleset.declare("services", table.elements())
+            own.run(guard.bridge_rules(TABLE, guard.PORTS, (), mac=MAC))
+            own.run(guard.port_rules(TABLE))
+            with contextlib.closing(NftRepair(own, ruleset, tuple, lambda: MAC)) as repair:
+                assert repair.verify() == []
+                work(other, repair)
+
+    alone(run)
+
+
+def test_clients_that_no_rule_has_added_are_deleted() -> None:
+    """They would keep their endpoint for longer than the Service has it. Others stay."""
+
+    def work(other: Nftables, repair: NftRepair) -> None:
+        known = f"{{ 10.244.1.9 . {FRONTEND} timeout 100s }}"
+        other.run_text(f"add element inet pinnace {SEEN} {known}")
+        assert repair.verify() == []
+        other.run_text(f"add element inet pinnace {SEEN} {{ 10.244.1.8 . {FRONTEND} }}")
+        other.run_text("add element inet pinnace dnsclients_4 { 10.244.1.7 timeout 1h }")
+        found = repair.verify()
+        assert sorted(found, key=lambda item: item.item) == [
+            Deviation("nft", "inet pinnace element dnsclients_4 10.244.1.7", "", "timeout 3600 s"),
+            Deviation("nft", f"inet pinnace element {SEEN} 10.244.1.8 . {FRONTEND}", "", "timeout 86400 s"),
+        ]
+        repair.repair(found)
+        assert repair.verify(thorough=True) == []
+        other.run_text(f"get element inet pinnace {SEEN} {known.replace(' timeout 100s', '')}")
+
+    programmed(STICKY, work)
+
+
+def test_an_address_that_contains_one_of_ipv4_is_no_difference() -> None:
+    """nft lists ::102:304 as ::1.2.3.4."""
+
+    def work(other: Nftables, repair: NftRepair) -> None:
+        assert "::1.2.3.4" in str(other.read("map inet pinnace services_6"))
+        assert repair.verify(thorough=True) == []
+
+    item = service(ip="fd00:1::20", externalIPs=["::102:304"], ipFamilies=["IPv6"])
+    programmed(item, work, endpoint="fd00:244::5", type="IPv6")

@@ -1,0 +1,275 @@
+"""The agent's side of the resolver, with the real process on addresses of `lo`: what it is told, and that it is always there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import pytest
+
+from nodeagent.dns import process
+from nodeagent.network.resolver import ResolverManager
+from nodeagent.network.resolverprocess import ResolverProcess
+from nodeagent.pods.spec.resolver import ClusterDns, DnsFlags
+from nodeagent.runtime import seccomp
+from pinnace.api.v1 import nodes_pb2
+from pinnace.clock import SystemClock
+from pinnace.core.v1 import namespace_pb2, service_pb2
+from pinnace.discovery.v1 import endpointslice_pb2
+from tests.support.awaiting import eventually
+from tests.support.dnsclients import by_udp
+from tests.support.dnszones import texts
+from tests.support.hosting import FakeNetwork
+
+pytestmark = pytest.mark.root
+SERVER, OTHER = "127.0.0.141", "127.0.0.142"
+WEB = "web.default.svc.cluster.local"
+
+
+class Change:
+    """As the assignment publishes it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+class Node:
+    """Objects as an agent has them, and its resolver's manager."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory, self.port = directory, port
+        self.objects: dict[str, Any] = {}
+        self.network = FakeNetwork()
+        self.resolv_conf = directory / "resolv.conf"
+        self.resolv_conf.write_text("nameserver 127.0.0.143\n")
+        self.welcome = nodes_pb2.Welcome(clusterDNS=[SERVER], clusterDomain="cluster.local", serviceCIDRs=["10.96.0.0/12"])
+        # One of each agent.
+        self.processes: list[ResolverProcess] = []
+        self.manager = self._manager()
+
+    def _manager(self) -> ResolverManager:
+        self.process = ResolverProcess(self.directory / "dns", SystemClock(), seccomp=self._seccomp, port=self.port)
+        self.processes.append(self.process)
+        return ResolverManager(
+            self.process, self.network, SystemClock(), flags=DnsFlags(resolv_conf=self.resolv_conf),
+            lookup=lambda kind, namespace, name: self.objects.get(f"{kind}/{namespace}/{name}"), keys=lambda: list(self.objects),
+        )  # fmt: skip
+
+    def _seccomp(self) -> str:
+        return str(seccomp.compiled(self.directory / "seccomp", ()))
+
+    def set(self, key: str, item: Any | None) -> None:
+        if item is None:
+            del self.objects[key]
+        else:
+            self.objects[key] = item
+        self.manager.changed([Change(key)])
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[None]:
+        """One that starts and ends; what it tells is `welcome`."""
+        self.manager = self._manager()
+        self.manager.told(self.welcome)
+        task = asyncio.ensure_future(self.manager.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def ask(self, name: str, type_: str = "A", server: str = SERVER) -> list[str] | int | None:
+        """The answers, or the response code of what has none; None: there was no answer."""
+        found = await by_udp((server, self.port), dns.message.make_query(name, type_).to_wire(), seconds=1.0)
+        if not found:
+            return None
+        message = dns.message.from_wire(found[0])
+        return texts(message) or int(message.rcode())
+
+    async def answers(self, expected: Any, name: str = WEB, type_: str = "A", server: str = SERVER) -> None:
+        async with asyncio.timeout(15):
+            while (found := await self._asked(name, type_, server)) != expected:
+                assert found is not Ellipsis
+                await asyncio.sleep(0.02)
+
+    async def _asked(self, name: str, type_: str, server: str) -> Any:
+        try:
+            return await self.ask(name, type_, server)
+        except ConnectionError:
+            return None
+
+    def pids(self) -> list[int]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(self.directory).encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    # A short path: it is that of a Unix socket.
+    directory = Path(tempfile.mkdtemp(prefix="dns-"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((SERVER, 0))
+        port = int(probe.getsockname()[1])
+    found = Node(directory, port)
+    yield found
+    for pid in found.pids():
+        os.kill(pid, signal.SIGKILL)
+    for one in found.processes:
+        if one.process is not None:
+            one.process.wait(10)
+    shutil.rmtree(directory)
+
+
+def service(*addresses: str, version: str = "1", **spec: Any) -> service_pb2.Service:
+    found = service_pb2.Service()
+    found.metadata.namespace, found.metadata.name, found.metadata.resourceVersion = "default", "web", version
+    found.spec.clusterIP = addresses[0] if addresses else "None"
+    found.spec.clusterIPs.extend(addresses)
+    found.spec.ports.add(name="http", port=80, protocol="TCP")
+    for name, value in spec.items():
+        setattr(found.spec, name, value)
+    return found
+
+
+def ends(*addresses: str, hostname: str = "", ready: bool | None = True, kind: str = "IPv4") -> endpointslice_pb2.EndpointSlice:
+    found = endpointslice_pb2.EndpointSlice(addressType=kind)
+    found.metadata.namespace, found.metadata.name = "default", "web-1"
+    found.metadata.labels["kubernetes.io/service-name"] = "web"
+    found.ports.add(name="http", port=8080, protocol="TCP")
+    for address in addresses:
+        one = found.endpoints.add(addresses=[address])
+        if hostname:
+            one.hostname = hostname
+        if ready is not None:
+            one.conditions.ready = ready
+    return found
+
+
+async def test_names_are_those_of_the_assignment(node: Node) -> None:
+    """Each change is answered as soon as it is there."""
+    async with node.agent():
+        await node.answers(3)
+        node.set("Service/default/web", service("10.96.0.5"))
+        await node.answers(["A 10.96.0.5"])
+        assert await node.ask("5.0.96.10.in-addr.arpa", "PTR") == [f"PTR {WEB}."]
+        node.set("Service/default/web", service())
+        node.set("EndpointSlice/default/web-1", ends("10.244.1.2", hostname="web-0"))
+        await node.answers(["A 10.244.1.2"])
+        assert await node.ask(f"web-0.{WEB}") == ["A 10.244.1.2"]
+        assert await node.ask(f"_http._tcp.{WEB}", "SRV") == [f"SRV 0 100 8080 web-0.{WEB}."]
+        node.set("EndpointSlice/default/web-1", ends("10.244.1.2", "10.244.1.3", ready=None))
+        await node.answers(["A 10.244.1.2", "A 10.244.1.3"])
+        node.set("EndpointSlice/default/web-1", ends("10.244.1.2", ready=False))
+        await node.answers(3)
+        node.set("Service/default/web", service(type="ExternalName", externalName="10-1-2-3.lab.pod.cluster.local"))
+        node.set("Namespace//lab", namespace_pb2.Namespace())
+        await node.answers(["A 10.1.2.3", "CNAME 10-1-2-3.lab.pod.cluster.local."])
+        node.set("Namespace//lab", None)
+        node.set("Service/default/web", None)
+        await node.answers(3)
+        text = await node.manager.metrics()
+        assert 'pinnace_dns_objects{kind="EndpointSlice"} 1' in text
+        assert 'proto="udp",zone="cluster",type="SRV",rcode="NOERROR"' in text
+    assert await node.manager.metrics() == ""
+
+
+async def test_it_serves_while_no_agent_runs(node: Node) -> None:
+    """The next agent finds it, and what has changed meanwhile."""
+    node.set("Service/default/web", service("10.96.0.5"))
+    node.set("EndpointSlice/default/web-1", ends("10.244.1.2"))
+    async with node.agent():
+        await node.answers(["A 10.96.0.5"])
+    before = node.pids()
+    assert await node.ask(WEB) == ["A 10.96.0.5"]
+    node.set("Service/default/web", service("10.96.0.6"))
+    node.set("EndpointSlice/default/web-1", None)
+    async with node.agent():
+        await node.answers(["A 10.96.0.6"])
+        await node.answers(3, f"10-244-1-2.{WEB}")
+    assert node.pids() == before
+
+
+async def test_one_that_is_killed_is_started_again_with_everything(node: Node) -> None:
+    """Also when it was stopped by SIGTERM."""
+    node.set("Service/default/web", service("10.96.0.5"))
+    async with node.agent():
+        await node.answers(["A 10.96.0.5"])
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            (pid,) = node.pids()
+            os.kill(pid, number)
+            await eventually(lambda gone=pid: gone not in node.pids())
+            await node.answers(["A 10.96.0.5"])
+
+
+async def test_other_addresses_and_another_version_replace_it(node: Node) -> None:
+    """The addresses of the node are those that it answers at."""
+    node.set("Service/default/web", service("10.96.0.5"))
+    async with node.agent():
+        await node.answers(["A 10.96.0.5"])
+        node.welcome.clusterDNS[:] = [OTHER]
+        node.manager.told(node.welcome)
+        await node.answers(["A 10.96.0.5"], server=OTHER)
+        assert node.network.names[-1] == (OTHER,)
+        assert node.manager.cluster_dns() == ClusterDns((OTHER,), "cluster.local", node.resolv_conf)
+        (before,) = node.pids()
+    async with node.agent():
+        node.process._code = "another"
+        await eventually(lambda: node.pids() and before not in node.pids())
+        await node.answers(["A 10.96.0.5"], server=OTHER)
+
+
+async def test_it_has_no_privilege(node: Node) -> None:
+    """Neither capabilities nor files nor ways to get some; and its socket is root's."""
+    async with node.agent():
+        await node.answers(3)
+        (pid,) = node.pids()
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+        assert status["Uid"].split() == status["Gid"].split() == [str(process.USER)] * 4
+        assert [int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [0] * 4
+        assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"].strip()) == ("1", "2", "")
+        assert list(Path(f"/proc/{pid}/root").resolve().iterdir()) == []
+        assert Path(f"/proc/{pid}/cwd").stat().st_ino == (node.directory / "dns/root").stat().st_ino
+        assert (node.directory / "dns/control").stat().st_mode & 0o777 == 0o600
+        assert os.stat(f"/proc/{pid}/environ").st_uid == 0
+
+
+async def test_a_changed_resolv_conf_counts(node: Node) -> None:
+    """The name servers in it are asked from then on."""
+    async with node.agent():
+        await node.answers(2, "www.example")
+        await eventually(lambda: "upstream=127.0.0.143" in node.process.log.read_text())
+        node.resolv_conf.write_text("nameserver 127.0.0.144\nnameserver nonsense\n")
+        await eventually(lambda: "upstream=127.0.0.144" in node.process.log.read_text())
+
+
+async def test_an_address_in_use_is_reported_and_tried_again(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """With the address and the reason."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((SERVER, node.port))
+        async with node.agent():
+            await eventually(lambda: f"{SERVER} port {node.port}: Address already in use" in caplog.text)
+            taken.close()
+            await node.answers(3)
+
+
+async def test_without_cluster_dns_there_is_none(node: Node) -> None:
+    """No process, no address."""
+    node.welcome.clusterDNS[:] = []
+    async with node.agent():
+        await asyncio.sleep(0.3)
+        assert node.pids() == []
+        assert node.network.names == []
+        assert node.manager.cluster_dns().servers == ()
