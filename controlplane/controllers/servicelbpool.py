@@ -16,7 +16,7 @@ from controlplane.controllers.addresspool import AddressPool, Unavailable
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
 from controlplane.resources.endpointslice import BY_SERVICE
-from controlplane.resources.service import BY_LOAD_BALANCER, EVERY, PENDING
+from controlplane.resources.service import BY_LOAD_BALANCER, EVERY, PARTIAL, PENDING
 from controlplane.store import Event, StoredObject, Tx
 from pinnace import formats, kinds, services
 from pinnace.clock import Ids, RandomIds
@@ -59,11 +59,14 @@ class ServiceLoadBalancers:
     def _keys_of_service(self, event: Event, view: Tx) -> list[str]:
         before, after = (set() if row is None else {*_addresses(row.message)} for row in (event.old, event.new))
         # An address that is free again is for one that waits.
-        waiting = list(_keys(view, PENDING)) if before - after else []
+        waiting = self._waiting(view) if before - after else []
         concerned = any(
             row is not None and (wants(row.message) or _has_finalizer(row.message)) for row in (event.old, event.new)
         )
         return [_key(event.row), *waiting] if concerned else waiting
+
+    def _waiting(self, view: Tx) -> list[str]:
+        return [*_keys(view, PENDING), *(_keys(view, PARTIAL) if len(self._pool.families) > 1 else ())]
 
     def reconcile(self, tx: Tx, key: str, now: Moment) -> Requeue | None:
         namespace, _, name = key.partition("/")
@@ -77,21 +80,24 @@ class ServiceLoadBalancers:
         if not self._pool:
             return None
         try:
-            addresses = self._take(tx, service)
+            addresses, complete = self._take(tx, service)
         except Unavailable as error:
             text = f"Error syncing load balancer: failed to ensure load balancer: {error}"
             self._event(tx, service, "SyncLoadBalancerFailed", text, now, warning=True)
             # As in Kubernetes it keeps the address that it has; not one that the pool or the Service's families do not have.
             families = service.spec.ipFamilies or [services.IPV4]
             kept = [text for text in _addresses(service) if self._pool.holds(text) and services.family_of(text) in families]
+            # One that was found before another was missing is free for others.
+            self._pool.release(key, kept=kept)
             self._write(tx, service, kept, self._node(tx, service) if kept else "", now)
             return Requeue(RETRY)
         node = self._node(tx, service)
         self._ensure(tx, service, addresses, node, now)
-        return None
+        return None if complete else Requeue(RETRY)
 
-    def _take(self, tx: Tx, service: Service) -> list[str]:
-        """An address of each family of the Service that the pool has. Raises Unavailable."""
+    def _take(self, tx: Tx, service: Service) -> tuple[list[str], bool]:
+        """An address of each family of the Service that the pool has, and whether that is all: one that only prefers dual stack
+        does without a family of which none is free. Raises Unavailable."""
         key = f"{service.metadata.namespace}/{service.metadata.name}"
         stated = service.spec.loadBalancerIP
         # In the one form in which the status and the index have addresses.
@@ -104,15 +110,22 @@ class ServiceLoadBalancers:
         families = [family for family in service.spec.ipFamilies or [services.IPV4] if family in self._pool.families]
         if not families:
             raise Unavailable(f"the pool has no {' or '.join(service.spec.ipFamilies)} address")
-        found = []
+        found, missing = [], list[Unavailable]()
         for family in families:
             own = next((text for text in wanted if services.family_of(text) == family), "")
             # An address that it has is lost to an earlier owner, or when the pool changes; one that a user wants is an error.
-            if own and not service.spec.loadBalancerIP and not (self._pool.holds(own) and not holder(own)):
+            if own and not stated and not (self._pool.holds(own) and not holder(own)):
                 own = ""
-            found.append(self._pool.take(key, family, own, holder))
+            try:
+                found.append(self._pool.take(key, family, own, holder))
+            except Unavailable as error:
+                if (own and stated) or service.spec.ipFamilyPolicy != services.PREFER_DUAL_STACK:
+                    raise
+                missing.append(error)
+        if not found:
+            raise missing[0]
         self._pool.release(key, kept=found)
-        return found
+        return found, not missing
 
     def _node(self, tx: Tx, service: Service) -> str:
         meta = service.metadata

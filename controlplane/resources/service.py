@@ -19,8 +19,8 @@ from pinnace.core.v1.service_pb2 import Service
 # The index of Services by `namespace/key=value` of the first label of their selector, which a selected pod has.
 BY_SELECTOR = "selector"
 # The index of Services of type LoadBalancer by each of their addresses; those without a class of their own also under EVERY,
-# and while they have no address under PENDING.
-BY_LOAD_BALANCER, EVERY, PENDING = "loadBalancer", "*", "pending"
+# while they have no address under PENDING, and with one of two families, if they prefer both, under PARTIAL.
+BY_LOAD_BALANCER, EVERY, PENDING, PARTIAL = "loadBalancer", "*", "pending", "partial"
 # What quotas bound, besides the number of Services.
 _NODE_PORTS, _LOAD_BALANCERS = "services.nodeports", "services.loadbalancers"
 
@@ -101,7 +101,10 @@ def _by_load_balancer(item: Service) -> Sequence[str]:
     if item.spec.type != services.LOAD_BALANCER:
         return ()
     addresses = [formats.usual_ip(entry.ip) for entry in item.status.loadBalancer.ingress if entry.ip]
-    return addresses if item.spec.HasField("loadBalancerClass") else [*(addresses or [PENDING]), EVERY]
+    if item.spec.HasField("loadBalancerClass"):
+        return addresses
+    prefers_more = item.spec.ipFamilyPolicy == services.PREFER_DUAL_STACK and len(addresses) < len(item.spec.ipFamilies)
+    return [*(addresses or [PENDING]), *([PARTIAL] if addresses and prefers_more else []), EVERY]
 
 
 def external_ips(item: Service) -> str:

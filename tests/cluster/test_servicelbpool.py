@@ -16,6 +16,8 @@ from tests.support.cluster import TURNS, Cluster, running
 from tests.support.servicepods import Backends, service
 
 FIRST, SECOND, THIRD = "192.0.2.64", "192.0.2.65", "192.0.2.66"
+SIX, POOL = "2001:db8::10", [FIRST, SECOND, "2001:db8::10"]
+DUAL = ServiceRanges((AddressRange("10.96.0.0/24"), AddressRange("fd00::/112")))
 FINALIZER, NODE = "service.kubernetes.io/load-balancer-cleanup", "pinnace.dev/announced-by"
 
 
@@ -102,8 +104,7 @@ async def test_a_service_may_want_an_address(cluster: Cluster, backends: Backend
 
 async def test_one_address_in_two_forms_is_one() -> None:
     """Of IPv6, which may be written in capitals and with zeros; the status has the usual form."""
-    ranges = ServiceRanges((AddressRange("10.96.0.0/24"), AddressRange("fd00::/112")))
-    async with running(registry=resources.built_in(ranges), pool=["2001:db8::10-2001:db8::20"]) as cluster:
+    async with running(registry=resources.built_in(DUAL), pool=["2001:db8::10-2001:db8::20"]) as cluster:
         await cluster.create(balanced("one", ipFamilies=["IPv6"], loadBalancerIP="2001:DB8:0::12"))
         await cluster.create(balanced("two", ipFamilies=["IPv6"], loadBalancerIP="2001:db8::12"))
         assert (addresses(cluster, "one"), addresses(cluster, "two")) == (["2001:db8::12"], [])
@@ -113,14 +114,44 @@ async def test_one_address_in_two_forms_is_one() -> None:
 
 async def test_an_address_goes_with_its_family() -> None:
     """Also from a Service that wants an address which it cannot have, and so keeps that of its first family."""
-    ranges = ServiceRanges((AddressRange("10.96.0.0/24"), AddressRange("fd00::/112")))
-    async with running(registry=resources.built_in(ranges), pool=[FIRST, "2001:db8::10"]) as cluster:
+    async with running(registry=resources.built_in(DUAL), pool=[FIRST, "2001:db8::10"]) as cluster:
         await cluster.create(balanced(ipFamilyPolicy="PreferDualStack"))
         assert addresses(cluster) == [FIRST, "2001:db8::10"]
         await cluster.change(kinds.SERVICE, "web", lambda item: setattr(item.spec, "loadBalancerIP", "203.0.113.1"))
         assert addresses(cluster) == [FIRST, "2001:db8::10"]
         await cluster.change(kinds.SERVICE, "web", lambda item: setattr(item.spec, "ipFamilyPolicy", "SingleStack"))
         assert addresses(cluster) == [FIRST]
+
+
+async def test_an_address_that_is_not_kept_is_free_for_others() -> None:
+    """Of a Service that needs both families and gets one of them; it gets both once there are both."""
+    async with running(registry=resources.built_in(DUAL), pool=POOL) as cluster:
+        await cluster.create(balanced("six", ipFamilies=["IPv6"]))
+        await cluster.create(balanced("both", ipFamilyPolicy="RequireDualStack"))
+        assert addresses(cluster, "both") == []
+        await cluster.create(balanced("one"))
+        await cluster.create(balanced("two"))
+        assert (addresses(cluster, "one"), addresses(cluster, "two")) == ([FIRST], [SECOND])
+        await cluster.delete(kinds.SERVICE, "one")
+        await cluster.delete(kinds.SERVICE, "six")
+        await settle(TURNS)
+        assert addresses(cluster, "both") == [FIRST, SIX]
+
+
+async def test_dual_stack_is_a_preference() -> None:
+    """A Service that only prefers it does with one family, and gets the other one when an address is released."""
+    async with running(registry=resources.built_in(DUAL), pool=POOL) as cluster:
+        await cluster.create(balanced("six", ipFamilies=["IPv6"]))
+        await cluster.create(balanced("both", ipFamilyPolicy="PreferDualStack"))
+        assert addresses(cluster, "both") == [FIRST]
+        assert "SyncLoadBalancerFailed" not in reasons(cluster, "both")
+        await cluster.create(balanced("want", ipFamilyPolicy="PreferDualStack", loadBalancerIP=FIRST))
+        assert addresses(cluster, "want") == []
+        await cluster.delete(kinds.SERVICE, "six")
+        await settle(TURNS)
+        assert addresses(cluster, "both") == [FIRST, SIX]
+        await cluster.create(balanced("none", ipFamilies=["IPv6", "IPv4"], ipFamilyPolicy="PreferDualStack"))
+        assert addresses(cluster, "none") == [SECOND]
 
 
 async def test_an_address_goes_with_the_type(cluster: Cluster, backends: Backends) -> None:
