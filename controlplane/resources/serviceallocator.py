@@ -24,6 +24,7 @@ from pinnace.core.v1.service_pb2 import Service
 from pinnace.errors import Cause, Internal, Invalid
 
 FULL = "range is full"
+_ALLOCATED = "provided port is already allocated"
 # The name of a claim, of a place in a range.
 _Name = Callable[[int], str]
 
@@ -110,6 +111,10 @@ class _Allocation:
         self._item = item
         # What it has already, and need not be free.
         self._own = set() if old is None else set(claims_of(old))
+        # Ports of nodes and, another one, of health checks: a number is of one kind, as each has a listener of its own.
+        before = Service() if old is None or old.spec.type not in EXTERNAL else old
+        self._node_ports = {port.nodePort for port in before.spec.ports if port.nodePort}
+        self._health_port = before.spec.healthCheckNodePort
         # Addresses that do not change: validation refuses others.
         self._fixed = 0 if old is None or old.spec.type == services.EXTERNAL_NAME else len(old.spec.clusterIPs)
         # Random, and another one each time that a creation is tried.
@@ -120,9 +125,14 @@ class _Allocation:
         if spec.type != services.EXTERNAL_NAME and not services.is_headless(self._item):
             self._addresses()
         if spec.type in EXTERNAL:
-            self._node_ports(every=spec.type == services.NODE_PORT or spec.allocateLoadBalancerNodePorts)
-        if needs_health_check(self._item):
-            spec.healthCheckNodePort = self._health_check(spec.healthCheckNodePort)
+            # All that are stated first: a port that is chosen is none of them.
+            self._stated_ports()
+            if needs_health_check(self._item) and spec.healthCheckNodePort:
+                self._check_health_port(spec.healthCheckNodePort)
+            if spec.type == services.NODE_PORT or spec.allocateLoadBalancerNodePorts:
+                self._further_ports()
+        if needs_health_check(self._item) and not spec.healthCheckNodePort:
+            spec.healthCheckNodePort = self._next_port()
 
     def _addresses(self) -> None:
         spec = self._item.spec
@@ -175,31 +185,41 @@ class _Allocation:
             return False
         return self._tx.get(kinds.SERVICE_CLAIM, "", name) is None
 
-    def _node_ports(self, *, every: bool) -> None:
-        """Ports with one number and different protocols share a port of nodes, unless they state others."""
-        ports = self._item.spec.ports
-        # All that are stated first: a port that shares one of them would otherwise pass for its owner.
-        for index, port in enumerate(ports):
+    def _stated_ports(self) -> None:
+        for index, port in enumerate(self._item.spec.ports):
             if port.nodePort:
                 self._check_port(port.nodePort, f"spec.ports[{index}].nodePort")
                 self._own.add(f"port-{port.nodePort}")
+                self._node_ports.add(port.nodePort)
+
+    def _further_ports(self) -> None:
+        """Ports with one number and different protocols share a port of nodes, unless they state others."""
+        ports = self._item.spec.ports
         stated = {port.port: port.nodePort for port in reversed(ports) if port.nodePort}
-        for port in ports if every else ():
+        for port in ports:
             if not port.nodePort:
                 port.nodePort = stated.get(port.port) or self._next_port()
                 stated[port.port] = port.nodePort
                 self._own.add(f"port-{port.nodePort}")
 
     def _check_port(self, port: int, path: str) -> None:
-        if text := self._wrong_port(port):
+        if text := self._wrong_port(port, taken=port == self._health_port and port not in self._node_ports):
             raise self._invalid(fielderrors.invalid(path, port, text))
 
-    def _wrong_port(self, port: int) -> str:
+    def _check_health_port(self, port: int) -> None:
+        if text := self._wrong_port(port, taken=port in self._node_ports and port != self._health_port):
+            raise Internal(f"failed to allocate requested HealthCheck NodePort {port}: {text}")
+        self._own.add(f"port-{port}")
+
+    def _wrong_port(self, port: int, *, taken: bool) -> str:
+        """`taken`: the Service itself has it, for something else."""
+        if taken:
+            return _ALLOCATED
         if f"port-{port}" in self._own:
             return ""
         if not self._ranges.ports.holds(port):
             return f"provided port is not in the valid range. The range of valid ports is {self._ranges.ports}"
-        return "provided port is already allocated" if is_taken(self._tx, self._item, f"port-{port}") else ""
+        return _ALLOCATED if is_taken(self._tx, self._item, f"port-{port}") else ""
 
     def _next_port(self) -> int:
         for part, tries in places(f"{self._seed}/{len(self._own)}", self._ranges.ports.candidates):
@@ -207,13 +227,6 @@ class _Allocation:
             if port is not None:
                 return port
         raise Internal(f"failed to allocate a nodePort: {FULL}")
-
-    def _health_check(self, port: int) -> int:
-        if not port:
-            return self._next_port()
-        if text := self._wrong_port(port):
-            raise Internal(f"failed to allocate requested HealthCheck NodePort {port}: {text}")
-        return port
 
     def _invalid(self, *causes: Cause) -> Invalid:
         return Invalid.of(kinds.SERVICE.group_kind, self._item.metadata.name[:253], causes)

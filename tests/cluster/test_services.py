@@ -118,6 +118,28 @@ async def test_what_another_service_has_is_refused() -> None:
         assert (await cluster.create(service("two", clusterIP="10.96.0.9"))).spec.clusterIP == "10.96.0.9"
 
 
+async def test_a_port_of_health_checks_is_no_node_port() -> None:
+    """Of the same Service either, whichever of both comes first; ports that are chosen are not one that is stated."""
+    local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    async with running(registry=resources.built_in(SMALL)) as cluster:
+        same = service("web", **local, healthCheckNodePort=31_000, ports=[{"port": 80, "nodePort": 31_000}])
+        with pytest.raises(Internal, match="requested HealthCheck NodePort 31000: provided port is already allocated"):
+            await cluster.create(same)
+        ports = [{"name": str(port), "port": port} for port in (80, 81, 82)]
+        made = await cluster.create(service("web", **local, healthCheckNodePort=31_002, ports=ports))
+        assert sorted(port.nodePort for port in made.spec.ports) == [31_000, 31_001, 31_003]
+        with pytest.raises(Invalid, match=r"nodePort: Invalid value: 31002: provided port is already allocated"):
+            await change(cluster, "web", lambda item: setattr(item.spec.ports[1], "nodePort", 31_002))
+
+        def need(item: Any) -> None:
+            item.spec.externalTrafficPolicy, item.spec.healthCheckNodePort = "Local", item.spec.ports[0].nodePort
+
+        await cluster.delete(kinds.SERVICE, "web")
+        await cluster.create(service("web", type="LoadBalancer"))
+        with pytest.raises(Internal, match="provided port is already allocated"):
+            await change(cluster, "web", need)
+
+
 async def test_an_update_keeps_what_it_does_not_state() -> None:
     """Address and node ports by the names of ports; a new port is given one, and one that is gone is released."""
     async with running() as cluster:
