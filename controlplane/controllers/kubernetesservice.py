@@ -23,7 +23,14 @@ from pinnace.core.v1.endpoints_pb2 import Endpoints
 from pinnace.core.v1.service_pb2 import Service
 from pinnace.discovery.v1.endpointslice_pb2 import EndpointSlice
 from pinnace.kinds import Kind
-from pinnace.wellknown import DEFAULT_NAMESPACE, LABEL_SERVICE_NAME, LABEL_SKIP_MIRROR, SYSTEM_NAMESPACE
+from pinnace.wellknown import (
+    DEFAULT_NAMESPACE,
+    LABEL_HEADLESS,
+    LABEL_SERVICE_NAME,
+    LABEL_SERVICE_PROXY_NAME,
+    LABEL_SKIP_MIRROR,
+    SYSTEM_NAMESPACE,
+)
 
 NAME, DNS_NAME = "kubernetes", "kube-dns"
 API, DNS = f"{DEFAULT_NAMESPACE}/{NAME}", f"{SYSTEM_NAMESPACE}/{DNS_NAME}"
@@ -33,6 +40,8 @@ _LEASES = kinds.LEASE.key(SYSTEM_NAMESPACE, apileases.PREFIX)
 EXPIRED = 3600.0
 _API_LABELS = {"component": "apiserver", "provider": "kubernetes"}
 _DNS_LABELS = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
+# Labels with which nodes ignore a Service.
+HIDING = (LABEL_SERVICE_PROXY_NAME, LABEL_HEADLESS)
 
 Address = tuple[str, int]
 
@@ -65,7 +74,10 @@ class KubernetesService:
         if row.kind is kinds.LEASE:
             return self._keys_of_lease(event, name, watched) if row.key.startswith(_LEASES) else ()
         if row.kind is kinds.ENDPOINT_SLICE:
-            name = row.message.metadata.labels.get(LABEL_SERVICE_NAME, "")
+            # Also before: one that a user takes its label from is not the Service's any more.
+            rows = [item for item in (event.old, event.new) if item is not None]
+            of_api = any(item.message.metadata.labels.get(LABEL_SERVICE_NAME) == NAME for item in rows)
+            return (API,) if of_api and namespace == DEFAULT_NAMESPACE else ()
         key = f"{namespace}/{name}"
         return (key,) if key == API or (key == DNS and row.kind is kinds.SERVICE) else ()
 
@@ -118,7 +130,10 @@ class KubernetesService:
             found.spec.ports.extend(wanted.spec.ports)
             found.spec.selector.clear()
             found.spec.type, found.spec.sessionAffinity = services.CLUSTER_IP, "None"
+            found.spec.internalTrafficPolicy = services.CLUSTER
             found.spec.externalName = ""
+            for label in HIDING:
+                found.metadata.labels.pop(label, None)
             verbs.update(tx, kinds.SERVICE, found, call)
         return True
 
@@ -172,9 +187,13 @@ def _service(key: str, labels: Mapping[str, str], address: str) -> Service:
 
 
 def _is_changed(found: Service, wanted: Service) -> bool:
-    """Whether a Service differs in what decides where its traffic goes. Ports that several control planes have differ by
+    """Whether a Service differs in what decides where its traffic goes, or nodes ignore it: with policy Local none has an
+    endpoint, as those of the API are of no node. Ports that several control planes have differ by
     themselves: the endpoints have the right ones."""
-    if found.spec.type != services.CLUSTER_IP or found.spec.selector or found.spec.sessionAffinity != "None":
+    spec = found.spec
+    if spec.type != services.CLUSTER_IP or spec.selector or spec.sessionAffinity != "None":
+        return True
+    if spec.internalTrafficPolicy == services.LOCAL or any(label in found.metadata.labels for label in HIDING):
         return True
     return [(port.name, port.port, port.protocol) for port in found.spec.ports] != [
         (port.name, port.port, port.protocol) for port in wanted.spec.ports

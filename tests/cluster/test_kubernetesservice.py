@@ -98,6 +98,19 @@ async def test_what_is_changed_is_corrected(cluster: Cluster) -> None:
     assert addresses(cluster) == {6444: ["192.0.2.10"]}
 
 
+@pytest.mark.parametrize("label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"])
+async def test_no_user_hides_the_api_from_nodes(cluster: Cluster, label: str) -> None:
+    """By a traffic policy, which no endpoint of the API meets, or by labels with which nodes ignore objects."""
+    await cluster.change(kinds.SERVICE, "kubernetes", lambda item: setattr(item.spec, "internalTrafficPolicy", "Local"))
+    assert cluster.get(kinds.SERVICE, "kubernetes").spec.internalTrafficPolicy == "Cluster"
+    for kind in (kinds.SERVICE, kinds.ENDPOINT_SLICE):
+        await cluster.change(kind, "kubernetes", lambda item: item.metadata.labels.update({label: "mine", "note": "x"}))
+        assert label not in cluster.get(kind, "kubernetes").metadata.labels
+    assert cluster.get(kinds.SERVICE, "kubernetes").metadata.labels["note"] == "x"
+    await cluster.change(kinds.ENDPOINT_SLICE, "kubernetes", lambda item: item.metadata.labels.clear())
+    assert cluster.get(kinds.ENDPOINT_SLICE, "kubernetes").metadata.labels["kubernetes.io/service-name"] == "kubernetes"
+
+
 async def test_every_control_plane_is_an_endpoint(cluster: Cluster) -> None:
     """While it renews its Lease; one that stops leaves at once, one that fails when its Lease did not change for 15 seconds."""
     stopping = Announcement(cluster.store, cluster.time, ("192.0.2.11", 6444))
