@@ -9,9 +9,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nodeagent.building import leftovers, limits, sources
-from nodeagent.building.builds import Builds
-from nodeagent.building.downloads import Downloads
+from nodeagent.building.deferred import DeferredBuilds
 from nodeagent.control.assignment import Assignment
 from nodeagent.control.credentials import Credentials
 from nodeagent.control.renewal import Endpoint, Renewal
@@ -40,7 +38,6 @@ from nodeagent.runtime.nativeruntime import NativeRuntime
 from nodeagent.shutdown.manager import NOT_ADMITTED, Node, ShutdownManager
 from nodeagent.statics.syncer import MirrorPodSyncer
 from nodeagent.streams.attach import AttachStreams
-from nodeagent.streams.builds import BuildStreams
 from nodeagent.streams.captures import CaptureStreams
 from nodeagent.streams.images import ImageStreams
 from nodeagent.streams.logstreams import LogStreams
@@ -54,9 +51,10 @@ from nodeagent.volumes.accounttokens import Create
 from nodeagent.volumes.reclaim import VolumeReclaimer
 from pinnace import kinds, labclock, memory, podresources
 from pinnace.api.v1 import nodes_pb2
-from pinnace.clock import Clock, RandomIds
+from pinnace.clock import Clock
 
 if TYPE_CHECKING:
+    from nodeagent.buildparts import BuildParts
     from nodeagent.statics.files import StaticPods
 
 log = logging.getLogger("pinnace.agent")
@@ -114,7 +112,7 @@ class Agent:
                 for name, part in (
                     ("reports", lambda: reporter.run(report)), ("node status", status.run), ("eviction", eviction.run),
                     ("mirror pods", mirrors.run), *self._network.running(), ("image gc", images.gc.run),
-                    ("memory", lambda: memory.keep_trim(self._clock)), ("builds", builds.clean),
+                    ("memory", lambda: memory.keep_trim(self._clock)), ("builds", builds.run),
                     ("session", lambda: session.run(events)), ("certificate", renewal.run),
                     *((("shutdown", shutdown.run),) if config.shutdown else ()),
                 ):  # fmt: skip
@@ -197,14 +195,14 @@ class Agent:
             if item is not None:
                 reclaimer.assigned(item)
 
-    def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: Builds) -> Streams:
+    def _streams(self, deps: WorkerDependencies, native: NativeRuntime, images: ImageParts, builds: DeferredBuilds) -> Streams:
         pods, network, capacity = self._pods, self._network, self._config.resources.capacity
         collector = Collector(
             pods, deps.cgroups, labclock.steady(self._clock), self._pools.walks, node=self._config.node, capacity=capacity
         )
         return Streams(
             ImageStreams(images.store, images.puller, images.gc, arrived=pods.nudge, users=images.usage.users).handlers()
-            | BuildStreams(builds, images.store, pods.nudge).handlers()
+            | builds.handlers()
             | ProcessStreams(pods, native).handlers()
             | AttachStreams(pods, native).handlers()
             | PortStreams(pods).handlers()
@@ -302,16 +300,14 @@ class Agent:
         found = servicevariables.variables(items, pod.metadata.namespace, links=pod.spec.enableServiceLinks)
         return {**self._network.reconciler.services(), **found}
 
-    def _builds(self, deps: WorkerDependencies, images: ImageParts) -> Builds:
-        node = leftovers.Node(
-            runtime=deps.runtimes.of(handlers.NATIVE), network=deps.network, cgroups=deps.cgroups,
-            clock=labclock.steady(deps.clock), ipam=deps.ipam, memory=deps.memory,
-            seccomp_folder=deps.state / "seccomp", dns=deps.dns,
-            run_limits=limits.of_node(self._config.resources.usable(description.machine(deps.state))), mounts=images.mounts,
-            downloads=Downloads(deps.clock, self._config.registries.proxies),
-        )  # fmt: skip
-        find = functools.partial(sources.fetched, deps.puller)
-        return Builds(deps.state, node, images=images.store, cache=images.cache, find=find, ids=RandomIds())
+    def _builds(self, deps: WorkerDependencies, images: ImageParts) -> DeferredBuilds:
+        def load() -> Callable[[], BuildParts]:
+            from nodeagent.buildparts import BuildParts
+
+            return lambda: BuildParts(self._config, deps, images, self._pods.nudge)
+
+        files = (deps.state / "builds", images.cache.directory / "images")
+        return DeferredBuilds(load, files, images.mounts, labclock.steady(deps.clock))
 
 
 async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], within: float) -> tuple[int, str]:

@@ -8,7 +8,6 @@ images/build-cache/images/<id>      the config of an image that was built here, 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,8 +27,6 @@ from pinnace.clock import Ids
 
 log = logging.getLogger("pinnace.build")
 MAX_BUILDS = 4
-# Seconds between two removals of old cache mounts.
-TRIM_EVERY = 6 * 3600.0
 
 
 class Builds:
@@ -45,24 +42,13 @@ class Builds:
         self._find = find
         self._ids = ids
         self._directories: set[Path] = set()
-        self._cleaned = asyncio.Event()
-
-    async def run(self) -> None:
-        """Remove what was left, and from time to time cache mounts that nothing uses any more. Until cancelled."""
-        await self.clean()
-        while True:
-            await self._node.mounts.trim()
-            await self._node.clock.sleep(TRIM_EVERY)
 
     async def clean(self) -> None:
-        """Remove what builds of an earlier agent have left. New builds wait for it."""
-        try:
-            for path in sorted(self._directory.glob("*")):
-                log.info("build_left_over build=%s", path.name)
-                await self._remove(path)
-            self._delete_documents()
-        finally:
-            self._cleaned.set()
+        """Remove what builds of an earlier agent have left; before the first build."""
+        for path in sorted(self._directory.glob("*")):
+            log.info("build_left_over build=%s", path.name)
+            await self._remove(path)
+        self._delete_documents()
 
     async def _remove(self, directory: Path) -> None:
         try:
@@ -76,7 +62,6 @@ class Builds:
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[Path]:
         """A new build's directory, removed afterwards. Raises BuildError when there are too many builds."""
-        await self._cleaned.wait()
         if len(self._directories) >= MAX_BUILDS:
             raise BuildError(f"this node runs {MAX_BUILDS} builds already")
         path = self._directory / self._ids.uid()[:8]

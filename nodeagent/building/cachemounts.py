@@ -18,15 +18,16 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nodeagent.building import copying, view
 from nodeagent.building.errors import BuildError
-from nodeagent.building.fileattributes import FileAttributes
-from nodeagent.building.mounts import RunMount
 from nodeagent.linux import rmtree
 from nodeagent.node import threads
 from nodeagent.runtime.interface import Mount
 from pinnace.clock import Clock
+
+if TYPE_CHECKING:
+    from nodeagent.building.mounts import RunMount
 
 log = logging.getLogger("pinnace.build")
 # Bytes of all together, seconds without use, directories: beyond these the least recently used are removed.
@@ -109,6 +110,10 @@ class CacheMounts:
 
     def _make(self, data: Path, mount: RunMount, layers: Sequence[str], scratch: Path) -> None:
         """A new one, whole by rename: a build that is killed leaves none that is half made."""
+        # Here: an agent that builds nothing trims only.
+        from nodeagent.building import copying, view
+        from nodeagent.building.fileattributes import FileAttributes
+
         made = data.with_name("new")
         rmtree.remove(made)
         made.mkdir(parents=True, mode=0o700)

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nodeagent.building import layertar
 from nodeagent.images import tarsplit
 from nodeagent.images.keymutex import KeyMutex
 from nodeagent.images.unpacking import Unpacker
@@ -101,6 +100,9 @@ class Layers:
         recipe, folder = self._recipe(diff_id), self.path(diff_id)
         if recipe.exists():
             return tarsplit.size(recipe), tarsplit.stream(recipe, folder)
+        # Here: tarfile, for layers that were built on this node.
+        from nodeagent.building import layertar
+
         return layertar.size(folder), layertar.stream(folder)
 
     def adopt(self, diff_id: str, folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -196,6 +195,9 @@ class Archive:
     def _rootfs_tar(self) -> Callable[[], IO[bytes]]:
         if not self._path.is_dir():
             return lambda: open(self._path, "rb")
+        # Here: agents, which import this module, get images in other forms.
+        import tarfile
+
         file = self._open.enter_context(tempfile.NamedTemporaryFile())
         with tarfile.open(fileobj=file, mode="w") as tar:
             # Sorted by name, so that the same folder is the same layer.

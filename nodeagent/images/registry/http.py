@@ -10,7 +10,6 @@ import re
 import ssl
 import threading
 from collections.abc import Iterator
-from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -207,7 +206,8 @@ def _was_closed(error: Exception) -> bool:
     """Whether the other side had closed the connection before it answered."""
     causes = (error, *error.args, getattr(error, "original_error", None))
     inner = [item for cause in causes if isinstance(cause, Exception) for item in (cause, *cause.args)]
-    return any(isinstance(item, (RemoteDisconnected, ConnectionResetError, BrokenPipeError)) for item in inner)
+    # http.client's RemoteDisconnected is a ConnectionResetError; importing it takes a megabyte.
+    return any(isinstance(item, (ConnectionResetError, BrokenPipeError)) for item in inner)
 
 
 def _explain(url: str, error: Exception) -> str:

@@ -11,7 +11,25 @@ from tests.support.imports import imported_by
     ("module", "absent"),
     [
         ("nodeagent.__main__", {"nodeagent.agent", "grpc", "cryptography"}),
-        ("nodeagent.agent", {"numpy", "cryptography", "urllib3", "zstandard", "dbus_fast", "yaml", "pinnace.manifest"}),
+        (
+            "nodeagent.agent",
+            {
+                "numpy",
+                "cryptography",
+                "urllib3",
+                "zstandard",
+                "dbus_fast",
+                "yaml",
+                "pinnace.manifest",
+                "http.client",
+                "email",
+                "tarfile",
+                "difflib",
+                "nodeagent.buildparts",
+                "nodeagent.building.builder",
+                "nodeagent.building.copying",
+            },
+        ),
     ],
 )
 def test_it_imports_what_every_node_needs_at_once(module: str, absent: set[str]) -> None:
