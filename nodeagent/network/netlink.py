@@ -163,8 +163,8 @@ class Netlink:
             tunnel.ensure(self._route, key, mtu=_tunnel_mtu(node, underlay))
         return dataclasses.replace(node, address=wireguard.tunnel_address(key.public))
 
-    def verify_tunnel(self, node: Node, wanted: frozenset[TunnelPeer]) -> list[Deviation]:
-        """`node` as the underlay has it. Raises NetworkError."""
+    def verify_tunnel(self, node: Node, wanted: frozenset[TunnelPeer] | None) -> list[Deviation]:
+        """`node` as the underlay has it; of peers nothing for None. Raises NetworkError."""
         underlay = self.underlay(node.address)
         with told("WireGuard device"):
             return tunnel.verify(self._route, wanted, mtu=_tunnel_mtu(node, underlay))

@@ -241,21 +241,28 @@ class OverlayNetwork:
         addresses, encrypted = frozenset(entry.dst for entry in want.fdb), self._state.node.encrypt
 
         def work(netlink: Netlink) -> int:
+            # First: a repair follows also when the rest fails.
+            self._state.table, self._state.tunnels = want, tunnels
             if addresses != self._peers:
                 # Before their entries: a peer that is programmed may send at once.
                 self._peers = addresses
                 self.ruleset.declare(guard.PEERS, guard.peers(addresses))
             if self.ruleset.stale:
                 self.ruleset.repair()
-            self._state.table, self._state.tunnels = want, tunnels
             wrong = netlink.sync_tunnel(tunnels) if encrypted else 0
             change = plan.difference(want, netlink.read())
             if change.size:
                 netlink.apply(change)
             return wrong + change.size
 
+        try:
+            wrong = await self._run(work)
+        except NetworkError:
+            # Peers that fail do not hold back the host ports.
+            await self._program()
+            raise
         await self._program()
-        return await self._run(work)
+        return wrong
 
     def watch(self, changed: Callable[[], None]) -> None:
         def notified() -> None:
@@ -272,24 +279,34 @@ class OverlayNetwork:
     def _verify(self, netlink: Netlink, *, thorough: bool) -> list[Deviation]:
         if self._state.node is None:
             return []
+        return [*repairs.verify(netlink, self._state), *self._rules().verify(thorough=thorough)]
+
+    def _rules(self) -> NftRepair:
         if self._nft_repair is None:
             self._nft_repair = NftRepair(self._nft, self.ruleset, self._state.all_bindings, self._state.bridge_mac)
-        return [*repairs.verify(netlink, self._state), *self._nft_repair.verify(thorough=thorough)]
+        return self._nft_repair
 
     async def repair(self) -> list[Deviation]:
         def work(netlink: Netlink) -> list[Deviation]:
-            found = self._verify(netlink, thorough=False)
+            if self._state.node is None:
+                return []
             try:
-                if found and self._nft_repair is not None:
-                    # The guard first: what it keeps out must not come in by a device that is repaired.
-                    self._nft_repair.repair(found)
-                    repairs.repair(netlink, self._state, found)
+                return self._repair(netlink)
             finally:
                 # Each time: a device may have been made again by a repair that failed later on.
                 self.fast_path.show(netlink, self._state.bindings)
-            return found
 
         return await self._run(work)
+
+    def _repair(self, netlink: Netlink) -> list[Deviation]:
+        """The guard first: what it keeps out must not come in by a device that is repaired; and it is also repaired when the
+        devices cannot be."""
+        rules = self._rules()
+        if of_rules := rules.verify():
+            rules.repair(of_rules)
+        if found := repairs.verify(netlink, self._state):
+            repairs.repair(netlink, self._state, found)
+        return [*found, *of_rules]
 
     async def answer_for(self, addresses: Collection[str]) -> tuple[str, str]:
         """See loadbalancer.announcer.Kernel."""

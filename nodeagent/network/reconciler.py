@@ -157,15 +157,19 @@ class NetworkReconciler:
         await self._follow()
         if self._unset is not None:
             await self._setup(self._unset)
+        # Repair in any case: peers cannot be programmed on a device that is missing, and only a repair makes it again.
+        steps = (self._program, self._repair) if self._new_peers else (self._repair,)
+        errors = [error for step in steps if (error := await self._error_of(step))]
+        self._failed("; ".join(dict.fromkeys(errors)))
+        return RETRY if errors or self.problem else RESYNC
+
+    async def _error_of(self, step: Callable[[], Awaitable[None]]) -> str:
+        """Empty for none."""
         try:
-            if self._new_peers:
-                await self._program()
-            await self._repair()
+            await step()
         except NetworkError as error:
-            self._failed(str(error))
-            return RETRY
-        self._failed("")
-        return RETRY if self.problem else RESYNC
+            return str(error)
+        return ""
 
     async def _follow(self) -> None:
         """Note that the node's addresses have changed, or that it has none. The kernel's state stays as it is meanwhile: if the

@@ -29,15 +29,16 @@ _DEVICES = ("link", "address", "sysctl")
 @dataclass(slots=True)
 class State:
     """What the agent has programmed. `node` is as the overlay has it, `underlay` as the underlay does: their addresses differ
-    in an encrypted cluster, whose key is in the directory `keys`. `bindings` and the rest by the name of the port. `attach`
+    in an encrypted cluster, whose key is in the directory `keys`. `tunnels` and `table` are of the peers; None: they are not
+    known yet, and what an earlier agent has programmed is kept. `bindings` and the rest by the name of the port. `attach`
     makes a pod's pair of devices again, with the MAC address that it had, and `netns` is the pod's; a port without them is
     repaired as far as it is there."""
 
     keys: Path
     node: Node | None = None
     underlay: Node | None = None
-    tunnels: frozenset[TunnelPeer] = frozenset()
-    table: plan.Table = field(default_factory=plan.Table)
+    tunnels: frozenset[TunnelPeer] | None = None
+    table: plan.Table | None = None
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     attach: dict[str, Callable[[Netlink, str], None]] = field(default_factory=dict)
     netns: dict[str, Path] = field(default_factory=dict)
@@ -59,7 +60,8 @@ def verify(netlink: Netlink, state: State) -> list[Deviation]:
     if underlay is not None and underlay.encrypt and (broken := netlink.verify_tunnel(underlay, state.tunnels)):
         # First: the overlay's devices are made on that one.
         return broken
-    want = netlink.wanted(state.node, state.all_bindings(), state.table, dns=state.dns or ())
+    table = state.table if state.table is not None else netlink.read()
+    want = netlink.wanted(state.node, state.all_bindings(), table, dns=state.dns or ())
     return facts.differences(want, netlink.inspect(sysctls.all_of(state.node), state.dns))
 
 
@@ -82,15 +84,16 @@ def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
         attempt(lambda: _setup(netlink, state, node))
     if (dns := state.dns) is not None and "address" in kinds:
         attempt(lambda: netlink.serve_names(dns))
-    if TUNNEL in kinds:
-        attempt(lambda: _sync_tunnel(netlink, state))
+    if TUNNEL in kinds and (tunnels := state.tunnels) is not None:
+        attempt(lambda: _sync_tunnel(netlink, tunnels))
     # A bridge that was made again has no ports.
     every = any(item.kind == "link" and item.item.startswith(BRIDGE) for item in found)
     touched = {word for item in found for word in item.item.split()} if not every else set()
     for device, bindings in list(state.bindings.items()):
         if every or device in touched or touched & {item.address for item in bindings}:
             attempt(functools.partial(_port, netlink, state, device))
-    attempt(lambda: netlink.apply(plan.difference(state.table, netlink.read())))
+    if (table := state.table) is not None:
+        attempt(lambda: netlink.apply(plan.difference(table, netlink.read())))
     if errors:
         raise errors[0]
 
@@ -103,8 +106,8 @@ def _setup(netlink: Netlink, state: State, node: Node) -> None:
         netlink.enable_forwarding(family)
 
 
-def _sync_tunnel(netlink: Netlink, state: State) -> None:
-    netlink.sync_tunnel(state.tunnels)
+def _sync_tunnel(netlink: Netlink, tunnels: frozenset[TunnelPeer]) -> None:
+    netlink.sync_tunnel(tunnels)
 
 
 def _port(netlink: Netlink, state: State, device: str) -> None:

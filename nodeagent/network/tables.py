@@ -51,10 +51,17 @@ def _fdb(route: NetlinkSocket, device: int) -> Iterator[Fdb]:
 
 
 def apply(route: NetlinkSocket, device: int, change: Difference) -> None:
-    """Additions in the order in which they become useful, removals in the opposite one. Raises OSError."""
-    # One by one: nothing that is in use is removed unless what replaces it is there.
+    """Additions in the order in which they become useful, removals in the opposite one. An entry that the kernel refuses does
+    not hold back the others. Raises the first OSError."""
+    errors = []
+    # One by one: what is in use is removed after what replaces it is there.
     for request in (*_additions(change, device), *_removals(change, device)):
-        route.run(request)
+        try:
+            route.run(request)
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _additions(change: Difference, device: int) -> Iterator[Request]:

@@ -62,8 +62,8 @@ def _add(route: NetlinkSocket) -> None:
         ) from None
 
 
-def verify(route: NetlinkSocket, wanted: frozenset[TunnelPeer], *, mtu: int) -> list[Deviation]:
-    """The device and its peers, as far as they are not as wanted. Raises OSError."""
+def verify(route: NetlinkSocket, wanted: frozenset[TunnelPeer] | None, *, mtu: int) -> list[Deviation]:
+    """The device and its peers (None: of them nothing is known), as far as they are not as wanted. Raises OSError."""
     index = _index()
     if not index:
         return [Deviation(KIND, DEVICE, "wireguard", "")]
@@ -77,7 +77,8 @@ def verify(route: NetlinkSocket, wanted: frozenset[TunnelPeer], *, mtu: int) -> 
         wrong.append(Deviation(KIND, f"{DEVICE} mtu", str(mtu), str(present)))
     if found.port != wireguard.PORT:
         wrong.append(Deviation(KIND, f"{DEVICE} port", str(wireguard.PORT), str(found.port)))
-    want, have = ({peer.key: peer.endpoint for peer in peers} for peers in (wanted, found.peers))
+    known = found.peers if wanted is None else wanted
+    want, have = ({peer.key: peer.endpoint for peer in peers} for peers in (known, found.peers))
     # Keys without an endpoint are peers whose allowed IPs are not as wanted.
     return wrong + [
         Deviation(KIND, f"{DEVICE} peer {key}", want.get(key, ""), have.get(key, "") or ("wrong" if key in have else ""))

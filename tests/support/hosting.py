@@ -38,8 +38,9 @@ class FakeNetwork:
     repairs: int = 0
     changed: Callable[[], None] = lambda: None
     names: list[tuple[str, ...]] = field(default_factory=list)
-    # Why `setup` alone fails.
+    # Why `setup` alone fails; and `sync` alone, until the next repair.
     unset: str = ""
+    unsynced: str = ""
     fault: str = ""
     faults: int = 0
 
@@ -65,6 +66,8 @@ class FakeNetwork:
 
     async def sync(self, peers: Sequence[Peer]) -> int:
         self._check()
+        if self.unsynced:
+            raise NetworkError(self.unsynced)
         self.synced.append(tuple(peers))
         return 0
 
@@ -78,6 +81,7 @@ class FakeNetwork:
     async def repair(self) -> list[Deviation]:
         self._check()
         self.repairs += 1
+        self.unsynced = ""
         found, self.deviations = self.deviations, self.again
         if found:
             # The kernel notifies of repairs, too.

@@ -154,6 +154,21 @@ def test_the_overlays_entries_become_what_is_wanted() -> None:
     on_node(work)
 
 
+def test_an_entry_that_the_kernel_refuses_does_not_hold_back_the_others() -> None:
+    """Neither those after it nor removals."""
+
+    def work(netlink: Netlink) -> None:
+        netlink.apply(plan.difference(plan.wanted(NODE, [peer(9)]), netlink.read()))
+        want = plan.wanted(NODE, [peer(2)])
+        # An IPv4 device sends to no IPv6 host; this entry is the first of all.
+        refused = replace(want, fdb=want.fdb | {plan.Fdb("02:00:00:00:00:02", "2001:db8::9")})
+        with pytest.raises(NetworkError, match="programming the overlay"):
+            netlink.apply(plan.difference(refused, netlink.read()))
+        assert netlink.read() == want
+
+    on_node(work)
+
+
 def test_entries_of_both_families_become_what_is_wanted() -> None:
     """In the kernel, which writes IPv6 addresses and priorities in its own way."""
 

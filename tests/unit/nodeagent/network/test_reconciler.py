@@ -114,16 +114,33 @@ async def test_new_peers_do_not_wait_for_the_pause(tmp_path: Path) -> None:
 
 
 async def test_a_failure_is_tried_again_soon(tmp_path: Path) -> None:
-    """Each attempt after a pause."""
+    """Each attempt after a pause; peers and repair fail each time."""
     node = Node(tmp_path)
     node.network.fault = "netlink does not answer"
     async with node.running():
-        assert node.network.faults == 1
+        assert node.network.faults == 2
         await node.clock.advance(RETRY * 3.5)
-        assert node.network.faults == 4
+        assert node.network.faults == 8
         node.network.fault = ""
         await node.clock.advance(RETRY)
         assert node.network.synced == [()]
+
+
+async def test_peers_that_cannot_be_programmed_do_not_stop_repairs(tmp_path: Path) -> None:
+    """A device that is missing is made by a repair alone; then the peers are programmed."""
+    node = Node(tmp_path)
+    node.peers.append(PEER)
+    async with node.running():
+        node.network.unsynced = "there is no device pinnace-vx"
+        node.network.deviations = [Deviation("link", "pinnace-vx", "vxlan", "")]
+        repairs = node.network.repairs
+        node.reconciler.peers_changed()
+        await node.clock.advance(0)
+        assert node.network.repairs == repairs + 1
+        assert node.reconciler.repairs == {"link": 1}
+        node.network.synced.clear()
+        await node.clock.advance(RETRY)
+        assert node.network.synced == [(PEER,)]
 
 
 async def test_a_network_that_could_not_be_set_up_is_tried_again(tmp_path: Path) -> None:

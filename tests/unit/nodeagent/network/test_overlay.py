@@ -1,0 +1,125 @@
+"""The node's network with the real kernel, in a network namespace of its own: what is programmed, and repaired when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from nodeagent.linux import namespaces, syscalls
+from nodeagent.network import links, plan, rtnetlink, tables
+from nodeagent.network.interface import NetworkError, Node, Peer
+from nodeagent.network.nftables import Nftables
+from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.overlay import OverlayNetwork
+from nodeagent.network.rtnetlink import Address
+from nodeagent.network.vxlan import DEVICE
+from tests.support.networks import alone
+
+pytestmark = pytest.mark.root
+NODE = Node(("10.244.1.0/24",), ("10.244.0.0/14",), "10.9.0.1", "02:00:00:00:00:01", 1, 4789)
+PEERS = [Peer("n2", ("10.244.2.0/24",), "10.9.0.2", "02:00:00:00:01:02")]
+
+
+@pytest.fixture
+def host() -> Iterator[int]:
+    """The network namespace of a host with an underlay, as a file descriptor."""
+
+    def made() -> int:
+        with NetlinkSocket() as kernel:
+            kernel.run(links.add("under0", "bridge"), links.change(1, up=True))
+            [under] = kernel.run(links.get(name="under0"))
+            index = links.read(under).index
+            kernel.run(links.change(index, up=True), rtnetlink.add_address(Address(index, NODE.address, 24)))
+        return namespaces.current()
+
+    found = alone(made)
+    yield found
+    os.close(found)
+
+
+@asynccontextmanager
+async def agent(host: int, folder: Path) -> AsyncIterator[OverlayNetwork]:
+    """An agent's network, set up on the host."""
+    network = OverlayNetwork(folder / "forwarding", folder)
+    # Before the first visit, which opens the sockets.
+    await asyncio.get_running_loop().run_in_executor(network._thread, syscalls.setns, host, syscalls.CLONE_NEWNET)
+    try:
+        await network.setup(NODE)
+        yield network
+    finally:
+        await network.close()
+
+
+@contextmanager
+def kernel() -> Iterator[tuple[NetlinkSocket, int]]:
+    """On the thread of a network: a socket, and the index of the VXLAN device."""
+    with NetlinkSocket() as found:
+        [message] = found.run(links.get(name=DEVICE))
+        yield found, links.read(message).index
+
+
+def delete_table() -> None:
+    Nftables().run_text("delete table inet pinnace")
+
+
+def delete_device() -> None:
+    with kernel() as (route, device):
+        route.run(links.delete(device))
+
+
+def entries() -> plan.Table:
+    with kernel() as (route, device):
+        return tables.read(route, device)
+
+
+async def test_peers_that_could_not_be_programmed_are_so_by_a_repair(host: int, tmp_path: Path) -> None:
+    """Table and device are missing: a repair makes both, with the entries of the new peers."""
+    async with agent(host, tmp_path) as network:
+        await network.sync([])
+        await network.visit(delete_table)
+        await network.visit(delete_device)
+        with pytest.raises(NetworkError, match="nftables"):
+            await network.sync(PEERS)
+        assert {("link", DEVICE), ("nft", "table inet pinnace")} <= {(i.kind, i.item) for i in await network.repair()}
+        assert await network.visit(entries) == plan.wanted(NODE, PEERS)
+        assert (await network.verify(), await network.sync(PEERS)) == ([], 0)
+
+
+async def test_an_agent_that_does_not_know_its_peers_yet_keeps_them(host: int, tmp_path: Path) -> None:
+    """Those of the agent before are no deviation, and a repair of something else leaves them."""
+    async with agent(host, tmp_path) as network:
+        await network.sync(PEERS)
+        before = await network.visit(entries)
+    async with agent(host, tmp_path) as network:
+        assert await network.verify() == []
+
+        def down() -> None:
+            with kernel() as (route, device):
+                route.run(links.change(device, up=True, mtu=1300))
+
+        await network.visit(down)
+        assert [item.item for item in await network.repair()] == [f"{DEVICE} mtu"]
+        assert await network.visit(entries) == before == plan.wanted(NODE, PEERS)
+
+
+async def test_rules_are_repaired_on_a_host_that_has_lost_its_address(host: int, tmp_path: Path) -> None:
+    """The devices cannot be compared meanwhile."""
+    async with agent(host, tmp_path) as network:
+        await network.sync(PEERS)
+
+        def lose() -> None:
+            with NetlinkSocket() as route:
+                [under] = route.run(links.get(name="under0"))
+                route.run(rtnetlink.del_address(Address(links.read(under).index, NODE.address, 24)))
+            delete_table()
+
+        await network.visit(lose)
+        with pytest.raises(NetworkError, match="no device of this host has the address"):
+            await network.repair()
+        listed = await network.visit(lambda: network.ruleset.listing())
+        assert listed.names
