@@ -211,7 +211,12 @@ class Agent:
             | NodeStreams(pods, self._network.names.metrics).handlers()
             | CaptureStreams(pods, labclock.steady(self._clock)).handlers()
             | NetStreams(
-                network.overlay, network.reconciler.repairs, pods, network.policies, packets=network.overlay.fast_path.packets
+                network.overlay,
+                network.reconciler.repairs,
+                pods,
+                network.policies,
+                packets=network.overlay.fast_path.packets,
+                problem=network.reconciler.unavailable,
             ).handlers()
         )
 

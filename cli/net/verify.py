@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli import nodewise, tables
+from cli import complaints, nodewise, tables
 from cli.counts import count
 from cli.net import answers
 from cli.progress import Say
@@ -15,7 +15,7 @@ WITHIN = 60.0
 
 
 def run(client: Any, args: Any) -> int:
-    """Exit code 0 when nothing differs, or all of it was repaired."""
+    """Exit code 0 when nothing differs, or all of it was repaired, and no node has a problem."""
     from pinnace.api.v1 import streams_pb2, streams_pb2_grpc
 
     stub = streams_pb2_grpc.StreamsStub(client.channel)
@@ -34,13 +34,19 @@ def run(client: Any, args: Any) -> int:
         rows += [[node, d.kind, d.item, d.wanted or "<none>", d.actual or "<none>"] for d in report.deviations]
     if len(rows) > 1:
         print(tables.render(rows))
-    differing = sum(bool(report.deviations) for report in results.done.values())
-    print(summary(len(results.done) - differing, differing, silent=len(results.failed), fixed=args.fix))
-    return results.report() or int(differing > 0 and not args.fix)
+    reports = results.done.values()
+    differing, troubled = sum(bool(i.deviations) for i in reports), sum(bool(i.problems) for i in reports)
+    clean = sum(not i.deviations and not i.problems for i in reports)
+    print(summary(clean, differing, troubled=troubled, silent=len(results.failed), fixed=args.fix))
+    for node, item in sorted(results.done.items()):
+        for problem in item.problems:
+            complaints.report(f"error: node {node}: {problem}")
+    return results.report() or int(troubled > 0 or (differing > 0 and not args.fix))
 
 
-def summary(clean: int, differing: int, *, silent: int, fixed: bool) -> str:
-    """The last line; `silent` nodes sent no report."""
+def summary(clean: int, differing: int, *, troubled: int = 0, silent: int, fixed: bool) -> str:
+    """The last line; `troubled` nodes have problems that are not repaired, `silent` ones sent no report."""
     repaired = f", which {'is' if differing == 1 else 'are'} repaired" if fixed and differing else ""
+    problems = f", {troubled} with problems" if troubled else ""
     unknown = f", {silent} without a report" if silent else ""
-    return f"{count(clean, 'node')} as wanted, {differing} with differences{repaired}{unknown}"
+    return f"{count(clean, 'node')} as wanted, {differing} with differences{repaired}{problems}{unknown}"

@@ -28,7 +28,8 @@ _WHOLE = ("address", "route", "neighbour", "fdb")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the facts are made of. `mtu` is that of pods; `underlay` names the device that has the node's address;
+    """What the facts are made of. `mtu` is that of pods; `underlay` names the device that has the node's address; 0 and empty
+    if they are unknown, which are no facts then;
     `mac` is the bridge's; `sysctls` are values by path below /proc/sys/net; `dns` are the cluster DNS addresses on `lo`."""
 
     node: Node
@@ -45,7 +46,8 @@ def wanted(of: Wanted) -> Facts:
     found = _device(BRIDGE, "bridge", of.mac, of.mtu) | _device(vxlan.DEVICE, "vxlan", of.node.mac, of.mtu)
     found["link", f"{BRIDGE} vlan_filtering"] = "0"
     node = of.node
-    settings = {"id": node.vni, "dstport": node.port, "local": node.address, "learning": 0, "dev": of.underlay}
+    settings = {"id": node.vni, "dstport": node.port, "local": node.address, "learning": 0}
+    settings |= {"dev": of.underlay} if of.underlay else {}
     found |= {("link", f"{vxlan.DEVICE} {key}"): str(value) for key, value in settings.items()}
     found |= {("sysctl", name): value for name, value in of.sysctls.items()}
     found |= _addresses(node) | _services(node) | table(of.table)
@@ -56,7 +58,7 @@ def wanted(of: Wanted) -> Facts:
 
 
 def _device(name: str, kind: str, mac: str, mtu: int) -> Facts:
-    settings = {"": kind, " state": "up", " mtu": str(mtu), " address": mac}
+    settings = {"": kind, " state": "up", " address": mac} | ({" mtu": str(mtu)} if mtu else {})
     return {("link", name + key): value for key, value in settings.items()}
 
 
@@ -81,7 +83,8 @@ def _services(node: Node) -> Facts:
 
 def _port(binding: Binding, mtu: int) -> Facts:
     name = binding.device
-    settings = {"": "veth", " master": BRIDGE, " up": "1", " mtu": str(mtu), " eth0 mtu": str(mtu)}
+    settings = {"": "veth", " master": BRIDGE, " up": "1"}
+    settings |= {" mtu": str(mtu), " eth0 mtu": str(mtu)} if mtu else {}
     settings |= {f" {key}": str(value) for key, (_, value) in PORT.items()}
     found = {("port", name + key): value for key, value in settings.items()}
     found["fdb", f"{binding.mac} dev {name}"] = "static"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,24 @@ from nodeagent.network.policies.model import Pod
 
 class NetworkError(Exception):
     """The network could not be programmed; the text is for people."""
+
+
+class Errors(list[NetworkError]):
+    """Of steps that are taken independently of each other."""
+
+    def attempt(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except NetworkError as error:
+            self.append(error)
+
+    def check(self) -> None:
+        """Raises the first error, with the others as notes."""
+        if self:
+            first, *others = self
+            for other in others:
+                first.add_note(str(other))
+            raise first
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,15 @@ class Deviation:
     item: str
     wanted: str
     actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The kernel's state compared with the wanted one: `found` are the differences. `errors` are of parts that could not be
+    compared or repaired; the others were."""
+
+    found: list[Deviation] = field(default_factory=list)
+    errors: Errors = field(default_factory=Errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +151,10 @@ class Repairs(Protocol):
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` on the event loop when the kernel's state may have changed, also by ourselves, until `close`."""
 
-    async def verify(self) -> list[Deviation]:
+    async def verify(self) -> Comparison:
         """Compare the kernel's state with the wanted one; nothing is changed. Raises NetworkError."""
 
-    async def repair(self) -> list[Deviation]:
+    async def repair(self) -> Comparison:
         """`verify`, and repair all of it; returns what was wrong. Raises NetworkError."""
 
 

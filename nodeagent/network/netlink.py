@@ -305,13 +305,15 @@ class Netlink:
         with told("reading the node's network"):
             return inspection.read(self._route, settings, dns)
 
-    def wanted(self, node: Node, bindings: Iterable[Binding], table: Table, *, dns: Iterable[str] = ()) -> Facts:
-        """`inspect` when all is well; the MTU follows that of the underlay. Raises NetworkError."""
-        underlay = self.underlay(node.address)
-        mtu = underlay.mtu - vxlan.OVERHEAD[family_of(node.address)]
+    def wanted(
+        self, node: Node, bindings: Iterable[Binding], table: Table, *, underlay: Link | None, dns: Iterable[str] = ()
+    ) -> Facts:
+        """`inspect` when all is well; the MTU follows that of `underlay`, None: unknown. Raises NetworkError."""
+        mtu = underlay.mtu - vxlan.OVERHEAD[family_of(node.address)] if underlay is not None else 0
+        name = underlay.name if underlay is not None else ""
         mac = ports.bridge_mac(gateway_of(node.pod_cidr).address)
         settings = sysctls.all_of(node)
-        return facts.wanted(facts.Wanted(node, mtu, underlay.name, mac, settings, tuple(bindings), table, tuple(dns)))
+        return facts.wanted(facts.Wanted(node, mtu, name, mac, settings, tuple(bindings), table, tuple(dns)))
 
     def repair_port(self, device: str, bindings: Sequence[Binding], netns: Path | None) -> None:
         """One that is there, with its end in `netns` if that is known. Raises NetworkError."""

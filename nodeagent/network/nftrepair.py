@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from nodeagent.network import elements, guard, nftcheck
 from nodeagent.network.elements import FAMILY, TABLE, Element
 from nodeagent.network.guard import Binding
-from nodeagent.network.interface import Deviation, NetworkError
+from nodeagent.network.interface import Deviation, Errors, NetworkError
 from nodeagent.network.nftables import Json, Nftables
 from nodeagent.network.nftcheck import Generation, Shape
 from nodeagent.network.nlsocket import NetlinkSocket
@@ -21,9 +21,12 @@ class NftRepair:
     def __init__(
         self, nft: Nftables, ruleset: Ruleset, bindings: Callable[[], Iterable[Binding]], mac: Callable[[], str]
     ) -> None:  # fmt: skip
-        """In the network namespace of the calling thread. `mac`: of the bridge, as it should be. Raises OSError."""
+        """In the network namespace of the calling thread. `mac`: of the bridge, as it should be. Raises NetworkError."""
         self._nft, self._ruleset, self._bindings, self._mac = nft, ruleset, bindings, mac
-        self._kernel = NetlinkSocket(nftcheck.NETFILTER)
+        try:
+            self._kernel = NetlinkSocket(nftcheck.NETFILTER)
+        except OSError as error:
+            raise NetworkError(f"nftables: {error.strerror or error}") from error
         self._generation = Generation(nft, self._kernel)
         # The shapes wanted last, and what they were made of.
         self._shapes: dict[str, Shape] = {}
@@ -80,19 +83,24 @@ class NftRepair:
         return self._shapes
 
     def repair(self, found: Iterable[Deviation]) -> None:
-        """Raises NetworkError."""
-        items = [item.item.removeprefix("table ") for item in found if item.kind == "nft"]
-        if any(item.startswith(INET) for item in items):
-            elements_only = all(item.startswith(f"{INET} element ") for item in items if item.startswith(INET))
-            if elements_only:
-                self._ruleset.expire(self._foreign)
-                self._ruleset.repair()
-            else:
-                self._ruleset.recreate()
-        if any(item.startswith(ON_BRIDGE) for item in items):
-            self._nft.run(guard.bridge_rules(TABLE, guard.PORTS, self._bindings(), mac=self._mac()))
-        if any(item.startswith(ARP) for item in items):
-            self._nft.run(guard.port_rules(TABLE))
+        """A table that cannot be repaired does not hold back the others; raises the first NetworkError."""
+        items = [item.item.removeprefix("table ") for item in found]
+        elements_only = all(item.startswith(f"{INET} element ") for item in items if item.startswith(INET))
+        errors = Errors()
+        for table, work in (
+            (INET, self._repair_elements if elements_only else self._ruleset.recreate), (ON_BRIDGE, self._repair_bridge),
+            (ARP, lambda: self._nft.run(guard.port_rules(TABLE))),
+        ):  # fmt: skip
+            if any(item.startswith(table) for item in items):
+                errors.attempt(work)
+        errors.check()
+
+    def _repair_bridge(self) -> None:
+        self._nft.run(guard.bridge_rules(TABLE, guard.PORTS, self._bindings(), mac=self._mac()))
+
+    def _repair_elements(self) -> None:
+        self._ruleset.expire(self._foreign)
+        self._ruleset.repair()
 
 
 def _program(nft: Nftables, text: str, mac: str) -> None:

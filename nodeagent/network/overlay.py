@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import hashlib
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +21,7 @@ from nodeagent.network.fastpath import skeleton as fastpath
 from nodeagent.network.fastpath.fastpath import FastPath
 from nodeagent.network.fastpath.node import NodeFastPath
 from nodeagent.network.guard import Binding
-from nodeagent.network.interface import Deviation, HostPort, NetworkError, Node, Peer
+from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
 from nodeagent.network.netlink import BRIDGE, Netlink
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
@@ -30,7 +29,7 @@ from nodeagent.network.notifications import Notifications
 from nodeagent.network.podaddress import gateway_of, pod_addresses
 from nodeagent.network.policies import skeleton as policies
 from nodeagent.network.ports import PREFIX, bridge_mac
-from nodeagent.network.repairs import State
+from nodeagent.network.repairs import Part, State
 from nodeagent.network.ruleset import Ruleset
 from nodeagent.network.services import skeleton
 from nodeagent.network.services.model import facts_of
@@ -273,40 +272,31 @@ class OverlayNetwork:
         self._notifications = Notifications(notified)
         self._notifications.start()
 
-    async def verify(self) -> list[Deviation]:
-        return await self._run(functools.partial(self._verify, thorough=True))
+    async def verify(self) -> Comparison:
+        return await self._run(lambda netlink: repairs.compare(self._parts(netlink, thorough=True), fix=False))
 
-    def _verify(self, netlink: Netlink, *, thorough: bool) -> list[Deviation]:
-        if self._state.node is None:
-            return []
-        return [*repairs.verify(netlink, self._state), *self._rules().verify(thorough=thorough)]
-
-    def _rules(self) -> NftRepair:
-        if self._nft_repair is None:
-            self._nft_repair = NftRepair(self._nft, self.ruleset, self._state.all_bindings, self._state.bridge_mac)
-        return self._nft_repair
-
-    async def repair(self) -> list[Deviation]:
-        def work(netlink: Netlink) -> list[Deviation]:
-            if self._state.node is None:
-                return []
+    async def repair(self) -> Comparison:
+        def work(netlink: Netlink) -> Comparison:
             try:
-                return self._repair(netlink)
+                return repairs.compare(self._parts(netlink, thorough=False), fix=True)
             finally:
                 # Each time: a device may have been made again by a repair that failed later on.
                 self.fast_path.show(netlink, self._state.bindings)
 
         return await self._run(work)
 
-    def _repair(self, netlink: Netlink) -> list[Deviation]:
-        """The guard first: what it keeps out must not come in by a device that is repaired; and it is also repaired when the
-        devices cannot be."""
-        rules = self._rules()
-        if of_rules := rules.verify():
-            rules.repair(of_rules)
-        if found := repairs.verify(netlink, self._state):
-            repairs.repair(netlink, self._state, found)
-        return [*found, *of_rules]
+    def _parts(self, netlink: Netlink, *, thorough: bool) -> Iterator[Part]:
+        """The guard first: what it keeps out must not come in by a device that is repaired."""
+        if self._state.node is None:
+            return
+        yield Part(lambda: Comparison(self._nftables().verify(thorough=thorough)), lambda found: self._nftables().repair(found))
+        yield Part(lambda: repairs.verify(netlink, self._state), lambda found: repairs.repair(netlink, self._state, found))
+
+    def _nftables(self) -> NftRepair:
+        """Raises NetworkError."""
+        if self._nft_repair is None:
+            self._nft_repair = NftRepair(self._nft, self.ruleset, self._state.all_bindings, self._state.bridge_mac)
+        return self._nft_repair
 
     async def answer_for(self, addresses: Collection[str]) -> tuple[str, str]:
         """See loadbalancer.announcer.Kernel."""

@@ -73,6 +73,8 @@ class NetworkReconciler:
         # has those of the host for which the network is yet to be set up.
         self.host_ips: tuple[str, ...] = ()
         self._found: tuple[str, ...] = ()
+        # Why the host has none of them; then nothing can be set up.
+        self._absence = ""
         # Called with the earlier addresses once the node has others.
         self.moved: Callable[[tuple[str, ...]], None] = lambda before: None
         # Which of the range's addresses are taken; None until there is a range.
@@ -93,6 +95,10 @@ class NetworkReconciler:
         found.lastTransitionTime.CopyFrom(codec.time_of(self._since))
         found.lastHeartbeatTime.CopyFrom(codec.time_of(self._clock.now()))
         return [found]
+
+    def unavailable(self) -> str:
+        """Why the node has no network, or one with a problem, for people; empty for none."""
+        return self.problem or ("" if self.ipam is not None else "the node's network is not set up yet")
 
     def _set_problem(self, problem: str) -> None:
         if problem == self.problem:
@@ -177,8 +183,10 @@ class NetworkReconciler:
         try:
             self._found = await self._find(self.host_ips)
         except NetworkError as error:
-            self._set_problem(str(error))
+            self._absence = str(error)
+            self._set_problem(self._absence)
             return
+        self._absence = ""
         if self._found == self.host_ips:
             if self._unset is None:
                 self._set_problem("")
@@ -205,11 +213,12 @@ class NetworkReconciler:
             log.info("overlay_programmed entries=%d peers=%d", programmed, len(peers))
 
     async def _repair(self) -> None:
-        found = await self._network.repair()
-        for item in found:
+        comparison = await self._network.repair()
+        for item in comparison.found:
             self.repairs[item.kind] += 1
-        for item in found[:MAX_LOGGED]:
+        for item in comparison.found[:MAX_LOGGED]:
             log.warning("network_repaired kind=%s item=%r wanted=%r actual=%r", item.kind, item.item, item.wanted, item.actual)
+        comparison.errors.check()
 
     def _failed(self, error: str) -> None:
         """Log an error once, until it is another or has ended."""
@@ -229,7 +238,7 @@ class NetworkReconciler:
         try:
             await self._network.setup(node)
         except NetworkError as error:
-            self._set_problem(str(error))
+            self._set_problem(self._absence or str(error))
             self._unset = welcome
             return
         self._unset = None

@@ -1,7 +1,7 @@
 """The wanted state of the node's network, kept in the kernel: the difference is found as facts, and repaired by kind.
 
-nftables first, which guards the rest; then devices, ports and entries, each of which needs the one before. On the thread that
-owns netlink; all methods raise NetworkError.
+nftables first, which guards the rest, and whatever the state of the rest; then devices, ports and entries, each of which needs
+the one before. On the thread that owns netlink; all methods raise NetworkError.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from nodeagent.network import facts, plan, sysctls
 from nodeagent.network.guard import BRIDGE, Binding
-from nodeagent.network.interface import Deviation, NetworkError, Node
+from nodeagent.network.interface import Comparison, Deviation, Errors, NetworkError, Node
+from nodeagent.network.links import Link
 from nodeagent.network.netlink import Netlink
 from nodeagent.network.podaddress import gateway_of
 from nodeagent.network.ports import bridge_mac
@@ -53,29 +54,49 @@ class State:
         return [item for items in self.bindings.values() for item in items]
 
 
-def verify(netlink: Netlink, state: State) -> list[Deviation]:
-    if state.node is None:
-        return []
-    underlay = state.underlay
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of the node's network, which is compared and repaired by itself. Both raise NetworkError."""
+
+    verify: Callable[[], Comparison]
+    repair: Callable[[list[Deviation]], None]
+
+
+def compare(parts: Iterable[Part], *, fix: bool) -> Comparison:
+    """One part after the other, also after one that fails; `fix`: each is repaired before the next is compared."""
+    whole = Comparison()
+
+    def one(part: Part) -> None:
+        of_part = part.verify()
+        whole.found.extend(of_part.found)
+        whole.errors.extend(of_part.errors)
+        if fix and of_part.found:
+            part.repair(of_part.found)
+
+    for part in parts:
+        whole.errors.attempt(functools.partial(one, part))
+    return whole
+
+
+def verify(netlink: Netlink, state: State) -> Comparison:
+    """Without the node's address on the underlay, all that does not follow from the device that has it."""
+    node, underlay = state.node, state.underlay
+    if node is None:
+        return Comparison()
     if underlay is not None and underlay.encrypt and (broken := netlink.verify_tunnel(underlay, state.tunnels)):
         # First: the overlay's devices are made on that one.
-        return broken
+        return Comparison(broken)
     table = state.table if state.table is not None else netlink.read()
-    want = netlink.wanted(state.node, state.all_bindings(), table, dns=state.dns or ())
-    return facts.differences(want, netlink.inspect(sysctls.all_of(state.node), state.dns))
+    errors, lower = Errors(), list[Link]()
+    errors.attempt(lambda: lower.append(netlink.underlay(node.address)))
+    want = netlink.wanted(node, state.all_bindings(), table, underlay=next(iter(lower), None), dns=state.dns or ())
+    return Comparison(facts.differences(want, netlink.inspect(sysctls.all_of(node), state.dns)), errors)
 
 
 def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
     """What one repair cannot do does not hold back the others; raises the first error."""
-    found, errors = list(found), list[NetworkError]()
-
-    def attempt(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except NetworkError as error:
-            errors.append(error)
-
-    node = state.node
+    found, errors = list(found), Errors()
+    attempt, node = errors.attempt, state.node
     if node is None:
         return
     kinds = {item.kind for item in found}
@@ -94,8 +115,7 @@ def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
             attempt(functools.partial(_port, netlink, state, device))
     if (table := state.table) is not None:
         attempt(lambda: netlink.apply(plan.difference(table, netlink.read())))
-    if errors:
-        raise errors[0]
+    errors.check()
 
 
 def _setup(netlink: Netlink, state: State, node: Node) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from nodeagent.launcher import bundle as names
 from nodeagent.network import tracing
 from nodeagent.network.hops import Hop
-from nodeagent.network.interface import Deviation, NetworkError, Repairs
+from nodeagent.network.interface import Comparison, NetworkError, Repairs
 from nodeagent.network.nfttrace import Packet
 from nodeagent.network.overlay import device_of
 from nodeagent.network.policies.evaluator import Traffic, Verdict
@@ -38,11 +38,12 @@ class Verdicts(Protocol):
 class NetStreams:
     def __init__(
         self, network: Repairs, repairs: Mapping[str, int], pods: PodManager, policies: Verdicts, *,
-        packets: Callable[[], dict[str, int]],
+        packets: Callable[[], dict[str, int]], problem: Callable[[], str],
     ) -> None:  # fmt: skip
-        """`repairs` counts what was repaired by kind, `packets` those of the fast path by result."""
+        """`repairs` counts what was repaired by kind, `packets` those of the fast path by result; `problem` says why the node
+        has no network, empty if it has one."""
         self._network, self._repairs, self._pods, self._policies = network, repairs, pods, policies
-        self._packets = packets
+        self._packets, self._problem = packets, problem
         self._tracing = 0
 
     def handlers(self) -> dict[str, Handler]:
@@ -91,14 +92,16 @@ class NetStreams:
 
     async def _verify(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
         wanted = opening.verifyNetwork
-        found = list[Deviation]()
+        comparison = Comparison()
         if not wanted.countersOnly:
             try:
-                found = await (self._network.repair() if wanted.fix else self._network.verify())
+                comparison = await (self._network.repair() if wanted.fix else self._network.verify())
             except NetworkError as error:
                 raise Internal(str(error)) from None
         report = streams_pb2.NetworkReport(repairs=dict(self._repairs), fixed=wanted.fix, fastPathPackets=self._packets())
-        for item in found[:MAX_DEVIATIONS]:
+        # A reason of several is said once.
+        report.problems.extend(dict.fromkeys(filter(None, (self._problem(), *map(str, comparison.errors)))))
+        for item in comparison.found[:MAX_DEVIATIONS]:
             report.deviations.add(kind=item.kind, item=item.item, wanted=item.wanted, actual=item.actual)
         await outgoing.put(Frame(networkReport=report))
 

@@ -195,6 +195,13 @@ def test_an_address_of_the_flag_that_vanishes_is_an_error(place: Place) -> None:
             "NetworkSetupFailed", f"no device of this host has the address {named}, which --address names"
         )  # fmt: skip
         assert place.address() == named
+        # Rules do not wait for the address.
+        before = place.net.snapshot()["nft"]
+        place.net.shell("nft flush ruleset")
+        eventually(lambda: place.net.snapshot()["nft"] == before)
+        verified = place.lab.run("net", "verify", "--node", "node-2")
+        assert verified.returncode == 1
+        assert f"error: node node-2: no device of this host has the address {named}" in verified.stderr.decode()
         replace(place, other, named)
         eventually(lambda: unavailable(place.lab, "node-2")["status"] == "False", within=60)
         eventually(place.as_wanted)

@@ -55,6 +55,11 @@ def test_a_clash_is_named_until_it_is_gone(place: Place, clash: str, removal: st
         found = eventually(lambda: (item := unavailable(place.lab, "node-1"))["status"] == "True" and item)
         assert found["reason"] == "NetworkSetupFailed"
         assert said in found["message"]
+        for flags in ((), ("--fix",)):
+            verified = place.lab.run("net", "verify", *flags)
+            assert verified.returncode == 1
+            assert f"error: node node-1: {said}" in verified.stderr.decode()
+            assert verified.stdout.strip().endswith(b"1 node as wanted, 0 with differences, 1 with problems")
     finally:
         place.net.shell(removal)
     found = eventually(lambda: (item := unavailable(place.lab, "node-1"))["status"] == "False" and item)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nodeagent.images.store import Image
 from nodeagent.network.addresses import Ipam
-from nodeagent.network.interface import Deviation, HostPort, NetworkError, Node, Peer
+from nodeagent.network.interface import Comparison, Deviation, Errors, HostPort, NetworkError, Node, Peer
 from nodeagent.network.policies.model import Pod
 from nodeagent.node.pools import Pools
 from nodeagent.pods.dependencies import WorkerDependencies
@@ -35,6 +35,8 @@ class FakeNetwork:
     deviations: list[Deviation] = field(default_factory=list)
     # What every repair finds after the next one.
     again: list[Deviation] = field(default_factory=list)
+    # Of parts that each comparison fails at.
+    errors: list[NetworkError] = field(default_factory=list)
     repairs: int = 0
     changed: Callable[[], None] = lambda: None
     names: list[tuple[str, ...]] = field(default_factory=list)
@@ -74,11 +76,11 @@ class FakeNetwork:
     def watch(self, changed: Callable[[], None]) -> None:
         self.changed = changed
 
-    async def verify(self) -> list[Deviation]:
+    async def verify(self) -> Comparison:
         self._check()
-        return list(self.deviations)
+        return Comparison(list(self.deviations), Errors(self.errors))
 
-    async def repair(self) -> list[Deviation]:
+    async def repair(self) -> Comparison:
         self._check()
         self.repairs += 1
         self.unsynced = ""
@@ -86,7 +88,7 @@ class FakeNetwork:
         if found:
             # The kernel notifies of repairs, too.
             self.changed()
-        return found
+        return Comparison(found, Errors(self.errors))
 
     def _check(self) -> None:
         if self.fault:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.linux import syscalls
@@ -29,3 +31,14 @@ def alone(work: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+@contextlib.contextmanager
+def pinned(path: Path) -> Iterator[Path]:
+    """A pod's network namespace, at `path` until the end. Needs root."""
+    path.touch()
+    alone(lambda: syscalls.mount("/proc/thread-self/ns/net", str(path), "", syscalls.MS_BIND))
+    try:
+        yield path
+    finally:
+        syscalls.umount(str(path), syscalls.MNT_DETACH)

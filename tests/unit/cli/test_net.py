@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
 from cli import main
+from cli.net import verify
 from cli.net.targets import Target, target_of
 from cli.net.verify import summary
 from pinnace import kinds
+from pinnace.api.v1.streams_pb2 import Frame, NetworkReport, OpenStream
 from tests.support.kctlserver import Server, made
 
 PORTS = [
@@ -101,3 +106,24 @@ def test_the_summary_counts_every_node() -> None:
     assert (
         summary(0, 2, silent=1, fixed=True) == "0 nodes as wanted, 2 with differences, which are repaired, 1 without a report"
     )
+    assert summary(1, 0, troubled=2, silent=0, fixed=True) == "1 node as wanted, 0 with differences, 2 with problems"
+
+
+class Nodes:
+    """A client of nodes that send these reports."""
+
+    def __init__(self, **reports: NetworkReport) -> None:
+        self.channel, self._reports = grpc.insecure_channel("unix:/nowhere"), reports
+
+    def stream(self, method: Any, opening: OpenStream, *, timeout: float) -> Iterator[Frame]:
+        yield Frame(networkReport=self._reports[opening.node])
+
+
+@pytest.mark.parametrize("fix", [False, True])
+def test_a_node_with_a_problem_is_not_as_wanted(capsys: pytest.CaptureFixture[str], fix: bool) -> None:
+    """Such as one without a network, which has no differences; `--fix` does not repair it."""
+    nodes = Nodes(n1=NetworkReport(), n2=NetworkReport(problems=["the kernel has no WireGuard"]))
+    assert verify.run(nodes, SimpleNamespace(node=["n1", "n2"], fix=fix)) == 1
+    said = capsys.readouterr()
+    assert said.out.strip() == "1 node as wanted, 0 with differences, 1 with problems"
+    assert said.err.strip() == "error: node n2: the kernel has no WireGuard"

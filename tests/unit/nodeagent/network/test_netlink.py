@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.linux import syscalls
 from nodeagent.network import conntrack, links, plan, rtnetlink, sysctls
 from nodeagent.network.guard import Binding
 from nodeagent.network.interface import NetworkError, Node, Peer
@@ -22,7 +21,7 @@ from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.podaddress import pod_addresses
 from nodeagent.network.rtnetlink import Address
 from nodeagent.network.vxlan import DEVICE
-from tests.support.networks import alone
+from tests.support.networks import alone, pinned
 
 pytestmark = pytest.mark.root
 NODE = Node(("10.244.1.0/24",), ("10.244.0.0/14",), "10.9.0.1", "02:00:00:00:00:01", 1, 4789)
@@ -38,11 +37,8 @@ def peer(number: int, address: str = "") -> Peer:
 @pytest.fixture
 def netns(tmp_path: Path) -> Iterator[Path]:
     """A pod's pinned network namespace."""
-    path = tmp_path / "net"
-    path.touch()
-    alone(lambda: syscalls.mount("/proc/thread-self/ns/net", str(path), "", syscalls.MS_BIND))
-    yield path
-    syscalls.umount(str(path), syscalls.MNT_DETACH)
+    with pinned(tmp_path / "net") as path:
+        yield path
 
 
 def on_node(work: Callable[[Netlink], None]) -> None:

@@ -143,18 +143,32 @@ async def test_peers_that_cannot_be_programmed_do_not_stop_repairs(tmp_path: Pat
         assert node.network.synced == [(PEER,)]
 
 
+async def test_repairs_are_counted_also_when_a_part_fails(tmp_path: Path) -> None:
+    """The rest of the network is compared again soon."""
+    node = Node(tmp_path)
+    node.network.errors = [NetworkError("no device of this host has the address 192.0.2.1")]
+    async with node.running():
+        repairs = node.network.repairs
+        node.network.deviations = [Deviation("nft", "table inet pinnace", "present", "")]
+        await node.clock.advance(RETRY * 1.5)
+        assert node.network.repairs > repairs
+        assert node.reconciler.repairs == {"nft": 1}
+
+
 async def test_a_network_that_could_not_be_set_up_is_tried_again(tmp_path: Path) -> None:
     """Pods wait until there is a pod CIDR; those with an address in it keep theirs."""
     node = Node(tmp_path)
     node.network.fault = "no such device"
+    assert node.reconciler.unavailable() == "the node's network is not set up yet"
     await node.reconciler.welcomed(WELCOME)
     assert (node.reconciler.ipam, node.ranged) == (None, 0)
+    assert node.reconciler.unavailable() == "no such device"
     async with node.running():
         await node.clock.advance(RETRY * 2)
         node.network.fault = ""
         await node.clock.advance(RETRY * 2)
     assert [item.pod_cidr for item in node.network.nodes] == ["10.244.1.0/24"]
-    assert node.ranged == 1
+    assert (node.ranged, node.reconciler.unavailable()) == (1, "")
     assert node.reconciler.ipam is not None
     assert ("10.244.1.9",) not in {node.reconciler.ipam.allocate(f"p{n}") for n in range(20)}
 
@@ -230,6 +244,22 @@ async def test_a_node_without_an_address_keeps_its_network(tmp_path: Path) -> No
         await node.clock.advance(RETRY * 2)
         assert [condition.status for condition in node.reconciler.conditions()] == ["False"]
         assert (len(node.network.nodes), node.moves) == (1, [])
+
+
+async def test_the_reason_that_there_is_no_address_outlasts_a_welcome(tmp_path: Path) -> None:
+    """The network cannot be set up at an address that the host does not have, and the failure says less than the reason."""
+    node = Node(tmp_path)
+    async with node.running():
+        node.absent = "no address, which --address names"
+        await node.clock.advance(RESYNC + RETRY)
+        node.network.unset = "no address"
+        await node.reconciler.welcomed(WELCOME)
+        for _ in range(3):
+            assert node.reconciler.problem == node.absent
+            await node.clock.advance(RETRY)
+        node.absent = node.network.unset = ""
+        await node.clock.advance(RETRY * 2)
+    assert (node.reconciler.problem, node.network.nodes[-1].address) == ("", "192.0.2.1")
 
 
 async def test_an_address_that_changes_before_the_first_welcome_is_that_of_the_network(tmp_path: Path) -> None:
