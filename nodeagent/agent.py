@@ -88,6 +88,7 @@ class Agent:
         credentials = Credentials(config.state_dir / "pki")
         session = Session(config.server, credentials, self._clock)
         self._network.announcer.connected = lambda: session.connected
+        self._pods.static_namespaces.changed = session.beat
         deps = self._dependencies(
             native, runtimes, images, reporter=reporter, node=status.current(), create_token=session.create_token
         )
@@ -134,11 +135,15 @@ class Agent:
     def _events(self, status: NodeStatusReporter, assigned: Callable[[nodes_pb2.Assignment], None], streams: Streams) -> Events:
         """Of the session."""
         hello = functools.partial(
-            _hello, status, mac_of(self._config.node), str(self._local_volumes), self._network.public_key()
-        )
+            _hello, status, mac_of(self._config.node), str(self._local_volumes), self._network.public_key(),
+            static_namespaces=self._static_namespaces,
+        )  # fmt: skip
         greet = functools.partial(self._announcement.greet, hello)
         follow = functools.partial(labclock.follow, self._clock)
-        return Events(greet, self._welcomed, assigned, streams, self._pods.applied, follow)
+        return Events(greet, self._welcomed, assigned, streams, self._pods.applied, follow, self._static_namespaces)
+
+    def _static_namespaces(self) -> Sequence[str]:
+        return self._pods.static_namespaces.named
 
     async def _report(self, session: Session, request: nodes_pb2.ReportStatusRequest) -> None:
         await self._announcement.report(lambda: session.report(request))
@@ -322,5 +327,9 @@ async def _execute(runtime: NativeRuntime, handle: Handle, command: list[str], w
     return done.code, done.output
 
 
-def _hello(status: NodeStatusReporter, mac: str, local_volumes: str, key: str) -> nodes_pb2.Hello:
-    return nodes_pb2.Hello(node=status.current(), vtepMac=mac, localPath=local_volumes, wireguardKey=key)
+def _hello(
+    status: NodeStatusReporter, mac: str, local_volumes: str, key: str, *, static_namespaces: Callable[[], Sequence[str]]
+) -> nodes_pb2.Hello:  # fmt: skip
+    return nodes_pb2.Hello(
+        node=status.current(), vtepMac=mac, localPath=local_volumes, wireguardKey=key, staticNamespaces=static_namespaces()
+    )

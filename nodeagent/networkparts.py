@@ -13,6 +13,7 @@ from typing import Any
 from nodeagent.control.assignment import PEER, Assignment
 from nodeagent.control.changes import Change
 from nodeagent.control.policygroups import GROUP
+from nodeagent.control.policynamespaces import NAMESPACE
 from nodeagent.network import dnsrecords, tunnelkey
 from nodeagent.network.fastpath.fastpath import FastPath
 from nodeagent.network.loadbalancer.announcer import KINDS as ANNOUNCED
@@ -61,13 +62,14 @@ class NetworkParts:
         self.announcer = Announcer(self.overlay, clock, config.node)
         self._health = HealthServer()
         self._services = ServiceProxy(self.overlay, clock, self._health.set)
-        self.policies = Enforcer(self.overlay, clock)
+        self.policies = Enforcer(self.overlay, clock, assignment.policed)
         self.overlay.configured = lambda node: self._services.configure(facts_of(node))
         assignment.subscribe(dnsrecords.KINDS, self.names.changed)
         assignment.subscribe(ANNOUNCED, self.announcer.changed)
         assignment.subscribe(SERVICE_KINDS, self._services.changed)
         assignment.subscribe((PEER,), lambda changes: self.reconciler.peers_changed())
         assignment.subscribe((kinds.NETWORK_POLICY.kind, GROUP), self.policies.assigned)
+        assignment.subscribe((NAMESPACE, kinds.POD.kind), lambda changes: self.policies.settle())
 
     async def restore(self) -> None:
         """From what is on disk, before there is a control plane."""

@@ -1,5 +1,5 @@
-"""The assignment of one node: its pods, the objects that these name, the policies of their namespaces, the volumes to delete,
-and what every node has: the overlay's peers, Services and EndpointSlices.
+"""The assignment of one node: its pods, the objects that these name, the policies of their namespaces and of those of static
+pods, the volumes to delete, and what every node has: the overlay's peers, Services and EndpointSlices.
 
 Pure but for `issue`, which makes the tokens that pods come with. A NodeAssignment holds keys, not objects: the router marks the
 keys that changed, and a message is built from the objects as they are when it is sent. So a slow agent costs no memory, gets
@@ -102,8 +102,10 @@ class NodeAssignment:
         self._complete = True
         self._due = False
 
-    def start(self, keys: Iterable[str]) -> None:
-        """Begin the complete assignment with the pods, and volumes to delete, of these keys: a pod after what it names."""
+    def start(self, keys: Iterable[str], static_namespaces: frozenset[str] = frozenset()) -> None:
+        """Begin the complete assignment with the pods, and volumes to delete, of these keys: a pod after what it names. The
+        agent has static pods in `static_namespaces`."""
+        self._dirty.update(dict.fromkeys(self._policies.begin(static_namespaces)))
         for key in keys:
             try:
                 self._reference(key)
@@ -114,6 +116,10 @@ class NodeAssignment:
     def mark(self, key: str) -> None:
         """The object at `key` may have changed."""
         self._dirty[key] = None
+
+    def name(self, static_namespaces: frozenset[str]) -> None:
+        """The agent has static pods in these namespaces from now on."""
+        self._dirty.update(dict.fromkeys(self._policies.name(static_namespaces)))
 
     def announce(self) -> None:
         """Send the agent the present revision, also if nothing has changed for it."""

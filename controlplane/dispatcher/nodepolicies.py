@@ -2,23 +2,31 @@
 
 Like the rest of an assignment it holds keys and versions, and builds messages from what there is when they are sent. A group is
 sent before the policy that names it, and a policy before the first pod of its namespace: a new pod is isolated from its start.
+
+The agent names the namespaces of its static pods, which run before and after they are pods of the API. It is told when it has
+all policies of such a namespace.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from controlplane.dispatcher.policies import Policy, PolicyTable
 from controlplane.dispatcher.policygroups import GROUP, group_key, slice_key
-from pinnace import kinds
+from pinnace import formats, kinds
 from pinnace.api.v1 import nodes_pb2, objects_pb2
 
 # Bytes of changes of one group at a time; what is left comes next.
 MAX_CHANGE_BYTES = 1 << 20
 # A revision before all others, of what the agent may have from an earlier session.
 ANNOUNCED = -1
+# The kind of the keys by which an agent is told that it has the policies of a namespace that it named.
+NAMESPACE = "PolicyNamespace"
+# That an agent may name: a node has at most as many static pods.
+MAX_NAMESPACES = 100
 
 
 class Follow(Protocol):
@@ -53,6 +61,15 @@ def namespace_key(namespace: str) -> str:
     return f"{kinds.NETWORK_POLICY.kind}/{namespace}"
 
 
+def _named_key(namespace: str) -> str:
+    return f"{NAMESPACE}//{namespace}"
+
+
+def accepted(namespaces: Iterable[str]) -> frozenset[str]:
+    """Of the first `MAX_NAMESPACES` that an agent names, those with a valid name. Pure."""
+    return frozenset(name for name in itertools.islice(namespaces, MAX_NAMESPACES) if not formats.dns_label(name))
+
+
 class NodePolicies:
     def __init__(
         self, table: PolicyTable, follow: Follow, unfollow: Follow, send_first: Callable[[Iterable[str]], None]
@@ -62,15 +79,29 @@ class NodePolicies:
         self._follow = follow
         self._unfollow = unfollow
         self._send_first = send_first
-        # Pods of the node in each namespace.
+        # Pods of the node in each namespace; a namespace that the agent names counts as one more.
         self._namespaces: dict[str, int] = {}
+        # As the agent names them now, and those of them that are counted.
+        self._named = frozenset[str]()
+        self._counted = set[str]()
         self._policies: dict[str, _Policy] = {}
         self._groups: dict[str, _Group] = {}
 
     @staticmethod
     def owns(key: str) -> bool:
         """Whether `changes` and `announce` take this key."""
-        return key.startswith((kinds.NETWORK_POLICY.prefix, f"{GROUP}/"))
+        return key.startswith((kinds.NETWORK_POLICY.prefix, f"{GROUP}/", f"{NAMESPACE}/"))
+
+    def begin(self, named: frozenset[str]) -> list[str]:
+        """The agent names these namespaces when its session begins; returns the keys to send, in order."""
+        self._named = named
+        self._counted.update(named)
+        return [key for namespace in sorted(named) for key in (*self.enter(namespace), _named_key(namespace))]
+
+    def name(self, named: frozenset[str]) -> list[str]:
+        """The agent names these namespaces from now on; returns the keys for which `changes` is to be called."""
+        changed, self._named = self._named ^ named, named
+        return [_named_key(namespace) for namespace in sorted(changed)]
 
     def enter(self, namespace: str) -> list[str]:
         """The node has one more pod of a namespace; returns the keys to send before it."""
@@ -101,9 +132,12 @@ class NodePolicies:
         for id in self._groups:
             self._unfollow(group_key(id))
         self._namespaces, self._policies, self._groups = {}, {}, {}
+        self._named, self._counted = frozenset(), set()
 
     def announce(self, key: str) -> list[str]:
         """The agent's keys of something that comes later; until then the agent may have an older one."""
+        if key.startswith(f"{NAMESPACE}/"):
+            return [key]
         if not key.startswith(kinds.NETWORK_POLICY.prefix):
             return self._announce_group(key.removeprefix(f"{GROUP}//"))
         policy = self._table.policy(key)
@@ -120,10 +154,27 @@ class NodePolicies:
         return [slice_key(id, number) for number in group.occupied()]
 
     def changes(self, key: str) -> list[nodes_pb2.Change]:
-        """Changes of the policy or the group at `key`, since those that were returned before."""
+        """Changes of the policy, the group or the named namespace at `key`, since those that were returned before."""
         if key.startswith(kinds.NETWORK_POLICY.prefix):
             return self._policy(key)
+        if key.startswith(f"{NAMESPACE}/"):
+            return self._namespace(key)
         return self._group(key.removeprefix(f"{GROUP}//"))
+
+    def _namespace(self, key: str) -> list[nodes_pb2.Change]:
+        namespace = key.removeprefix(f"{NAMESPACE}//")
+        if namespace not in self._named:
+            if namespace not in self._counted:
+                return []
+            self._counted.remove(namespace)
+            # In one message: an agent that names it again in between waits for its policies again.
+            return [*self.leave(namespace), nodes_pb2.Change(key=key)]
+        if namespace not in self._counted:
+            self._counted.add(namespace)
+            if first := self.enter(namespace):
+                self._send_first([*first, key])
+                return []
+        return [nodes_pb2.Change(key=key, policyNamespace=nodes_pb2.PolicyNamespace())]
 
     def _policy(self, key: str) -> list[nodes_pb2.Change]:
         namespace = key.removeprefix(kinds.NETWORK_POLICY.prefix).partition("/")[0]

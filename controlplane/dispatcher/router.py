@@ -58,14 +58,17 @@ class Router:
         # Called with the name of a node whose zone has changed.
         self.zone_changed: Callable[[str], None] = lambda name: None
 
-    def open(self, node: str, wake: Callable[[], None], issue: Issue = podtokens.none) -> NodeAssignment:
-        """A complete assignment of the node; `wake` is called when there is more to send. Not before `loaded`: it would lack
-        the peers."""
+    def open(
+        self, node: str, wake: Callable[[], None], issue: Issue = podtokens.none, *,
+        static_namespaces: frozenset[str] = frozenset(),
+    ) -> NodeAssignment:  # fmt: skip
+        """A complete assignment of the node, which has static pods in these namespaces; `wake` is called when there is more to
+        send. Not before `loaded`: it would lack the peers."""
         assignment = NodeAssignment(
             node, self._rows, self, self.peers, self.services, self.policies.table, issue
         )  # fmt: skip
         self._open.setdefault(node, {})[assignment] = wake
-        assignment.start(self._keys_of(node))
+        assignment.start(self._keys_of(node), static_namespaces)
         return assignment
 
     def _pods_of(self, node: str) -> list[StoredObject]:
@@ -76,6 +79,11 @@ class Router:
         pods = self._pods_of(node)
         volumes = self._rows.rows_by(kinds.PERSISTENT_VOLUME, RECLAIMED_ON, node)
         return [row.key for row in (*pods, *volumes)]
+
+    def name(self, assignment: NodeAssignment, static_namespaces: frozenset[str]) -> None:
+        """The node has static pods in these namespaces from now on."""
+        assignment.name(static_namespaces)
+        self._open[assignment.node][assignment]()
 
     def close(self, assignment: NodeAssignment) -> None:
         assignment.close()

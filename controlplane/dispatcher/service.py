@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from controlplane import metrics
 from controlplane.access import identity, nodeidentity
 from controlplane.dispatcher import addresschecks, mirrors, reports
+from controlplane.dispatcher.nodepolicies import accepted
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.podtokens import CreateToken, issue_for
 from controlplane.dispatcher.renewals import Renewals
@@ -111,6 +112,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
         caller = identity.of_call(context)
         session = AgentSession(name, caller.expires, issue_for(caller, self._create_token, self._clock))
         self._sessions.open(session)
+        self._sessions.name(session, accepted(first.hello.staticNamespaces))
         log.info("session_opened node=%s", name)
         listener = asyncio.ensure_future(self._listen(session, messages))
         try:
@@ -159,6 +161,7 @@ class Nodes(nodes_pb2_grpc.NodesServicer):
             async for message in messages:
                 if message.HasField("heartbeat"):
                     session.heard, session.asked = True, False
+                    self._sessions.name(session, accepted(message.heartbeat.staticNamespaces))
                     self._router.applied(session.node, message.heartbeat.applied)
         except DecodeError:
             session.end(BadRequest("a message of the session cannot be read"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from pinnace import protowire
 from pinnace.api.v1 import nodes_pb2
 from pinnace.errors import ApiError, Unauthenticated
 
+log = logging.getLogger("pinnace.dispatcher")
 MAX_OFFERS = 100
 # The tag of ControlMessage.assignment, whose length and bytes follow it.
 _ASSIGNMENT = nodes_pb2.ControlMessage.ASSIGNMENT_FIELD_NUMBER
@@ -28,6 +30,8 @@ class AgentSession:
     node: str
     expires: float
     issue: Issue = podtokens.none
+    # Namespaces of the node's static pods, as its agent names them.
+    static_namespaces: frozenset[str] = frozenset()
     heard: bool = True
     # Whether the agent has yet to learn that the clock was advanced, and to give a sign of life then.
     to_tell: bool = False
@@ -83,7 +87,18 @@ class Sessions:
 
     def start(self, session: AgentSession) -> None:
         """Begin the complete assignment."""
-        session.assignment = self._router.open(session.node, session.wake.set, session.issue)
+        session.assignment = self._router.open(
+            session.node, session.wake.set, session.issue, static_namespaces=session.static_namespaces
+        )
+
+    def name(self, session: AgentSession, static_namespaces: frozenset[str]) -> None:
+        """The agent has static pods in these namespaces from now on."""
+        if static_namespaces == session.static_namespaces:
+            return
+        session.static_namespaces = static_namespaces
+        log.info("static_pods node=%s namespaces=%s", session.node, ",".join(sorted(static_namespaces)))
+        if session.assignment is not None and not session.ended:
+            self._router.name(session.assignment, static_namespaces)
 
     def close(self, session: AgentSession) -> None:
         if session.assignment is not None:

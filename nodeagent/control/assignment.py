@@ -9,6 +9,7 @@ restart of the agent, and never a reboot. Nothing here knows what a subscriber d
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from google.protobuf.message import DecodeError
 from nodeagent.control.changes import Change
 from nodeagent.control.disk import Disk, read, stored
 from nodeagent.control.policygroups import GROUP, PolicyGroups
+from nodeagent.control.policynamespaces import NAMESPACE, PolicyNamespaces
 from nodeagent.network.interface import Peer
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
@@ -43,13 +45,16 @@ Subscriber = Callable[[list[Change]], None]
 
 class Assignment:
     def __init__(self, directory: Path, secrets: Path) -> None:
-        """`directory` gets `objects/`, `peers/` and `groups/`; `secrets` should be on a tmpfs. Raises OSError."""
+        """`directory` gets `objects/`, `peers/`, `groups/`, `namespaces/`; `secrets` should be on a tmpfs. Raises OSError."""
         self._objects_dir, self._peers_dir, self._secrets_dir = directory / "objects", directory / "peers", secrets
         self._objects: dict[str, Any] = {}
         self._peers: dict[str, Peer] = {}
         self._subscribers: dict[str, list[Subscriber]] = {}
         self._disk = Disk()
         self.groups = PolicyGroups(directory / "groups", self._disk)
+        self._namespaces = PolicyNamespaces(directory / "namespaces", self._disk)
+        # Pods in each namespace, but for those in the network of the node.
+        self._pods_in = Counter[str]()
         # Of the last message that was applied.
         self.revision = 0
         # Called with the keys of pods that a message has, changed or not.
@@ -80,6 +85,10 @@ class Assignment:
         """Key and object of every assigned pod."""
         return [(key, item) for key, item in self._objects.items() if key.startswith("Pod/")]
 
+    def policed(self, namespace: str) -> bool:
+        """Whether it has the NetworkPolicies of a namespace, if there are any: it has pods of it, or static pods are in it."""
+        return self._pods_in[namespace] > 0 or namespace in self._namespaces
+
     def peers(self) -> list[Peer]:
         return list(self._peers.values())
 
@@ -92,6 +101,7 @@ class Assignment:
             if item is None:
                 continue
             self._objects[key] = item
+            self._count(item, 1)
             if kind is kinds.SECRET and path.parent != self._secrets_dir:
                 # Versions before 0.2 kept Secrets on the disk.
                 self._disk.write(self._path(key), path.read_bytes())
@@ -100,13 +110,16 @@ class Assignment:
             if (peer := read(path, nodes_pb2.Peer)) is not None:
                 self._peers[path.name] = _peer(peer)
         self.groups.restore()
+        self._namespaces.restore()
 
     def apply(self, assignment: nodes_pb2.Assignment) -> None:
         """Store an assignment, complete or incremental, and publish what it changes."""
         keys = {change.key for change in assignment.changes} | set(assignment.following)
         changes = list(assignment.changes)
         if assignment.complete:
-            present = [*self._objects, *(f"{PEER}//{name}" for name in self._peers), *self.groups.keys()]
+            present = [
+                *self._objects, *(f"{PEER}//{name}" for name in self._peers), *self.groups.keys(), *self._namespaces.keys()
+            ]  # fmt: skip
             changes += [nodes_pb2.Change(key=key) for key in present if key not in keys]
         found = [changed for change in changes if (changed := self._contained(change)) is not None]
         found += self.groups.changed()
@@ -130,18 +143,27 @@ class Assignment:
         if kind == GROUP:
             self.groups.take(change)
             return None
+        if kind == NAMESPACE:
+            return self._namespaces.take(change)
         old = self._objects.get(change.key)
         path = self._path(change.key)
         if not change.HasField("object"):
             self._disk.remove(path, later=kind in _MANY)
+            self._count(old, -1)
             return Change(change.key, self._objects.pop(change.key), None) if old is not None else None
         new: Any = _KINDS[kind].cls.FromString(change.object.protobuf)
         if old is not None and old.metadata.resourceVersion == new.metadata.resourceVersion:
             return None
         self._objects[change.key] = new
+        self._count(old, -1)
+        self._count(new, 1)
         if old is None or _worth_storing(old, new):
             self._disk.write(path, change.object.protobuf, later=kind in _MANY)
         return Change(change.key, old, new, tuple(change.tokens))
+
+    def _count(self, item: Any | None, by: int) -> None:
+        if isinstance(item, pod_pb2.Pod) and not item.spec.hostNetwork:
+            self._pods_in[item.metadata.namespace] += by
 
     def _change_peer(self, name: str, change: nodes_pb2.Change) -> Change | None:
         old, path = self._peers.get(name), self._peers_dir / name.replace("/", "%")

@@ -59,9 +59,11 @@ class Events:
     applied: Callable[[], int]
     # The clock may have been advanced.
     clock: Callable[[], None]
+    # Of the node's static pods, as Heartbeat has them.
+    static_namespaces: Callable[[], Iterable[str]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Received:
     """The session's assignment so far: the revision of the last message that this agent is to confirm soon."""
 
@@ -116,6 +118,8 @@ class Session:
         self._closing: set[asyncio.Task[None]] = set()
         # Sessions that the control plane has welcomed; two while one replaces the other.
         self._welcomed = 0
+        # Of the sessions that there are.
+        self._speaking: set[_Received] = set()
 
     @property
     def connected(self) -> bool:
@@ -124,6 +128,11 @@ class Session:
     def reconnect(self) -> None:
         """Move to a connection of the credentials that are there now."""
         self._renewed.set()
+
+    def beat(self) -> None:
+        """Send a heartbeat now: what it has is changed."""
+        for received in self._speaking:
+            received.arrived.set()
 
     async def run(self, events: Events) -> None:
         """Hold a session until cancelled."""
@@ -227,6 +236,7 @@ class Session:
         interval: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         received, welcomed = _Received(), False
         call = connection.stub.Session(self._speak(events, received, interval))
+        self._speaking.add(received)
         try:
             async for message in call:
                 kind = message.WhichOneof("message")
@@ -251,6 +261,7 @@ class Session:
                     self._carry(connection, message.stream, events.streams)
         finally:
             self._welcomed -= welcomed
+            self._speaking.discard(received)
             call.cancel()
 
     def _carry(self, connection: _Connection, request: Any, streams: Streams) -> None:
@@ -272,7 +283,8 @@ class Session:
         while True:
             await self._clock.wait(received.arrived, min(every, SOON) if events.applied() < received.revision else every)
             received.arrived.clear()
-            yield nodes_pb2.NodeMessage(heartbeat=nodes_pb2.Heartbeat(applied=events.applied()))
+            beat = nodes_pb2.Heartbeat(applied=events.applied(), staticNamespaces=events.static_namespaces())
+            yield nodes_pb2.NodeMessage(heartbeat=beat)
 
     async def _call(self, method: str, request: Any) -> Any:
         """A unary call. Raises AioRpcError, or RuntimeError before there is a connection."""

@@ -12,12 +12,14 @@ from typing import Any
 
 from nodeagent.control.assignment import Assignment
 from nodeagent.control.changes import Change
+from nodeagent.control.policynamespaces import NAMESPACE
 from nodeagent.node.admission import Refusal, resize_order
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
 from nodeagent.pods.model import PendingResize
 from nodeagent.pods.ownership import held_until
 from nodeagent.pods.worker import Worker
+from nodeagent.statics.namespaces import StaticNamespaces
 from nodeagent.statics.tracker import MirrorPodTracker, retired
 from pinnace import persistentvolumes, podresources
 
@@ -35,6 +37,7 @@ class PodManager:
         self._assignment = assignment
         self.workers: dict[str, Worker] = {}
         self.statics = MirrorPodTracker()
+        self.static_namespaces = StaticNamespaces(assignment.policed)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deps: WorkerDependencies | None = None
         self._closed = False
@@ -59,9 +62,11 @@ class PodManager:
         self._assignment.confirmed = self._confirm
         self._pods_changed([Change(key, None, pod) for key, pod in self._assignment.pods()])
         self._adopt_orphans()
+        self._name_statics()
         self._complete = True
         self._decide_resizes()
         self._assignment.subscribe(("Pod",), self._pods_changed)
+        self._assignment.subscribe(("Pod", NAMESPACE), lambda changes: self._hold_statics())
         self._assignment.subscribe(("ConfigMap", "Secret", "PersistentVolumeClaim"), self._configs_changed)
         self._assignment.subscribe(("RuntimeClass", "PersistentVolume"), lambda changes: self.nudge())
 
@@ -79,7 +84,24 @@ class PodManager:
         for worker in list(self.workers.values()):
             if podresources.is_static(worker.pod) and worker.uid not in self.statics.wanted:
                 self._retire(worker)
+        self._name_statics()
         self._start_statics()
+
+    def _name_statics(self) -> None:
+        """Name the namespaces of static pods that are on the node or are to be. A worker that failed is of some pod."""
+        there = (worker.pod for worker in self._static_workers())
+        self.static_namespaces.set((*self.statics.wanted.values(), *there), keep=bool(self._failed))
+
+    def _static_workers(self) -> list[Worker]:
+        return [worker for worker in self.workers.values() if podresources.is_static(worker.pod)]
+
+    def _hold_statics(self) -> None:
+        """Have static pods wait for the policies of their namespaces; one that has its sandbox waits for nothing."""
+        assert self._deps is not None
+        for worker in self._static_workers():
+            until = self.static_namespaces.wait_until(worker.pod, self._deps.clock.now())
+            if until != worker.observed.held_until:
+                worker.hold(until)
 
     def _start_statics(self) -> None:
         for uid, pod in self.statics.wanted.items():
@@ -177,7 +199,8 @@ class PodManager:
         fresh = not known and not pod.metadata.deletionTimestamp.seconds
         refusal = self.admit(pod, [w.pod for w in self.workers.values() if not w.over()]) if fresh else None
         worker = Worker(self._deps, pod)
-        worker.hold(self._unconfirmed.get(worker.uid))
+        now = self._deps.clock.now()
+        worker.hold(self.static_namespaces.wait_until(pod, now) if static else self._unconfirmed.get(worker.uid))
         if refusal is not None:
             # First: with a pod.pb it would have been let in, for an agent that starts again.
             worker.reject(reason=refusal.reason, message=refusal.message)
@@ -200,6 +223,7 @@ class PodManager:
                 asyncio.get_running_loop().call_later(AGAIN, self._again, worker)
         elif not task.cancelled():
             self._start_statics()
+        self._name_statics()
         self._decide_resizes()
 
     def _decide_resizes(self) -> None:
@@ -241,6 +265,7 @@ class PodManager:
         self._apply_pod(pod if assigned else worker.pod, static=static)
         if (another := self.workers.get(worker.uid)) is None:
             return
+        self._name_statics()
         if static and worker.uid not in self.statics.wanted:
             self._retire(another)
         elif worker.gone or not (static or assigned):

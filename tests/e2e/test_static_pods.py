@@ -1,4 +1,4 @@
-"""Pods from a folder of the node: they run whatever the control plane says, and are seen in it."""
+"""Pods from a directory of the node: they run whatever the control plane says, are seen in it, and subject to NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.policymatrix import policy
 
 pytestmark = pytest.mark.root
 NODE = "node-1"
@@ -162,6 +163,86 @@ def test_an_agent_that_starts_again_knows_its_static_pods(lab: LabUnderTest, man
     eventually(lambda: mirror(lab, "comes"))
     assert pid(lab, mirror(lab, "stays")) == running_as
     eventually(lambda: not folder(lab, leaves).exists())
+
+
+class Shop:
+    """A namespace whose pods may neither send nor receive, and a server outside of it."""
+
+    SPACE, PORT = "shop", 9090
+
+    def __init__(self, lab: LabUnderTest) -> None:
+        self.lab = lab
+        serving = pod("serving", "httpd", "-f", "-p", str(self.PORT), "-h", "/etc", nodeName=NODE)
+        lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.SPACE}}, self.deny(), serving)
+        self.address = eventually(lambda: lab.all_running(["serving"]))["serving"]["status"]["podIP"]
+
+    def deny(self) -> dict[str, Any]:
+        return policy(self.SPACE, "deny", policyTypes=["Ingress", "Egress"])
+
+    def attempt(self) -> str:
+        return f"echo GET / | nc -w 1 {self.address} {self.PORT} 2>/dev/null | grep -q . && echo reached || echo refused"
+
+    def static(self, name: str, script: str, **spec: Any) -> dict[str, Any]:
+        made = static(name, script, **spec)
+        made["metadata"]["namespace"] = self.SPACE
+        return made
+
+    def log(self, name: str) -> Path:
+        """Of a pod, also of one without a mirror pod."""
+        found = list((self.lab.node_dir(NODE) / "logs").glob(f"{self.SPACE}_{name}-{NODE}_*/main/0.log"))
+        assert found, name
+        return found[0]
+
+    def words(self, name: str) -> set[str]:
+        return {line.split()[-1] for line in self.log(name).read_text().splitlines()}
+
+
+@pytest.fixture
+def shop(lab: LabUnderTest, manifests: Manifests) -> Iterator[Shop]:
+    yield Shop(lab)
+    manifests.clear()
+    lab.kctl("delete", "namespace", Shop.SPACE)
+    lab.kctl("delete", "pod", "serving", "--force")
+
+
+def test_a_static_pod_is_isolated_without_a_mirror_pod(lab: LabUnderTest, manifests: Manifests, shop: Shop) -> None:
+    """From its first process on, though its namespace has no other pod on the node and refuses the mirror pod; its node still
+    reaches it. A policy that is deleted isolates it no more."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": Shop.SPACE}}
+    lab.apply({**quota, "spec": {"hard": {"pods": "0"}}})
+    manifests.write(
+        "closed.json", shop.static("closed", f"for i in 1 2 3 4 5; do {shop.attempt()}; done; echo done; sleep 600")
+    )
+    eventually(lambda: "done" in shop.words("closed"))
+    assert shop.words("closed") == {"refused", "done"}
+    assert not lab.get("pods", "-n", Shop.SPACE)["items"]
+    lab.kctl("delete", "networkpolicy", "deny", "-n", Shop.SPACE)
+    manifests.write("open.json", shop.static("open", f"while :; do {shop.attempt()}; sleep 0.1; done"))
+    eventually(lambda: "reached" in shop.words("open"))
+
+
+def test_a_static_pod_is_isolated_until_it_has_ended(lab: LabUnderTest, manifests: Manifests, shop: Shop) -> None:
+    """While users delete its mirror pod, while its agent starts again, and while it ends and has no mirror pod any more."""
+    last = f"for i in 1 2 3 4; do {shop.attempt()}; done; echo done; exit 0"
+    manifests.write("web.json", shop.static("web", f"trap '{last}' TERM; while :; do {shop.attempt()}; done",
+                                            terminationGracePeriodSeconds=60))  # fmt: skip
+    before = ""
+    for _ in range(3):
+        mirrored = eventually(lambda: lab.get("pod", f"web-{NODE}", "-n", Shop.SPACE)["metadata"]["uid"])
+        assert mirrored != before
+        before = mirrored
+        lab.kctl("delete", "pod", f"web-{NODE}", "-n", Shop.SPACE, "--force", "--grace-period=0")
+    eventually(lambda: "refused" in shop.words("web"))
+    lab.kill(NODE)
+    lab.start_agent(NODE)
+    eventually(lambda: lab.get("pod", f"web-{NODE}", "-n", Shop.SPACE)["status"]["phase"] == "Running")
+    with shop.log("web").open() as ended:
+        (manifests.folder / "web.json").unlink()
+        eventually(lambda: not lab.get("pods", "-n", Shop.SPACE)["items"])
+        words = list[str]()
+        eventually(lambda: words.extend(ended.read().split()) or "done" in words, within=60)
+    assert "reached" not in words
+    eventually(lambda: not list((lab.node_dir(NODE) / "logs").glob(f"{Shop.SPACE}_*")))
 
 
 def test_a_crashing_static_pod_is_restarted(lab: LabUnderTest, manifests: Manifests) -> None:

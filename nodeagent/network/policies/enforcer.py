@@ -6,6 +6,9 @@
 Changes that come while a transaction runs are put into the next ones together (see `pending`). A pod is isolated before it is
 attached; nothing waits where its namespace has no policy. After a failure everything is computed anew and compared with the
 kernel.
+
+The policies of a namespace leave the assignment with its last pod there, which may still run: it was deleted by force. They
+are removed when the node has no pod of the namespace any more.
 """
 
 from __future__ import annotations
@@ -40,6 +43,11 @@ _LEFT_OUT = (
     f"{budget.MOST.grants:,} pairs of a peer and a port together, or {budget.MOST.sources:,} peers (ipBlocks of a rule are one)"
 )
 
+_UNKNOWN = (
+    "a pod of namespace {} starts with the NetworkPolicies that are on the node's disk: the control plane has not sent those of"
+    " the namespace"
+)
+
 
 class Network(Protocol):
     async def program(self, work: Callable[[Ruleset], None]) -> None:
@@ -57,7 +65,10 @@ class Change(Protocol):
 
 
 class Enforcer:
-    def __init__(self, network: Network, clock: Clock) -> None:
+    def __init__(self, network: Network, clock: Clock, policed: Callable[[str], bool]) -> None:
+        """`policed`: whether the assignment has the policies of a namespace, those that there are; if not, it says nothing of
+        them."""
+        self._policed = policed
         self._network = network
         self._clock = clock
         self._policies: dict[Key, Policy] = {}
@@ -65,6 +76,8 @@ class Enforcer:
         self._pods: dict[str, Pod] = {}
         # Policies of each namespace, and pods.
         self._in_namespace, self._pods_of = Counter[str](), Counter[str]()
+        # Policies that the assignment no longer has, of namespaces of which the node still has pods.
+        self._withdrawn: dict[str, set[Key]] = {}
         self._budget = Budget()
         self._pending = Pending()
         # Of what the kernel has; None: it is computed anew.
@@ -83,6 +96,26 @@ class Enforcer:
                 self._set_slice(name, reader.group(change.new) if change.new is not None else None)
             elif kind == kinds.NETWORK_POLICY.kind:
                 policies[namespace, name] = _read(change.new) if change.new is not None else None
+        self._change({key: policy for key, policy in policies.items() if not self._withhold(key, policy)})
+        self.settle()
+
+    def settle(self) -> None:
+        """Remove what `_withhold` kept, where the node's pods have ended or the assignment has the namespace again.
+        Call it when the assignment's pods have changed."""
+        over = [name for name in self._withdrawn if not self._pods_of[name] or self._policed(name)]
+        if over:
+            self._change({key: None for name in over for key in self._withdrawn.pop(name)})
+
+    def _withhold(self, key: Key, policy: Policy | None) -> bool:
+        """Whether a policy stays as it is for pods that are ending."""
+        withheld = policy is None and self._pods_of[key[0]] > 0 and not self._policed(key[0])
+        if withheld and key in self._policies:
+            self._withdrawn.setdefault(key[0], set()).add(key)
+        elif not withheld and key[0] in self._withdrawn:
+            self._withdrawn[key[0]].discard(key)
+        return withheld
+
+    def _change(self, policies: Mapping[Key, Policy | None]) -> None:
         before = self._budget.left_out.copy()
         for key, policy in self._budget.change(policies).items():
             self._set_policy(key, policy)
@@ -111,6 +144,9 @@ class Enforcer:
 
     async def isolate(self, uid: str, pod: Pod) -> None:
         """Have the rules for a pod, before it can send or receive anything. Repeatable. Raises NetworkError."""
+        if not self._policed(pod.namespace):
+            log.warning("policies_unknown namespace=%s pod=%s", pod.namespace, uid)
+            self.event("NetworkPoliciesUnknown", _UNKNOWN.format(pod.namespace), True)
         self.update(uid, pod)
         if self._in_namespace[pod.namespace]:
             await self._program(pod.namespace)
@@ -125,6 +161,7 @@ class Enforcer:
         if old == pod:
             return
         self._pending.set_pod(uid, pod)
+        self.settle()
         self._changed.set()
 
     def relabel(self, uid: str, labels: dict[str, str]) -> None:

@@ -13,22 +13,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("node", "vtepMac", "localPath", "wireguardKey")
+    __slots__ = ("node", "vtepMac", "localPath", "wireguardKey", "staticNamespaces")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VTEPMAC_FIELD_NUMBER: _ClassVar[int]
     LOCALPATH_FIELD_NUMBER: _ClassVar[int]
     WIREGUARDKEY_FIELD_NUMBER: _ClassVar[int]
+    STATICNAMESPACES_FIELD_NUMBER: _ClassVar[int]
     node: _node_pb2.Node
     vtepMac: str
     localPath: str
     wireguardKey: str
-    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ..., localPath: _Optional[str] = ..., wireguardKey: _Optional[str] = ...) -> None: ...
+    staticNamespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., vtepMac: _Optional[str] = ..., localPath: _Optional[str] = ..., wireguardKey: _Optional[str] = ..., staticNamespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("applied",)
+    __slots__ = ("applied", "staticNamespaces")
     APPLIED_FIELD_NUMBER: _ClassVar[int]
+    STATICNAMESPACES_FIELD_NUMBER: _ClassVar[int]
     applied: int
-    def __init__(self, applied: _Optional[int] = ...) -> None: ...
+    staticNamespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, applied: _Optional[int] = ..., staticNamespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodeMessage(_message.Message):
     __slots__ = ("hello", "heartbeat")
@@ -112,6 +116,10 @@ class PolicyGroup(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[PolicyGroupMember]
     def __init__(self, members: _Optional[_Iterable[_Union[PolicyGroupMember, _Mapping]]] = ...) -> None: ...
 
+class PolicyNamespace(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class PodToken(_message.Message):
     __slots__ = ("audience", "expirationSeconds", "token")
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
@@ -123,18 +131,20 @@ class PodToken(_message.Message):
     def __init__(self, audience: _Optional[str] = ..., expirationSeconds: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("key", "object", "peer", "policyGroup", "tokens")
+    __slots__ = ("key", "object", "peer", "policyGroup", "policyNamespace", "tokens")
     KEY_FIELD_NUMBER: _ClassVar[int]
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     POLICYGROUP_FIELD_NUMBER: _ClassVar[int]
+    POLICYNAMESPACE_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     key: str
     object: _objects_pb2.Object
     peer: Peer
     policyGroup: PolicyGroup
+    policyNamespace: PolicyNamespace
     tokens: _containers.RepeatedCompositeFieldContainer[PodToken]
-    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ..., policyGroup: _Optional[_Union[PolicyGroup, _Mapping]] = ..., tokens: _Optional[_Iterable[_Union[PodToken, _Mapping]]] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., object: _Optional[_Union[_objects_pb2.Object, _Mapping]] = ..., peer: _Optional[_Union[Peer, _Mapping]] = ..., policyGroup: _Optional[_Union[PolicyGroup, _Mapping]] = ..., policyNamespace: _Optional[_Union[PolicyNamespace, _Mapping]] = ..., tokens: _Optional[_Iterable[_Union[PodToken, _Mapping]]] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("complete", "appliesTo", "revision", "changes", "following")

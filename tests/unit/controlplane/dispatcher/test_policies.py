@@ -1,5 +1,5 @@
-"""NetworkPolicies on their way to agents: after any changes a node has the policies of its pods' namespaces, the pods that their
-peers select, and nothing else; and a change costs what it changes."""
+"""NetworkPolicies on their way to agents: after any changes a node has the policies of its pods' namespaces and of those that it
+names for its static pods, the pods that their peers select, and nothing else; and a change costs what it changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controlplane.dispatcher import policies, policygroups, policymembers
+from controlplane.dispatcher import nodepolicies, policies, policygroups, policymembers
 from controlplane.dispatcher.policies import PolicyTable
 from controlplane.dispatcher.policygroups import Facts, Group
 from controlplane.store import Event, StoredObject
@@ -73,7 +73,18 @@ def groups(has: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:
 
 
 class PolicyAgent(Agent):
+    """`policed`: the namespaces of which it was told that it has all policies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policed: set[str] = set()
+
     def apply(self, message: nodes_pb2.Assignment) -> None:
+        if message.complete:
+            self.policed &= {change.key for change in message.changes} | set(message.following)
+        for change in message.changes:
+            if change.key.startswith("PolicyNamespace//"):
+                (self.policed.add if change.HasField("policyNamespace") else self.policed.discard)(change.key)
         slices = {key: item for key, item in self.has.items() if key.startswith("PolicyGroup/")}
         others = {key: item for key, item in self.has.items() if key not in slices}
         if message.complete:
@@ -87,18 +98,20 @@ class PolicyAgent(Agent):
         left = nodes_pb2.Assignment()
         left.CopyFrom(message)
         del left.changes[:]
-        left.changes.extend(change for change in message.changes if not change.key.startswith("PolicyGroup/"))
+        left.changes.extend(change for change in message.changes if not change.key.startswith("Policy"))
         self.has = others
         super().apply(left)
         self.has |= slices
 
 
-def naive(world: World, node: str = "n1") -> tuple[set[str], dict[str, list[tuple[Any, ...]]]]:
-    """The policies and the groups of a node, by a look at everything."""
+def naive(
+    world: World, node: str = "n1", named: frozenset[str] = frozenset()
+) -> tuple[set[str], dict[str, list[tuple[Any, ...]]]]:  # fmt: skip
+    """The policies and the groups of a node that names these namespaces, by a look at everything."""
     rows = world._rows.values()
     pods = [row.message for row in rows if row.kind is kinds.POD]
     labels = {row.message.metadata.name: dict(row.message.metadata.labels) for row in rows if row.kind is kinds.NAMESPACE}
-    own = {item.metadata.namespace for item in pods if item.spec.nodeName == node and not item.spec.hostNetwork}
+    own = {item.metadata.namespace for item in pods if item.spec.nodeName == node and not item.spec.hostNetwork} | named
     every = [row.message for row in rows if row.kind is kinds.NETWORK_POLICY and row.message.metadata.namespace in own]
     found: dict[str, list[tuple[Any, ...]]] = {}
     names: dict[str, set[str]] = {}
@@ -153,6 +166,8 @@ class Play:
         self.world.router.load(self.world._rows.values())
         self.session = self.world.router.open("n1", lambda: None)
         self.ips = itertools.count(1)
+        # As the agent names them.
+        self.named = frozenset[str]()
 
     def pick(self, items: Any) -> Any:
         return items[self.draw(len(items))]
@@ -219,7 +234,16 @@ class Play:
 
     def reconnect(self) -> None:
         self.world.router.close(self.session)
-        self.session = self.world.router.open("n1", lambda: None)
+        if self.draw(2):
+            self.named = self.names()
+        self.session = self.world.router.open("n1", lambda: None, static_namespaces=self.named)
+
+    def names(self) -> frozenset[str]:
+        return frozenset(item for item in NAMESPACES if not self.draw(3))
+
+    def name(self) -> None:
+        self.named = self.names()
+        self.world.router.name(self.session, self.named)
 
     def lose(self) -> None:
         self.events.clear()
@@ -227,7 +251,7 @@ class Play:
 
     def step(self) -> None:
         steps = (self.write,) * 8 + (self.remove,) * 3 + (self.deliver,) * 6 + (self.activate,) * 3 + (self.send,) * 5
-        self.pick((*steps, self.reconnect, self.lose))()
+        self.pick((*steps, self.name, self.reconnect, self.lose))()
 
     def finish(self) -> None:
         while self.events:
@@ -254,7 +278,8 @@ def test_an_agent_has_the_policies_of_its_pods_and_the_pods_of_their_peers(
     for _ in range(steps):
         play.step()
     play.finish()
-    keys, members = naive(play.world)
+    keys, members = naive(play.world, named=play.named)
+    assert play.agent.policed == {f"PolicyNamespace//{item}" for item in play.named}
     assert {key for key in play.agent.has if key.startswith("NetworkPolicy/")} == keys
     assert groups(play.agent.has) == members
     play.world.router.close(play.session)
@@ -271,6 +296,42 @@ def test_policies_come_before_the_first_pod_of_their_namespace() -> None:
     assert told(world.put(running("new", where="n1"))) == [f"PolicyGroup//{group}.0", "NetworkPolicy/a/web", "Pod/a/new"]
     assert told(world.put(running("more", where="n1"))) == ["Pod/a/more"]
     assert told(world.put(policy("second"))) == ["NetworkPolicy/a/second"]
+
+
+def test_policies_of_namespaces_of_static_pods_need_no_mirror_pod() -> None:
+    """The agent is told when it has all of them; they stay without its mirror pods, as long as it names the namespace."""
+    mirror, deny = running("static", where="n1"), policy("web", "db")
+    world = World(namespace("a"), deny, running("db", labels={"app": "db"}))
+    world.start()
+    [group] = policypeers.groups_of(deny)
+    has, known = [f"PolicyGroup//{group}.0", "NetworkPolicy/a/web"], "PolicyNamespace//a"
+
+    def name(*namespaces: str) -> list[str]:
+        world.router.name(world.assignment, frozenset(namespaces))
+        return told(world.step())
+
+    assert name("a", "unused") == [*has, known, "PolicyNamespace//unused"]
+    assert told(world.put(mirror)) == ["Pod/a/static"]
+    assert told(world.drop(mirror)) == ["-Pod/a/static"]
+    assert told(world.put(policy("second"))) == ["NetworkPolicy/a/second"]
+    assert told(world.drop(policy("second"))) == ["-NetworkPolicy/a/second"]
+    assert name() == ["-NetworkPolicy/a/web", f"-PolicyGroup//{group}.0", f"-{known}", "-PolicyNamespace//unused"]
+    assert name("a") == [*has, known]
+
+
+def test_a_session_begins_with_the_policies_of_namespaces_of_static_pods() -> None:
+    """Its complete assignment has or announces them, so that the agent keeps what it has; an agent that names more gets no more
+    than the bound."""
+    world = World(namespace("a"), policy("web", "db"), running("db", labels={"app": "db"}))
+    world.router.load(world._rows.values())
+    assignment = world.router.open("n1", lambda: None, static_namespaces=frozenset("a"))
+    message = next_of(assignment)
+    assert message is not None
+    [group] = policypeers.groups_of(policy("web", "db"))
+    keys = {f"PolicyGroup//{group}.0", "NetworkPolicy/a/web", "PolicyNamespace//a"}
+    assert keys <= {change.key for change in message.changes} | set(message.following)
+    assert len(nodepolicies.accepted(f"n{number}" for number in range(1000))) == nodepolicies.MAX_NAMESPACES
+    assert nodepolicies.accepted(["../a", "a/b", "", "b"]) == {"b"}
 
 
 def test_policies_leave_with_the_last_pod_of_their_namespace() -> None:

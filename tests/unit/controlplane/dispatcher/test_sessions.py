@@ -124,6 +124,28 @@ async def plane() -> AsyncIterator[Plane]:
         await settle(TURNS)
 
 
+async def test_an_agent_names_the_namespaces_of_its_static_pods(plane: Plane) -> None:
+    """In its hello and in heartbeats; each has all of them."""
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    await plane.cluster.create(objects.make(kinds.NETWORK_POLICY, "deny", namespace="default", spec=spec))
+    [agent] = await plane.agents("n1")
+    assert not [key for key in agent.keys if "Policy" in key]
+    agent.say(heartbeat=nodes_pb2.Heartbeat(staticNamespaces=["default"]))
+    await settle(TURNS)
+    assert agent.keys[-2:] == ["NetworkPolicy/default/deny", "PolicyNamespace//default"]
+    agent.say(heartbeat=nodes_pb2.Heartbeat(staticNamespaces=["default"]))
+    await settle(TURNS)
+    assert agent.keys.count("NetworkPolicy/default/deny") == 1
+    agent.beat()
+    await settle(TURNS)
+    assert agent.keys[-2:] == ["NetworkPolicy/default/deny", "PolicyNamespace//default"]
+    assert agent.keys.count("NetworkPolicy/default/deny") == 2
+    hello = nodes_pb2.Hello(node=plane.cluster.get(kinds.NODE, "n1"), vtepMac="0a:00:00:00:00:01", staticNamespaces=["default"])
+    again = Agent(plane.nodes, "n1", hello)
+    await settle(TURNS)
+    assert {"NetworkPolicy/default/deny", "PolicyNamespace//default"} <= set(again.keys)
+
+
 async def test_an_agent_gets_its_pods_and_then_what_changes(plane: Plane) -> None:
     """Complete once, then incremental, each message applying to the revision before."""
     first, second = await plane.agents("n1", "n2")

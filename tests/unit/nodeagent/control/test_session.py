@@ -45,6 +45,7 @@ class Control(nodes_pb2_grpc.NodesServicer):
         self.peers: list[bytes] = []
         # What the agent's heartbeats say.
         self.applied: list[int] = []
+        self.named: list[list[str]] = []
         # Ends the sessions that are open and those that are opened.
         self.end = asyncio.Event()
 
@@ -79,6 +80,7 @@ class Control(nodes_pb2_grpc.NodesServicer):
             async for message in messages:
                 if message.HasField("heartbeat"):
                     self.applied.append(message.heartbeat.applied)
+                    self.named.append(list(message.heartbeat.staticNamespaces))
 
     async def Carry(self, frames: Any, context: Any) -> AsyncIterator[Any]:
         first = await anext(aiter(frames))
@@ -130,6 +132,7 @@ class Agent:
         self.welcomes: list[str] = []
         self.assigned: list[nodes_pb2.Assignment] = []
         self.applied = 0
+        self.static_namespaces: tuple[str, ...] = ()
         self.clocks = 0
         self.session = Session(address, self.credentials, clock)
         self.renewal = Renewal(
@@ -140,7 +143,10 @@ class Agent:
         async def welcomed(welcome: Any) -> None:
             self.welcomes.append(welcome.podCIDR)
 
-        events = Events(nodes_pb2.Hello, welcomed, self.assigned.append, self.carrier, lambda: self.applied, self._clock)  # type: ignore[arg-type]
+        events = Events(
+            nodes_pb2.Hello, welcomed, self.assigned.append, self.carrier, lambda: self.applied, self._clock,  # type: ignore[arg-type]
+            lambda: self.static_namespaces,
+        )  # fmt: skip
         await self.session.run(events)
 
     def _clock(self) -> None:
@@ -408,3 +414,11 @@ async def test_the_agent_confirms_what_it_has_applied_without_waiting_for_a_hear
         agent.applied = 9
         await control.offers.put(nodes_pb2.ControlMessage(assignment={"revision": 9}))
         await until(lambda: 9 in control.applied)
+
+
+async def test_a_heartbeat_is_sent_at_once_when_static_pods_have_changed(tmp_path: Path) -> None:
+    """With the namespaces that there are now."""
+    async with connected(tmp_path, heartbeat=3_600_000) as (control, agent):
+        agent.static_namespaces = ("db", "shop")
+        agent.session.beat()
+        await until(lambda: control.named and control.named[-1] == ["db", "shop"])

@@ -77,7 +77,9 @@ class Kernel:
 class Node:
     def __init__(self) -> None:
         self.kernel, self.clock = Kernel(), VirtualClock()
-        self.enforcer = Enforcer(self.kernel, self.clock)
+        # Namespaces of which the assignment has no policies, though there may be some.
+        self.unknown = set[str]()
+        self.enforcer = Enforcer(self.kernel, self.clock, lambda namespace: namespace not in self.unknown)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -130,6 +132,57 @@ async def test_a_policy_that_comes_later_isolates_pods_that_are_there() -> None:
         node.enforcer.assigned([Change(DENY.key, DENY.new, None)])
         await node.clock.advance(0)
         assert node.kernel.elements == set()
+
+
+async def test_policies_that_leave_with_the_last_pod_of_the_assignment_stay_until_the_pod_has_ended() -> None:
+    """It was deleted by force, and is killed after that."""
+    node = Node()
+    async with node.running():
+        node.enforcer.assigned([DENY])
+        await node.enforcer.isolate("u1", POD)
+        node.unknown = {"default"}
+        node.enforcer.assigned([Change(DENY.key, DENY.new, None)])
+        node.enforcer.settle()
+        await node.clock.advance(0)
+        assert not node.kernel.allows(OTHER)
+        node.enforcer.update("u1", None)
+        await node.clock.advance(0)
+        assert node.kernel.elements == set()
+        assert not node.enforcer._withdrawn
+
+
+async def test_an_assignment_that_has_the_namespace_again_decides_what_stays() -> None:
+    """Of the policies of a pod that ends: one that comes back stays, one that does not was deleted."""
+    other = Change(
+        "NetworkPolicy/default/other", None, message("default", "other", {"podSelector": {}, "policyTypes": ["Egress"]})
+    )
+    node = Node()
+    async with node.running():
+        node.enforcer.assigned([DENY, other])
+        await node.enforcer.isolate("u1", POD)
+        node.unknown = {"default"}
+        node.enforcer.assigned([Change(DENY.key, DENY.new, None), Change(other.key, other.new, None)])
+        node.enforcer.assigned([DENY])
+        node.unknown = set()
+        node.enforcer.settle()
+        assert set(node.enforcer._policies) == {("default", "deny")}
+        node.enforcer.assigned([Change(DENY.key, DENY.new, None)])
+        assert not node.enforcer._policies
+
+
+async def test_a_pod_that_starts_with_unknown_policies_is_reported() -> None:
+    """A static pod without a control plane; it has those that are on the node's disk."""
+    node, events = Node(), list[tuple[str, str, bool]]()
+    node.enforcer.event = lambda *event: events.append(event)
+    async with node.running():
+        node.enforcer.assigned([DENY])
+        node.unknown = {"default"}
+        await node.enforcer.isolate("u1", POD)
+        assert not node.kernel.allows(OTHER)
+        await node.enforcer.isolate("u2", Pod("other", {}, (OTHER,)))
+    [(reason, text, warning)] = events
+    assert (reason, warning) == ("NetworkPoliciesUnknown", True)
+    assert text.startswith("a pod of namespace default starts with the NetworkPolicies that are on the node's disk")
 
 
 async def test_labels_decide_anew() -> None:
