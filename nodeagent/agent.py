@@ -87,7 +87,7 @@ class Agent:
         status = self._node_status(runtimes, reporter)
         credentials = Credentials(config.state_dir / "pki")
         session = Session(config.server, credentials, self._clock)
-        self._network.announcer.connected = lambda: session.connected
+        self._network.announcer.connected = lambda: session.complete
         self._pods.static_namespaces.changed = session.beat
         deps = self._dependencies(
             native, runtimes, images, reporter=reporter, node=status.current(), create_token=session.create_token

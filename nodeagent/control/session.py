@@ -116,14 +116,15 @@ class Session:
         self._connection: _Connection | None = None
         self._streams: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        # Sessions that the control plane has welcomed; two while one replaces the other.
-        self._welcomed = 0
+        # Sessions that have brought all of the assignment; two while one replaces the other.
+        self._complete = 0
         # Of the sessions that there are.
         self._speaking: set[_Received] = set()
 
     @property
-    def connected(self) -> bool:
-        return self._welcomed > 0
+    def complete(self) -> bool:
+        """There is a session, and what is known of the assignment is not of an earlier one."""
+        return self._complete > 0
 
     def reconnect(self) -> None:
         """Move to a connection of the credentials that are there now."""
@@ -234,7 +235,7 @@ class Session:
     async def _hold(self, connection: _Connection, events: Events, earlier: asyncio.Task[None] | None) -> None:
         """One session, to its end. It ends `earlier` when it is open. Raises AioRpcError."""
         interval: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        received, welcomed = _Received(), False
+        received, complete = _Received(), False
         call = connection.stub.Session(self._speak(events, received, interval))
         self._speaking.add(received)
         try:
@@ -245,8 +246,6 @@ class Session:
                     if earlier is not None:
                         earlier.cancel()
                     connection.welcomed.set()
-                    self._welcomed += not welcomed
-                    welcomed = True
                     interval.set_result(message.welcome.heartbeatMillis / 1000)
                     events.clock()
                     await events.welcomed(message.welcome)
@@ -254,13 +253,16 @@ class Session:
                 elif kind == "assignment":
                     events.assigned(message.assignment)
                     received.note(message.assignment)
+                    # It has a revision once nothing follows.
+                    self._complete += message.assignment.revision > 0 and not complete
+                    complete = complete or message.assignment.revision > 0
                 elif kind == "clock":
                     events.clock()
                     received.arrived.set()
                 elif kind == "stream":
                     self._carry(connection, message.stream, events.streams)
         finally:
-            self._welcomed -= welcomed
+            self._complete -= complete
             self._speaking.discard(received)
             call.cancel()
 

@@ -213,6 +213,11 @@ class Netlink:
             routes.sync(self._route, device.index, wanted)
         return device.name, device.mac
 
+    def answered(self) -> frozenset[str]:
+        """Addresses of Services that the kernel answers for. Raises NetworkError."""
+        with told("addresses of load balancers"):
+            return routes.present(self._route)
+
     def forget_flows(self, protocol: int, port: int) -> None:
         """Delete tracked connections to a port of the node: translation is decided once for each. Raises NetworkError."""
         with told(f"tracked connections to port {port}"):

@@ -305,6 +305,10 @@ class OverlayNetwork:
             raise NetworkError("the node's network is not set up yet")
         return await self._run(lambda netlink: netlink.answer_for(node.address, addresses))
 
+    async def answered(self) -> frozenset[str]:
+        """See loadbalancer.announcer.Kernel."""
+        return await self._run(lambda netlink: netlink.answered())
+
     async def close(self) -> None:
         if self._notifications is not None:
             self._notifications.close()

@@ -4,6 +4,9 @@ Which node answers for a Service is an annotation of it. A node that is given an
 hosts of the underlay send to it at once. The one that had it may be cut off from the control plane, and not know: a node
 without a session that hears another announce an address of its own leaves it to that one, until it has a session again. A node
 with a session announces it once more.
+
+An agent that starts has its addresses from the disk. Those that the kernel still has stay: the node answered for them all the
+time. After a reboot it has none, and another node may have taken them meanwhile; the node waits for the control plane.
 """
 
 from __future__ import annotations
@@ -44,6 +47,9 @@ class Kernel(Protocol):
         """Have the kernel answer for exactly these addresses; returns name and MAC of the underlay's device. Raises
         NetworkError."""
 
+    async def answered(self) -> frozenset[str]:
+        """The addresses for which it answers. Raises NetworkError."""
+
 
 def answered_by(service: Service, node: str) -> frozenset[str]:
     """Addresses of a Service for which a node is to answer. Pure."""
@@ -64,20 +70,23 @@ class Announcer:
     ) -> None:  # fmt: skip
         self._kernel, self._clock, self._node, self._open_socket = kernel, clock, node, open_socket
         self._changed = asyncio.Event()
-        # Addresses by Service; those that another node has announced; announcements that are left.
+        # Addresses by Service; those that are left to another node, which has announced them or may have; and whether those
+        # of an earlier agent are yet to be compared with the kernel's; announcements that are left.
         self._addresses: dict[str, frozenset[str]] = {}
         self._yielded: set[str] = set()
+        self._is_restored = False
         self._left: dict[str, int] = {}
         self._socket: AddressSocket | None = None
         # Name and MAC of the underlay's device at the last announcement.
         self._place: tuple[str, str] | None = None
-        # Whether there is a session with the control plane.
+        # Whether there is a session with the control plane, which has brought all of the assignment.
         self.connected: Callable[[], bool] = lambda: False
 
     def restore(self, items: Iterable[Service]) -> None:
         """What an earlier agent had. It is not announced: another node may have it by now."""
         for item in items:
             self._set(f"{item.metadata.namespace}/{item.metadata.name}", answered_by(item, self._node))
+        self._is_restored = True
 
     def changed(self, changes: Iterable[Change]) -> None:
         """Services that the control plane has added, changed or removed."""
@@ -120,13 +129,15 @@ class Announcer:
         if self._yielded and self.connected():
             self._left |= dict.fromkeys(self._yielded, ANNOUNCEMENTS)
             self._yielded.clear()
-        wanted = self.addresses
         try:
+            if self._is_restored:
+                await self._keep_answered()
+            wanted = self.addresses
             device, mac = await self._kernel.answer_for(wanted)
             if not wanted:
                 self._left.clear()
                 if self._yielded:
-                    return RESYNC
+                    return INTERVAL
                 self._close()
                 return None
             self._listen(device, mac)
@@ -135,7 +146,18 @@ class Announcer:
             log.error("load_balancer_failed error=%s", error)
             self._close()
             return RETRY
-        return INTERVAL if self._left else RESYNC
+        return INTERVAL if self._left or self._yielded else RESYNC
+
+    async def _keep_answered(self) -> None:
+        """Leave restored addresses that the kernel does not have. Raises NetworkError."""
+        before = self.addresses
+        held = await self._kernel.answered()
+        self._is_restored = False
+        # Not what the control plane has said meanwhile.
+        lost = (before & self.addresses) - held - self._left.keys()
+        if lost and not self.connected():
+            log.info("load_balancer_withheld addresses=%s", ",".join(sorted(lost)))
+            self._yielded |= lost
 
     def _announce(self, wanted: frozenset[str]) -> None:
         assert self._socket is not None

@@ -24,10 +24,13 @@ def sync(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
     return _sync_routes(route, index, families[4]) + _sync_addresses(route, index, families[6])
 
 
+def present(route: NetlinkSocket) -> frozenset[str]:
+    """Those that the kernel answers for. Raises OSError."""
+    return frozenset(item.address for item in _addresses(route)) | frozenset(_routes(route))
+
+
 def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
-    every = map(rtnetlink.address_of, route.dump(rtnetlink.list_addresses()))
-    # Those on `lo` are of the cluster DNS.
-    present = {item for item in every if item.protocol == PROTOCOL and item.index != _LOOPBACK and family_of(item.address) == 6}
+    present = _addresses(route)
     exact = {Address(index, address, BITS[6], PROTOCOL) for address in wanted}
     for address in sorted(exact - present, key=lambda item: item.address):
         route.run(rtnetlink.add_deprecated(address))
@@ -37,8 +40,7 @@ def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -
 
 
 def _sync_routes(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
-    routes = map(rtnetlink.route_of, route.dump(rtnetlink.list_routes()))
-    present = {item.dst.partition("/")[0]: item.oif for item in routes if item.protocol == PROTOCOL and item.type == LOCAL}
+    present = _routes(route)
     missing = [address for address in sorted(wanted) if present.get(address) != index]
     for address in missing:
         route.run(rtnetlink.replace_route(_route(address, index)))
@@ -46,6 +48,18 @@ def _sync_routes(route: NetlinkSocket, index: int, wanted: Collection[str]) -> i
     for address in surplus:
         route.run(rtnetlink.del_route(_route(address, present[address])))
     return len(missing) + len(surplus)
+
+
+def _addresses(route: NetlinkSocket) -> set[Address]:
+    """IPv6 alone; those on `lo` are of the cluster DNS."""
+    every = map(rtnetlink.address_of, route.dump(rtnetlink.list_addresses()))
+    return {item for item in every if item.protocol == PROTOCOL and item.index != _LOOPBACK and family_of(item.address) == 6}
+
+
+def _routes(route: NetlinkSocket) -> dict[str, int]:
+    """IPv4 alone: the index of the device by address."""
+    routes = map(rtnetlink.route_of, route.dump(rtnetlink.list_routes()))
+    return {item.dst.partition("/")[0]: item.oif for item in routes if item.protocol == PROTOCOL and item.type == LOCAL}
 
 
 def _route(address: str, index: int) -> Route:

@@ -214,6 +214,19 @@ async def test_the_agent_reaches_the_control_plane_without_the_proxy_of_image_pu
         assert proxy.asked == []
 
 
+async def test_an_assignment_is_complete_when_nothing_follows(tmp_path: Path) -> None:
+    """And no longer once its session has ended."""
+    async with connected(tmp_path) as (control, agent):
+        for revision, complete in ((0, False), (7, True), (8, True)):
+            message = nodes_pb2.Assignment(complete=not revision, following=[] if revision else ["Service/default/web"])
+            message.revision, count = revision, len(agent.assigned)
+            await control.offers.put(nodes_pb2.ControlMessage(assignment=message))
+            await until(lambda count=count: len(agent.assigned) > count)
+            assert agent.session.complete is complete
+        control.end.set()
+        await until(lambda: not agent.session.complete)
+
+
 async def test_a_stream_ends_on_the_connection_that_it_began_on(tmp_path: Path) -> None:
     """Several renewals later; then the connection is closed."""
     async with connected(tmp_path) as (control, agent):

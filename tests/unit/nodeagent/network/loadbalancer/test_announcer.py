@@ -58,6 +58,9 @@ class Kernel:
         self.failing = False
         self.device = ("eth0", MAC)
 
+    async def answered(self) -> frozenset[str]:
+        return frozenset(self.addresses)
+
     async def answer_for(self, addresses: Collection[str]) -> tuple[str, str]:
         if self.failing:
             raise NetworkError("no")
@@ -131,14 +134,35 @@ async def test_a_new_address_is_announced_three_times() -> None:
         assert world.announced.count(A) == ANNOUNCEMENTS
 
 
-async def test_an_agent_that_restarts_announces_nothing() -> None:
-    """The node kept its addresses, or another node has them by now."""
+@pytest.mark.parametrize("connected", [True, False])
+async def test_an_agent_that_restarts_announces_nothing(connected: bool) -> None:
+    """The node kept its addresses, and answered for them all the time."""
     world = World()
+    world.announcer.connected, world.kernel.addresses = lambda: connected, {A}
     world.announcer.restore([service(A)])
     async with world.running():
         assert (world.kernel.addresses, world.announced) == ({A}, [])
         await world.change(service(A))
         assert world.announced == []
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_node_that_was_rebooted_waits_for_the_control_plane(again: bool) -> None:
+    """Another node may have its addresses by now. With a session it has them again, or the control plane takes them away."""
+    world = World()
+    world.announcer.connected, world.kernel.addresses = lambda: False, {B}
+    world.announcer.restore([service(A, name="a"), service(B, name="b")])
+    async with world.running():
+        assert (world.kernel.addresses, world.announced) == ({B}, [])
+        await world.clock.advance(60.0)
+        await settle(20)
+        assert (world.kernel.addresses, world.announced) == ({B}, [])
+        if not again:
+            await world.change(service(A, name="a", node="n2"), "a")
+        world.announcer.connected = lambda: True
+        await world.clock.advance(INTERVAL)
+        await settle(20)
+        assert (world.kernel.addresses, world.announced) == (({A, B}, [A]) if again else ({B}, []))
 
 
 async def test_a_node_without_a_session_yields_to_another() -> None:
