@@ -135,7 +135,7 @@ def _run(args: argparse.Namespace) -> None:
         resources=flags.resources(args), eviction=flags.eviction(args), manifests=args.pod_manifest_path,
         status_every=args.node_status_report_frequency, dns=flags.dns(args), rotation=flags.rotation(args),
         oci_runtimes=flags.oci_runtimes(args), shutdown=flags.shutdown(args), reachable_from=args.reachable_from,
-        fast_path=args.fast_path,
+        nodeport_addresses=args.nodeport_addresses, fast_path=args.fast_path,
     )  # fmt: skip
     # What is made for containers has the mode that it is made with, also where the agent is started with umask 077, as by
     # deploy/systemd. Private files do not rely on a umask.

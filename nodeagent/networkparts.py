@@ -47,7 +47,7 @@ class NetworkParts:
         self._assignment = assignment
         self.overlay = OverlayNetwork(
             memory / "forwarding", config.state_dir, config.reachable_from,
-            fast_path=FastPath(clock) if config.fast_path else None,
+            node_ports=config.nodeport_addresses, fast_path=FastPath(clock) if config.fast_path else None,
         )  # fmt: skip
         self.node_addresses = NodeAddresses(config.addresses, SourceAddress(config.server), self.overlay.host_addresses)
         self.reconciler = NetworkReconciler(

@@ -49,6 +49,8 @@ class Node:
     # Ranges of Services' addresses, and those of the cluster's DNS.
     service_cidrs: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    # All of the node's, one of each address family, that of the underlay first.
+    addresses: tuple[str, ...] = ()
     # Packets to other nodes are encrypted; see `wireguard`.
     encrypt: bool = False
     # Flows are learnt from its packets; see `fastpath`.

@@ -1,8 +1,8 @@
 """Address translation: outbound traffic of pods takes the node's address, host ports lead to their pod.
 
 Fragments of the table `inet pinnace` (see `elements`). Host ports are maps, so that a lookup does not grow with them. A host
-port answers on 127.0.0.1 too (the bridge has route_localnet, and `guard` keeps pods from using it), and not on ::1, from which
-nothing is routed. Pure.
+port answers at every address of the node but those of load balancers; on 127.0.0.1 too (the bridge has route_localnet, and
+`guard` keeps pods from using it), and not on ::1, from which nothing is routed. Pure.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from nodeagent.network.elements import Element, Fragment, ip, number
 from nodeagent.network.interface import HostPort, Node
+from nodeagent.network.loadbalancer.rules import matches_others
 from pinnace.ipfamilies import FAMILIES, Family
 
 HOST_PORTS = "hostports"
@@ -36,17 +37,17 @@ def _host_ports(family: Family) -> str:
 """
 
 
-_HOOKS = """
-    chain hostports_received {
+_HOOKS = f"""
+    chain hostports_received {{
         type nat hook prerouting priority -100; policy accept;
-        meta nfproto ipv4 fib daddr type local jump hostports_4
-        meta nfproto ipv6 fib daddr type local jump hostports_6
-    }
-    chain hostports_sent {
+        fib daddr type local {matches_others(4)} jump hostports_4
+        fib daddr type local {matches_others(6)} jump hostports_6
+    }}
+    chain hostports_sent {{
         type nat hook output priority -100; policy accept;
-        meta nfproto ipv4 fib daddr type local jump hostports_4
-        meta nfproto ipv6 fib daddr type local ip6 daddr != ::1 jump hostports_6
-    }
+        fib daddr type local {matches_others(4)} jump hostports_4
+        fib daddr type local {matches_others(6)} ip6 daddr != ::1 jump hostports_6
+    }}
 """
 
 

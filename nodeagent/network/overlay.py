@@ -22,6 +22,7 @@ from nodeagent.network.fastpath.fastpath import FastPath
 from nodeagent.network.fastpath.node import NodeFastPath
 from nodeagent.network.guard import Binding
 from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
+from nodeagent.network.loadbalancer import rules
 from nodeagent.network.netlink import BRIDGE, Netlink
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
@@ -31,7 +32,7 @@ from nodeagent.network.policies import skeleton as policies
 from nodeagent.network.ports import PREFIX, bridge_mac
 from nodeagent.network.repairs import Part, State
 from nodeagent.network.ruleset import Ruleset
-from nodeagent.network.services import skeleton
+from nodeagent.network.services import nodeports, skeleton
 from nodeagent.network.services.model import facts_of
 from nodeagent.network.wireguard import TunnelPeer
 from pinnace.ipfamilies import FAMILIES, Family, families_of
@@ -49,13 +50,15 @@ def device_of(pod: str) -> str:
 
 class OverlayNetwork:
     def __init__(
-        self, forwarding: Path, keys: Path, reachable_from: Sequence[str] = (), *, fast_path: FastPath | None = None
+        self, forwarding: Path, keys: Path, reachable_from: Sequence[str] = (), *, node_ports: Sequence[str] = (),
+        fast_path: FastPath | None = None,
     ) -> None:  # fmt: skip
         """`forwarding` is a file, in memory: it is there when this agent has enabled forwarding on the host; the same with a 6,
         of IPv6. `keys` is the directory of the node's WireGuard key. Networks of `reachable_from` reach pods and Services, as
-        if the host had forwarded before. `fast_path` None: there is none."""
+        if the host had forwarded before. NodePorts answer at addresses in the networks `node_ports`; none: at the node's own.
+        `fast_path` None: there is none."""
         self._forwarding = forwarding
-        self._reachable_from = tuple(reachable_from)
+        self._reachable_from, self._node_ports = tuple(reachable_from), tuple(node_ports)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="netlink")
         self.fast_path = NodeFastPath(fast_path)
         self._netlink: Netlink | None = None
@@ -138,9 +141,10 @@ class OverlayNetwork:
         return [
             guard.fragment(node, BRIDGE, routed=routed, reachable_from=self._reachable_from),
             dnsrules.fragment(BRIDGE, self._reachable_from),
+            rules.fragment(),
             nat.fragment(node, BRIDGE),
             policies.fragment(),
-            skeleton.fragment(facts_of(node)),
+            skeleton.fragment(facts_of(node), nodeports.networks(self._node_ports, node.addresses)),
             *([fastpath.fragment(BRIDGE)] if node.fast_path else []),
         ]
 
@@ -303,7 +307,17 @@ class OverlayNetwork:
         node = self._state.underlay
         if node is None:
             raise NetworkError("the node's network is not set up yet")
-        return await self._run(lambda netlink: netlink.answer_for(node.address, addresses))
+        return await self._run(lambda netlink: self._answer_for(netlink, node.address, addresses))
+
+    def _answer_for(self, netlink: Netlink, own: str, addresses: Collection[str]) -> tuple[str, str]:
+        """Nothing else answers at an address as long as the kernel has it: the rules are added first, and removed last."""
+        # One of the host's own would be cut off from all but the Service.
+        wanted = frozenset(addresses) - netlink.host_addresses()
+        before = netlink.answered()
+        self.ruleset.declare(rules.CONCERN, rules.elements(wanted | before))
+        found = netlink.answer_for(own, wanted)
+        self.ruleset.declare(rules.CONCERN, rules.elements(wanted))
+        return found
 
     async def answered(self) -> frozenset[str]:
         """See loadbalancer.announcer.Kernel."""

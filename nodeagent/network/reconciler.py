@@ -233,7 +233,7 @@ class NetworkReconciler:
             pod_cidrs=tuple(welcome.podCIDRs) or (welcome.podCIDR,), cluster_cidrs=tuple(welcome.clusterCIDRs),
             address=next(iter(host_ips), ""), mac=mac_of(self._node), vni=welcome.vni, port=welcome.vxlanPort,
             name=self._node, zone=welcome.zone, service_cidrs=tuple(welcome.serviceCIDRs), dns=tuple(welcome.clusterDNS),
-            encrypt=welcome.encrypt,
+            addresses=host_ips, encrypt=welcome.encrypt,
         )  # fmt: skip
         try:
             await self._network.setup(node)

@@ -45,6 +45,8 @@ class Config:
     shutdown: tuple[Period, ...] = ()
     # Networks outside of the cluster whose packets to pods and Services are forwarded.
     reachable_from: tuple[str, ...] = ()
+    # Networks in which the node's addresses answer at NodePorts; none: only its own address of each family does.
+    nodeport_addresses: tuple[str, ...] = ()
     # Established connections between pods pass by the rules; see `network.fastpath`.
     fast_path: bool = True
     # OCI runtimes' programs by handler.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.eviction import thresholds
+from nodeagent.network.services import nodeports
 from nodeagent.node.resources import POD_OVERHEAD, NodeResources, parse_amounts
 from nodeagent.pods.spec.resolver import DnsFlags
 from nodeagent.runtime import handlers
@@ -115,6 +116,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--reachable-from", type=_checked(_networks), default=(), metavar="CIDR,...",
                        help="networks that may reach pods and cluster IPs through this node (default: none; host ports and "
                             "NodePorts are open to all)")  # fmt: skip
+    group.add_argument("--nodeport-addresses", type=_checked(nodeports.parse), default=(), metavar="CIDR,...",
+                       help=f"networks of the node's addresses that answer at NodePorts; {nodeports.PRIMARY}: the node's own, "
+                            f"one of each IP family (default: {nodeports.PRIMARY})")  # fmt: skip
     group.add_argument("--no-fast-path", dest="fast_path", action="store_false",
                        help="all packets between pods pass bridge, routes and rules (default: those of established "
                             "connections pass by)")  # fmt: skip

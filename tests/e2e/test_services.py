@@ -84,6 +84,19 @@ def test_an_endpoint_in_the_network_of_its_node(place: ServiceLab) -> None:
     place.remove("service/host", "pod/host")
 
 
+def test_a_node_port_is_not_at_other_addresses_of_a_node(place: ServiceLab) -> None:
+    """By default it is at the node's own, as in kube-proxy's nftables mode."""
+    port, further = place.node_port("ported"), "198.51.100.151"
+    enter = ("nsenter", f"--net={place.host('node-1')}", "ip", "address")
+    subprocess.run([*enter, "add", f"{further}/32", "dev", "eth0"], check=True)
+    try:
+        assert get(place.host("control"), further, port, "/") == REFUSED
+        assert get(place.host("node-1"), further, port, "/") == REFUSED
+        assert place.who(place.host("control"), place.underlay("node-1"), port)[0] in BACKENDS
+    finally:
+        subprocess.run([*enter, "del", f"{further}/32", "dev", "eth0"], check=True)
+
+
 def test_a_node_port_is_not_at_addresses_for_pods_and_not_at_localhost(place: ServiceLab) -> None:
     """As in kube-proxy's nftables mode."""
     port, gateway = place.node_port("ported"), place.address("client-1").rpartition(".")[0] + ".1"

@@ -26,10 +26,12 @@ reach its client untranslated, which would reset a connection that it does not k
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 from nodeagent.network import vxlan
 from nodeagent.network.elements import Fragment, ip, number
 from nodeagent.network.guard import BRIDGE
+from nodeagent.network.loadbalancer.rules import matches_others
 from nodeagent.network.services import parts
 from nodeagent.network.services.model import Facts
 from nodeagent.network.services.names import CONCERN, Family
@@ -43,13 +45,14 @@ _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
 _PORT = "meta l4proto . th dport"
 
 
-def fragment(facts: Facts) -> Fragment:
+def fragment(facts: Facts, node_ports: Collection[str]) -> Fragment:
+    """NodePorts answer at addresses of the node that are in the networks `node_ports`."""
     text = "".join(
         _containers(Family(number)) + _firewall(Family(number)) + _mark(Family(number), facts) for number in FAMILIES
     )
     text += f"    chain {CONCERN}_reject {{\n        meta l4proto tcp reject with tcp reset\n        reject\n    }}\n"
     for hook, word in (("prerouting", "received"), ("output", "sent")):
-        text += _before(hook, word) + _translate(hook, word, facts) + _after(hook, word, facts)
+        text += _before(hook, word) + _translate(hook, word, facts, node_ports) + _after(hook, word, facts, node_ports)
     return Fragment(CONCERN, text + _FORWARDED + _masquerade(), functools.partial(parts.part, facts))
 
 
@@ -105,9 +108,9 @@ def _before(hook: str, word: str) -> str:
 """
 
 
-def _translate(hook: str, word: str, facts: Facts) -> str:
+def _translate(hook: str, word: str, facts: Facts, node_ports: Collection[str]) -> str:
     rules = "".join(f"        {f.key} vmap @{f.name('')}\n" for f in map(Family, FAMILIES))
-    rules += "".join(f"        {_node_address(f, facts)} {_PORT} vmap @{f.name('nodeport')}\n" for f in map(Family, FAMILIES))
+    rules += "".join(_node_port(f, facts, node_ports, "", "nodeport") for f in map(Family, FAMILIES))
     return f"""
     chain {CONCERN}_{word} {{
         type nat hook {hook} priority {_DNAT}; policy accept;
@@ -115,20 +118,24 @@ def _translate(hook: str, word: str, facts: Facts) -> str:
 """
 
 
-def _node_address(family: Family, facts: Facts) -> str:
-    """Matches addresses of the node, but for localhost and those that it has for its pods: bridge, VTEP and DNS."""
+def _node_port(family: Family, facts: Facts, networks: Collection[str], state: str, word: str) -> str:
+    """Looks up ports of the node at its addresses in these networks, but for localhost, those that it has for its pods (bridge,
+    VTEP and DNS), and those of load balancers."""
+    if not (own := [cidr for cidr in networks if number(cidr) == family.number]):
+        return ""
     inside = [cidr for cidr in (*facts.pod_cidrs, *facts.service_cidrs) if number(cidr) == family.number]
     others = ", ".join([_LOOPBACK[family.number], *inside])
-    return f"{family.header} daddr != {{ {others} }} fib daddr type local"
+    where = f"{family.header} daddr {{ {', '.join(own)} }} {family.header} daddr != {{ {others} }}"
+    return f"        {state}{where} {matches_others(family.number)} fib daddr type local {_PORT} vmap @{family.name(word)}\n"
 
 
-def _after(hook: str, word: str, facts: Facts) -> str:
+def _after(hook: str, word: str, facts: Facts, node_ports: Collection[str]) -> str:
     """After translation: frontends without endpoints, and addresses of Services that are none's. Those that connection tracking
     calls invalid are of connections that were translated, and end without an answer that could break them."""
     rules = ""
     for family in map(Family, FAMILIES):
         rules += f"        ct state new {family.key} vmap @{family.name('none')}\n"
-        rules += f"        ct state new {_node_address(family, facts)} {_PORT} vmap @{family.name('nodeport_none')}\n"
+        rules += _node_port(family, facts, node_ports, "ct state new ", "nodeport_none")
     for cidr in facts.service_cidrs:
         rules += f"        {ip(cidr)} daddr {cidr} fib daddr type != local ct state invalid drop\n"
         rules += f"        {ip(cidr)} daddr {cidr} fib daddr type != local goto {CONCERN}_reject\n"

@@ -30,12 +30,12 @@ def test_traffic_out_of_the_cluster_takes_the_nodes_address() -> None:
 
 
 def test_a_host_port_is_looked_up_for_local_addresses_only() -> None:
-    """For packets from outside and for those of the node's own processes; the more exact map first."""
+    """But those of load balancers. For packets from outside and for those of the node's own processes; the more exact map first."""
     for name, hook in (("hostports_received", "prerouting"), ("hostports_sent", "output")):
         assert chain(name) == [
             f"type nat hook {hook} priority -100; policy accept;",
-            "meta nfproto ipv4 fib daddr type local jump hostports_4",
-            f"meta nfproto ipv6 fib daddr type local {'ip6 daddr != ::1 ' if hook == 'output' else ''}jump hostports_6",
+            "fib daddr type local ip daddr != @balanced_4 jump hostports_4",
+            f"fib daddr type local ip6 daddr != @balanced_6 {'ip6 daddr != ::1 ' if hook == 'output' else ''}jump hostports_6",
         ]
     for family, header in ((4, "ip"), (6, "ip6")):
         assert chain(f"hostports_{family}") == [

@@ -10,6 +10,7 @@ import pytest
 from nodeagent.network import dnsrules, guard
 from nodeagent.network.elements import TABLE
 from nodeagent.network.interface import Deviation
+from nodeagent.network.loadbalancer import rules
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
 from nodeagent.network.ruleset import Ruleset
@@ -37,7 +38,7 @@ def programmed(item: Service, work: Callable[[Nftables, NftRepair], None], **sli
         table.compute(10)
         with contextlib.closing(Nftables()) as own, contextlib.closing(Nftables()) as other:
             ruleset = Ruleset(own)
-            ruleset.ensure([skeleton.fragment(FACTS), dnsrules.fragment("pinnace0")])
+            ruleset.ensure([rules.fragment(), skeleton.fragment(FACTS, ("192.0.2.0/24",)), dnsrules.fragment("pinnace0")])
             ruleset.declare("services", table.elements())
             own.run(guard.bridge_rules(TABLE, guard.PORTS, (), mac=MAC))
             own.run(guard.port_rules(TABLE))

@@ -14,8 +14,11 @@ import pytest
 from nodeagent.network import guard, nat
 from nodeagent.network.elements import Difference, Element, Fragment, Part
 from nodeagent.network.interface import HostPort, NetworkError, Node
+from nodeagent.network.loadbalancer import rules
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.ruleset import Ruleset
+from nodeagent.network.services import skeleton
+from nodeagent.network.services.model import facts_of
 from pinnace.ipfamilies import Family
 from tests.support.networks import alone
 
@@ -329,19 +332,25 @@ DUAL = replace(IPV4, pod_cidrs=(*IPV4.pod_cidrs, "fd00:244:0:1::/64"), cluster_c
 
 
 @pytest.mark.parametrize("node", [IPV4, DUAL, replace(DUAL, pod_cidrs=DUAL.pod_cidrs[1:], address="fd00:1::1")])
-@pytest.mark.parametrize("routed", [(), (4, 6)])
-def test_the_kernel_accepts_the_nodes_own_fragments(node: Node, routed: tuple[Family, ...]) -> None:
+@pytest.mark.parametrize(
+    ("routed", "node_ports"), [((), ()), ((4, 6), ("192.0.2.1", "fd00:1::1")), ((), ("0.0.0.0/0", "fd00:1::/64"))]
+)
+def test_the_kernel_accepts_the_nodes_own_fragments(
+    node: Node, routed: tuple[Family, ...], node_ports: tuple[str, ...]
+) -> None:  # fmt: skip
     """With their elements, which come back as they were."""
     ports = [
         HostPort("tcp", "", 8080, "10.244.1.5", 80), HostPort("sctp", "192.0.2.1", 53, "10.244.1.6", 5353),
         HostPort("tcp", "", 8080, "fd00:244:0:1::5", 80), HostPort("udp", "fd00:1::1", 53, "fd00:244:0:1::6", 53),
     ]  # fmt: skip
-    peers = guard.peers(["192.0.2.2", "fd00:1::2"])
+    peers, addresses = guard.peers(["192.0.2.2", "fd00:1::2"]), ("192.0.2.64", "fd00:1::64")
 
     def work(ruleset: Ruleset) -> None:
-        ruleset.ensure([guard.fragment(node, "pinnace0", routed=routed), nat.fragment(node, "pinnace0")])
+        fragments = [guard.fragment(node, "pinnace0", routed=routed), rules.fragment(), nat.fragment(node, "pinnace0")]
+        ruleset.ensure([*fragments, skeleton.fragment(facts_of(node), node_ports)])
         ruleset.declare(guard.PEERS, peers)
+        ruleset.declare(rules.CONCERN, rules.elements(addresses))
         ruleset.declare(nat.HOST_PORTS, nat.elements(ports))
-        assert kernel(ruleset) == {*peers, *nat.elements(ports)}
+        assert kernel(ruleset) == {*peers, *nat.elements(ports), *rules.elements(addresses)}
 
     in_namespace(work)

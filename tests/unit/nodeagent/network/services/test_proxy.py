@@ -14,6 +14,7 @@ from nodeagent.control.assignment import Change
 from nodeagent.network import conntrack, links
 from nodeagent.network.conntrack import NETFILTER, Way
 from nodeagent.network.interface import NetworkError
+from nodeagent.network.loadbalancer import rules
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.ruleset import Ruleset
@@ -58,7 +59,7 @@ class Node:
         self.health = items
 
     def configure(self) -> None:
-        self.kernel.ruleset.ensure([skeleton.fragment(FACTS)])
+        self.kernel.ruleset.ensure([rules.fragment(), skeleton.fragment(FACTS, ("192.0.2.1",))])
         self.proxy.configure(FACTS)
 
     def put(self, *items: Any) -> None:
@@ -115,7 +116,7 @@ def test_many_changes_are_portions_and_the_first_ones_are_declared_together() ->
     """What an earlier agent left stays until all Services are known."""
 
     async def test(node: Node) -> None:
-        node.kernel.ruleset.ensure([skeleton.fragment(FACTS)])
+        node.kernel.ruleset.ensure([rules.fragment(), skeleton.fragment(FACTS, ("192.0.2.1",))])
         nft("add element inet pinnace services_none_4 { 10.96.0.99 . tcp . 80 : drop }")
         node.put(*(item for number in range(200) for item in web(number)), *(item for n in range(200, 230) for item in web(n)))
         extra = [service(f"x{number}", ip=f"10.97.0.{number}") for number in range(1, BATCH)]
