@@ -50,8 +50,8 @@ async def make_apart(node: str, *, old: bytes, key: bytes) -> Request:
     finally:
         if process.returncode is None:
             process.kill()
-            # Reaped here, or its pipes would be left to a loop that may have ended.
-            await process.wait()
+        # Reaped, and its pipes read to their ends: they would be left to a loop that may have ended.
+        await process.communicate()
     if process.returncode:
         raise Internal(f"making a signing request failed: {err.decode(errors='replace').strip()[-300:]}")
     try:

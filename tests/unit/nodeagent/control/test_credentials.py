@@ -114,7 +114,7 @@ async def test_a_key_that_is_none_is_an_error_and_no_crash(key: bytes) -> None:
 
 
 async def test_a_signing_request_that_is_cancelled_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed and reaped: nothing of it is left when the caller continues."""
+    """Killed and reaped: nothing of it, nor a pipe to it, is left when the caller continues."""
     made: list[asyncio.subprocess.Process] = []
     create = asyncio.create_subprocess_exec
 
@@ -130,3 +130,5 @@ async def test_a_signing_request_that_is_cancelled_leaves_no_process(monkeypatch
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
     assert made[0].returncode == -signal.SIGKILL
+    transport = made[0]._transport  # type: ignore[attr-defined]
+    assert [number for number in range(3) if not transport.get_pipe_transport(number).is_closing()] == []
