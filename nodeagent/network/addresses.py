@@ -1,9 +1,12 @@
-"""Pod addresses of one node: the lowest after the last one given, so that an address rests before it is used again."""
+"""Pod addresses of one node: the lowest after the last one given, so that an address rests before it is used again.
+
+Other nodes may have the former pod of an address in groups of their NetworkPolicies for a moment, and clients in their caches.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nodeagent.network.interface import NetworkError
 from pinnace.ipfamilies import family_of
@@ -16,12 +19,14 @@ class Ipam:
     """Of a node with `pod_cidrs`, one for each address family: a pod's addresses have the same offset in each. The caller keeps
     them on disk with the pod."""
 
-    def __init__(self, *pod_cidrs: str) -> None:
+    def __init__(self, *pod_cidrs: str, last: int = 1, allocated: Callable[[int], None] = lambda offset: None) -> None:
+        """`last` is the offset that was given last, `allocated` is called with each that is: the caller keeps it too."""
         self._networks = {family_of(cidr): ipaddress.ip_network(cidr) for cidr in pod_cidrs}
         self._size = min(MAX_OFFSETS, *(network.num_addresses for network in self._networks.values()))
         self._taken: dict[str, int] = {}
         # Offset 0 is the VTEP, 1 the bridge; the last is the broadcast address.
-        self._last = 1
+        self._last = last
+        self._allocated = allocated
 
     @property
     def _shown(self) -> str:
@@ -60,6 +65,7 @@ class Ipam:
             if offset is None:
                 raise NetworkError(f"no address is left in {self._shown}")
             self._taken[pod] = self._last = offset
+            self._allocated(offset)
         return tuple(str(network.network_address + self._taken[pod]) for network in self._networks.values())
 
     def release(self, pod: str) -> None:

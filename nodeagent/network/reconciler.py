@@ -50,6 +50,8 @@ class NetworkReconciler:
     ) -> None:  # fmt: skip
         self._network = network
         self._path = path
+        # Has the offset of the pod address that was allocated last: a further agent continues after it.
+        self._last_address = path.with_name("last-address")
         self._clock = clock
         self._node = node
         self._peers, self._addresses, self._ranged, self._told = peers, addresses, ranged, told
@@ -248,10 +250,22 @@ class NetworkReconciler:
         self._set_problem("")
         self._told(welcome)
         if self.ipam is None or not self.ipam.serves(node.pod_cidrs):
-            self.ipam = Ipam(*node.pod_cidrs)
+            self.ipam = Ipam(*node.pod_cidrs, last=self._read_last_address(), allocated=self._store_last_address)
             for uid, addresses in self._addresses():
                 self.ipam.hold(uid, *filter(self.ipam.contains, addresses))
             self._ranged()
+
+    def _read_last_address(self) -> int:
+        try:
+            return max(1, int(self._last_address.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return 1
+
+    def _store_last_address(self, offset: int) -> None:
+        try:
+            pki.write_private(self._last_address, str(offset).encode("ascii"), sync=False)
+        except OSError as error:
+            log.error("not_stored path=%s error=%s", self._last_address, error)
 
 
 def _variables(welcome: nodes_pb2.Welcome) -> dict[str, str]:

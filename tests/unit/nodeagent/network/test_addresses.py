@@ -31,6 +31,19 @@ def test_a_released_address_rests_before_it_is_used_again() -> None:
     assert given_out == [f"10.244.3.{n}" for n in (3, 4, 5, 6, 2)]
 
 
+def test_an_agent_that_starts_continues_after_the_last_address() -> None:
+    """One that was released just before rests too; an offset of a larger range is one of this range."""
+    given_out = list[int]()
+    first = Ipam("10.244.3.0/24", allocated=given_out.append)
+    first.allocate("a")
+    first.allocate("b")
+    first.release("b")
+    second = Ipam("10.244.3.0/24", last=given_out[-1])
+    second.hold("a", "10.244.3.2")
+    assert second.allocate("c") == ("10.244.3.4",)
+    assert Ipam("10.244.3.0/29", last=250).allocate("a")[0] in {f"10.244.3.{n}" for n in range(2, 7)}
+
+
 def test_a_full_range_says_so_and_recovers() -> None:
     """Never the broadcast address; one release is enough."""
     ipam = Ipam("10.244.3.0/29")

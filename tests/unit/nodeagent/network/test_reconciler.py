@@ -284,6 +284,21 @@ async def test_the_last_welcome_is_restored_by_the_next_agent(tmp_path: Path) ->
     assert torn.ipam is None
 
 
+async def test_the_next_agent_continues_after_the_last_pod_address(tmp_path: Path) -> None:
+    """Also if its pod is gone; a torn file counts as absent."""
+    node = Node(tmp_path)
+    await node.reconciler.welcomed(WELCOME)
+    assert node.reconciler.ipam is not None
+    assert node.reconciler.ipam.allocate("a") == ("10.244.1.2",)
+    for expected, damage in (("10.244.1.3", None), ("10.244.1.2", b"torn")):
+        if damage is not None:
+            (tmp_path / "last-address").write_bytes(damage)
+        again = node.started(tmp_path)
+        await again.restore()
+        assert again.ipam is not None
+        assert again.ipam.allocate("b") == (expected,)
+
+
 async def test_pods_find_the_api_where_the_control_plane_says(tmp_path: Path) -> None:
     """Also with an agent that starts without it; nowhere when it says nothing."""
     node = Node(tmp_path)
