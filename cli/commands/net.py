@@ -28,7 +28,9 @@ def run(arguments: list[str]) -> int:
         help="receiver (pod/NAME, service/NAME); PORT is a number or a name; without a port an echo request",
     )
     trace.add_argument("--target-namespace", default="", metavar="NAMESPACE", help="the receiver's (default: the sender's)")
-    trace.add_argument("--protocol", choices=("tcp", "udp", "icmp"), default="", help="protocol (default: that of the port)")
+    trace.add_argument(
+        "--protocol", choices=("tcp", "udp", "sctp", "icmp"), default="", help="protocol (default: that of the port)"
+    )
     trace.add_argument(
         "--wait",
         type=flags.seconds,

@@ -103,7 +103,7 @@ def _service(service: Any, port: str, protocol: str) -> Target:
 
 def _first(ports: Iterable[Any], protocol: str, shown: str, port: str) -> Any:
     """The first of the protocol, if one is given. Raises BadRequest."""
-    wanted = protocol if protocol in ("tcp", "udp") else ""
+    wanted = protocol if protocol in ("tcp", "udp", "sctp") else ""
     found = next((item for item in ports if wanted in ("", _protocol(item))), None)
     if found is None:
         described = " ".join(filter(None, (wanted.upper(), "port", port[:80])))

@@ -20,13 +20,15 @@ _LOCAL = 2
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """`underlay` is the address of the host that a packet is sent to, `device` the port of a pod that it is led to."""
+    """`underlay` is the address of the host that a packet is sent to, `device` the port of a pod that it is led to; `local`: it
+    is for the node or the pod itself, and not forwarded."""
 
     kind: str
     text: str
     dropped: bool = False
     underlay: str = ""
     device: str = ""
+    local: bool = False
 
 
 def port_of(route: NetlinkSocket, device: str) -> list[Hop]:
@@ -67,7 +69,7 @@ def onward(route: NetlinkSocket, source: str, target: str, came_in: str) -> Iter
     elif name == BRIDGE and out is not None:
         yield from _local(route, out, target, found)
     elif way.type == _LOCAL:
-        yield Hop("pod", f"{target} is an address of the node itself")
+        yield Hop("pod", f"{target} is an address of the node itself", local=True)
     else:
         yield Hop("underlay", f"leaves the cluster by {name}, from the node's address", underlay="")
 

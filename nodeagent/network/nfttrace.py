@@ -35,7 +35,7 @@ _HANDLE = re.compile(r"^\s*(.*) # handle (\d+)$")
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What the probes are known by. `protocol` is tcp, udp or icmp, where `source_port` is the identifier."""
+    """What the probes are known by. `protocol` is tcp, udp, sctp or icmp, where `source_port` is the identifier."""
 
     source: str
     protocol: str

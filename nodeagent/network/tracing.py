@@ -1,7 +1,8 @@
 """A packet's way through this node: where it comes in, the rules of nftables that it meets, and where the kernel sends it on.
 
-A probe is a real connection attempt, a UDP datagram without content, or an echo request, of the pod itself. The rules are those
-that the kernel reports for it; the rest are lookups of the same moment. Blocking, in a thread of the node's namespace.
+A probe is a real connection attempt, a UDP datagram without content, an SCTP INIT, or an echo request, of the pod itself. The
+rules are those that the kernel reports for it; the rest are lookups of the same moment. Blocking, in a thread of the node's
+namespace.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodeagent.linux import namespaces
-from nodeagent.network import hops, nfttrace, nlsocket
+from nodeagent.network import hops, nfttrace, nlsocket, sctp
 from nodeagent.network.elements import FAMILY, TABLE
 from nodeagent.network.guard import BRIDGE
 from nodeagent.network.hops import Hop
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nfttrace import MOMENT, Event, NftTrace, Packet
 from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.policies.skeleton import CONCERN as POLICIES
 from nodeagent.network.services.names import CONCERN
 from nodeagent.network.vxlan import DEVICE
 
@@ -44,15 +46,19 @@ class Probe:
 class Way:
     """`target` is ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT after translation.
 
-    `answer` is that of the other end, empty for none."""
+    `answer` is that of the other end, empty for none. `judged`: the packet has come to the rules of NetworkPolicies."""
 
     hops: tuple[Hop, ...]
     target: str = ""
     answer: str = ""
+    judged: bool = False
 
 
 def outward(probe: Probe, netns: Path, device: str) -> Way:
     """From a pod of this node. Raises OSError, NetworkError."""
+    if probe.target == probe.packet.source:
+        text = f"{probe.target} is the pod's own address: the packet does not leave the pod"
+        return Way((Hop("pod", text, local=True),), shown(probe))
     with NetlinkSocket() as route:
         found = hops.port_of(route, device)
         if found[-1].dropped:
@@ -84,15 +90,21 @@ def _onward(route: NetlinkSocket, found: list[Hop], seen: list[Event], probe: Pr
     first = nfttrace.first_packet(seen)
     rules = _rules(first)
     target = next((item.target for item in reversed(first) if item.target), probe.target)
-    bare = f"[{probe.target}]" if probe.port and ":" in probe.target else probe.target
-    shown = f"{bare}:{probe.port}" if probe.port else bare
+    judged = any(item.table == TABLE and item.chain.startswith(f"{POLICIES}_") for item in first)
     if rules and rules[-1].dropped:
-        return Way((*found, *rules, *unserved(rules, shown)), target)
+        return Way((*found, *rules, *unserved(rules, shown(probe))), target, judged=judged)
     address, _ = endpoint(target)
     if address != probe.target:
-        rules.append(Hop("service", f"{shown} is translated to {target}"))
+        rules.append(Hop("service", f"{shown(probe)} is translated to {target}"))
     onward = hops.onward(route, probe.packet.source, address, came_in)
-    return Way((*found, *rules, *onward), target, answer)
+    return Way((*found, *rules, *onward), target, answer, judged)
+
+
+def shown(probe: Probe) -> str:
+    """The probe's receiver as a Way has it. Pure."""
+    if not probe.port:
+        return probe.target
+    return f"[{probe.target}]:{probe.port}" if ":" in probe.target else f"{probe.target}:{probe.port}"
 
 
 def unserved(rules: list[Hop], shown: str) -> list[Hop]:
@@ -139,7 +151,9 @@ def _rules(seen: Iterable[Event]) -> list[Hop]:
 def _socket(netns: Path, probe: Probe) -> socket.socket:
     """Of the pod, with the probe's port. Raises OSError."""
     family = nlsocket.ip_family(probe.target)
-    kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0)}
+    kinds = {
+        "tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_RAW, socket.IPPROTO_SCTP),
+    }  # fmt: skip
     echo = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
     kind, protocol = kinds.get(probe.packet.protocol, (socket.SOCK_RAW, echo))
     with namespaces.visiting(netns):
@@ -171,6 +185,11 @@ def _exchange(trace: NftTrace, sock: socket.socket, probe: Probe) -> tuple[list[
 
 
 def _send(sock: socket.socket, probe: Probe) -> None:
+    if probe.packet.protocol == "sctp":
+        # Connected, so that errors such as an unreachable protocol are reported.
+        sock.connect((probe.target, 0))
+        sock.send(sctp.init(probe.packet.source_port, probe.port))
+        return
     if probe.packet.protocol != "icmp":
         sock.connect((probe.target, probe.port))
         if probe.packet.protocol == "udp":
@@ -195,14 +214,20 @@ def _answer(sock: socket.socket, probe: Probe) -> str:
         return "connected"
     with contextlib.suppress(OSError):
         data = sock.recv(2048)
+        if probe.packet.protocol == "sctp":
+            return sctp.answer(_payload(data, probe), probe.packet.source_port, probe.port)
         if probe.packet.protocol == "udp" or _is_reply(data, probe):
             return "answered"
     return ""
 
 
+def _payload(data: bytes, probe: Probe) -> bytes:
+    """Of a packet that a raw socket has received: IPv4's include the header."""
+    return data[(data[0] & 15) * 4 :] if ":" not in probe.target and data else data
+
+
 def _is_reply(data: bytes, probe: Probe) -> bool:
-    """Of this echo request: IPv4's raw sockets include the header."""
-    v4 = ":" not in probe.target
-    body = data[(data[0] & 15) * 4 :] if v4 and data else data
-    reply = 0 if v4 else 129
+    """Of this echo request."""
+    body = _payload(data, probe)
+    reply = 129 if ":" in probe.target else 0
     return len(body) >= 8 and body[0] == reply and struct.unpack_from("!H", body, 4)[0] == probe.packet.source_port

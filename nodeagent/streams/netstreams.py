@@ -25,7 +25,7 @@ from pinnace.errors import BadRequest, Internal, TooManyRequests
 
 # Packets that are followed at once, and the most seconds that one is waited for.
 MAX_TRACES, MAX_WAIT = 4, 10.0
-_PROTOCOLS = ("tcp", "udp", "icmp")
+_PROTOCOLS = ("tcp", "udp", "sctp", "icmp")
 # Of one report: a flushed table is thousands.
 MAX_DEVIATIONS = 1_000
 
@@ -79,7 +79,16 @@ class NetStreams:
 
     def _judged(self, wanted: Any, probe: Probe, way: Way) -> list[Hop]:
         """The policies of the pod at this node's end, and the answer to the probe."""
+        answer = [Hop("answer", way.answer)] if way.answer else []
+        if way.hops[-1].local:
+            return [Hop("policy", "not restricted: the packet does not leave the node"), *answer]
+        # A packet that was dropped before has met no policy.
+        return [*(self._verdicts(wanted, probe, way) if way.judged else []), *answer]
+
+    def _verdicts(self, wanted: Any, probe: Probe, way: Way) -> list[Hop]:
         address, port = tracing.endpoint(way.target)
+        if address == probe.packet.source:
+            return [Hop("policy", "not restricted: a pod reaches itself")]
         traffic = Traffic(probe.packet.protocol, port)
         found = []
         if wanted.podUid:
@@ -88,7 +97,7 @@ class NetStreams:
             if address and address in worker.observed.addresses:
                 source = probe.packet.source
                 found += _policies("ingress", self._policies.verdict(uid, source, direction=IN, traffic=traffic))
-        return [*found, *([Hop("answer", way.answer)] if way.answer else [])]
+        return found
 
     async def _verify(self, opening: Any, incoming: AsyncIterator[Any], outgoing: asyncio.Queue[Any]) -> None:
         wanted = opening.verifyNetwork

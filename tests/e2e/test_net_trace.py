@@ -21,7 +21,9 @@ class Place:
         self.lab = lab
         there = pod("there", "sh", "-c", SERVE, nodeName="node-2")
         there["metadata"]["labels"] = {"app": "there"}
-        lab.apply(pod("here", nodeName="node-1"), pod("near", nodeName="node-1"), there)
+        here = pod("here", nodeName="node-1")
+        here["metadata"]["labels"] = {"app": "here"}
+        lab.apply(here, pod("near", nodeName="node-1"), there)
         pods = eventually(lambda: lab.all_running(["here", "near", "there"]))
         self.address = {name: str(item["status"]["podIP"]) for name, item in pods.items()}
 
@@ -115,6 +117,58 @@ def test_a_policy_that_denies_is_named(place: Place) -> None:
     finally:
         place.lab.kctl("delete", "networkpolicy", "closed")
     eventually(lambda: place.trace("there:8080")[0] == 0)
+
+
+@contextlib.contextmanager
+def closed(place: Place, name: str) -> Iterator[None]:
+    """No pod may send anything."""
+    spec = {"podSelector": {}, "policyTypes": ["Egress"]}
+    place.lab.apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec})
+    try:
+        eventually(lambda: place.trace("near:8080")[1].strip().endswith(f"policy egress: denied by default/{name}"))
+        yield
+    finally:
+        place.lab.kctl("delete", "networkpolicy", name)
+
+
+def test_what_policies_do_not_restrict_is_delivered(place: Place) -> None:
+    """The node itself, its DNS and pods in its network, and the pod itself, also through a Service."""
+    node = place.lab.get("node", "node-1")["status"]["addresses"][0]["address"]
+    dns = place.lab.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"]
+    spec: dict[str, Any] = {"selector": {"app": "here"}, "ports": [{"port": 80, "targetPort": 8080}]}
+    place.lab.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "itself"}, "spec": spec})
+    with closed(place, "outward"):
+        for target, flags in ((f"{dns}:53", ["--protocol", "udp"]), (f"{dns}:53", []), (node, [])):
+            code, text = place.trace(target, *flags)
+            assert code == 0, text
+            assert "policy    not restricted: the packet does not leave the node" in text
+        code, text = place.trace("pod/here:8080")
+        assert code == 0, text
+        eventually(lambda: "policy    not restricted: a pod reaches itself" in place.trace("service/itself")[1])
+        code, text = place.trace("service/itself")
+        assert code == 0, text
+    place.lab.kctl("delete", "service", "itself")
+
+
+def test_sctp(place: Place) -> None:
+    """An INIT, by the rules of a Service's port, to a kernel that may lack SCTP."""
+    ports = [{"name": "signal", "port": 132, "targetPort": 1320, "protocol": "SCTP"}]
+    spec = {"selector": {"app": "there"}, "ports": ports}
+    place.lab.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "sctp"}, "spec": spec})
+    translated = f"is translated to {place.address['there']}:1320"
+
+    def followed() -> str:
+        code, text = place.trace("service/sctp:signal")
+        return text if code == 0 and translated in text else ""
+
+    text = eventually(followed)
+    assert ":132, sctp)" in text
+    assert text.strip().endswith(f"delivered to {place.address['there']}:1320")
+    assert "node-2:" in text
+    with closed(place, "outward"):
+        code, text = place.trace("there:1320", "--protocol", "sctp")
+        assert (code, text.strip().splitlines()[-1]) == (1, "dropped: node-1: policy egress: denied by default/outward")
+    place.lab.kctl("delete", "service", "sctp")
 
 
 def test_an_address_that_no_node_has(place: Place) -> None:

@@ -24,7 +24,11 @@ PORTS = [
 ]
 CONTAINER = {
     "name": "c",
-    "ports": [{"name": "web", "containerPort": 8080}, {"name": "dns", "containerPort": 5353, "protocol": "UDP"}],
+    "ports": [
+        {"name": "web", "containerPort": 8080},
+        {"name": "dns", "containerPort": 5353, "protocol": "UDP"},
+        {"name": "signal", "containerPort": 2905, "protocol": "SCTP"},
+    ],
 }
 
 
@@ -58,6 +62,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
         ("db:dns-tcp", "", Target("fd00::20", 53, "tcp", "service db")),
         ("web:web", "", Target("10.244.0.3", 8080, "tcp", "pod web")),
         ("pod/web:dns", "udp", Target("10.244.0.3", 5353, "udp", "pod web")),
+        ("pod/web:signal", "", Target("10.244.0.3", 2905, "sctp", "pod web")),
+        ("pod/web:2905", "sctp", Target("10.244.0.3", 2905, "sctp", "pod web")),
         ("10.0.0.1", "", Target("10.0.0.1", 0, "icmp", "")),
         ("[fd00::1]:443", "", Target("fd00::1", 443, "tcp", "")),
         ("fd00::1", "", Target("fd00::1", 0, "icmp", "")),

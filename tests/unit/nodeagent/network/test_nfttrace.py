@@ -28,6 +28,7 @@ table inet t {
 
 def test_packets_are_marked_by_sender_and_port_or_identifier() -> None:
     assert "ip saddr 10.0.0.1 tcp sport 40001 meta nftrace set 1" in nfttrace.rules(Packet("10.0.0.1", "tcp", 40001))
+    assert "ip saddr 10.0.0.1 sctp sport 40001 meta nftrace set 1" in nfttrace.rules(Packet("10.0.0.1", "sctp", 40001))
     assert "ip6 saddr fd00::1 icmpv6 type echo-request icmpv6 id 7" in nfttrace.rules(Packet("fd00::1", "icmp", 7))
 
 

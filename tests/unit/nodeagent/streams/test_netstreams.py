@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from nodeagent.network.hops import Hop
 from nodeagent.network.interface import Deviation, NetworkError
+from nodeagent.network.nfttrace import Packet
+from nodeagent.network.policies.evaluator import Traffic, Verdict
+from nodeagent.network.tracing import Probe, Way
 from nodeagent.streams import netstreams
 from nodeagent.streams.netstreams import NetStreams
 from pinnace.api.v1.streams_pb2 import NetworkReport, OpenStream, TraceNetworkOptions, VerifyNetworkOptions
@@ -41,6 +45,39 @@ def test_all_else_is_refused(wrong: dict[str, Any]) -> None:
     """The zone of an IPv6 address may be any text."""
     with pytest.raises(BadRequest):
         netstreams._probe(TraceNetworkOptions(**{**WANTED, **wrong}))
+
+
+class Denying:
+    """Policies that deny everything."""
+
+    def verdict(self, uid: str, other: str, *, direction: str, traffic: Traffic) -> Verdict | None:
+        return Verdict(False, (f"shop/{direction}-{traffic.protocol}-{traffic.port}",))
+
+
+class NoPods:
+    workers: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        (Way((Hop("veth", ""),), "10.244.2.7:80", judged=True), "egress: denied by shop/out-tcp-80"),
+        (Way((Hop("pod", "", local=True),), "192.0.2.1:6443", "connected"), "not restricted: the packet does not leave the node"),
+        (Way((Hop("pod", "", local=True),), "10.96.0.10:53", judged=True), "not restricted: the packet does not leave the node"),
+        (Way((Hop("veth", ""),), "10.244.1.2:80", judged=True), "not restricted: a pod reaches itself"),
+        (Way((Hop("service", "no endpoints", dropped=True),), "10.96.0.9:80"), None),
+        (Way((Hop("nft", "policy_denied: drop", dropped=True),), "10.96.0.9:80", judged=True), "egress: denied by shop/out-tcp-80"),
+    ],
+)  # fmt: skip
+def test_policies_are_shown_of_packets_that_come_to_them(way: Way, expected: str | None) -> None:
+    """Not of one for the node, which they do not restrict, nor of one that is dropped before."""
+    streams = NetStreams(None, {}, NoPods(), Denying(), packets=dict, problem=str)  # type: ignore[arg-type]
+    probe = Probe(Packet("10.244.1.2", "tcp", 40_000), "10.96.0.9", 80, 1.0)
+    found = streams._judged(TraceNetworkOptions(**WANTED, podUid="u1"), probe, way)
+    policies = [hop for hop in found if hop.kind == "policy"]
+    assert [hop.text for hop in policies] == ([expected] if expected is not None else [])
+    assert [hop.dropped for hop in policies] == (["denied" in expected] if expected is not None else [])
+    assert [hop.text for hop in found if hop.kind == "answer"] == ([way.answer] if way.answer else [])
 
 
 async def report(network: FakeNetwork, problem: str = "", **options: bool) -> NetworkReport:
