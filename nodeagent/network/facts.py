@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nodeagent.network import plan, vxlan
+from nodeagent.network import plan, rtnetlink, tables, vxlan
 from nodeagent.network.guard import BRIDGE, Binding
 from nodeagent.network.interface import Deviation, Node
 from nodeagent.network.podaddress import gateway_of
@@ -93,10 +93,22 @@ def _port(binding: Binding, mtu: int) -> Facts:
 
 
 def table(of: plan.Table) -> Facts:
-    """The overlay's entries."""
-    found = {("route", item.dst): f"via {item.via} dev {vxlan.DEVICE}" if item.via else "blackhole" for item in of.routes}
-    found |= {("neighbour", f"{item.address} dev {vxlan.DEVICE}"): item.mac for item in of.neighbours}
-    return found | {("fdb", f"{item.mac} dev {vxlan.DEVICE}"): f"dst {item.dst}" for item in of.fdb}
+    """The overlay's entries; of several with the same item each value."""
+    entries = [*map(_route, of.routes)]
+    entries += [("neighbour", f"{item.address} dev {vxlan.DEVICE}", item.mac) for item in of.neighbours]
+    entries += [("fdb", f"{item.mac} dev {vxlan.DEVICE}", f"dst {item.dst or 'none'}{item.odd}") for item in of.fdb]
+    found = dict[tuple[str, str], list[str]]()
+    for kind, name, value in sorted(entries):
+        found.setdefault((kind, name), []).append(value)
+    return {key: ", ".join(values) for key, values in found.items()}
+
+
+def _route(item: plan.Route) -> tuple[str, str, str]:
+    way = f"via {item.via} dev {vxlan.DEVICE}" if item.via else tables.NOWHERE[rtnetlink.BLACKHOLE]
+    if (other := item.other) is None:
+        return "route", item.dst, way
+    nowhere = tables.NOWHERE.get(other.type) or f"dev {vxlan.DEVICE}"
+    return "route", item.dst + tables.special(other), way if item.via else nowhere
 
 
 def differences(want: Facts, have: Facts) -> list[Deviation]:

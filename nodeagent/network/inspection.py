@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterable
 
-from nodeagent.network import facts, links, nlsocket, rtnetlink, sysctls, tables, vxlan
+from nodeagent.network import facts, links, nlsocket, rtnetlink, serviceroutes, sysctls, tables, vxlan
 from nodeagent.network.facts import LOOPBACK, PORT, PRESENT, Facts
 from nodeagent.network.guard import BRIDGE, PORTS
 from nodeagent.network.links import Link
@@ -82,12 +82,13 @@ def _entries(route: NetlinkSocket, indexes: dict[str, int]) -> Facts:
         for item in map(rtnetlink.entry_of, route.dump(rtnetlink.list_neighbours(family))):
             if item.index == bridge and item.state & PERMANENT:
                 state["neighbour", f"{item.dst} dev {BRIDGE}"] = item.mac
-    for way in map(rtnetlink.route_of, tables.of_both(route, rtnetlink.list_routes)):
-        if way.protocol == PROTOCOL and way.type == rtnetlink.UNICAST and way.oif == bridge:
-            state[facts.service_route(way.dst)] = PRESENT
+    for way in tables.own_routes(route):
+        if way.oif == bridge:
+            usual = serviceroutes.is_one(way)
+            state[facts.service_route(way.dst if usual else way.dst + tables.special(way))] = PRESENT if usual else "another"
     names = {index: name for name, index in indexes.items() if name.startswith(PORTS)}
     for item in map(rtnetlink.entry_of, route.dump(rtnetlink.list_fdb())):
-        # PERMANENT ones are the port's own address.
-        if item.index in names and item.state & NOARP:
-            state["fdb", f"{item.mac} dev {names[item.index]}"] = "static"
+        # PERMANENT ones are the port's own address; others are ours, or were learnt while the port did that.
+        if item.index in names and not item.own and not item.state & PERMANENT:
+            state["fdb", f"{item.mac} dev {names[item.index]}"] = "static" if item.state & NOARP else "dynamic"
     return state

@@ -336,6 +336,13 @@ class Netlink:
                 [message] = pod.run(links.get(name="eth0"))
                 pod.run(links.change(links.read(message).index, mtu=self._mtu))
 
+    def keep_bindings(self, bindings: Collection[Binding]) -> None:
+        """Of the bridge's neighbours and its ports' entries only those of these bindings. Raises NetworkError."""
+        bridge = self.index(BRIDGE)
+        with told(f"entries of {BRIDGE}"):
+            if bridge is not None:
+                ports.keep_only(self._route, bindings, bridge=bridge)
+
     def read(self) -> Table:
         """The overlay's entries as the kernel has them. Raises NetworkError."""
         device = self.index(vxlan.DEVICE)

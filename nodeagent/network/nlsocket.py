@@ -9,6 +9,7 @@ Source: linux/netlink.h, and the kernel's "Introduction to Netlink" for extended
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -31,7 +32,7 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP = 0x01, 0x04, 0x300
 _DUMP_INTERRUPTED, _HAS_DETAILS = 0x10, 0x200
 REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _NESTED, _TYPE = 0x8000, 0x3FFF
 # Extended acknowledgement: the message for people.
 _DETAILS_TEXT = 1
@@ -66,6 +67,10 @@ class NetlinkSocket:
         try:
             for option in (_CAP_ACK, _EXT_ACK):
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
+            if protocol == socket.NETLINK_ROUTE:
+                # The kernel then lists what a request names, such as one protocol's routes, since Linux 4.20.
+                with contextlib.suppress(OSError):
+                    self._socket.setsockopt(_SOL_NETLINK, _STRICT, 1)
             # In the kernel: settimeout would cost a poll for each call.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(TIMEOUT), 0))
             self._socket.bind((0, 0))

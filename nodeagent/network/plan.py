@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from nodeagent.network import wireguard
+from nodeagent.network import rtnetlink, wireguard
 from nodeagent.network.interface import Node, Peer
 from nodeagent.network.vxlan import mac_of, vtep_of
 from nodeagent.network.wireguard import TunnelPeer
@@ -24,12 +24,14 @@ _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z", re.ASCII)
 _DEFAULT_MAC = "00:00:00:00:00:00"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Route:
-    """`dst` through the VXLAN device by `via`, or nowhere when `via` is empty (a blackhole)."""
+    """`dst` through the VXLAN device by `via`, or nowhere when `via` is empty (a blackhole). `other` is a route of the kernel
+    that is neither, as no wanted one is."""
 
     dst: str
     via: str = ""
+    other: rtnetlink.Route | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,10 +42,11 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fdb:
-    """Frames to `mac` go to the host `dst`."""
+    """Frames to `mac` go to the host `dst`, in another way than to all others if there is something `odd`."""
 
     mac: str
     dst: str
+    odd: str = ""
 
 
 @dataclass(frozen=True, slots=True)

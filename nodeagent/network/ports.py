@@ -13,7 +13,7 @@ IPv6 needs no neighbour discovery here: pods have the bridge's MAC address for g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nodeagent.network import guard, links, nlsocket, rtnetlink, tables
 from nodeagent.network.facts import PORT
@@ -65,6 +65,20 @@ def repair(route: NetlinkSocket, *, port: int, mac: str) -> None:
     """All settings and the entry of a port that is up. Raises OSError."""
     settings = b"".join(attribute(key, bytes([value])) for key, value in PORT.values())
     route.run(links.change_port(port, settings), rtnetlink.replace_port_entry(port, mac))
+
+
+def keep_only(route: NetlinkSocket, bindings: Collection[Binding], *, bridge: int) -> None:
+    """Neighbours of the bridge, and entries of its ports. Raises OSError."""
+    addresses, places = {item.address for item in bindings}, {(item.device, item.mac) for item in bindings}
+    names = {link.index: link.name for link in map(links.read, route.dump(links.every()))}
+    for entry in map(rtnetlink.entry_of, tables.of_both(route, rtnetlink.list_neighbours)):
+        if entry.index == bridge and entry.state & rtnetlink.PERMANENT and entry.dst not in addresses:
+            route.run(rtnetlink.del_neighbour(Entry(bridge, entry.dst, "")))
+    for entry in map(rtnetlink.entry_of, route.dump(rtnetlink.list_fdb())):
+        name = names.get(entry.index, "")
+        ours = name.startswith(PREFIX) and not entry.own and not entry.state & rtnetlink.PERMANENT
+        if ours and (name, entry.mac) not in places:
+            route.run(rtnetlink.del_port_entry(entry.index, entry.mac))
 
 
 def forget(route: NetlinkSocket, *, port: int, bridge: int) -> None:

@@ -113,6 +113,9 @@ def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
     for device, bindings in list(state.bindings.items()):
         if every or device in touched or touched & {item.address for item in bindings}:
             attempt(functools.partial(_port, netlink, state, device))
+    if kinds & {"neighbour", "fdb"}:
+        # After the ports, some of which were bound just now.
+        attempt(lambda: netlink.keep_bindings(state.all_bindings()))
     if (table := state.table) is not None:
         attempt(lambda: netlink.apply(plan.difference(table, netlink.read())))
     errors.check()

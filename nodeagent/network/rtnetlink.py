@@ -22,9 +22,11 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHE_INFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
 # linux/if_addr.h: an IPv6 address that is usable at once, without duplicate address detection (RFC 4862, section 5.4).
 _NO_DAD, _NO_PREFIX_ROUTE = 0x02, 0x200
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
-_NDA_DST, _NDA_MAC = 1, 2
-_MAIN_TABLE, LOCAL_TABLE, _STATIC, UNICAST, LOCAL, BLACKHOLE = 254, 255, 4, 1, 2, 6
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_NDA_DST, _NDA_MAC, _NDA_PORT, _NDA_VNI, _NDA_IFINDEX, _NDA_NEXT_HOP = 1, 2, 6, 7, 8, 13
+MAIN_TABLE, LOCAL_TABLE, _STATIC, UNICAST, LOCAL, BLACKHOLE = 254, 255, 4, 1, 2, 6
+# linux/rtnetlink.h: the header has a byte for the table; RT_TABLE_COMPAT says that it has no room for it.
+_TABLES, _COMPAT = 256, 252
 # linux/rtnetlink.h: anywhere, and this host alone.
 _SCOPE_UNIVERSE, SCOPE_HOST = 0, 254
 ONLINK = 4
@@ -99,23 +101,25 @@ class Route:
     protocol: int = _STATIC
     priority: int = 0
     flags: int = 0
-    # Of requests alone.
     scope: int = _SCOPE_UNIVERSE
-    table: int = _MAIN_TABLE
+    table: int = MAIN_TABLE
+    tos: int = 0
 
 
 def route_of(message: Message) -> Route:
-    family, length, _, _, _, protocol, _, type_, flags = _ROUTE.unpack_from(message.body)
+    family, length, _, tos, table, protocol, scope, type_, flags = _ROUTE.unpack_from(message.body)
     found = nlsocket.attributes(message.body[_ROUTE.size :])
     # The default route has none.
     anywhere = bytes(16 if family == socket.AF_INET6 else 4)
     dst = f"{nlsocket.ip_text(found.get(_RTA_DST, anywhere))}/{length}"
     oif, priority = nlsocket.unsigned(found.get(_RTA_OIF)), nlsocket.unsigned(found.get(_RTA_PRIORITY))
-    return Route(dst, nlsocket.ip_text(found.get(_RTA_GATEWAY)), oif, type_, protocol, priority, flags)
+    gateway, table = nlsocket.ip_text(found.get(_RTA_GATEWAY)), nlsocket.unsigned(found.get(_RTA_TABLE)) or table
+    return Route(dst, gateway, oif, type_, protocol, priority, flags, scope, table, tos)
 
 
-def list_routes(family: socket.AddressFamily = socket.AF_INET) -> Request:
-    return Request(_GET_ROUTE, _ROUTE.pack(family, *[0] * 8))
+def list_routes(family: socket.AddressFamily = socket.AF_INET, protocol: int = 0) -> Request:
+    """Of all tables. Kernels before 4.20 list those of other protocols, too."""
+    return Request(_GET_ROUTE, _ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0))
 
 
 def add_route(route: Route, *, tolerated: tuple[int, ...] = ()) -> Request:
@@ -135,12 +139,21 @@ def _route(route: Route) -> bytes:
     dst, _, length = route.dst.partition("/")
     parts = [
         _ROUTE.pack(
-            nlsocket.ip_family(dst), int(length), 0, 0, route.table, route.protocol, route.scope, route.type, route.flags
+            nlsocket.ip_family(dst),
+            int(length),
+            0,
+            route.tos,
+            route.table if route.table < _TABLES else _COMPAT,
+            route.protocol,
+            route.scope,
+            route.type,
+            route.flags,
         ),
         attribute(_RTA_DST, nlsocket.ip_bytes(dst)) if int(length) else b"",
         attribute(_RTA_GATEWAY, nlsocket.ip_bytes(route.gateway)) if route.gateway else b"",
         nlsocket.number(_RTA_OIF, route.oif) if route.oif else b"",
         nlsocket.number(_RTA_PRIORITY, route.priority) if route.priority else b"",
+        nlsocket.number(_RTA_TABLE, route.table) if route.table >= _TABLES else b"",
     ]
     return b"".join(parts)
 
@@ -156,12 +169,20 @@ class Entry:
     dst: str
     mac: str
     state: int = PERMANENT
+    # Of a forwarding entry: whether it is the device's own, not the bridge's; and where it sends by another way than the
+    # device's, as iproute2 shows it.
+    own: bool = False
+    odd: str = ""
 
 
 def entry_of(message: Message) -> Entry:
-    _, index, state, _, _ = _NEIGHBOUR.unpack_from(message.body)
+    _, index, state, flags, _ = _NEIGHBOUR.unpack_from(message.body)
     found = nlsocket.attributes(message.body[_NEIGHBOUR.size :])
-    return Entry(index, nlsocket.ip_text(found.get(_NDA_DST)), nlsocket.mac_text(found.get(_NDA_MAC, b"")), state)
+    odd = [f" port {int.from_bytes(found[_NDA_PORT], 'big')}"] if _NDA_PORT in found else []
+    for key, name in ((_NDA_VNI, "vni"), (_NDA_IFINDEX, "via"), (_NDA_NEXT_HOP, "nhid")):
+        odd += [f" {name} {nlsocket.unsigned(found[key])}"] if key in found else []
+    dst, mac = nlsocket.ip_text(found.get(_NDA_DST)), nlsocket.mac_text(found.get(_NDA_MAC, b""))
+    return Entry(index, dst, mac, state, bool(flags & _SELF_FDB), "".join(odd))
 
 
 def list_neighbours(family: socket.AddressFamily = socket.AF_INET) -> Request:
@@ -192,15 +213,21 @@ def replace_port_entry(index: int, mac: str) -> Request:
     return Request(_NEW_NEIGHBOUR, _entry(Entry(index, "", mac, NOARP), _BRIDGE_FAMILY, _MASTER_FDB), CREATE | REPLACE)
 
 
+def del_port_entry(index: int, mac: str) -> Request:
+    """One that is not there is no error."""
+    body = _entry(Entry(index, "", mac, NOARP), _BRIDGE_FAMILY, _MASTER_FDB)
+    return Request(_DEL_NEIGHBOUR, body, tolerated=(errno.ENOENT,))
+
+
 def replace_fdb(entry: Entry) -> Request:
     """An entry of a device's own, in place of that of its MAC address. (To append one to a unicast address has no effect, and
     is no error.)"""
     return Request(_NEW_NEIGHBOUR, _entry(entry, _BRIDGE_FAMILY, _SELF_FDB), CREATE | REPLACE)
 
 
-def del_fdb(entry: Entry) -> Request:
-    """One that is not there is no error."""
-    return Request(_DEL_NEIGHBOUR, _entry(entry, _BRIDGE_FAMILY, _SELF_FDB), tolerated=(errno.ENOENT,))
+def del_fdb(index: int, mac: str) -> Request:
+    """All of a device's own with a MAC address. One that is not there is no error."""
+    return Request(_DEL_NEIGHBOUR, _entry(Entry(index, "", mac), _BRIDGE_FAMILY, _SELF_FDB), tolerated=(errno.ENOENT,))
 
 
 def _entry(entry: Entry, family: int, flags: int) -> bytes:

@@ -71,7 +71,7 @@ def test_a_node_that_changes_its_address_is_followed(place: Place) -> None:
     """Its agent starts with another address of the underlay; the other node sends there."""
     net = NodeNet(place.lab, "node-2")
     eventually(place.reached)
-    old = next(a["address"] for a in place.lab.get("node", "node-2")["status"]["addresses"] if a["type"] == "InternalIP")
+    old = place.address("node-2")
     new = f"{old.rpartition('.')[0]}.77"
     place.lab.kill("node-2")
     net.shell(f"ip address del {old}/24 dev eth0; ip address add {new}/24 dev eth0")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 PROMISED, PATIENCE = 5.0, 20.0
 
 # By name: a command in the node's network namespace. PORT is the pod's device, POD its address and MAC its address on the link;
-# CIDR, VTEP and VMAC are the peer's.
+# CIDR, VTEP and VMAC are the peer's, and VHOST its underlay address.
 DAMAGE = {
     "route deleted": "ip route del CIDR",
     "route to elsewhere": "ip route replace CIDR via 198.51.100.200 dev eth0",
@@ -50,6 +50,14 @@ DAMAGE = {
     "VXLAN device deleted": "ip link del pinnace-vx",
     "VXLAN device down": "ip link set pinnace-vx down",
     "VXLAN device of another VNI": "ip link del pinnace-vx; ip link add pinnace-vx type vxlan id 4711 dstport 4789 dev eth0",
+    "another route without a next hop": "ip route add 10.244.77.0/24 dev pinnace-vx proto 80",
+    "another route to nowhere": "ip route add unreachable 10.244.77.0/24 proto 80",
+    "another route to Services": "ip route add 10.97.0.0/16 dev pinnace0 proto 80",
+    "another neighbour of the bridge": "ip neigh add 10.244.99.9 lladdr 02:00:00:00:00:98 dev pinnace0 nud permanent",
+    "another neighbour of the VXLAN device": "ip neigh add 10.244.99.0 lladdr 02:00:00:00:00:98 dev pinnace-vx nud permanent",
+    "another FDB entry of the VXLAN device": "bridge fdb add 02:00:00:00:00:98 dev pinnace-vx dst 198.51.100.200",
+    "FDB entry with another UDP port": "bridge fdb replace VMAC dev pinnace-vx dst VHOST port 4790",
+    "another entry of a port": "bridge fdb add 02:00:00:00:00:98 dev PORT master static",
     "address of the bridge deleted": "ip address flush dev pinnace0",
     "address of the VXLAN device deleted": "ip address flush dev pinnace-vx",
     "another address of the bridge": "ip address add 10.244.99.1/32 dev pinnace0",
@@ -94,8 +102,13 @@ class Place:
         vmac = self.net.on("ip", "neigh", "show", vtep).split("lladdr ")[1].split()[0]
         self.names = {
             "PORT": port, "POD": str(pods["here"]["status"]["podIP"]), "VMAC": vmac, "MAC": str(eth0["address"]),
-            "CIDR": str(peer), "VTEP": vtep,
+            "CIDR": str(peer), "VTEP": vtep, "VHOST": self.address("node-2"),
         }  # fmt: skip
+
+    def address(self, node: str) -> str:
+        """As the Node has it."""
+        found = self.lab.get("node", node)["status"]["addresses"]
+        return next(str(item["address"]) for item in found if item["type"] == "InternalIP")
 
     def damage(self, name: str) -> None:
         line = DAMAGE[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,9 +17,46 @@ from nodeagent.network.overlay import OverlayNetwork, device_of
 from nodeagent.network.repairs import Part
 from tests.support.networks import alone, pinned
 
-NODE = Node(("10.244.1.0/24",), ("10.244.0.0/16",), "10.9.0.1", "02:00:00:00:00:01", 1, 4789, service_cidrs=("10.96.0.0/12",))
-PEER = Peer("n2", ("10.244.2.0/24",), "10.9.0.2", "02:00:00:00:01:02")
-PORT = device_of("u1")
+NODE = Node(
+    ("10.244.1.0/24", "fd00:244:0:1::/64"), ("10.244.0.0/16", "fd00:244::/48"), "10.9.0.1", "02:00:00:00:00:01", 1, 4789,
+    service_cidrs=("10.96.0.0/12", "fd00:96::/112"),
+)  # fmt: skip
+VMAC = "02:00:00:00:01:02"
+PEER = Peer("n2", ("10.244.2.0/24", "fd00:244:0:2::/64"), "10.9.0.2", VMAC)
+PORT, OTHER = device_of("u1"), "02:00:00:00:00:99"
+WAY, MORE = "via 10.244.9.0 dev pinnace-vx onlink proto 80", "02:00:00:00:00:98"
+# By item: commands after which something is there that should not be.
+ADDITIONS = {
+    "address pinnace0 10.244.9.1/32": "ip address add 10.244.9.1/32 dev pinnace0",
+    "address pinnace0 10.244.1.1/32": "ip address add 10.244.1.1/32 dev pinnace0",
+    "address pinnace-vx fd00:244::9/128": "ip address add fd00:244::9/128 dev pinnace-vx",
+    "neighbour 10.244.1.99 dev pinnace0": f"ip neigh add 10.244.1.99 lladdr {OTHER} dev pinnace0 nud permanent",
+    "neighbour fd00:244:0:1::99 dev pinnace0": f"ip neigh add fd00:244:0:1::99 lladdr {OTHER} dev pinnace0 nud permanent",
+    "neighbour 10.244.9.0 dev pinnace-vx": f"ip neigh add 10.244.9.0 lladdr {OTHER} dev pinnace-vx nud permanent",
+    f"fdb {OTHER} dev {PORT}": f"bridge fdb add {OTHER} dev {PORT} master static",
+    f"fdb {MORE} dev {PORT}": f"bridge fdb add {MORE} dev {PORT} master dynamic",
+    f"fdb {OTHER} dev pinnace-vx": f"bridge fdb add {OTHER} dev pinnace-vx dst 10.9.0.9",
+    f"fdb {MORE} dev pinnace-vx": f"bridge fdb add {MORE} dev pinnace-vx dst 10.9.0.9 port 4790 vni 7",
+    "fdb 00:00:00:00:00:00 dev pinnace-vx": "bridge fdb append 00:00:00:00:00:00 dev pinnace-vx dst 10.9.0.8; "
+    "bridge fdb append 00:00:00:00:00:00 dev pinnace-vx dst 10.9.0.9",
+    f"fdb {VMAC} dev pinnace-vx": f"bridge fdb replace {VMAC} dev pinnace-vx dst 10.9.0.2 port 4790",
+    "route 10.244.9.0/24": f"ip route add 10.244.9.0/24 {WAY}",
+    "route 10.244.8.0/24": "ip route add 10.244.8.0/24 dev pinnace-vx proto 80",
+    "route 10.244.7.0/24": "ip route add 10.244.7.0/24 dev pinnace-vx proto 80 scope global",
+    "route 10.244.6.0/24": "ip route add unreachable 10.244.6.0/24 proto 80",
+    "route 10.244.6.0/25": "ip route add blackhole 10.244.6.0/25 proto 80",
+    "route 10.244.0.0/16": "ip route add prohibit 10.244.0.0/16 proto 80",
+    "route 10.244.2.0/24 metric 50": f"ip route add 10.244.2.0/24 {WAY} metric 50",
+    "route 10.244.2.0/24 table 1000": f"ip route add 10.244.2.0/24 {WAY} table 1000",
+    "route 10.244.2.0/24 tos 16": f"ip route add tos 0x10 10.244.2.0/24 {WAY}",
+    "route fd00:244:0:2::/64 metric 50": "ip route add fd00:244:0:2::/64 via fd00:244:0:9:: dev pinnace-vx onlink proto 80 metric 50",
+    "route fd00:244:0:9::/64 metric 1024": "ip route add fd00:244:0:9::/64 dev pinnace-vx proto 80",
+    "route 10.97.0.0/16 dev pinnace0": "ip route add 10.97.0.0/16 dev pinnace0 proto 80",
+    "route 10.96.0.0/12 metric 5 dev pinnace0": "ip route add 10.96.0.0/12 dev pinnace0 proto 80 metric 5",
+    "nft inet pinnace element peers_4 10.9.0.66": "nft add element inet pinnace peers_4 '{ 10.9.0.66 }'",
+    f"nft bridge pinnace element bindings {PORT} . {OTHER} . 10.244.1.99": "nft add element bridge pinnace bindings "
+    f"'{{ {PORT} . {OTHER} . 10.244.1.99 }}'",
+}
 
 
 def shell(line: str) -> str:
@@ -28,7 +66,7 @@ def shell(line: str) -> str:
 
 @contextlib.asynccontextmanager
 async def node(folder: Path, netns: Path) -> AsyncIterator[OverlayNetwork]:
-    """With a peer and a pod."""
+    """With a peer and a pod, of both address families."""
     shell(
         f"ip link set lo up; ip link add under0 type bridge; ip link set under0 up; ip address add {NODE.address}/24 dev under0"
     )
@@ -37,7 +75,7 @@ async def node(folder: Path, netns: Path) -> AsyncIterator[OverlayNetwork]:
         await network.setup(NODE)
         await network.sync([PEER])
         await network.serve_names(["10.96.0.10"])
-        await network.attach("u1", netns, ["10.244.1.2"])
+        await network.attach("u1", netns, ["10.244.1.2", "fd00:244:0:1::2"])
         assert await found(network) == set()
         yield network
     finally:
@@ -74,6 +112,15 @@ def rules() -> list[str]:
     return sorted(shell("nft -s list ruleset").splitlines())
 
 
+def state() -> list[str]:
+    """Of all but nftables, without what the kernel adds by itself."""
+    commands = [
+        f"ip {family} {what}" for family in ("-4", "-6") for what in ("route show table all", "neigh show nud permanent")
+    ]
+    lines = shell("; ".join([*commands, "bridge fdb show", "ip -o address"])).splitlines()
+    return sorted(line for line in lines if not re.search("fe80:|ff00:|^33:33:|^01:00:5e:", line))
+
+
 def kinds(comparison: Comparison) -> set[str]:
     return {item.kind for item in comparison.found}
 
@@ -95,6 +142,26 @@ def test_rules_are_repaired_on_a_node_without_its_address(on_node: OnNode) -> No
         assert rules() == before
         shell(f"ip address add {NODE.address}/24 dev under0")
         assert await found(network) == set()
+
+    on_node(work)
+
+
+@pytest.mark.root
+def test_additions_are_removed(on_node: OnNode) -> None:
+    """Each is named and deleted by one repair, after which all is as before; also all of them at once."""
+
+    async def check(network: OverlayNetwork, line: str, items: set[str], before: list[str]) -> None:
+        shell(line)
+        assert items <= await found(network), line
+        assert (await network.repair()).errors == [], line
+        assert await found(network) == set(), line
+        assert state() == before, line
+
+    async def work(network: OverlayNetwork) -> None:
+        before = state()
+        for item, line in ADDITIONS.items():
+            await check(network, line, {item}, before)
+        await check(network, "; ".join(ADDITIONS.values()), set(ADDITIONS), before)
 
     on_node(work)
 
