@@ -179,6 +179,11 @@ def perf() -> float:
     return time.perf_counter()
 
 
+def thread_time() -> float:
+    """Seconds of processor time that this thread has used."""
+    return time.thread_time()
+
+
 def pause(seconds: float) -> None:
     """Sleep in a thread or a synchronous program."""
     time.sleep(seconds)

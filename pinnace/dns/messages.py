@@ -1,5 +1,4 @@
-"""The few fields of a DNS message that a server needs before a library parses it (RFC 1035, 4.1). Pure; no length is
-trusted."""
+"""The few fields of a DNS message that a server needs of each (RFC 1035, 4.1). Pure; no length is trusted."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import struct
 HEADER = 12
 MAX_SIZE = 65535
 # Flags and response codes.
-_QR, _OPCODE, _TC, _RD, _RA = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080
+QR, OPCODE, AA, TC, RD, RA, AD, CD = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
 _MAX_NAME, _MAX_LABEL = 255, 63
 
@@ -26,14 +25,14 @@ def rcode(message: bytes) -> int:
 
 
 def truncated(message: bytes) -> bool:
-    return bool(_flags(message) & _TC)
+    return bool(_flags(message) & TC)
 
 
 def refusal(message: bytes) -> int | None:
     """The response code for what is not forwarded; None for an ordinary query, -1 for what deserves no answer."""
-    if len(message) < HEADER or _flags(message) & _QR:
+    if len(message) < HEADER or _flags(message) & QR:
         return -1
-    if _flags(message) & _OPCODE:
+    if _flags(message) & OPCODE:
         return NOTIMP
     return None if question(message) else FORMERR
 
@@ -52,7 +51,7 @@ def question(message: bytes) -> bytes:
 
 def answers(query: bytes, response: bytes) -> bool:
     """Whether the response is one to this query: identity, and the question where it is repeated."""
-    if len(response) < HEADER or not _flags(response) & _QR or identity(response) != identity(query):
+    if len(response) < HEADER or not _flags(response) & QR or identity(response) != identity(query):
         return False
     if int.from_bytes(response[4:6], "big") == 0:
         # Servers that cannot read a question do not repeat it.
@@ -62,7 +61,7 @@ def answers(query: bytes, response: bytes) -> bool:
 
 def failure(query: bytes, code: int) -> bytes:
     """A response without records."""
-    flags = _QR | (_flags(query) & (_OPCODE | _RD)) | _RA | code
+    flags = QR | (_flags(query) & (OPCODE | RD)) | RA | code
     asked = question(query)
     repeated = query[HEADER : HEADER + len(asked)]
     return query[:2] + struct.pack("!5H", flags, 1 if asked else 0, 0, 0, 0) + repeated

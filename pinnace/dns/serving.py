@@ -1,8 +1,8 @@
 """Queries over UDP and TCP on bound sockets, with bounds that no client can exceed at the cost of others.
 
 Datagrams are taken from the kernel as fast as they come and queued by client; a client beyond its share loses the rest. Clients
-take turns, one query each, so that a flood delays others by one answer per turn. A query that waits (for another name server)
-counts against its client until it is answered.
+take turns by the processor time that their queries cost (`turns`), over UDP and TCP together, so that a flood delays others by
+one answer per client. A query that waits (for another name server) counts against its client until it is answered.
 """
 
 from __future__ import annotations
@@ -10,29 +10,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+from pinnace.clock import SystemClock
 from pinnace.dns import messages
+from pinnace.dns.reporting import Reports
+from pinnace.dns.turns import MAX_CLIENTS, Turns
 from pinnace.shares import Shares, Slot
 
+T = TypeVar("T")
 # Queries that wait for an answer and TCP connections at once, and those of one client. At the bound of all, the client that has
 # most loses one for another's; a client at its own bound loses its longest idle connection, and its further queries.
 MAX_QUERIES, MAX_QUERIES_EACH = 512, 128
 MAX_CONNECTIONS, MAX_CONNECTIONS_EACH = 128, 32
-# Datagrams of one client that are received and not looked at yet, and clients that may have some.
-MAX_QUEUED, MAX_CLIENTS = 64, 4096
-# Datagrams taken from a socket before some are answered, and answered before more are taken: to take one costs 3 µs, to make an
-# answer up to 1 ms, and what is not taken in time is lost for all clients.
-RECEIVE, ANSWER = 4096, 16
+# Datagrams of one client that are received and not looked at yet.
+MAX_QUEUED = 64
+# Datagrams taken from a socket before some are answered: to take one costs 3 µs, and what is not taken in time is lost for all
+# clients.
+RECEIVE = 4096
 # Bytes of a datagram; a longer one is malformed for what is left of it.
 _MAX_DATAGRAM = 4096
 # Seconds that a connection may be idle, and that a client may take to accept a response (RFC 7766, 6.2.3).
 IDLE = 10.0
 
-# An answer (empty for what deserves none), or one that has to be waited for.
-Answer = bytes | Awaitable[bytes]
+# An answer (empty for what deserves none), or one that has to be waited for, which may then be work for the client's turn.
+Later = Awaitable[bytes | Callable[[], bytes]]
+Answer = bytes | Later
 # Gets a query and whether it came by TCP.
 Resolve = Callable[[bytes, bool], Answer]
 
@@ -48,22 +54,18 @@ class Dropped:
 
 
 class _Datagrams:
-    """One UDP socket: queues by client, and whose turn it is."""
+    """One UDP socket, whose queries get in line."""
 
     def __init__(
-        self, sock: socket.socket, answer: Callable[[bytes, tuple[object, ...], socket.socket], None], dropped: Dropped
-    ) -> None:
-        self._sock, self._answer, self._dropped = sock, answer, dropped
-        self._queues: dict[str, deque[tuple[bytes, tuple[object, ...]]]] = {}
-        self._turns: deque[str] = deque()
+        self, sock: socket.socket, turns: Turns, answer: Callable[[bytes, tuple[object, ...], socket.socket], None],
+        dropped: Dropped,
+    ) -> None:  # fmt: skip
+        self._sock, self._turns, self._answer, self._dropped = sock, turns, answer, dropped
         self._loop = asyncio.get_running_loop()
-        self._scheduled: asyncio.Handle | None = None
         self._loop.add_reader(sock, self._readable)
 
     def close(self) -> None:
         self._loop.remove_reader(self._sock)
-        if self._scheduled is not None:
-            self._scheduled.cancel()
 
     def _readable(self) -> None:
         try:
@@ -72,62 +74,48 @@ class _Datagrams:
         except OSError:
             # BlockingIOError: there are no more. Others: an ICMP error of an earlier response, which concerns no other client.
             pass
-        if self._scheduled is None:
-            self._work()
 
     def _enqueue(self, data: bytes, address: tuple[object, ...]) -> None:
         client = str(address[0])
-        queue = self._queues.get(client)
-        if queue is None:
-            if len(self._queues) >= MAX_CLIENTS:
-                self._dropped.queue += 1
-                return
-            queue = self._queues[client] = deque()
-            self._turns.append(client)
-        elif len(queue) >= MAX_QUEUED:
+        queued = self._turns.queued(client)
+        if queued >= MAX_QUEUED or (not queued and len(self._turns) >= MAX_CLIENTS):
             self._dropped.queue += 1
-            return
-        queue.append((data, address))
-
-    def _work(self) -> None:
-        """One query of each client in turn; what is left is done after more has been received."""
-        self._scheduled = None
-        for _ in range(ANSWER):
-            if not self._turns:
-                return
-            client = self._turns.popleft()
-            queue = self._queues[client]
-            data, address = queue.popleft()
-            if queue:
-                self._turns.append(client)
-            else:
-                del self._queues[client]
-            self._answer(data, address, self._sock)
-        if self._turns:
-            self._scheduled = self._loop.call_soon(self._work)
+        else:
+            self._turns.put(client, self._answer, data, address, self._sock)
 
 
 class Server:
-    """`resolve` must not raise; an awaitable of it neither."""
+    """What `resolve` raises costs that query its answer, and is logged."""
 
-    def __init__(self, resolve: Resolve, dropped: Dropped | None = None) -> None:
+    def __init__(self, resolve: Resolve, dropped: Dropped | None = None, turns: Turns | None = None) -> None:
         self._resolve = resolve
+        self._turns = turns if turns is not None else Turns()
         self._dropped = dropped or Dropped()
         self._queries = Shares(MAX_QUERIES, MAX_QUERIES_EACH)
         self._connections = Shares(MAX_CONNECTIONS, MAX_CONNECTIONS_EACH)
+        self._reports = Reports(SystemClock().monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
         """Until cancelled, on non-blocking sockets that are bound; those of `tcp` listen."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._turns.close)
             for sock in udp:
-                stack.callback(_Datagrams(sock, self._datagram, self._dropped).close)
+                stack.callback(_Datagrams(sock, self._turns, self._datagram, self._dropped).close)
             for sock in tcp:
                 await stack.enter_async_context(await asyncio.start_server(self._connected, sock=sock, limit=messages.MAX_SIZE))
             await asyncio.get_running_loop().create_future()
 
+    def _contained(self, query: bytes, make: Callable[[], T]) -> T | bytes:
+        """What `make` returns; an exception is the failure of this query alone."""
+        try:
+            return make()
+        except Exception:
+            self._reports.exception("not_answered")
+            return messages.failure(query, messages.SERVFAIL) if len(query) >= messages.HEADER else b""
+
     def _datagram(self, query: bytes, address: tuple[object, ...], sock: socket.socket) -> None:
-        answer = self._resolve(query, False)
+        answer = self._contained(query, partial(self._resolve, query, False))
         if isinstance(answer, bytes):
             _send(sock, answer, address)
             return
@@ -137,7 +125,7 @@ class Server:
             _close_unawaited(answer)
             return
         slot = self._queries.take(client, lambda: self._drop(task))
-        task = asyncio.get_running_loop().create_task(self._later(answer, address, sock, slot))
+        task = asyncio.get_running_loop().create_task(self._later(query, answer, address, sock, slot))
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._finish(done, slot, answer))
 
@@ -145,19 +133,31 @@ class Server:
         self._dropped.queries += 1
         task.cancel()
 
-    def _finish(self, task: asyncio.Task[None], slot: Slot, answer: Awaitable[bytes]) -> None:
+    def _finish(self, task: asyncio.Task[None], slot: Slot, answer: Later) -> None:
         """Also of a task that was cancelled before it began."""
         self._tasks.discard(task)
         self._queries.release(slot)
         _close_unawaited(answer)
 
-    async def _later(self, answer: Awaitable[bytes], address: tuple[object, ...], sock: socket.socket, slot: Slot) -> None:
+    async def _later(
+        self, query: bytes, answer: Later, address: tuple[object, ...], sock: socket.socket, slot: Slot
+    ) -> None:  # fmt: skip
+        response: bytes | Callable[[], bytes] = b""
         try:
             response = await answer
+        except Exception:
+            self._reports.exception("not_answered")
         finally:
             self._queries.release(slot)
-        if sock.fileno() >= 0:
+        if isinstance(response, bytes):
             _send(sock, response, address)
+        else:
+            self._turns.put(str(address[0]), self._make_and_send, query, response, address, sock)
+
+    def _make_and_send(
+        self, query: bytes, make: Callable[[], bytes], address: tuple[object, ...], sock: socket.socket
+    ) -> None:  # fmt: skip
+        _send(sock, self._contained(query, make), address)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task, evicted = asyncio.current_task(), False
@@ -175,7 +175,7 @@ class Server:
         client = str((writer.get_extra_info("peername") or ("",))[0])
         try:
             with self._connections.taken(client, end) as slot:
-                await self._converse(reader, writer, slot)
+                await self._converse(client, reader, writer, slot)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass
         except asyncio.CancelledError:
@@ -185,15 +185,18 @@ class Server:
         finally:
             await _close(writer)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slot: Slot) -> None:
+    async def _converse(
+        self, client: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slot: Slot
+    ) -> None:  # fmt: skip
         """One query after another. Bytes that are no whole query leave the connection as idle as it was."""
         while True:
             async with asyncio.timeout(IDLE):
                 size = int.from_bytes(await reader.readexactly(2), "big")
                 query = await reader.readexactly(size)
             self._connections.touch(slot, busy=True)
-            answer = self._resolve(query, True)
-            response = answer if isinstance(answer, bytes) else await answer
+            answer = await self._in_turn(client, query, partial(self._resolve, query, True))
+            later = answer if isinstance(answer, bytes) else await answer
+            response = later if isinstance(later, bytes) else await self._in_turn(client, query, later)
             if not response:
                 return
             writer.write(len(response).to_bytes(2, "big") + response)
@@ -201,17 +204,29 @@ class Server:
                 await writer.drain()
             self._connections.touch(slot, busy=False)
 
+    async def _in_turn(self, client: str, query: bytes, make: Callable[[], T]) -> T | bytes:
+        """What `make` returns when it is the client's turn."""
+        done: asyncio.Future[T | bytes] = asyncio.get_running_loop().create_future()
+
+        def work() -> None:
+            # Its connection may have been closed.
+            if not done.done():
+                done.set_result(self._contained(query, make))
+
+        self._turns.put(client, work)
+        return await done
+
 
 def _send(sock: socket.socket, response: bytes, address: tuple[object, ...]) -> None:
     """A client that has gone, or a full buffer, costs this response alone."""
-    if response:
+    if response and sock.fileno() >= 0:
         try:
             sock.sendto(response, address)
         except OSError:
             pass
 
 
-def _close_unawaited(answer: Awaitable[bytes]) -> None:
+def _close_unawaited(answer: Later) -> None:
     """Nobody will await it."""
     close = getattr(answer, "close", None)
     if close is not None:

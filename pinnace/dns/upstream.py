@@ -28,7 +28,7 @@ async def ask_in_turn(servers: Sequence[str], query: bytes, *, tcp: bool, within
         try:
             async with asyncio.timeout(within):
                 response = await exchange(address_of(server, port), query, tcp=tcp)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError):
             continue
         last = response
         if messages.rcode(response) not in UNHELPFUL:
@@ -37,8 +37,7 @@ async def ask_in_turn(servers: Sequence[str], query: bytes, *, tcp: bool, within
 
 
 async def exchange(target: Address, query: bytes, *, tcp: bool) -> bytes:
-    """The response to `query`, which is sent with an identity of its own; without a deadline. Raises OSError,
-    IncompleteReadError."""
+    """The response to `query`, which is sent with an identity of its own; without a deadline. Raises OSError."""
     own = messages.with_identity(query, secrets.randbelow(1 << 16))
     response = await (_over_tcp if tcp else _over_udp)(target, own)
     return messages.with_identity(response, messages.identity(query))
@@ -99,6 +98,8 @@ async def _over_tcp(target: Address, query: bytes) -> bytes:
     try:
         writer.write(len(query).to_bytes(2, "big") + query)
         response = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+    except asyncio.IncompleteReadError:
+        raise ConnectionResetError("the server has closed the connection") from None
     finally:
         writer.close()
     if not messages.answers(query, response):

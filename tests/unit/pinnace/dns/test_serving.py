@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from pinnace.dns import messages, serving
 from pinnace.dns.serving import Dropped, Resolve, Server
+from pinnace.dns.turns import Turns
 from tests.support import nameserver
 from tests.support.awaiting import eventually
 from tests.support.dnsclients import Address, by_tcp, by_udp
@@ -88,6 +89,72 @@ async def test_clients_take_turns() -> None:
     udp.close()
     assert order.index(9999) == 1
     assert dropped.queue == serving.MAX_QUEUED
+
+
+async def test_a_query_that_fails_delays_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """It has an answer itself; those that were queued with it are answered without another datagram. Over TCP too."""
+
+    async def later() -> bytes:
+        raise RuntimeError
+
+    def work() -> bytes:
+        raise RuntimeError
+
+    async def work_later() -> Callable[[], bytes]:
+        return work
+
+    def bad(query: bytes, tcp: bool) -> serving.Answer:
+        if b"later" in query:
+            return later()
+        if b"work" in query:
+            return work_later()
+        if b"bad" in query:
+            raise RuntimeError
+        return refused(query, tcp)
+
+    udp, tcp = nameserver.sockets("127.0.0.1")
+    address = udp.getsockname()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(f"127.0.0.{last}", address)) for last in range(1, 5)]
+        for name, one in zip(("later", "bad", "work", "good"), clients, strict=True):
+            one.send(question(f"{name}.test"))
+            one.setblocking(False)
+        for sock in (udp, tcp):
+            sock.setblocking(False)
+        task = asyncio.ensure_future(Server(bad).serve([udp], [tcp]))
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            assert [messages.rcode(await loop.sock_recv(one, 512)) for one in clients[1:]] == [2, 2, 5]
+        assert [messages.rcode(one) for one in await by_tcp(address, question("bad.test"), question("good.test"))] == [2, 5]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    udp.close()
+    assert caplog.text.count("not_answered") == 1
+
+
+async def test_queries_over_tcp_take_turns_with_those_over_udp() -> None:
+    """What they cost counts against the same client."""
+    spent = 0.0
+
+    def costly(query: bytes, tcp: bool) -> bytes:
+        nonlocal spent
+        spent += 1.0
+        return refused(query, tcp)
+
+    turns = Turns(lambda: spent)
+    udp, tcp = nameserver.sockets("127.0.0.1")
+    address = udp.getsockname()
+    for sock in (udp, tcp):
+        sock.setblocking(False)
+    task = asyncio.ensure_future(Server(costly, turns=turns).serve([udp], [tcp]))
+    async with opened(address, "127.0.0.2", 1) as held:
+        assert await asked(held[0])
+    assert len(await by_udp(address, question("web.test"))) == 1
+    # The second client began where the first one was served, and has used as much from there on.
+    assert turns._used == {"127.0.0.2": 1.0, "127.0.0.1": 1.0}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    udp.close()
 
 
 async def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
