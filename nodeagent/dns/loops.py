@@ -21,6 +21,7 @@ from typing import NamedTuple
 from nodeagent.dns.found import Labels
 from nodeagent.dns.metrics import Metrics
 from pinnace.clock import Clock
+from pinnace.dns.reporting import Reports
 
 log = logging.getLogger("pinnace.dns")
 # Seconds between probes of a server that fails, and of one in a loop; and for one probe.
@@ -50,6 +51,7 @@ class Loops:
         self._names: dict[str, Place] = {}
         self._returned: set[Place] = set()
         self._wake = asyncio.Event()
+        self._reports = Reports(clock.monotonic)
 
     def __contains__(self, place: Place) -> bool:
         return place in self._found
@@ -95,7 +97,9 @@ class Loops:
             now = self._clock.monotonic()
             due = [place for place, at in self._due.items() if at <= now][:AT_ONCE]
             if due:
-                await asyncio.gather(*map(self._probe, due))
+                for error in await asyncio.gather(*map(self._probe, due), return_exceptions=True):
+                    if isinstance(error, Exception):
+                        self._reports.exception("probe_failed", error)
                 continue
             first = min(self._due.values(), default=math.inf)
             await self._clock.wait(self._wake, first - now if first < math.inf else None)
@@ -115,7 +119,8 @@ class Loops:
         finally:
             for label in labels:
                 self._names.pop(label, None)
-        self._conclude(place)
+            # Whatever happened: what is due again at once would be probed without a pause.
+            self._conclude(place)
 
     def _conclude(self, place: Place) -> None:
         returned = place in self._returned

@@ -7,11 +7,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import dns.flags
 import dns.message
 import pytest
 
 from nodeagent.dns import loops
 from nodeagent.dns.forwarding import Servers
+from nodeagent.dns.metrics import Metrics
+from pinnace.clock import VirtualClock, settle
 from pinnace.dns import messages, upstream
 from pinnace.dns.serving import Server
 from tests.support import nameserver
@@ -152,3 +155,53 @@ async def test_a_client_cannot_make_a_server_look_like_a_loop() -> None:
         labels = [name[at + 1 : at + 17].decode() for at in (0, 17)]
         assert texts(await resolver.ask(".".join(labels))) == ["A 192.0.2.1"]
         assert resolver.metrics.loops == []
+
+
+async def test_a_probe_that_fails_ends_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the exception: it is logged, and each server is probed again when it is due."""
+    clock, asked_ = VirtualClock(), list[str]()
+
+    async def exchange(server: str, query: bytes) -> bytes:
+        asked_.append(server)
+        raise EOFError if server == "192.0.2.1" else OSError
+
+    found = loops.Loops(clock, Metrics(), exchange)
+    task = asyncio.ensure_future(found.run())
+    places = [loops.Place((), f"192.0.2.{number}") for number in (1, 2)]
+    found.use(places)
+    await settle()
+    assert asked_ == ["192.0.2.1", "192.0.2.2"]
+    assert "probe_failed" in caplog.text
+    for place in places:
+        found.suspect(place)
+    await clock.advance(loops.PAUSE)
+    assert asked_[2:] == ["192.0.2.1", "192.0.2.2"]
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_server_that_cuts_its_answer_and_closes_tcp_is_probed_again() -> None:
+    """Its failure is one of that server, like silence."""
+    cuts = 0
+
+    def cut(query: dns.message.Message, way: str) -> list[dns.message.Message]:
+        nonlocal cuts
+        cuts += way == "tcp"
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.TC
+        return [response] if way == "udp" else []
+
+    async with upstreams(cut) as (_, port):
+        resolver = Resolver(port, "127.0.0.1")
+        task = asyncio.ensure_future(resolver.forwarder.loops.run())
+        await eventually(lambda: cuts == 1)
+        await eventually(lambda: not resolver.forwarder.loops._names)
+        assert (await resolver.ask("www.example")).rcode() == 2
+        before = cuts
+        resolver.clock.shift += loops.PAUSE
+        resolver.forwarder.loops._wake.set()
+        await eventually(lambda: cuts > before)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
