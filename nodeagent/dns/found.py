@@ -13,6 +13,8 @@ A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV = 1, 2, 5, 6, 12, 16, 28, 33
 NOERROR, NXDOMAIN = 0, 3
 # Seconds, of every record and of negative answers: CoreDNS' default.
 TTL = 5
+# In one section of an answer, which is made while other clients wait: as many as nodes use of the endpoints of a port.
+MAX_RECORDS = 1000
 
 
 @dataclass(frozen=True, slots=True)

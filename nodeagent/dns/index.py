@@ -6,8 +6,9 @@ as the index still has the same value (see `Use`).
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,8 +16,7 @@ from typing import Any
 from nodeagent.dns.records import Endpoint, Port, Service, Slice
 
 Key = tuple[str, str]
-# Sources of a reverse name: a Service by its key, with whether its own address or that of an endpoint.
-Reverse = frozenset[tuple[str, str, bool]]
+Hosts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,15 @@ class Use:
 
     def current(self) -> bool:
         return self.table.get(self.key) is self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse:
+    """The names of an address: Services whose own it is, and host names of endpoints by headless Service. Replaced with each
+    change; the dictionaries are the same ones, so that a change costs what it changes."""
+
+    own: dict[Key, None]
+    hosts: dict[Key, Hosts]
 
 
 class Entry:
@@ -56,6 +65,16 @@ class Entry:
         for endpoint, _ in self.endpoints:
             found.setdefault(hostname_of(endpoint), {})[endpoint.address] = None
         return {name: tuple(addresses) for name, addresses in found.items()}
+
+    @cached_property
+    def reverse(self) -> Mapping[bytes, Hosts]:
+        """Host names by address, of a headless Service."""
+        found: dict[bytes, dict[str, None]] = {}
+        if self.service is not None and self.service.headless:
+            for endpoint, _ in self.endpoints:
+                if (address := packed(endpoint.address)) is not None:
+                    found.setdefault(address, {})[hostname_of(endpoint)] = None
+        return {address: tuple(sorted(names)) for address, names in found.items()}
 
     @cached_property
     def addresses(self) -> tuple[str, ...]:
@@ -123,8 +142,13 @@ class Index:
         if before == item:
             return
         self._put(key, item, old.slices if old is not None else {})
-        mine = (*key, True)
-        self._move(_packed(before.addresses if before else ()), _packed(item.addresses if item else ()), mine)
+        addresses, later = _packed(before.addresses if before else ()), _packed(item.addresses if item else ())
+        for address in addresses - later:
+            with self._renewed(address) as found:
+                del found.own[key]
+        for address in later - addresses:
+            with self._renewed(address) as found:
+                found.own[key] = None
         self._count(key[0], (item is not None) - (before is not None))
 
     def _replace_slice(self, key: Key, name: str, item: Slice | None) -> None:
@@ -133,29 +157,38 @@ class Index:
         before = slices.pop(name, None)
         if before == item:
             return
-        others = {address for one in slices.values() for address in _of(one)}
         if item is not None:
             slices[name] = item
         self._put(key, old.service if old is not None else None, slices)
-        # An address that another slice of the Service has too stays.
-        self._move(_of(before) - others, _of(item) - others, (*key, False))
         self._count(key[0], (item is not None) - (before is not None))
 
     def _put(self, key: Key, service: Service | None, slices: Mapping[str, Slice]) -> None:
+        old = self.entries.get(key)
+        new = Entry(service, slices)
         if service is None and not slices:
             self.entries.pop(key, None)
         else:
-            self.entries[key] = Entry(service, slices)
+            self.entries[key] = new
+        before: Mapping[bytes, Hosts] = old.reverse if old is not None else {}
+        for address in before:
+            if address not in new.reverse:
+                with self._renewed(address) as found:
+                    del found.hosts[key]
+        for address, hosts in new.reverse.items():
+            if before.get(address) != hosts:
+                with self._renewed(address) as found:
+                    found.hosts[key] = hosts
 
-    def _move(self, before: set[bytes], after: set[bytes], source: tuple[str, str, bool]) -> None:
-        for address in before - after:
-            left = self.reverse[address] - {source}
-            if left:
-                self.reverse[address] = left
-            else:
-                del self.reverse[address]
-        for address in after - before:
-            self.reverse[address] = self.reverse.get(address, frozenset()) | {source}
+    @contextmanager
+    def _renewed(self, address: bytes) -> Iterator[Reverse]:
+        """The names of an address, to change."""
+        old = self.reverse.get(address)
+        new = Reverse(old.own, old.hosts) if old is not None else Reverse({}, {})
+        yield new
+        if new.own or new.hosts:
+            self.reverse[address] = new
+        else:
+            self.reverse.pop(address, None)
 
     def _count(self, namespace: str, change: int) -> None:
         count = self._counts.get(namespace, 0) + change
@@ -170,17 +203,13 @@ class Index:
 def packed(address: str) -> bytes | None:
     """4 or 16 bytes; None for what is no address."""
     try:
-        return ipaddress.ip_address(address).packed
-    except ValueError:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except (OSError, ValueError):
         return None
 
 
 def _packed(addresses: Iterable[str]) -> set[bytes]:
     return {found for address in addresses if (found := packed(address)) is not None}
-
-
-def _of(item: Slice | None) -> set[bytes]:
-    return _packed(endpoint.address for endpoint in item.endpoints) if item is not None else set()
 
 
 def address_in(label: str) -> str:

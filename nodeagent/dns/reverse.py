@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
-from nodeagent.dns.found import NXDOMAIN, PTR, Found, Labels, Record
-from nodeagent.dns.index import Index, Use, hostname_of, packed
+from nodeagent.dns.found import MAX_RECORDS, NXDOMAIN, PTR, Found, Labels, Record
+from nodeagent.dns.index import Index, Reverse, Use
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Labels of an address, and bits of a label.
@@ -79,18 +80,18 @@ def _number(label: str, bits: int) -> int | None:
 
 
 def _point(found: Found, index: Index, domain: Labels, name: Labels, address: bytes) -> None:
+    """Of a cluster IP its Service, before what endpoints of others claim it."""
     sources = index.reverse.get(address)
     found.uses.append(Use(index.reverse, address, sources))
-    for namespace, service, own in sorted(sources or ()):
-        base = (service, namespace, "svc", *domain)
-        hosts = [()] if own else [(host,) for host in _hosts(found, index, (namespace, service), address)]
-        found.answers += [Record(name, PTR, ".".join((*host, *base))) for host in hosts]
+    if sources is not None:
+        bases = [(service, namespace, "svc", *domain) for namespace, service in sorted(islice(sources.own, MAX_RECORDS))]
+        own = (Record(name, PTR, ".".join(base)) for base in bases)
+        hosts = sorted(islice(_hosts(sources), MAX_RECORDS))
+        ends = (Record(name, PTR, ".".join((host, service, namespace, "svc", *domain))) for namespace, service, host in hosts)
+        found.answers = [*islice(chain(own, ends), MAX_RECORDS)]
     found.rcode = 0 if found.answers else NXDOMAIN
 
 
-def _hosts(found: Found, index: Index, key: tuple[str, str], address: bytes) -> Iterator[str]:
-    """Host names of a headless Service's endpoints with the address."""
-    entry = index.entries.get(key)
-    found.uses.append(Use(index.entries, key, entry))
-    if entry is not None and entry.service is not None and entry.service.headless:
-        yield from sorted({hostname_of(end) for end, _ in entry.endpoints if packed(end.address) == address})
+def _hosts(sources: Reverse) -> Iterator[tuple[str, str, str]]:
+    """Namespace, Service and host name of the endpoints of headless Services."""
+    return ((*key, host) for key, hosts in sources.hosts.items() for host in hosts)

@@ -13,15 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from nodeagent.dns.found import AAAA, CNAME, SRV, A, Found, Labels, Record, addresses_of
+from nodeagent.dns.found import AAAA, CNAME, MAX_RECORDS, SRV, A, Found, Labels, Record, addresses_of
 from nodeagent.dns.index import Entry, hostname_of, packed
 from nodeagent.dns.records import Port
 
 # What SRV records of one answer share (RFC 2782).
 _WEIGHT = 100
 _MAX_LABEL = 63
-# In one section of an answer, which is made while other clients wait: as many as nodes use of the endpoints of a port.
-MAX_RECORDS = 1000
 
 
 def fill(found: Found, entry: Entry, name: Labels, before: Sequence[str], type_: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -158,3 +160,56 @@ def test_a_change_replaces_only_what_it_is_about() -> None:
     index.set_slice(Slice("n1", "x", "s7", (Endpoint("10.244.0.1"),)))
     assert [key for key, entry in index.entries.items() if before[key] is not entry] == [("n1", "s7")]
     assert hostname_of(Endpoint("fd00::1")) == "fd00--1"
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions the work calls: what it costs, on any machine."""
+    count = 0
+
+    def called(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(called)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def shared(count: int, endpoints: int, *, headless: bool = True) -> Index:
+    """So many Services, each with the same endpoints."""
+    index = Index()
+    ends = tuple(Endpoint(f"10.244.{number >> 8}.{number & 255}") for number in range(endpoints))
+    for number in range(count):
+        index.set_service(Service("n1", f"s{number}", () if headless else ("10.96.0.1",), headless=headless))
+        index.set_slice(Slice("n1", f"s{number}-1", f"s{number}", ends))
+    return index
+
+
+def test_a_reverse_name_costs_nothing_for_other_endpoints() -> None:
+    """Nor for Services with a cluster IP, which have no reverse names of endpoints."""
+
+    def cost(index: Index) -> int:
+        zone = zone_of(index)
+        return calls(lambda: zone.lookup(("0", "0", "244", "10", "in-addr", "arpa"), 12))
+
+    few = shared(1, 1)
+    assert cost(shared(1, 200)) == cost(few)
+    many = shared(50, 20, headless=False)
+    many.set_service(Service("n2", "h", headless=True))
+    many.set_slice(Slice("n2", "h-1", "h", (Endpoint("10.244.0.0"),)))
+    assert cost(many) == cost(few)
+    assert texts(asked(answers_of(many), "0.0.244.10.in-addr.arpa", "PTR")) == ["PTR 10-244-0-0.h.n2.svc.cluster.local."]
+
+
+def test_a_reverse_name_has_a_bound_of_answers() -> None:
+    """Endpoints that others claim do not displace the Service whose address it is."""
+    index = shared(1100, 1)
+    index.set_service(Service("z", "mine", ("10.244.0.0",), (HTTP,)))
+    found = zone_of(index).lookup(("0", "0", "244", "10", "in-addr", "arpa"), 12)
+    assert found is not None
+    assert len(found.answers) == 1000
+    assert found.answers[0].data == "mine.z.svc.cluster.local"
+    assert len(found.uses) == 1
