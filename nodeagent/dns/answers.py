@@ -1,18 +1,16 @@
 """Queries to responses, with those of late as bytes.
 
-A response is kept with the query's bytes as its key (all but the identity), so that the same question in the same words costs a
-look into a dictionary. It is used while the index has what it was made from; that of another server for the rest of its
-second, in which its TTLs do not change. Addresses are given in turns, so that clients which take the first one take each.
+A response is kept by the query's bytes (all but the identity, and with the name in lower case), so that the same question in
+the same words costs a look into a dictionary; and by what it depends on, so that other words for the same question cost
+little more. The client's own identity and letters are put in. It is used while the index has what it was made from; that of
+another server for the rest of its second, in which its TTLs do not change. Addresses are given in turns, so that clients which
+take the first one take each.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Awaitable, Callable
-
-import dns.exception
-import dns.message
+from collections.abc import Callable
 
 from nodeagent.dns import wire
 from nodeagent.dns.cache import Cache
@@ -20,46 +18,46 @@ from nodeagent.dns.forwarding import Forwarder, Question, Relayed
 from nodeagent.dns.found import AAAA, A, Found
 from nodeagent.dns.index import Use
 from nodeagent.dns.metrics import Metrics
-from nodeagent.dns.wire import BadQuery, Query, Responder
+from nodeagent.dns.wire import BadQuery, Query, Responder, Response
 from nodeagent.dns.zone import Zone
+from pinnace.dns import messages
+from pinnace.dns.reporting import Reports
+from pinnace.dns.serving import Answer
 
-log = logging.getLogger("pinnace.dns")
-_HEADER = 12
+_HEADER = messages.HEADER
 # Responses that are kept, bytes of one, and of all.
 MAX_KEPT, MAX_SIZE, MAX_TOTAL = 4096, 1 << 16, 4 << 20
-# Seconds between reports of exceptions.
-_REPORT_EVERY = 10.0
 _SIZES = {A: 16, AAAA: 28}
 Label = tuple[str, str, int, int]
 
 
 class Kept:
-    """A response without its identity, cut where its addresses are: `head`, some of `records` each of `size` bytes, `tail`."""
+    """A response without identity and name, cut where its addresses are: `head`, the client's name, `middle`, some of `records`
+    each of `size` bytes, `tail`."""
 
-    __slots__ = ("_head", "_records", "_shown", "_size", "_tail", "_turn", "label", "until", "uses")
+    __slots__ = ("_head", "_middle", "_name", "_records", "_shown", "_size", "_tail", "_turn", "label", "until", "uses")
 
-    def __init__(
-        self, response: bytes, query: Query, *, shown: int, whole: bytes, uses: list[Use], until: float, label: Label
-    ) -> None:
-        """`whole` has all addresses, of which `shown` are in the response."""
+    def __init__(self, query: Query, response: Response, *, uses: list[Use], until: float, label: Label) -> None:
         self.uses, self.until, self.label = uses, until, label
-        self._turn, self._size = 0, _SIZES.get(query.type, 0) if shown else 0
-        start = _HEADER + len(query.name.to_wire() or b"") + 4 - 2
-        body, count = response[2:], self._size * shown
-        self._head, self._tail = (body[:start], body[start + count :]) if shown else (body, b"")
-        self._records = whole
-        self._shown = count
+        self._turn, self._size = 0, _SIZES[query.type] if response.shown else 0
+        # Where the name of a query ends, and what the rest begins with: type and class.
+        self._name = _HEADER + len(query.name)
+        start = self._name + 4
+        self._shown = self._size * response.shown
+        self._head, self._records = response.data[2:_HEADER], response.whole
+        self._middle, self._tail = response.data[self._name : start], response.data[start + self._shown :]
 
     def __len__(self) -> int:
-        return len(self._head) + len(self._records) + len(self._tail)
+        return self._name + len(self._middle) + len(self._records) + len(self._tail)
 
-    def next(self) -> bytes:
-        """Begins with the next address each time."""
+    def next(self, query: bytes) -> bytes:
+        """For a query in bytes; begins with the next address each time."""
+        begin = query[:2] + self._head + query[_HEADER : self._name] + self._middle
         if not self._size:
-            return self._head
+            return begin + self._tail
         self._turn = (self._turn + self._size) % len(self._records)
         rotated = self._records[self._turn :] + self._records[: self._turn]
-        return self._head + rotated[: self._shown] + self._tail
+        return begin + rotated[: self._shown] + self._tail
 
 
 class Answers:
@@ -68,8 +66,8 @@ class Answers:
     def __init__(self, responder: Responder, forwarder: Forwarder, metrics: Metrics, now: Callable[[], float]) -> None:
         self._responder, self._forwarder, self._metrics, self._now = responder, forwarder, metrics, now
         self._zone: Zone | None = None
-        self._kept = Cache[tuple[bool, bytes], Kept](MAX_KEPT, MAX_TOTAL)
-        self._logged = -math.inf
+        self._kept = Cache[tuple[object, ...], Kept](MAX_KEPT, MAX_TOTAL)
+        self._reports = Reports(now)
 
     def use(self, zone: Zone) -> None:
         """From now on."""
@@ -80,94 +78,92 @@ class Answers:
         """All responses that are kept: settings have changed."""
         self._kept.clear()
 
-    def resolve(self, data: bytes, tcp: bool) -> bytes | Awaitable[bytes]:
-        """Never raises."""
-        kept = self._kept.get((tcp, data[2:]))
-        if kept is not None:
-            if kept.until > self._now() and all(use.table.get(use.key) is use.value for use in kept.uses):
-                self._metrics.kept(kept.label)
-                return data[:2] + kept.next()
-            self._kept.drop((tcp, data[2:]))
+    def resolve(self, data: bytes, tcp: bool) -> Answer:
+        """Never raises, nor does what it returns."""
         if len(data) < _HEADER or data[2] & 0x80:
             return b""
+        # No byte of a name but letters changes: lengths are below them.
+        end = data.find(b"\0", _HEADER)
+        words = tcp, data[2:_HEADER], data[_HEADER:end].lower(), data[end:]
+        kept = self._current(words)
+        if kept is not None:
+            return kept.next(data)
         try:
-            return self._make(data, tcp)
+            return self._make(data, tcp, words)
         except Exception:
-            self._report()
-            return self._failed(data, tcp, wire.SERVFAIL)
+            self._reports.exception("not_answered")
+            return self._failed(data, tcp, messages.SERVFAIL)
 
-    def _report(self) -> None:
-        """An exception, once in a while: clients may repeat what causes it."""
-        if self._now() - self._logged >= _REPORT_EVERY:
-            self._logged = self._now()
-            log.exception("not_answered")
+    def _current(self, key: tuple[object, ...]) -> Kept | None:
+        """The response, if it is still one."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        if kept.until > self._now() and all(use.table.get(use.key) is use.value for use in kept.uses):
+            self._metrics.kept(kept.label)
+            return kept
+        self._kept.drop(key)
+        return None
 
-    def _make(self, data: bytes, tcp: bool) -> bytes | Awaitable[bytes]:
+    def _make(self, data: bytes, tcp: bool, words: tuple[object, ...]) -> Answer:
         try:
             query = wire.parse(data)
         except BadQuery as bad:
             return self._failed(data, tcp, bad.rcode)
+        kept = self._current(query.key(tcp=tcp))
+        if kept is not None:
+            # Not words that their client does not repeat: options of EDNS have its cookies.
+            if not query.options:
+                self._keep(words, query, kept)
+            return kept.next(data)
         found = self._zone.lookup(query.labels, query.type) if self._zone is not None else None
+        limit = query.limit(tcp=tcp)
         if query.type == wire.ANY and (found is None or not found.rcode):
-            return self._respond(data, tcp, query, wire.minimal_any(query), found or Found(()))
+            return self._respond(data, tcp, query, wire.minimal_any(query, limit), found or Found(()))
         if found is not None and not found.chase:
-            return self._respond(data, tcp, query, self._responder.from_records(query, found), found)
+            return self._respond(data, tcp, query, self._responder.from_records(query, found, limit), found)
         question = Question.of(query, found.chase if found is not None else None)
         relayed = self._forwarder.cached(question)
         if relayed is not None:
             return self._relay(data, tcp, query, found, relayed)
         return self._later(data, tcp, query, found)
 
-    async def _later(self, data: bytes, tcp: bool, query: Query, found: Found | None) -> bytes:
+    async def _later(self, data: bytes, tcp: bool, query: Query, found: Found | None) -> Callable[[], bytes]:
+        relayed = None
         try:
             relayed = await self._forwarder.resolve(Question.of(query, found.chase if found is not None else None))
+        except Exception:
+            self._reports.exception("not_answered")
+        return lambda: self._relay_or_fail(data, tcp, query, found, relayed)
+
+    def _relay_or_fail(self, data: bytes, tcp: bool, query: Query, found: Found | None, relayed: Relayed | None) -> bytes:
+        try:
             return self._relay(data, tcp, query, found, relayed)
         except Exception:
-            self._report()
-            return self._failed(data, tcp, wire.SERVFAIL)
+            self._reports.exception("not_answered")
+            return self._failed(data, tcp, messages.SERVFAIL)
 
     def _relay(self, data: bytes, tcp: bool, query: Query, found: Found | None, relayed: Relayed | None) -> bytes:
         """`found` has the cluster's part of a chain that leads out of it."""
         if relayed is None:
-            return self._failed(data, tcp, wire.SERVFAIL)
-        given = relayed.response(query)
-        if found is None:
-            return self._respond(data, tcp, query, given, Found(()), until=relayed.until)
-        response = self._responder.from_records(query, found)
-        wire.chained(response, given)
-        return self._respond(data, tcp, query, response, found, until=relayed.until)
+            return self._failed(data, tcp, messages.SERVFAIL)
+        response = relayed.response(query, query.limit(tcp=tcp), found)
+        return self._respond(data, tcp, query, response, found or Found(()), until=relayed.until)
 
     def _respond(
-        self, data: bytes, tcp: bool, query: Query, response: dns.message.Message, found: Found, until: float = math.inf
-    ) -> bytes:
-        label = self._metrics.label(tcp=tcp, inside=bool(found.zone), type_=query.type, rcode=int(response.rcode()))
-        whole, shown = _addresses(query, response), 0
-        encoded = wire.encoded(response, query.limit(tcp=tcp))
-        if whole:
-            shown = int.from_bytes(encoded[6:8], "big")
-        kept = Kept(encoded, query, shown=shown, whole=whole, uses=found.uses, until=until, label=label)
-        self._keep((tcp, data[2:]), kept)
+        self, data: bytes, tcp: bool, query: Query, response: Response, found: Found, until: float = math.inf
+    ) -> bytes:  # fmt: skip
+        label = self._metrics.label(tcp=tcp, inside=bool(found.zone), type_=query.type, rcode=response.rcode)
+        kept = Kept(query, response, uses=found.uses, until=until, label=label)
+        self._keep(query.key(tcp=tcp), query, kept)
         self._metrics.made(label)
-        return data[:2] + kept.next()
+        return kept.next(data)
 
-    def _keep(self, key: tuple[bool, bytes], kept: Kept) -> None:
-        if kept.until <= self._now() or len(kept) > MAX_SIZE or len(key[1]) > MAX_SIZE:
-            return
-        self._kept.put(key, kept, len(kept) + len(key[1]))
+    def _keep(self, key: tuple[object, ...], query: Query, kept: Kept) -> None:
+        size = len(kept) + len(query.name)
+        if kept.until > self._now() and size <= MAX_SIZE:
+            self._kept.put(key, kept, size)
 
     def _failed(self, data: bytes, tcp: bool, rcode: int) -> bytes:
         self._metrics.made(self._metrics.label(tcp=tcp, inside=False, type_=0, rcode=rcode))
         return wire.failure(data, rcode)
-
-
-def _addresses(query: Query, response: dns.message.Message) -> bytes:
-    """The answer's records in bytes, when there are several and nothing but addresses of the question's name."""
-    if len(response.answer) != 1 or len(response.answer[0]) < 2 or int(response.answer[0].rdtype) not in _SIZES:
-        return b""
-    item = response.answer[0]
-    if item.name != query.name or len(query.name.labels) == 1:
-        # The root's name is as short as a pointer.
-        return b""
-    # The name is a pointer to the question's (RFC 1035, 4.1.4).
-    fixed = b"\xc0\x0c" + query.type.to_bytes(2, "big") + b"\0\1" + item.ttl.to_bytes(4, "big")
-    return b"".join(fixed + len(data).to_bytes(2, "big") + data for data in (one.to_wire() or b"" for one in item))

@@ -15,16 +15,12 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import dns.exception
-import dns.flags
-import dns.message
-
-from nodeagent.dns import wire
+from nodeagent.dns import reading, wire
 from nodeagent.dns.cache import Cache
-from nodeagent.dns.found import Labels
+from nodeagent.dns.found import MAX_RECORDS, Found, Labels
 from nodeagent.dns.loops import Loops, Place
 from nodeagent.dns.metrics import Metrics
-from nodeagent.dns.wire import Query
+from nodeagent.dns.wire import Query, Response
 from pinnace.clock import Clock
 from pinnace.dns import messages, upstream
 
@@ -54,27 +50,18 @@ class Question:
     @staticmethod
     def of(query: Query, chase: Labels | None = None) -> Question:
         """`chase` in place of the query's own name."""
-        name = query.name.to_wire() if chase is None else b"".join(_label(label) for label in chase) + b"\0"
-        return Question((name or b"\0").lower(), query.type, query.do, bool(query.flags & dns.flags.CD))
+        name = query.name if chase is None else wire.name_of(chase)
+        return Question(name.lower(), query.type, query.do, bool(query.flags & messages.CD))
 
     @property
     def labels(self) -> Labels:
-        found, at = [], 0
-        while size := self.name[at]:
-            found.append(self.name[at + 1 : at + 1 + size].decode("latin-1"))
-            at += 1 + size
-        return tuple(found)
+        return wire.labels_of(self.name)
 
     def message(self, *, edns: bool = True) -> bytes:
-        flags = dns.flags.RD | (dns.flags.CD if self.cd else 0)
+        flags = messages.RD | (messages.CD if self.cd else 0)
         header = struct.pack("!6H", 0, flags, 1, 0, 0, 1 if edns else 0)
         option = struct.pack("!BHHBBHH", 0, 41, wire.EDNS_UDP, 0, 0, 0x8000 if self.do else 0, 0) if edns else b""
         return header + self.name + struct.pack("!HH", self.type, 1) + option
-
-
-def _label(text: str) -> bytes:
-    raw = text.encode("latin-1")
-    return bytes([len(raw)]) + raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +82,10 @@ class Relayed:
     until: float
     most: int = MOST
 
-    def response(self, query: Query) -> dns.message.Message:
-        """Raises DNSException, ValueError."""
-        return wire.relayed(query, self.stored.data, age=self.age, most=self.most)
+    def response(self, query: Query, limit: int, found: Found | None) -> Response:
+        """`found` has the cluster's part of a chain that leads out of it. Raises Malformed."""
+        given = reading.read(self.stored.data, MAX_RECORDS)
+        return wire.relayed(query, given, limit, age=self.age, most=self.most, found=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +136,7 @@ class Forwarder:
         self._under_way: dict[Question, _UnderWay] = {}
         # When servers did not answer last.
         self._silent: dict[str, float] = {}
+        self._reading = asyncio.Lock()
         self.loops = Loops(clock, metrics, self._exchange)
 
     def use(self, servers: Servers) -> None:
@@ -237,7 +226,7 @@ class Forwarder:
         except TimeoutError:
             pass
         self._metrics.observe(self._clock.monotonic() - began)
-        return self._store(question, response) if response is not None else None
+        return await self._read(question, response) if response is not None else None
 
     def _order(self, question: Question) -> Iterator[Place]:
         places = self._servers.of(question.labels)
@@ -253,7 +242,7 @@ class Forwarder:
             if messages.rcode(response) in (messages.FORMERR, messages.NOTIMP):
                 # It may be older than EDNS (RFC 6891, 7).
                 response = await self._exchange(server, question.message(edns=False))
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        except (OSError, TimeoutError) as error:
             log.debug("no_answer server=%s error=%r", server, error)
             self._metrics.failed(server)
             self._silent[server] = self._clock.monotonic()
@@ -262,7 +251,7 @@ class Forwarder:
         return response
 
     async def _exchange(self, server: str, query: bytes) -> bytes:
-        """Over UDP, and over TCP what was cut. Raises OSError, TimeoutError, IncompleteReadError."""
+        """Over UDP, and over TCP what was cut. Raises OSError, TimeoutError."""
         target = upstream.address_of(server, self._servers.port)
         self._metrics.asked(server)
         async with asyncio.timeout(UDP_WITHIN):
@@ -272,11 +261,19 @@ class Forwarder:
                 response = await upstream.exchange(target, query, tcp=True)
         return response
 
+    async def _read(self, question: Question, data: bytes) -> Stored | None:
+        """One at a time, and then clients have their turns: many servers may answer at once."""
+        async with self._reading:
+            stored = self._store(question, data)
+            await asyncio.sleep(0)
+        return stored
+
     def _store(self, question: Question, data: bytes) -> Stored | None:
         try:
-            lifetime = wire.lifetime(data, most=MOST, most_negative=MOST_NEGATIVE)
-        except (dns.exception.DNSException, ValueError, NotImplementedError):
+            given = reading.read(data, MAX_RECORDS)
+        except reading.Malformed:
             return None
+        lifetime = reading.lifetime(given, most=MOST, most_negative=MOST_NEGATIVE)
         stored = Stored(data, self._clock.monotonic(), lifetime)
         if lifetime:
             self._kept.put(question, stored, len(data))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -32,8 +31,11 @@ MAX_LINE = 1 << 20
 _MAX_LOG = 1 << 20
 PROGRAM = Path(__file__).resolve().parent.parent / "dns"
 _ROOT = PROGRAM.parent.parent
-# All that it runs.
-CODE = (PROGRAM, _ROOT / "pinnace" / "dns", _ROOT / "nodeagent" / "linux")
+# All that it runs: directories of modules, and modules.
+CODE = (
+    PROGRAM, _ROOT / "pinnace" / "dns", _ROOT / "nodeagent" / "linux", _ROOT / "nodeagent" / "__init__.py",
+    *(_ROOT / "pinnace" / name for name in ("__init__.py", "clock.py", "memory.py", "shares.py")),
+)  # fmt: skip
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -78,7 +80,7 @@ class ResolverProcess:
 
     def _start(self, options: Options) -> subprocess.Popen[bytes]:
         # Without docstrings it is a megabyte smaller.
-        command = [sys.executable, "-I", "-S", "-OO", str(PROGRAM), str(_library().parent), options.text()]
+        command = [sys.executable, "-I", "-S", "-OO", str(PROGRAM), options.text()]
         if self.log.exists() and self.log.stat().st_size > _MAX_LOG:
             self.log.unlink()
         with open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as out:
@@ -120,17 +122,14 @@ async def _version(streams: Streams) -> str:
     return str(json.loads(line).get("version"))
 
 
-def _library() -> Path:
-    """The directory of dnspython, which is not imported here. Raises OSError."""
-    found = importlib.util.find_spec("dns")
-    if found is None or found.origin is None:
-        raise FileNotFoundError("dnspython is not installed")
-    return Path(found.origin).parent
+def code() -> list[Path]:
+    """The files of `CODE`."""
+    return sorted(path for part in CODE for path in (part.glob("*.py") if part.is_dir() else [part]))
 
 
 def _digest() -> str:
-    """Of the code that it runs, of the Python that runs it, and of the library."""
-    digest = hashlib.sha256(sys.version.encode() + (_library() / "version.py").read_bytes())
-    for path in sorted(path for directory in CODE for path in directory.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    """Of the code that it runs, and of the Python that runs it."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in code():
+        digest.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()

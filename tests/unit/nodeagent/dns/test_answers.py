@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.opcode
@@ -16,7 +17,7 @@ from nodeagent.dns.answers import Answers
 from nodeagent.dns.index import Index
 from nodeagent.dns.records import Endpoint, Port, Service, Slice
 from nodeagent.network import dnsrecords
-from tests.support.dnszones import HTTP, answers_of, asked, small, texts
+from tests.support.dnszones import HTTP, answers_of, asked, small, texts, zone_of
 from tests.support.services import service
 
 WEB = "web.default.svc.cluster.local"
@@ -131,6 +132,20 @@ def test_what_is_not_answered_with_records(change: object, rcode: int) -> None:
     assert (found.rcode(), found.id, found.flags & 0x8100) == (rcode, query.id, 0x8100)
 
 
+@pytest.mark.parametrize("opcode", range(1, 16))
+@pytest.mark.parametrize("edns", [False, True])
+def test_operations_other_than_queries_are_not_implemented(opcode: int, edns: bool) -> None:
+    """Whatever else the message has, such as the zone and the updates of one."""
+    answers = answers_of(small())
+    query = bytearray(dns.message.make_query(WEB, "A", use_edns=0 if edns else -1).to_wire())
+    query[2] |= opcode << 3
+    for data in (bytes(query), bytes(query[:12]), bytes(query[:6]) + b"\0\1\0\2" + bytes(query[10:]) + b"\xc0"):
+        for tcp in (False, True):
+            response = answers.resolve(data, tcp)
+            assert isinstance(response, bytes)
+            assert (response[:2], response[2] >> 3 & 15, response[3] & 15) == (data[:2], opcode, 4)
+
+
 @pytest.mark.parametrize(
     ("type_", "class_"),
     [("AXFR", "IN"), ("IXFR", "IN"), ("A", "CH"), ("TXT", "CH"), ("A", "ANY"), ("MAILB", "IN"), ("TKEY", "IN")],
@@ -200,6 +215,48 @@ def test_any_name_below_the_cluster_s_domain_is_answered(parts: list[bytes], typ
     response = answers_of(small()).resolve(query, False)
     assert isinstance(response, bytes)
     assert dns.message.from_wire(response).rcode() in (0, 1, 3, 5)
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_other_letters_and_options_get_the_same_kept_answer(tcp: bool) -> None:
+    """Each with its own letters, identity and size; cookies, too, are options."""
+    answers = answers_of(many(600))
+    shown = len(texts(asked(answers, MANY, tcp=tcp)))
+    made = answers._metrics._answers.total()
+    for number, name in enumerate(("MANY.default.svc.cluster.local", "many.DEFAULT.svc.cluster.local", MANY)):
+        for options in ([], [dns.edns.GenericOption(10, bytes([number]) * 8)]):
+            query = dns.message.make_query(name, "A", use_edns=0, payload=4096 + number, options=options)
+            found = raw(answers, query.to_wire(), tcp=tcp)
+            assert found is not None
+            assert query.is_response(found)
+            assert found.question[0].name.to_text() == f"{name}."
+            assert len(texts(found)) == shown > 70
+    assert answers._metrics._answers.total() == made
+
+
+def test_the_end_of_a_chain_without_such_a_record_says_so() -> None:
+    """With the SOA record by which it is cached (RFC 2308, 2.2), as one without a chain."""
+    index = small()
+    index.set_service(Service("default", "to-db", external="db.default.svc.cluster.local"))
+    index.set_service(Service("default", "to-none", external="no.default.svc.cluster.local"))
+    answers = answers_of(index)
+    for name, type_, rcode in (("to-db", "AAAA", 0), ("to-none", "A", 3), ("circle", "A", 0)):
+        found = asked(answers, f"{name}.default.svc.cluster.local", type_)
+        assert (found.rcode(), [item.rdtype.name for item in found.authority]) == (rcode, ["SOA"]), name
+        assert all(text.startswith("CNAME") for text in texts(found))
+    assert asked(answers, "to-db.default.svc.cluster.local").authority == []
+    assert asked(answers, "to-db.default.svc.cluster.local", "CNAME").authority == []
+
+
+def test_an_exception_is_a_failure_of_its_query(caplog: pytest.LogCaptureFixture) -> None:
+    """And in the log once in a while: clients may repeat what causes it."""
+    answers, index = answers_of(small()), small()
+    index.set_service(Service("default", "bad", ("no address",), (HTTP,)))
+    answers.use(zone_of(index))
+    for _ in range(20):
+        assert asked(answers, "bad.default.svc.cluster.local").rcode() == 2
+    assert caplog.text.count("not_answered") == 1
+    assert len(texts(asked(answers, WEB))) == 1
 
 
 def test_kept_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,8 @@ class Resolver:
     async def ask(self, name: str, type_: str = "A", *, tcp: bool = False, **options: object) -> dns.message.Message:
         query = dns.message.make_query(name, type_, **options)  # type: ignore[arg-type]
         response = self.answers.resolve(query.to_wire(), tcp)
-        found = dns.message.from_wire(response if isinstance(response, bytes) else await response)
+        later = response if isinstance(response, bytes) else await response
+        found = dns.message.from_wire(later if isinstance(later, bytes) else later())
         assert query.is_response(found)
         return found
 
@@ -279,6 +280,42 @@ async def test_aliases_lead_out_of_the_cluster() -> None:
     async with upstreams(lambda query, way: negative(query, 3)) as (_, port):
         found = await Resolver(port, "127.0.0.1").ask("ext.default.svc.cluster.local")
         assert (found.rcode(), texts(found), len(found.authority)) == (3, ["CNAME www.example.com."], 1)
+
+
+async def test_an_alias_to_a_name_without_such_a_record_has_the_soa_record() -> None:
+    """At the end of the other zone's own chain, too."""
+
+    def reply(query: dns.message.Message, way: str) -> dns.message.Message:
+        response = negative(query, 0)
+        response.answer = [dns.rrset.from_text(query.question[0].name, 60, "IN", "CNAME", "else.example.")]
+        return response
+
+    async with upstreams(reply) as (_, port):
+        found = await Resolver(port, "127.0.0.1").ask("ext.default.svc.cluster.local", "AAAA")
+        assert texts(found) == ["CNAME else.example.", "CNAME www.example.com."]
+        assert [item.rdtype.name for item in found.authority] == ["SOA"]
+
+
+async def test_a_large_answer_is_made_once_for_all_letters() -> None:
+    """And cut to as many records as the cluster's answers have."""
+
+    def large(query: dns.message.Message, way: str) -> dns.message.Message:
+        response = records(query, *(f"192.{number >> 8}.2.{number & 255}" for number in range(4000)))
+        if way == "udp":
+            response.answer, response.flags = [], response.flags | dns.flags.TC
+        return response
+
+    async with upstreams(large) as (_, port):
+        resolver = Resolver(port, "127.0.0.1")
+        whole = await resolver.ask("large.example", tcp=True)
+        assert len(texts(whole)) == 1000
+        assert whole.flags & dns.flags.TC
+        made = resolver.metrics._answers.total()
+        for name in ("LARGE.example", "large.EXAMPLE", "lArGe.example"):
+            found = await resolver.ask(name, tcp=True)
+            assert found.question[0].name.to_text() == f"{name}."
+        # One more when a second has passed meanwhile, and with it the TTLs.
+        assert resolver.metrics._answers.total() <= made + 1
 
 
 async def test_a_server_without_edns_is_asked_without() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
 import os
 import shutil
 import signal
 import socket
+import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +23,7 @@ import dns.message
 import pytest
 
 from nodeagent.dns import process
+from nodeagent.network import resolverprocess
 from nodeagent.network.resolver import ResolverManager
 from nodeagent.network.resolverprocess import ResolverProcess
 from nodeagent.pods.spec.resolver import ClusterDns, DnsFlags
@@ -49,6 +55,7 @@ class Node:
     def __init__(self, directory: Path, port: int) -> None:
         self.directory, self.port = directory, port
         self.objects: dict[str, Any] = {}
+        self.clock = SystemClock()
         self.network = FakeNetwork()
         self.resolv_conf = directory / "resolv.conf"
         self.resolv_conf.write_text("nameserver 127.0.0.143\n")
@@ -61,7 +68,7 @@ class Node:
         self.process = ResolverProcess(self.directory / "dns", SystemClock(), seccomp=self._seccomp, port=self.port)
         self.processes.append(self.process)
         return ResolverManager(
-            self.process, self.network, SystemClock(), flags=DnsFlags(resolv_conf=self.resolv_conf),
+            self.process, self.network, self.clock, flags=DnsFlags(resolv_conf=self.resolv_conf),
             lookup=lambda kind, namespace, name: self.objects.get(f"{kind}/{namespace}/{name}"), keys=lambda: list(self.objects),
         )  # fmt: skip
 
@@ -244,6 +251,123 @@ async def test_it_has_no_privilege(node: Node) -> None:
         assert Path(f"/proc/{pid}/cwd").stat().st_ino == (node.directory / "dns/root").stat().st_ino
         assert (node.directory / "dns/control").stat().st_mode & 0o777 == 0o600
         assert os.stat(f"/proc/{pid}/environ").st_uid == 0
+
+
+class Server:
+    """A name server whose answer is one record of the question's type, with data that no type has."""
+
+    def respond(self, query: bytes) -> bytes:
+        end = query.index(b"\0", 12) + 5
+        record = b"\xc0\x0c" + query[end - 4 : end] + struct.pack("!IH", 60, 300) + bytes(300)
+        return query[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + query[12:end] + record
+
+    async def serve(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            query, peer = await loop.sock_recvfrom(sock, 4096)
+            await loop.sock_sendto(sock, self.respond(query), peer)
+
+
+async def test_every_query_is_answered_in_the_empty_root(node: Node) -> None:
+    """Whatever the operation, the class, the type, and the options and further records of the query; nor is there a trace in the
+    log."""
+    async with node.agent():
+        await node.answers(3)
+    _, writer = await asyncio.open_unix_connection(str(node.directory / "dns/control"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream:
+        upstream.bind(("127.0.0.143", node.port))
+        upstream.setblocking(False)
+        task = asyncio.ensure_future(Server().serve(upstream))
+        settings = {
+            "domain": "cluster.local", "networks": [], "servers": [SERVER], "upstream": ["127.0.0.143"], "own": [SERVER],
+            "stubs": {}, "port": node.port,
+        }  # fmt: skip
+        writer.write(json.dumps({"settings": settings}).encode() + b"\n")
+        await node.answers(3)
+        option = b"\0\0\x29\x04\xd0\0\0\x80\0"
+        queries = {
+            (f"opcode {opcode}", tail): struct.pack("!6H", 0, opcode << 11, 1, 0, 0, bool(tail)) + b"\1a\0\0\6\0\1" + tail
+            for opcode in range(16)
+            for tail in (b"", option + b"\0\0")
+        }
+        head = struct.pack("!6H", 0, 0x100, 1, 0, 0, 1)
+        queries |= {
+            ("option", bytes([code])): head + b"\1a\0\0\1\0\1" + option + struct.pack("!HHH", 8, code, 4) + bytes(4)
+            for code in range(20)
+        }
+        queries |= {
+            ("record", bytes([kind])): head + b"\1a\0\0\1\0\1" + b"\0" + struct.pack("!HHIH", kind, 255, 0, 4) + bytes(4)
+            for kind in (24, 46, 249, 250, 251, 255)
+        }
+        queries |= {
+            ("class", bytes([class_])): head[:10] + b"\0\0" + b"\1a\0\0\1" + struct.pack("!H", class_)
+            for class_ in (0, 2, 3, 4, 254, 255)
+        }
+        types = {
+            ("type", struct.pack("!H", kind)): head + b"\1a\4test\0" + struct.pack("!HH", kind, 1) + option + b"\0\0"
+            for kind in (*range(300), *range(32767, 32772), 65280, 65281, 65534, 65535)
+        }
+        codes = {}
+        for what, query in (queries | types).items():
+            found = await by_udp((SERVER, node.port), query)
+            assert found, what
+            codes[what] = found[0][3] & 15
+        assert {code for (what, _), code in codes.items() if what.startswith("opcode") and what != "opcode 0"} == {4}
+        # Names of those zeros are the root's; the numbers of an SOA record have another size.
+        assert [what for what in types if codes[what] == 2] == [("type", struct.pack("!H", 6))]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    writer.close()
+    log = node.process.log.read_text()
+    assert "Traceback" not in log
+    assert "Error" not in log
+
+
+async def test_a_change_is_answered_without_a_timer(node: Node) -> None:
+    """On a clock that stands still, every change of the assignment reaches the answers."""
+
+    class Still(SystemClock):
+        async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+            return await super().wait(event, None)
+
+    node.clock = Still()
+    async with node.agent():
+        await node.answers(3)
+        for last in range(1, 20):
+            node.set("Service/default/web", service(f"10.96.0.{last}"))
+            await node.answers([f"A 10.96.0.{last}"])
+        node.set("Service/default/web", service())
+        for last in range(1, 20):
+            node.set("EndpointSlice/default/web-1", ends(f"10.244.1.{last}"))
+        await node.answers(["A 10.244.1.19"])
+
+
+async def test_the_digest_covers_all_that_it_runs() -> None:
+    """An upgrade replaces a resolver whose code has changed, wherever that is."""
+    script = (
+        "import sys; sys.path[0:0] = [sys.argv[1]]; import nodeagent.dns.process; print(*(getattr(module, '__file__', None) "
+    )
+    script += "for module in sys.modules.values()), sep='\\n')"
+    words = [sys.executable, "-I", "-S", "-c", script, str(resolverprocess._ROOT)]
+    imported = {
+        Path(line) for line in (await asyncio.to_thread(subprocess.check_output, words, text=True)).split() if "/" in line
+    }
+    own = {path for path in imported if path.is_relative_to(resolverprocess._ROOT)}
+    assert resolverprocess.PROGRAM / "process.py" in own
+    assert own <= set(resolverprocess.code())
+    assert not [path for path in imported - own if "site-packages" in path.parts]
+
+
+async def test_the_log_begins_anew_at_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit of files it would be written no more."""
+    monkeypatch.setattr(process, "MAX_LOG", 1000)
+    with (tmp_path / "log").open("a") as file:
+        log = process.Log(file)
+        for number in range(100):
+            log.emit(logging.makeLogRecord({"msg": f"line {number} {'x' * 90}"}))
+    text = (tmp_path / "log").read_text()
+    assert 0 < len(text) <= 1200
+    assert "line 99" in text
 
 
 async def test_a_changed_resolv_conf_counts(node: Node) -> None:
