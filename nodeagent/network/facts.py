@@ -1,8 +1,8 @@
 """The node's network as facts: (kind, item) -> value, as it should be and as the kernel has it, and how the two differ. Pure.
 
 A missing device is one difference, not one for each of its settings. Kinds: link, address, sysctl, port (a pod's, on the
-bridge), route, neighbour, fdb; nftables adds nft. An address of the node's devices, or an item of the overlay's tables, that
-should not be there is wanted as "".
+bridge), route, neighbour, fdb; others are nft, of nftables, and balancer (see `loadbalancer.answering`). An address of the
+node's devices, or an item of the overlay's tables, that should not be there is wanted as "".
 """
 
 from __future__ import annotations

@@ -205,18 +205,16 @@ class Netlink:
         with told("reading the bridge"):
             return ports.bindings(self._route, bridge=bridge) if bridge is not None else set()
 
-    def answer_for(self, address: str, wanted: Collection[str]) -> tuple[str, str]:
-        """Have the kernel answer for exactly these addresses of Services on the underlay, whose own address is `address`; name
-        and MAC of its device. Raises NetworkError."""
-        device = self.underlay(address)
+    def answer_for(self, device: Link, wanted: Collection[str]) -> None:
+        """Have the kernel answer for exactly these addresses of Services on the underlay's device. Raises NetworkError."""
         with told("addresses of load balancers"):
             routes.sync(self._route, device.index, wanted)
-        return device.name, device.mac
 
-    def answered(self) -> frozenset[str]:
-        """Addresses of Services that the kernel answers for. Raises NetworkError."""
+    def answered(self) -> frozenset[tuple[str, str]]:
+        """Addresses of Services that the kernel answers for, with their devices. Raises NetworkError."""
         with told("addresses of load balancers"):
-            return routes.present(self._route)
+            names = {link.index: link.name for link in map(links.read, self._route.dump(links.every()))}
+            return frozenset((address, names.get(index, str(index))) for address, index in routes.present(self._route))
 
     def forget_flows(self, protocol: int, port: int) -> None:
         """Delete tracked connections to a port of the node: translation is decided once for each. Raises NetworkError."""

@@ -23,6 +23,7 @@ from nodeagent.network.fastpath.node import NodeFastPath
 from nodeagent.network.guard import Binding
 from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
 from nodeagent.network.loadbalancer import rules
+from nodeagent.network.loadbalancer.answering import Answering
 from nodeagent.network.netlink import BRIDGE, Netlink
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
@@ -64,6 +65,7 @@ class OverlayNetwork:
         self._netlink: Netlink | None = None
         self._nft = Nftables()
         self.ruleset = Ruleset(self._nft)
+        self._answering = Answering(self.ruleset)
         self._nft_repair: NftRepair | None = None
         self._notifications: Notifications | None = None
         self._state = State(keys)
@@ -295,6 +297,9 @@ class OverlayNetwork:
             return
         yield Part(lambda: Comparison(self._nftables().verify(thorough=thorough)), lambda found: self._nftables().repair(found))
         yield Part(lambda: repairs.verify(netlink, self._state), lambda found: repairs.repair(netlink, self._state, found))
+        if (underlay := self._state.underlay) is not None:
+            own, answering = underlay.address, self._answering
+            yield Part(lambda: answering.verify(netlink, own), lambda found: answering.repair(netlink, own))
 
     def _nftables(self) -> NftRepair:
         """Raises NetworkError."""
@@ -307,21 +312,12 @@ class OverlayNetwork:
         node = self._state.underlay
         if node is None:
             raise NetworkError("the node's network is not set up yet")
-        return await self._run(lambda netlink: self._answer_for(netlink, node.address, addresses))
-
-    def _answer_for(self, netlink: Netlink, own: str, addresses: Collection[str]) -> tuple[str, str]:
-        """Nothing else answers at an address as long as the kernel has it: the rules are added first, and removed last."""
-        # One of the host's own would be cut off from all but the Service.
-        wanted = frozenset(addresses) - netlink.host_addresses()
-        before = netlink.answered()
-        self.ruleset.declare(rules.CONCERN, rules.elements(wanted | before))
-        found = netlink.answer_for(own, wanted)
-        self.ruleset.declare(rules.CONCERN, rules.elements(wanted))
-        return found
+        device = await self._run(lambda netlink: self._answering.set(netlink, node.address, addresses))
+        return device.name, device.mac
 
     async def answered(self) -> frozenset[str]:
         """See loadbalancer.announcer.Kernel."""
-        return await self._run(lambda netlink: netlink.answered())
+        return frozenset(address for address, _ in await self._run(lambda netlink: netlink.answered()))
 
     async def close(self) -> None:
         if self._notifications is not None:

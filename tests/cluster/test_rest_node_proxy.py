@@ -96,6 +96,7 @@ async def test_metrics_are_prometheus_text(rest: Rest) -> None:
             'kubelet_node_name{node="n1"} 1.0', "kubelet_running_pods 1.0",
             'kubelet_running_containers{container_state="running"} 1.0',
             'kubelet_running_containers{container_state="exited"} 1.0',
+            'pinnace_network_repairs_total{kind="tunnel"} 0.0', 'pinnace_network_repairs_total{kind="balancer"} 0.0',
             'pinnace_network_repairs_total{kind="route"} 3.0', 'pinnace_network_repairs_total{kind="nft"} 0.0',
             'pinnace_network_fast_path_packets_total{result="forwarded"} 4.0',
             'pinnace_network_fast_path_packets_total{result="passed"} 0.0',

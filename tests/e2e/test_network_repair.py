@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 PROMISED, PATIENCE = 5.0, 20.0
 
 # By name: a command in the node's network namespace. PORT is the pod's device, POD its address and MAC its address on the link;
-# CIDR, VTEP and VMAC are the peer's, and VHOST its underlay address.
+# CIDR, VTEP and VMAC are the peer's, and VHOST its underlay address. VIP is that of a load balancer, which the node announces.
 DAMAGE = {
     "route deleted": "ip route del CIDR",
     "route to elsewhere": "ip route replace CIDR via 198.51.100.200 dev eth0",
@@ -64,6 +64,8 @@ DAMAGE = {
     "another address of the VXLAN device": "ip address add 10.244.99.1/32 dev pinnace-vx",
     "cluster DNS address deleted": "ip address del 10.96.0.10/32 dev lo",
     "route to Services deleted": "ip route del 10.96.0.0/12 dev pinnace0",
+    "address of a load balancer deleted": "ip route del local VIP table local",
+    "address of another load balancer": "ip route add local 198.51.100.222 dev eth0 table local proto 80",
     "no forwarding": "sysctl -qw net.ipv4.ip_forward=0",
     "no reverse path filter": "sysctl -qw net.ipv4.conf.pinnace-vx.rp_filter=0",
     "no ARP answers": "sysctl -qw net.ipv4.conf.pinnace0.proxy_arp_pvlan=0",
@@ -85,13 +87,23 @@ DAMAGE = {
 }
 
 
+BALANCED = {
+    "apiVersion": "v1", "kind": "Service", "metadata": {"name": "balanced"},
+    "spec": {"type": "LoadBalancer", "selector": {"app": "nothing"}, "ports": [{"port": 80}]},
+}  # fmt: skip
+
+
 class Place:
     """Two pods on two nodes; node-1's network is damaged."""
 
     def __init__(self, lab: LabUnderTest) -> None:
         self.lab, self.net = lab, NodeNet(lab, "node-1")
         lab.apply(pod("here", nodeName="node-1"), pod("there", nodeName="node-2"))
+        lab.kctl("label", "node", "node-2", "node.kubernetes.io/exclude-from-external-load-balancers=")
+        lab.apply(BALANCED)
         pods = eventually(lambda: lab.all_running(["here", "there"]))
+        [ingress] = eventually(lambda: lab.get("service", "balanced")["status"]["loadBalancer"].get("ingress"))
+        eventually(lambda: str(ingress["ip"]) in self.net.on("ip", "route", "show", "table", "local"))
         self.there = str(pods["there"]["status"]["podIP"])
         pid = lab.state(pods["here"])["pid"]
         self.here = Path(f"/proc/{pid}/ns/net")
@@ -102,7 +114,7 @@ class Place:
         vmac = self.net.on("ip", "neigh", "show", vtep).split("lladdr ")[1].split()[0]
         self.names = {
             "PORT": port, "POD": str(pods["here"]["status"]["podIP"]), "VMAC": vmac, "MAC": str(eth0["address"]),
-            "CIDR": str(peer), "VTEP": vtep, "VHOST": self.address("node-2"),
+            "CIDR": str(peer), "VTEP": vtep, "VHOST": self.address("node-2"), "VIP": str(ingress["ip"]),
         }  # fmt: skip
 
     def address(self, node: str) -> str:
@@ -185,8 +197,8 @@ def test_repairs_are_counted_by_kind(place: Place) -> None:
         line = next(line for line in text.splitlines() if line.startswith(f'pinnace_network_repairs_total{{kind="{kind}"}}'))
         return float(line.split()[1])
 
-    before = {kind: repairs(kind) for kind in ("route", "nft", "sysctl")}
-    for name in ("route deleted", "chain flushed", "no forwarding"):
+    before = {kind: repairs(kind) for kind in ("route", "nft", "sysctl", "balancer")}
+    for name in ("route deleted", "chain flushed", "no forwarding", "address of a load balancer deleted"):
         with place.agent_asleep():
             place.damage(name)
     for kind, count in before.items():

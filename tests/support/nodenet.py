@@ -36,7 +36,7 @@ class NodeNet:
         return {
             "links": sorted(map(self._link, self._ours()), key=str),
             "addresses": sorted(self._addresses()),
-            "routes": sorted(self.on("ip", "route").split("\n")),
+            "routes": sorted(self.shell("ip route; ip route show table local proto 80").split("\n")),
             "neighbours": sorted(self.on("ip", "neigh", "show", "nud", "permanent").split("\n")),
             "fdb": sorted(line for line in self.on("bridge", "fdb").split("\n") if "dst" in line or " static" in line),
             "nft": sorted(map(_sorted_table, self.on("nft", "-s", "list", "ruleset").split("table "))),

@@ -17,7 +17,7 @@ from pinnace.core.v1.pod_pb2 import Pod
 
 _NANO = 1e-9
 # Of repairs; each has its series before its first one.
-NETWORK_KINDS = ("link", "address", "sysctl", "port", "route", "neighbour", "fdb", "nft")
+NETWORK_KINDS = ("link", "address", "sysctl", "port", "route", "neighbour", "fdb", "nft", "tunnel", "balancer")
 FAST_PATH_RESULTS = ("forwarded", "learned", "passed")
 _CONTAINER, _POD = ("container", "namespace", "pod"), ("namespace", "pod")
 

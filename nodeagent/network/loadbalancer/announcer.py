@@ -27,7 +27,7 @@ log = logging.getLogger("pinnace.loadbalancer")
 KINDS = (kinds.SERVICE.kind,)
 # Announcements of a new address, and seconds between them (RFC 5227: ANNOUNCE_NUM, ANNOUNCE_INTERVAL, one more for losses).
 ANNOUNCEMENTS, INTERVAL = 3, 1.0
-# Seconds between looks at the kernel's routes, and before another try after a failure.
+# Seconds between looks at the underlay's device, and before another try after a failure.
 RESYNC, RETRY = 5.0, 1.0
 # Addresses of one Service; the control plane gives one of each family.
 MAX_ADDRESSES = 8

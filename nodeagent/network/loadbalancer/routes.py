@@ -24,9 +24,9 @@ def sync(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
     return _sync_routes(route, index, families[4]) + _sync_addresses(route, index, families[6])
 
 
-def present(route: NetlinkSocket) -> frozenset[str]:
-    """Those that the kernel answers for. Raises OSError."""
-    return frozenset(item.address for item in _addresses(route)) | frozenset(_routes(route))
+def present(route: NetlinkSocket) -> frozenset[tuple[str, int]]:
+    """Those that the kernel answers for, with the indexes of their devices. Raises OSError."""
+    return frozenset((item.address, item.index) for item in _addresses(route)) | frozenset(_routes(route).items())
 
 
 def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:

@@ -114,7 +114,7 @@ def test_the_hosts_addresses_are_without_the_overlays() -> None:
 
     def work(netlink: Netlink) -> None:
         netlink.serve_names(["10.96.0.10"])
-        netlink.answer_for(NODE.address, ["2001:db8::c0"])
+        netlink.answer_for(netlink.underlay(NODE.address), ["2001:db8::c0"])
         assert {NODE.address, "127.0.0.1"} <= netlink.host_addresses()
         assert not netlink.host_addresses() & {"10.244.1.1", "10.244.1.0", "10.96.0.10", "2001:db8::c0"}
 
