@@ -1,21 +1,22 @@
-"""Random clusters with NetworkPolicies, as Kubernetes objects, and the reference answer for any packet.
+"""Random clusters with NetworkPolicies, as users write them and as a node's agent gets them.
 
-Small sets of labels, ports and addresses, so that selectors, ranges and blocks overlap often.
+Small sets of labels, ports and addresses, so that selectors, ranges and blocks overlap often. `policyreference` has the answer for
+any packet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from nodeagent.network.policies import evaluator, reader
+from nodeagent.network.policies import reader
 from nodeagent.network.policies.compiler import Changes
-from nodeagent.network.policies.evaluator import Traffic
-from nodeagent.network.policies.model import IN, OUT, Group, Pod, PodPort
-from pinnace import codec
+from nodeagent.network.policies.model import Group, Pod, PodPort
+from pinnace import codec, rules
+from pinnace.admission import networkpolicies
 from pinnace.networking.v1.networkpolicy_pb2 import NetworkPolicy
 from pinnace.policypeers import PeerSelector, groups_of
 
@@ -27,18 +28,19 @@ _NAMES = "web", "dns"
 
 @dataclass(frozen=True)
 class World:
-    """Namespaces with their labels, pods by UID, and policies by namespace and name. Pods in `local` are on this node."""
+    """Namespaces with their labels, pods by UID, and specs of policies, as manifests have them, by namespace and name. Pods in
+    `local` are on this node."""
 
     namespaces: Mapping[str, Mapping[str, str]]
     pods: Mapping[str, Pod]
-    policies: Mapping[tuple[str, str], NetworkPolicy] = field(default_factory=dict)
+    policies: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     local: frozenset[str] = frozenset()
 
     def groups(self) -> dict[str, dict[str, tuple[PodPort, ...]]]:
         """Of all policies, resolved by the labels: ports by address."""
         selectors = dict[str, PeerSelector]()
-        for policy in self.policies.values():
-            selectors |= groups_of(policy)
+        for key, spec in self.policies.items():
+            selectors |= groups_of(stored(*key, spec))
         return {name: dict(self._members(selector)) for name, selector in selectors.items()}
 
     def _members(self, selector: PeerSelector) -> Iterator[tuple[str, tuple[PodPort, ...]]]:
@@ -59,7 +61,7 @@ class World:
     def changes(self) -> Changes:
         """All of it, for a node that knows nothing."""
         return Changes(
-            {key: reader.policy(item) for key, item in self.policies.items()},
+            {key: reader.policy(stored(*key, spec)) for key, spec in self.policies.items()},
             self.slices(),
             {uid: pod for uid, pod in self.pods.items() if uid in self.local},
         )
@@ -70,30 +72,6 @@ class World:
         return Changes(
             _changed(before.policies, new.policies), _changed(before.slices, new.slices), _changed(before.pods, new.pods)
         )
-
-
-class Reference:
-    """The verdicts of a world's policies, by the evaluator."""
-
-    def __init__(self, world: World) -> None:
-        self._policies = [reader.policy(item) for item in world.policies.values()]
-        self._local = {address: world.pods[uid] for uid in world.local for address in world.pods[uid].addresses}
-        ports = {address: pod.ports for pod in world.pods.values() for address in pod.addresses}
-        groups = world.groups()
-        self._peers = {
-            address: evaluator.Peer(
-                address, frozenset(name for name, members in groups.items() if address in members), ports[address]
-            )
-            for address in ports
-        }
-
-    def allows(self, source: str, destination: str, traffic: Traffic) -> bool:
-        """By the policies of those ends that are pods of this node."""
-        return self._end(OUT, source, destination, traffic) and self._end(IN, destination, source, traffic)
-
-    def _end(self, direction: str, address: str, other: str, traffic: Traffic) -> bool:
-        pod, peer = self._local.get(address), self._peers.get(other, evaluator.Peer(other))
-        return pod is None or evaluator.evaluate(self._policies, pod, peer, direction=direction, traffic=traffic).allowed
 
 
 def _changed(old: Mapping[K, V], new: Mapping[K, V]) -> dict[K, V | None]:
@@ -112,10 +90,11 @@ _expression = st.fixed_dictionaries({"key": st.sampled_from(("app", "tier", "kub
         st.fixed_dictionaries({"operator": st.sampled_from(("Exists", "DoesNotExist"))}),
     ).map(lambda rest: {**found, **rest})
 )
+_expressions = st.lists(_expression, min_size=1, max_size=2)
 _selector = st.one_of(
-    st.just({}), _labels.map(lambda labels: {"matchLabels": labels}), st.lists(_expression, min_size=1, max_size=2).map(
-        lambda found: {"matchExpressions": found}
-    )
+    st.just({}), _labels.map(lambda labels: {"matchLabels": labels}),
+    _expressions.map(lambda found: {"matchExpressions": found}),
+    st.builds(lambda labels, found: {"matchLabels": labels, "matchExpressions": found}, _labels, _expressions),
 )  # fmt: skip
 _BLOCKS = (
     ("0.0.0.0/0", ("10.0.0.0/8", "10.0.0.0/30", "198.51.100.0/24")), ("10.0.0.0/8", ("10.0.0.4/30", "10.9.0.0/16")),
@@ -133,12 +112,13 @@ _block = st.sampled_from(_BLOCKS).flatmap(
 )
 _peer = st.one_of(
     _selector.map(lambda found: {"podSelector": found}),
+    _selector.map(lambda found: {"podSelector": found, "namespaceSelector": None}),
     _selector.map(lambda found: {"namespaceSelector": found}),
     st.tuples(_selector, _selector).map(lambda found: {"podSelector": found[0], "namespaceSelector": found[1]}),
     _block,
 )
 _port = st.tuples(
-    st.sampled_from(("TCP", "UDP", "SCTP")),
+    st.one_of(st.just({}), st.sampled_from(("TCP", "UDP", "SCTP")).map(lambda name: {"protocol": name})),
     st.one_of(
         st.just({}),
         st.sampled_from(_NAMES).map(lambda name: {"port": name}),
@@ -147,21 +127,37 @@ _port = st.tuples(
             lambda found: {"port": found[0], "endPort": found[0] + found[1]}
         ),
     ),
-).map(lambda found: {"protocol": found[0], **found[1]})
+).map(lambda found: {**found[0], **found[1]})
 
 
-def _rule(peers: str) -> st.SearchStrategy[dict[str, object]]:
-    some = st.lists(_peer, max_size=2), st.lists(_port, max_size=3)
-    return st.tuples(*some).map(lambda found: {peers: found[0], "ports": found[1]})
+def _listed(name: str, items: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[dict[str, Any]]:
+    """A field with a list of some items, or with none in every way to write that."""
+    some = st.lists(items, min_size=1, max_size=most).map(lambda found: {name: found})
+    none = st.sampled_from(({}, {name: None}, {name: []}))
+    return st.one_of(some, some, none)
 
 
-_spec = st.fixed_dictionaries(
-    {
-        "podSelector": _selector,
-        "ingress": st.lists(_rule("from"), max_size=2),
-        "egress": st.lists(_rule("to"), max_size=2),
-        "policyTypes": st.sampled_from((["Ingress"], ["Egress"], ["Ingress", "Egress"])),
-    }
+def _rule(peers: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(lambda *parts: {**parts[0], **parts[1]}, _listed(peers, _peer, 2), _listed("ports", _port, 3))
+
+
+_spec = st.builds(
+    lambda *parts: {key: value for part in parts for key, value in part.items()},
+    st.one_of(st.just({}), _selector.map(lambda found: {"podSelector": found})),
+    _listed("ingress", _rule("from"), 2),
+    _listed("egress", _rule("to"), 2),
+    st.sampled_from(
+        ({}, {"policyTypes": []}, *({"policyTypes": types} for types in (["Ingress"], ["Egress"], ["Ingress", "Egress"])))
+    ),
+)
+# Of one direction, with one peer or none, and one port or none: no other rule hides how a field is read.
+_plain_spec = st.sampled_from((("ingress", "from"), ("egress", "to"))).flatmap(
+    lambda found: st.builds(
+        lambda *parts: {found[0]: [{**parts[0], **parts[1]}], **parts[2]},
+        _listed(found[1], st.one_of(_peer, _block), 1),
+        _listed("ports", _port, 1),
+        st.sampled_from(({}, {"policyTypes": [found[0].capitalize()]})),
+    )
 )
 _pod_ports = st.lists(
     st.builds(PodPort, st.sampled_from(("tcp", "udp")), st.sampled_from(_NAMES), st.sampled_from(PORTS)),
@@ -176,16 +172,30 @@ def message(namespace: str, name: str, spec: object) -> NetworkPolicy:
     return codec.decode(NetworkPolicy, text)
 
 
+def stored(namespace: str, name: str, spec: object) -> NetworkPolicy:
+    """As the API admits it, with its defaults."""
+    found = message(namespace, name, spec)
+    rules.apply_defaults(found)
+    networkpolicies.RULES.default(found)
+    assert not [*rules.validate(found), *networkpolicies.RULES.validate(found)], spec
+    return found
+
+
+def worlds() -> st.SearchStrategy[World]:
+    """Eight pods in three namespaces, about half of them local, some with an address of each family; up to five policies, or one
+    with a single rule."""
+    return st.one_of(_worlds(_spec, 0, 5), _worlds(_plain_spec, 1, 1))
+
+
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
-    """Eight pods in three namespaces, about half of them local, some with an address of each family; up to five policies."""
+def _worlds(draw: st.DrawFn, specs: st.SearchStrategy[Any], least: int, most: int) -> World:
     namespaces = {name: {"kubernetes.io/metadata.name": name, **draw(_labels)} for name in NAMESPACES}
     pods = {}
     for number in range(1, 9):
         addresses = (f"10.0.0.{number}", f"fd00::{number}") if draw(st.booleans()) else (f"10.0.0.{number}",)
         pods[str(number)] = Pod(draw(st.sampled_from(NAMESPACES)), draw(_labels), addresses, draw(_pod_ports))
     names = st.tuples(st.sampled_from(NAMESPACES), st.sampled_from("12"))
-    policies = {key: message(*key, draw(_spec)) for key in draw(st.lists(names, max_size=5, unique=True))}
+    policies = {key: draw(specs) for key in draw(st.lists(names, min_size=least, max_size=most, unique=True))}
     return World(namespaces, pods, policies, frozenset(uid for uid in pods if draw(st.booleans())))
 
 
@@ -202,7 +212,7 @@ def _next(draw: st.DrawFn, world: World) -> World:
     key, uid = (draw(st.sampled_from(NAMESPACES)), draw(st.sampled_from("12"))), draw(st.sampled_from(sorted(world.pods)))
     match draw(st.sampled_from(("policy", "no policy", "pod", "namespace", "local", "gone"))):
         case "policy":
-            return replace(world, policies={**world.policies, key: message(*key, draw(_spec))})
+            return replace(world, policies={**world.policies, key: draw(_spec)})
         case "no policy":
             return replace(world, policies={name: item for name, item in world.policies.items() if name != key})
         case "pod":

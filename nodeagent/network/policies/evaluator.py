@@ -1,7 +1,7 @@
 """The meaning of NetworkPolicies, written as plainly as possible: may this packet pass, and by which policy? Pure.
 
-The reference for `compiler`, whose results are compared with it, and the answer of `kctl net trace`. It looks at every rule of
-every policy, so nothing that is done for each packet or each pod uses it.
+The answer of `kctl net trace`. It looks at every rule of every policy, so nothing that is done for each packet or each pod uses
+it.
 Source: networking/v1, NetworkPolicySpec; where Kubernetes leaves a choice, docs/network-policy.md has ours.
 """
 

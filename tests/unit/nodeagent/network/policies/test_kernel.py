@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from nodeagent.network.elements import Difference
 from nodeagent.network.policies.compiler import Compiler
-from nodeagent.network.policies.evaluator import Traffic
 from nodeagent.network.policies.model import Pod
 from tests.support import sctp
 from tests.support.frames import within
 from tests.support.policynets import Router, routing
-from tests.support.policyworlds import Reference, World, histories, message, worlds
+from tests.support.policyreference import Packet, Reference
+from tests.support.policyworlds import World, histories, worlds
 from tests.support.prober import TCP, UDP, Probe, Prober
 from tests.support.transfers import DOWN, UP, transfer
 from tests.support.transfers import PORT as TRANSFER_PORT
@@ -49,7 +49,7 @@ def table(world: World, prober: Prober) -> dict[Probe, str]:
     for (a, b), port, protocol in itertools.product(itertools.product(owners, owners), PORTS, (TCP, UDP)):
         # From a pod to itself no packet leaves it.
         if (":" in a) == (":" in b) and owners[a] != owners[b]:
-            allowed = reference.allows(a, b, Traffic(protocol, port))
+            allowed = reference.allows(Packet(a, b, protocol.upper(), port))
             probes[Probe(owners[a], b, port, protocol)] = owners[b] if allowed else ""
     found = prober.probe(probes, timeout=0.5)
     wrong = {probe for probe in probes if found[probe] != probes[probe]}
@@ -109,7 +109,7 @@ def test_a_connection_ends_when_a_policy_no_longer_allows_it(
 ) -> None:
     """Whichever end sends, though the server, which sends too, may open connections to the client."""
     namespace, spec = denial
-    denied = replace(RUNNING, policies={(namespace, "deny"): message(namespace, "deny", spec)})
+    denied = replace(RUNNING, policies={(namespace, "deny"): spec})
     compiler, address = Compiler(), PODS[SERVER][0 if family == 4 else 1]
     with transfer(router.pods[CLIENT], router.pods[SERVER], address, protocol=protocol, direction=direction) as running:
         try:
@@ -126,7 +126,7 @@ def test_a_connection_ends_when_a_policy_no_longer_allows_it(
 def test_sctp_is_allowed_by_its_own_ports(router: Router) -> None:
     """Packets that begin an association, made by hand: kernels without SCTP sockets forward them all the same."""
     spec = {"podSelector": {}, "ingress": [{"ports": [{"port": 80, "protocol": "SCTP"}]}], "policyTypes": ["Ingress"]}
-    world = replace(RUNNING, policies={("y", "sctp"): message("y", "sctp", spec)})
+    world = replace(RUNNING, policies={("y", "sctp"): spec})
     compiler, address = Compiler(), PODS[SERVER][0]
     router.apply(compiler.change(world.changes()))
     try:
@@ -149,8 +149,8 @@ def test_a_connection_that_stays_allowed_is_not_disturbed(router: Router) -> Non
     }
     history = [
         RUNNING,
-        first := replace(RUNNING, policies={("y", "allow"): message("y", "allow", {**allow, "policyTypes": ["Ingress"]})}),
-        replace(first, policies={**first.policies, ("y", "more"): message("y", "more", {**more, "policyTypes": ["Ingress"]})}),
+        first := replace(RUNNING, policies={("y", "allow"): {**allow, "policyTypes": ["Ingress"]}}),
+        replace(first, policies={**first.policies, ("y", "more"): {**more, "policyTypes": ["Ingress"]}}),
         first,
     ]
     compiler = Compiler()
