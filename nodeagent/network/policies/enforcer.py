@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from nodeagent.network.interface import NetworkError
-from nodeagent.network.policies import budget, evaluator, reader
+from nodeagent.network.policies import budget, evaluator, pending, reader
 from nodeagent.network.policies.budget import Budget
 from nodeagent.network.policies.compiler import Changes, Compiler
 from nodeagent.network.policies.evaluator import Traffic, Verdict
@@ -65,9 +65,11 @@ class Change(Protocol):
 
 
 class Enforcer:
-    def __init__(self, network: Network, clock: Clock, policed: Callable[[str], bool]) -> None:
+    def __init__(
+        self, network: Network, clock: Clock, policed: Callable[[str], bool], *, portion: int = pending.PORTION
+    ) -> None:
         """`policed`: whether the assignment has the policies of a namespace, those that there are; if not, it says nothing of
-        them."""
+        them. `portion`: elements of a transaction, at most (see `pending`)."""
         self._policed = policed
         self._network = network
         self._clock = clock
@@ -79,7 +81,7 @@ class Enforcer:
         # Policies that the assignment no longer has, of namespaces of which the node still has pods.
         self._withdrawn: dict[str, set[Key]] = {}
         self._budget = Budget()
-        self._pending = Pending()
+        self._pending = Pending(portion)
         # Of what the kernel has; None: it is computed anew.
         self._compiler: Compiler | None = None
         self._programming = asyncio.Lock()
