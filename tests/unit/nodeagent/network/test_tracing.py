@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
+import threading
+from pathlib import Path
+
 import pytest
 
-from nodeagent.network import nfttrace
+from nodeagent.network import links, nfttrace, tracing
 from nodeagent.network.hops import Hop
-from nodeagent.network.tracing import endpoint, unserved
+from nodeagent.network.nfttrace import NftTrace, Packet
+from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.tracing import Probe, endpoint, unserved
+from tests.support.networks import alone
 
 
 @pytest.mark.parametrize(
@@ -62,3 +71,31 @@ def test_the_first_probe_ends_where_the_next_one_begins(own_stack: int) -> None:
     second = [event(3, "bridge", mark), event(3, "ip", mark)]
     assert nfttrace.first_packet(first + second) == first
     assert nfttrace.first_packet(first) == first
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("chunk", "expected"), [(2, "answered with INIT ACK"), (6, "answered with ABORT"), (10, "")])
+def test_an_sctp_probe_needs_no_kernel_with_sctp(chunk: int, expected: str) -> None:
+    """Sent and answered by raw sockets; other packets are no answer."""
+    probe = Probe(Packet("127.0.0.1", "sctp", 40_000), "127.0.0.1", 132, 1.0)
+
+    def serve(sock: socket.socket) -> None:
+        while (packet := sock.recv(2048)[20:])[12] != 1 or packet[:4] != struct.pack("!HH", 40_000, 132):
+            pass
+        sock.sendto(struct.pack("!HHIIBBH", 132, 40_000, 1, 0, chunk, 0, 4), ("127.0.0.1", 0))
+
+    def work() -> None:
+        with NetlinkSocket() as kernel:
+            kernel.run(links.change(1, up=True))
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP) as server:
+            server.settimeout(10)
+            serving = threading.Thread(target=serve, args=(server,))
+            serving.start()
+            own = Path("/proc/thread-self/ns/net")
+            with contextlib.closing(NftTrace(probe.packet)) as trace, tracing._socket(own, probe) as sock:
+                seen, answer = tracing._exchange(trace, sock, probe)
+            serving.join()
+        assert answer == expected
+        assert "127.0.0.1:132" in {item.target for item in seen}
+
+    alone(work)
