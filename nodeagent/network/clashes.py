@@ -14,14 +14,14 @@ from nodeagent.network import vxlan
 from nodeagent.network.guard import BRIDGE, PORTS
 from nodeagent.network.interface import Node
 from nodeagent.network.links import Link
-from nodeagent.network.rtnetlink import Address, Route
-from nodeagent.network.tables import PROTOCOL
+from nodeagent.network.rtnetlink import UNICAST, Address, Route
+from nodeagent.network.tables import NOWHERE, PROTOCOL
 from pinnace.ipfamilies import BITS, family_of
 
 # Names of our own devices begin so.
 OURS = ("pinnace", PORTS)
-# linux/rtnetlink.h, RTN_UNICAST, BLACKHOLE, UNREACHABLE, PROHIBIT: others are of the host's own addresses.
-_TYPES = {1: "", 6: "blackhole ", 7: "unreachable ", 8: "prohibit "}
+# linux/rtnetlink.h: others are of the host's own addresses.
+_TYPES = {UNICAST: ""} | {kind: f"{name} " for kind, name in NOWHERE.items()}
 
 
 def find(node: Node, links: Iterable[Link], addresses: Iterable[Address], routes: Iterable[Route]) -> str:
@@ -48,10 +48,17 @@ def _own(node: Node) -> Iterator[str]:
 def _devices(node: Node, links: Iterable[Link]) -> Iterator[str]:
     for link in links:
         for name, kind in ((BRIDGE, "bridge"), (vxlan.DEVICE, "vxlan")):
-            if link.name == name and link.kind != kind:
-                yield f"the host has a device {name}, which is no {kind} but {link.kind or 'physical'}: rename or remove it"
+            if link.name == name and (taken := other_kind(link, kind)):
+                yield taken
         if link.name != vxlan.DEVICE and link.kind == "vxlan" and vxlan.identity(link) == (node.vni, node.port):
             yield f"VNI {node.vni} on port {node.port} is that of the host's device {link.name}: choose another VNI or port"
+
+
+def other_kind(link: Link, kind: str) -> str:
+    """Empty unless a device with a name of ours is of another kind."""
+    if link.kind == kind:
+        return ""
+    return f"the host has a device {link.name}, which is no {kind} but {link.kind or 'physical'}: rename or remove it"
 
 
 def _addresses(node: Node, addresses: Iterable[Address], names: Mapping[int, str]) -> Iterator[str]:
@@ -72,7 +79,9 @@ def _routes(node: Node, routes: Iterable[Route], names: Mapping[int, str]) -> It
         name = names.get(item.oif, "")
         # The kernel's route to an IPv6 address of `lo`, which is looked at as an address.
         of_address = name == "lo" and item.dst.endswith("/128")
-        if item.type not in _TYPES or item.protocol == PROTOCOL or name.startswith(OURS) or of_address:
+        # By another device, one of our protocol is none of ours.
+        ours = name.startswith(OURS) or (item.protocol == PROTOCOL and item.type in NOWHERE)
+        if item.type not in _TYPES or ours or of_address:
             continue
         for range_, cidr in _ranges(node):
             if _inside(item.dst, cidr):

@@ -87,10 +87,12 @@ class Deviation:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The kernel's state compared with the wanted one: `found` are the differences. `errors` are of parts that could not be
-    compared or repaired; the others were."""
+    compared or repaired; the others were. `clash` names what of the host is in the way, which is not repaired; empty for
+    nothing."""
 
     found: list[Deviation] = field(default_factory=list)
     errors: Errors = field(default_factory=Errors)
+    clash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from nodeagent.network import (
 )
 from nodeagent.network.facts import Facts
 from nodeagent.network.guard import Binding
+from nodeagent.network.hostroutes import HostRoutes
 from nodeagent.network.interface import Deviation, NetworkError, Node
 from nodeagent.network.links import Link
 from nodeagent.network.loadbalancer import routes
@@ -75,6 +76,7 @@ class Netlink:
 
     def __init__(self) -> None:
         self._route = NetlinkSocket()
+        self._host_routes = HostRoutes(self._route)
         # Of the pods' devices and the bridge; `setup` says it.
         self._mtu = 0
 
@@ -114,11 +116,16 @@ class Netlink:
 
     def check(self, node: Node) -> None:
         """Raises NetworkError for what of this host is in the way."""
+        if clash := self.clash(node, thorough=True):
+            raise NetworkError(clash)
+
+    def clash(self, node: Node, *, thorough: bool) -> str:
+        """What of this host is in the way; empty for nothing. `thorough`: with its routes as they are now; else they may be
+        those of an earlier call (see `hostroutes`). Raises NetworkError."""
         with told("reading the host's network"):
             found = list(map(links.read, self._route.dump(links.every())))
-            routes = list(map(rtnetlink.route_of, tables.of_both(self._route, rtnetlink.list_routes)))
-        if clash := clashes.find(node, found, self._addresses(), routes):
-            raise NetworkError(clash)
+            ways = self._host_routes.inside((*node.cluster_cidrs, *node.service_cidrs), thorough=thorough)
+            return clashes.find(node, found, self._addresses(), ways)
 
     def setup(self, node: Node) -> None:
         """Bridge and VXLAN device with their addresses. Raises NetworkError."""
@@ -228,14 +235,18 @@ class Netlink:
             index = self.index(name)
         if index is None:
             raise NetworkError(f"device {name} vanished while it was made")
+        if taken := clashes.other_kind(self._link(index), kind):
+            raise NetworkError(taken)
         return index
 
     def _drop_changed_vxlan(self, node: Node, underlay: int) -> None:
         """A VXLAN device that differs is made again. It could be moved on the underlay, but would keep sending from the address
         that its FDB entries have cached."""
         index = self.index(vxlan.DEVICE)
-        if index is not None and not vxlan.is_device(self._link(index), node, underlay):
-            self._route.run(links.delete(index))
+        link = self._link(index) if index is not None else None
+        # One of another kind is the host's.
+        if link is not None and link.kind == "vxlan" and not vxlan.is_device(link, node, underlay):
+            self._route.run(links.delete(link.index))
 
     def _only_addresses(self, index: int, *wanted: Address) -> None:
         present = {item for item in self._addresses() if item.index == index}

@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -112,15 +112,16 @@ class NetlinkSocket:
             raise failures[0]
         return found
 
-    def dump(self, request: Request) -> list[Message]:
-        """All objects that there are of a kind, at one moment. Raises OSError."""
+    def dump(self, request: Request, *, keep: Callable[[bytes], bool] | None = None) -> list[Message]:
+        """All objects that there are of a kind, at one moment; `keep` is called with the body of each, and says whether to
+        return it. Raises OSError."""
         for _ in range(_DUMPS):
-            found = self._dump(request)
+            found = self._dump(request, keep)
             if found is not None:
                 return found
         raise OSError(f"the kernel's tables changed during each of {_DUMPS} readings")
 
-    def _dump(self, request: Request) -> list[Message] | None:
+    def _dump(self, request: Request, keep: Callable[[bytes], bool] | None) -> list[Message] | None:
         """None when they changed meanwhile."""
         wanted, found, whole = next(self._numbers) & 0xFFFFFFFF, list[Message](), True
         self._send([_packed(request, _DUMP, wanted)])
@@ -130,7 +131,8 @@ class NetlinkSocket:
                     continue
                 whole = whole and not flags & _DUMP_INTERRUPTED
                 if type_ not in (_ERROR, _DONE):
-                    found.append(Message(type_, body))
+                    if keep is None or keep(body):
+                        found.append(Message(type_, body))
                     continue
                 if (error := _failure(flags, body)) is not None:
                     raise error

@@ -279,17 +279,24 @@ class OverlayNetwork:
         self._notifications.start()
 
     async def verify(self) -> Comparison:
-        return await self._run(lambda netlink: repairs.compare(self._parts(netlink, thorough=True), fix=False))
+        return await self._run(lambda netlink: self._compared(netlink, fix=False))
 
     async def repair(self) -> Comparison:
         def work(netlink: Netlink) -> Comparison:
             try:
-                return repairs.compare(self._parts(netlink, thorough=False), fix=True)
+                return self._compared(netlink, fix=True)
             finally:
                 # Each time: a device may have been made again by a repair that failed later on.
                 self.fast_path.show(netlink, self._state.bindings)
 
         return await self._run(work)
+
+    def _compared(self, netlink: Netlink, *, fix: bool) -> Comparison:
+        whole, clash = repairs.compare(self._parts(netlink, thorough=not fix), fix=fix), list[str]()
+        if (node := self._state.underlay) is not None:
+            # Last: what a repair has replaced is not in the way any more.
+            whole.errors.attempt(lambda: clash.append(netlink.clash(node, thorough=not fix)))
+        return dataclasses.replace(whole, clash="".join(clash))
 
     def _parts(self, netlink: Netlink, *, thorough: bool) -> Iterator[Part]:
         """The guard first: what it keeps out must not come in by a device that is repaired."""

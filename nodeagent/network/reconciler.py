@@ -67,8 +67,9 @@ class NetworkReconciler:
         # The last welcome, and the one that the network could not be set up for; tried again until it can.
         self._welcome: nodes_pb2.Welcome | None = None
         self._unset: nodes_pb2.Welcome | None = None
-        # Why the network is not set up, or has no address; and since when it is, or is not. None: it always was.
-        self.problem = ""
+        # Why the network is not set up, has no address, or (`_clash`) what of the host has got in its way since; and since when
+        # it is, or is not. None: it always was.
+        self.problem = self._clash = ""
         self._since: float | None = None
         self.condition_changed: Callable[[], None] = lambda: None
         # This node's addresses, one of each address family, the underlay's first; known before anything is set up. `_found`
@@ -92,21 +93,23 @@ class NetworkReconciler:
         if self._since is None:
             return []
         found = node_pb2.NodeCondition(type="NetworkUnavailable", status=str(bool(self.problem)))
-        found.reason = "NetworkSetupFailed" if self.problem else "NetworkIsSetUp"
+        failed = "NetworkClash" if self.problem == self._clash else "NetworkSetupFailed"
+        found.reason = failed if self.problem else "NetworkIsSetUp"
         found.message = self.problem or "the node's network is set up"
         found.lastTransitionTime.CopyFrom(codec.time_of(self._since))
         found.lastHeartbeatTime.CopyFrom(codec.time_of(self._clock.now()))
         return [found]
 
     def unavailable(self) -> str:
-        """Why the node has no network, or one with a problem, for people; empty for none."""
-        return self.problem or ("" if self.ipam is not None else "the node's network is not set up yet")
+        """Why the node has no network, or no address, for people; empty for none. A comparison finds what is in the way."""
+        problem = self.problem if self.problem != self._clash else ""
+        return problem or ("" if self.ipam is not None else "the node's network is not set up yet")
 
     def _set_problem(self, problem: str) -> None:
         if problem == self.problem:
             return
         if problem:
-            log.error("network_setup_failed error=%s", problem)
+            log.error("%s error=%s", "network_clash" if problem == self._clash else "network_setup_failed", problem)
         if self._since is None or bool(problem) != bool(self.problem):
             self._since = self._clock.now()
         self.problem = problem
@@ -169,7 +172,8 @@ class NetworkReconciler:
         steps = (self._program, self._repair) if self._new_peers else (self._repair,)
         errors = [error for step in steps if (error := await self._error_of(step))]
         self._failed("; ".join(dict.fromkeys(errors)))
-        return RETRY if errors or self.problem else RESYNC
+        # Of what is in the way, the kernel notifies.
+        return RETRY if errors or self.problem != self._clash else RESYNC
 
     async def _error_of(self, step: Callable[[], Awaitable[None]]) -> str:
         """Empty for none."""
@@ -191,7 +195,7 @@ class NetworkReconciler:
         self._absence = ""
         if self._found == self.host_ips:
             if self._unset is None:
-                self._set_problem("")
+                self._set_problem(self._clash)
         elif self._welcome is not None:
             self._unset = self._welcome
         else:
@@ -220,6 +224,9 @@ class NetworkReconciler:
             self.repairs[item.kind] += 1
         for item in comparison.found[:MAX_LOGGED]:
             log.warning("network_repaired kind=%s item=%r wanted=%r actual=%r", item.kind, item.item, item.wanted, item.actual)
+        before, self._clash = self._clash, comparison.clash
+        if self.problem in ("", before):
+            self._set_problem(self._clash)
         comparison.errors.check()
 
     def _failed(self, error: str) -> None:
@@ -247,6 +254,7 @@ class NetworkReconciler:
         # What was programmed before, if anything, was for another network or for none.
         self._new_peers = True
         self._move(host_ips)
+        self._clash = ""
         self._set_problem("")
         self._told(welcome)
         if self.ipam is None or not self.ipam.serves(node.pod_cidrs):

@@ -109,7 +109,8 @@ class NetStreams:
                 raise Internal(str(error)) from None
         report = streams_pb2.NetworkReport(repairs=dict(self._repairs), fixed=wanted.fix, fastPathPackets=self._packets())
         # A reason of several is said once.
-        report.problems.extend(dict.fromkeys(filter(None, (self._problem(), *map(str, comparison.errors)))))
+        problems = (self._problem(), comparison.clash, *map(str, comparison.errors))
+        report.problems.extend(dict.fromkeys(filter(None, problems)))
         for item in comparison.found[:MAX_DEVIATIONS]:
             report.deviations.add(kind=item.kind, item=item.item, wanted=item.wanted, actual=item.actual)
         await outgoing.put(Frame(networkReport=report))

@@ -67,6 +67,28 @@ def test_a_clash_is_named_until_it_is_gone(place: Place, clash: str, removal: st
     eventually(place.reached)
 
 
+def test_a_clash_that_appears_later_is_named_until_it_is_gone(place: Place) -> None:
+    """The host's route takes half of the other node's pods; it is not the agent's to delete."""
+    eventually(place.reached)
+    half = place.names["CIDR"].replace("/24", "/25")
+    said = f"the pod CIDR 10.244.0.0/16 has the host's route {half} dev eth0"
+    place.net.shell(f"ip route add {half} dev eth0")
+    try:
+        found = eventually(lambda: (item := unavailable(place.lab, "node-1"))["status"] == "True" and item)
+        assert found["reason"] == "NetworkClash"
+        assert said in found["message"]
+        for flags in ((), ("--fix",)):
+            verified = place.lab.run("net", "verify", *flags)
+            assert verified.returncode == 1
+            assert f"error: node node-1: {said}" in verified.stderr.decode()
+        assert half in place.net.shell("ip route")
+    finally:
+        place.net.shell(f"ip route del {half}")
+    eventually(lambda: unavailable(place.lab, "node-1")["status"] == "False")
+    eventually(place.reached)
+    assert place.lab.kctl("net", "verify").strip().endswith("2 nodes as wanted, 0 with differences")
+
+
 def test_a_node_that_changes_its_address_is_followed(place: Place) -> None:
     """Its agent starts with another address of the underlay; the other node sends there."""
     net = NodeNet(place.lab, "node-2")

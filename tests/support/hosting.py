@@ -37,6 +37,8 @@ class FakeNetwork:
     again: list[Deviation] = field(default_factory=list)
     # Of parts that each comparison fails at.
     errors: list[NetworkError] = field(default_factory=list)
+    # What of the host each comparison finds in the way.
+    clash: str = ""
     repairs: int = 0
     changed: Callable[[], None] = lambda: None
     names: list[tuple[str, ...]] = field(default_factory=list)
@@ -78,7 +80,7 @@ class FakeNetwork:
 
     async def verify(self) -> Comparison:
         self._check()
-        return Comparison(list(self.deviations), Errors(self.errors))
+        return Comparison(list(self.deviations), Errors(self.errors), self.clash)
 
     async def repair(self) -> Comparison:
         self._check()
@@ -88,7 +90,7 @@ class FakeNetwork:
         if found:
             # The kernel notifies of repairs, too.
             self.changed()
-        return Comparison(found, Errors(self.errors))
+        return Comparison(found, Errors(self.errors), self.clash)
 
     def _check(self) -> None:
         if self.fault:

@@ -30,6 +30,7 @@ def found(*, links: tuple[Link, ...] = (), addresses: tuple[Address, ...] = (), 
         (Route("10.244.3.0/24", oif=2), "the pod CIDR 10.244.0.0/16 has the host's route 10.244.3.0/24 dev eth0"),
         (Route("10.244.0.0/16", "192.0.2.9", 2), "the pod CIDR 10.244.0.0/16 has the host's route 10.244.0.0/16 via 192.0.2.9 dev eth0"),
         (Route("10.100.0.0/16", oif=2), "the Service CIDR 10.96.0.0/12 has the host's route 10.100.0.0/16 dev eth0"),
+        (Route("10.244.3.0/24", oif=2, protocol=80), "the pod CIDR 10.244.0.0/16 has the host's route 10.244.3.0/24 dev eth0"),
         (Route("10.244.9.0/24", type=6), "has the host's route blackhole 10.244.9.0/24"),
     ],
 )  # fmt: skip

@@ -191,6 +191,28 @@ async def test_peers_are_programmed_once_the_network_is_set_up(tmp_path: Path) -
         assert (condition.status, condition.reason) == ("False", "NetworkIsSetUp")
 
 
+async def test_a_clash_that_comes_later_is_named_until_it_is_gone(tmp_path: Path) -> None:
+    """In the node's condition, once: the network is not set up again."""
+    node = Node(tmp_path)
+    await node.reconciler.welcomed(WELCOME)
+    changes = list[str]()
+    node.reconciler.condition_changed = lambda: changes.append(node.reconciler.problem)
+    async with node.running():
+        node.network.clash = "a route is in the way"
+        await node.clock.advance(RESYNC * 3)
+        [condition] = node.reconciler.conditions()
+        assert (condition.status, condition.reason, condition.message) == ("True", "NetworkClash", "a route is in the way")
+        node.absent = "no address"
+        await node.clock.advance(RESYNC)
+        assert [condition.reason for condition in node.reconciler.conditions()] == ["NetworkSetupFailed"]
+        node.absent = ""
+        await node.clock.advance(RESYNC)
+        node.network.clash = ""
+        await node.clock.advance(RESYNC)
+    assert changes == ["a route is in the way", "no address", "a route is in the way", ""]
+    assert len(node.network.nodes) == 1
+
+
 async def test_the_network_is_set_up_where_the_nodes_address_is(tmp_path: Path) -> None:
     """With its peers, and then it is announced; the kernel's notification is enough."""
     node = Node(tmp_path)

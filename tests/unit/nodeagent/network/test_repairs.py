@@ -166,6 +166,37 @@ def test_additions_are_removed(on_node: OnNode) -> None:
     on_node(work)
 
 
+@pytest.mark.root
+def test_what_the_host_has_put_in_the_way_is_named_and_stays(on_node: OnNode) -> None:
+    """A route to a part of another node's pods, and devices of other kinds by the names of ours."""
+
+    async def work(network: OverlayNetwork) -> None:
+        for line, removal, clash in (
+            (
+                "ip route add 10.244.2.0/25 dev under0",
+                "ip route del 10.244.2.0/25",
+                "has the host's route 10.244.2.0/25 dev under0",
+            ),
+            *(
+                (
+                    f"ip link del {name}; ip link add {name} type veth peer name other0",
+                    f"ip link del {name}",
+                    f"has a device {name}",
+                )
+                for name in ("pinnace0", "pinnace-vx")
+            ),
+        ):
+            shell(line)
+            for comparison in (await network.verify(), await network.repair(), await network.repair()):
+                assert clash in comparison.clash
+            assert clash in (await network.verify()).clash
+            shell(removal)
+            assert (await network.repair()).clash == ""
+            assert await found(network) == set()
+
+    on_node(work)
+
+
 def test_a_part_that_fails_does_not_hold_back_the_others() -> None:
     """Neither one that cannot be compared, nor one that cannot be repaired; what was found is known of each."""
     repaired = list[str]()

@@ -92,10 +92,11 @@ async def report(network: FakeNetwork, problem: str = "", **options: bool) -> Ne
 
 @pytest.mark.parametrize("fix", [False, True])
 async def test_a_report_has_what_is_not_repaired(fix: bool) -> None:
-    """Why there is no network, and what could not be compared; a reason that both have once. Differences of the rest are there."""
+    """Why there is no network, what is in the way, and what could not be compared; a reason that several have once. Differences of
+    the rest are there."""
     network = FakeNetwork(deviations=[Deviation("nft", "table inet pinnace", "present", "")])
-    network.errors = [NetworkError("no address"), NetworkError("no answer")]
+    network.errors, network.clash = [NetworkError("no address"), NetworkError("no answer")], "a route is in the way"
     found = await report(network, "no address", fix=fix)
-    assert list(found.problems) == ["no address", "no answer"]
+    assert list(found.problems) == ["no address", "a route is in the way", "no answer"]
     assert [item.item for item in found.deviations] == ["table inet pinnace"]
     assert list((await report(FakeNetwork(), fix=fix)).problems) == []
