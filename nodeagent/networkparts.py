@@ -64,6 +64,7 @@ class NetworkParts:
         self._services = ServiceProxy(self.overlay, clock, self._health.set)
         self.policies = Enforcer(self.overlay, clock, assignment.policed)
         self.overlay.configured = lambda node: self._services.configure(facts_of(node))
+        assignment.all_known = self._all_known
         assignment.subscribe(dnsrecords.KINDS, self.names.changed)
         assignment.subscribe(ANNOUNCED, self.announcer.changed)
         assignment.subscribe(SERVICE_KINDS, self._services.changed)
@@ -75,7 +76,15 @@ class NetworkParts:
         """From what is on disk, before there is a control plane."""
         self.announcer.restore(self._assignment.items(kinds.SERVICE.kind))
         self._services.restore(self._assignment.items)
+        # There is one Service at least in every cluster.
+        if self._assignment.items(kinds.SERVICE.kind):
+            self._all_known()
         await self.reconciler.restore()
+
+    def _all_known(self) -> None:
+        """All Services and slices are there: what is not among them does not exist."""
+        self._services.all_known()
+        self.names.all_known()
 
     def restore_policies(self) -> None:
         """Policies and slices of their groups that are on disk, as if they were new: before pods start."""

@@ -57,6 +57,10 @@ class Assignment:
         self._pods_in = Counter[str]()
         # Of the last message that was applied.
         self.revision = 0
+        # Keys of objects that every node has all of, which this one is yet to get; None before a complete assignment.
+        self._awaited: set[str] | None = None
+        # Called when it has all of them, after they are published.
+        self.all_known: Callable[[], None] = lambda: None
         # Called with the keys of pods that a message has, changed or not.
         self.confirmed: Callable[[list[str]], None] = lambda keys: None
         for path in (self._objects_dir, self._peers_dir, self._secrets_dir):
@@ -121,12 +125,22 @@ class Assignment:
                 *self._objects, *(f"{PEER}//{name}" for name in self._peers), *self.groups.keys(), *self._namespaces.keys()
             ]  # fmt: skip
             changes += [nodes_pb2.Change(key=key) for key in present if key not in keys]
+        self._await(assignment)
         found = [changed for change in changes if (changed := self._contained(change)) is not None]
         found += self.groups.changed()
         self._disk.sync()
         self._publish(found)
+        if self._awaited is not None and not self._awaited:
+            self.all_known()
         self.revision = assignment.revision
         self.confirmed([item.key for item in assignment.changes if item.key.startswith("Pod/") and item.HasField("object")])
+
+    def _await(self, assignment: nodes_pb2.Assignment) -> None:
+        if assignment.complete:
+            following = (key for key in assignment.following if key.partition("/")[0] in _MANY)
+            self._awaited = {key for key in following if key not in self._objects}
+        if self._awaited:
+            self._awaited -= {change.key for change in assignment.changes}
 
     def _contained(self, change: nodes_pb2.Change) -> Change | None:
         """`_change`; one object that this version cannot read costs the others nothing."""

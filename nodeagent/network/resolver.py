@@ -66,6 +66,8 @@ class ResolverManager:
         self._answers: asyncio.Queue[bytes] = asyncio.Queue(_MAX_ANSWERS)
         self._ended = False
         self._asking = asyncio.Lock()
+        # Whether the assignment has all names, and whether the resolver knows.
+        self._complete = self._is_told = False
 
     def cluster_dns(self) -> ClusterDns:
         """The DNS settings of pods."""
@@ -79,6 +81,12 @@ class ResolverManager:
         """Objects of the assignment have."""
         self._dirty.update(dict.fromkeys(change.key for change in changes))
         self._wake.set()
+
+    def all_known(self) -> None:
+        """The assignment has all Services and namespaces: a name that is not among them does not exist."""
+        if not self._complete:
+            self._complete = True
+            self._wake.set()
 
     async def metrics(self) -> str:
         """The resolver's, as text for Prometheus; empty while it does not run."""
@@ -120,6 +128,7 @@ class ResolverManager:
             told = self._settings()
             self._write({"settings": told})
             await self._send_all()
+            await self._send_changes()
             while self._cluster == cluster:
                 if not await self._clock.wait(self._wake, LOOK):
                     await self._network.serve_names(cluster.servers)
@@ -140,18 +149,22 @@ class ResolverManager:
         self._wake.set()
 
     async def _send_all(self) -> None:
+        self._is_told = False
         self._dirty.clear()
         for count, key in enumerate([key for key in self._keys() if key.partition("/")[0] in dnsrecords.KINDS]):
             self._write(self._line(key))
             if count % _BATCH == _BATCH - 1:
                 await self._drain()
-        self._write({"complete": True})
-        await self._drain()
 
     async def _send_changes(self) -> None:
+        """With them, that they are all, once they are: an agent that joins gets the first ones before the others."""
+        complete = self._complete
         dirty, self._dirty = self._dirty, {}
         for key in dirty:
             self._write(self._line(key))
+        if complete and not self._is_told:
+            self._is_told = True
+            self._write({"complete": True})
         await self._drain()
 
     def _line(self, key: str) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class ServiceProxy:
         self._services: dict[str, Service | None] = {}
         self._slices: dict[str, EndpointSlice | None] = {}
         self._work: _Work | None = None
+        self._complete = False
         self.counters = Counters()
 
     def configure(self, facts: Facts) -> None:
@@ -106,6 +107,12 @@ class ServiceProxy:
         for change in changes:
             kind, _, key = change.key.partition("/")
             self._set(kind, key, change.new)
+
+    def all_known(self) -> None:
+        """All Services have come: until then those of an earlier agent stay as they are."""
+        if not self._complete:
+            self._complete = True
+            self._changed.set()
 
     def _set(self, kind: str, key: str, item: Any | None) -> None:
         if kind == kinds.SERVICE.kind:
@@ -146,6 +153,8 @@ class ServiceProxy:
         """On the thread."""
         began = time.perf_counter()
         work = self._work = self._work or _Work(ServiceTable(self._facts_now(), recovery.read(self._read())))
+        # Before what has come is taken: the last of it may come now.
+        complete = self._complete
         self._take(work.table)
         changes = work.table.compute(BATCH)
         work.problems |= changes.problems
@@ -153,7 +162,7 @@ class ServiceProxy:
         work.forget |= changes.forget
         if work.declared:
             self._program(work, changes, began)
-        elif not work.table.pending:
+        elif complete and not work.table.pending:
             self._declare(work, began)
         return work.table.pending > 0
 

@@ -121,6 +121,28 @@ def test_a_complete_assignment_in_several_messages_removes_nothing_that_follows(
     assert [key for key, _ in node.assignment.pods()] == ["Pod/default/web"]
 
 
+def test_all_services_are_known_after_the_last_message_that_has_some(node: Node) -> None:
+    """Of those that the first one announced: one may be removed before it comes, or be unreadable, or be there already."""
+    known: list[list[str]] = []
+    node.assignment.all_known = lambda: known.append(node.keys())
+    node.apply(change("Service/default/early", service(1)))
+    assert known == []
+    following = ["Service/default/a", "EndpointSlice/default/a-1", "Namespace//n", "Service/default/early", "Pod/default/web"]
+    node.assignment.apply(
+        nodes_pb2.Assignment(complete=True, changes=[change("Service/default/first", service(1))], following=following)
+    )
+    node.apply(change("Service/default/a", service(1)), change("Namespace//n"))
+    assert known == []
+    unreadable = nodes_pb2.Change(key="EndpointSlice/default/a-1")
+    unreadable.object.protobuf = b"\xff"
+    node.apply(unreadable)
+    assert known == [["Service/default/early", "Service/default/first", "Service/default/a"]]
+    again = Node(node.disk.parent / "again")
+    again.assignment.all_known = lambda: known.append([])
+    again.apply(complete=True)
+    assert known[1:] == [[]]
+
+
 def test_only_what_differs_is_published_and_all_is_stored_before(node: Node) -> None:
     seen: list[Any] = []
     node.assignment.subscribe(("Pod",), lambda changes: seen.append(node.assignment.lookup("Secret", "default", "s")))

@@ -56,6 +56,7 @@ class Node:
         self.directory, self.port = directory, port
         self.objects: dict[str, Any] = {}
         self.clock = SystemClock()
+        self.is_complete = True
         self.network = FakeNetwork()
         self.resolv_conf = directory / "resolv.conf"
         self.resolv_conf.write_text("nameserver 127.0.0.143\n")
@@ -86,6 +87,8 @@ class Node:
     async def agent(self) -> AsyncIterator[None]:
         """One that starts and ends; what it tells is `welcome`."""
         self.manager = self._manager()
+        if self.is_complete:
+            self.manager.all_known()
         self.manager.told(self.welcome)
         task = asyncio.ensure_future(self.manager.run())
         try:
@@ -191,6 +194,36 @@ async def test_names_are_those_of_the_assignment(node: Node) -> None:
         assert 'pinnace_dns_objects{kind="EndpointSlice"} 1' in text
         assert 'proto="udp",zone="cluster",type="SRV",rcode="NOERROR"' in text
     assert await node.manager.metrics() == ""
+
+
+async def test_names_that_have_not_come_yet_are_not_denied(node: Node) -> None:
+    """An agent that joins gets them in portions: until the last one, no name is answered as if it did not exist."""
+    node.is_complete = False
+    node.set("Service/default/web", service("10.96.0.5"))
+    async with node.agent():
+        await node.answers(2)
+        node.set("Namespace//lab", namespace_pb2.Namespace())
+        await eventually_metric(node, "EndpointSlice", 0)
+        assert await node.ask("late.default.svc.cluster.local") == 2
+        node.set("EndpointSlice/default/web-1", ends("10.244.1.2"))
+        await eventually_metric(node, "EndpointSlice", 1)
+        assert await node.ask(WEB) == 2
+        node.manager.all_known()
+        await node.answers(["A 10.96.0.5"])
+        assert await node.ask("late.default.svc.cluster.local") == 3
+    # The next agent, until it has all, takes nothing away.
+    del node.objects["Service/default/web"]
+    async with node.agent():
+        await eventually_metric(node, "EndpointSlice", 1)
+        assert await node.ask(WEB) == ["A 10.96.0.5"]
+        node.manager.all_known()
+        await node.answers(3)
+
+
+async def eventually_metric(node: Node, kind: str, count: int) -> None:
+    async with asyncio.timeout(15):
+        while f'pinnace_dns_objects{{kind="{kind}"}} {count}' not in await node.manager.metrics():
+            await asyncio.sleep(0.02)
 
 
 async def test_it_serves_while_no_agent_runs(node: Node) -> None:

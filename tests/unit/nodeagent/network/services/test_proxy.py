@@ -54,6 +54,7 @@ class Node:
         self.kernel, self.clock = Kernel(), VirtualClock()
         self.health: list[Health] = []
         self.proxy = ServiceProxy(self.kernel, self.clock, self._set_health)
+        self.proxy.all_known()
 
     async def _set_health(self, items: list[Health]) -> None:
         self.health = items
@@ -126,6 +127,26 @@ def test_many_changes_are_portions_and_the_first_ones_are_declared_together() ->
         assert len(node.addresses()) == 230
         assert node.kernel.visits == 2
         assert "10.96.0.99" not in nft("list map inet pinnace services_none_4")
+
+    running(test)
+
+
+def test_what_an_earlier_agent_left_stays_until_all_services_have_come() -> None:
+    """They come in messages of a bounded size, between which nothing is pending."""
+
+    async def test(node: Node) -> None:
+        node.kernel.ruleset.ensure([rules.fragment(), skeleton.fragment(FACTS, ("192.0.2.1",))])
+        nft("add element inet pinnace services_none_4 { 10.96.0.99 . tcp . 80 : drop }")
+        node.proxy._complete = False
+        for number in range(3):
+            node.put(*web(number))
+            node.configure()
+            await settle()
+            assert "10.96.0.99" in nft("list map inet pinnace services_none_4")
+        node.proxy.all_known()
+        await settle()
+        assert "10.96.0.99" not in nft("list map inet pinnace services_none_4")
+        assert node.addresses() == {"10.96.0.20", "10.96.0.21", "10.96.0.22"}
 
     running(test)
 
