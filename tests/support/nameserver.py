@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-_A = 1
+_A, _SOA = 1, 6
 
 
 @dataclass
 class NameServer:
-    """`records` maps a name to addresses; `large` are those whose UDP answers are cut (TC); `asked` what came, with its way."""
+    """`records` maps a name to addresses; `large` are those whose UDP answers are cut (TC); `asked` what came, with its way.
+    Negative answers have an SOA record with the TTL `negative_ttl`, or none."""
 
     records: dict[str, list[str]]
     large: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    negative_ttl: int = 0
     # Further answers for each query, sent before the right one.
     forged: list[bytes] = field(default_factory=list)
 
@@ -34,7 +36,11 @@ class NameServer:
         body = b""
         for address in [] if cut else addresses:
             body += b"\xc0\x0c" + struct.pack("!HHIH", _A, 1, 60, 4) + socket.inet_aton(address)
-        counts = struct.pack("!4H", 1, 0 if cut else len(addresses), 0, 0)
+        negative = bool(self.negative_ttl) and not addresses
+        if negative:
+            numbers = struct.pack("!5I", 1, 2, 3, 4, self.negative_ttl)
+            body += b"\0" + struct.pack("!HHIH", _SOA, 1, self.negative_ttl, 22) + b"\0\0" + numbers
+        counts = struct.pack("!4H", 1, 0 if cut else len(addresses), int(negative), 0)
         return query[:2] + struct.pack("!H", flags) + counts + query[12 : end + 4] + body
 
 
