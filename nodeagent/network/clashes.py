@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from nodeagent.network import vxlan
+from nodeagent.network import vxlan, wireguard
 from nodeagent.network.guard import BRIDGE, PORTS
 from nodeagent.network.interface import Node
 from nodeagent.network.links import Link
@@ -46,8 +46,9 @@ def _own(node: Node) -> Iterator[str]:
 
 
 def _devices(node: Node, links: Iterable[Link]) -> Iterator[str]:
+    ours = [(BRIDGE, "bridge"), (vxlan.DEVICE, "vxlan"), *([(wireguard.DEVICE, wireguard.KIND)] if node.encrypt else [])]
     for link in links:
-        for name, kind in ((BRIDGE, "bridge"), (vxlan.DEVICE, "vxlan")):
+        for name, kind in ours:
             if link.name == name and (taken := other_kind(link, kind)):
                 yield taken
         if link.name != vxlan.DEVICE and link.kind == "vxlan" and vxlan.identity(link) == (node.vni, node.port):

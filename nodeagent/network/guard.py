@@ -6,7 +6,8 @@ needed (see `podaddress`), and router advertisements, redirects and answers in a
 (family `inet`):
 
 - Encapsulated packets of our VNI are accepted from the underlay addresses of peers only, to broadcast and multicast addresses
-  too. None may come from a pod, be carried inside the overlay, or be sent by a process: the kernel alone sends them.
+  too. None may come from a pod, be carried inside the overlay, or be sent by a process: the kernel alone sends them. In an
+  encrypted cluster they come out of the tunnels, and those of this node leave by the tunnels alone, whatever its routes are.
 - Nothing is accepted on a pod's port itself. A bridge hands frames to link-local addresses (01:80:c2:00:00:0x, IEEE 802.1D) to
   the port, past its own rules; every other frame arrives on the bridge.
 - Packets from pods to 127.0.0.0/8 are dropped, for the bridge routes to it (host ports on localhost, see `nat`).
@@ -130,7 +131,8 @@ def fragment(
     which then forwards to pods and Services what comes from the networks `reachable_from`."""
     inside = f'{{ "{bridge}", "{vxlan.DEVICE}" }}'
     forward = _no_router(inside, routed, reachable_from) if routed else ""
-    return Fragment(PEERS, _received(node, bridge, inside) + _sent(node) + forward)
+    encrypted = _encrypted(node) if node.encrypt else ""
+    return Fragment(PEERS, _received(node, bridge, inside) + _sent(node) + encrypted + forward)
 
 
 def _received(node: Node, bridge: str, inside: str) -> str:
@@ -192,6 +194,17 @@ def _sent(node: Node) -> str:
         type filter hook output priority {_RAW}; policy accept;
         {_encapsulated(node)} meta mark & {_OWN} == 0 meta skuid >= 0 drop
         {_encapsulated(node)} notrack
+    }}
+"""
+
+
+def _encrypted(node: Node) -> str:
+    """After routing, also that by a mark which others set on output: the device is the one that a packet leaves by. Packets
+    that are only passing through have another source."""
+    return f"""
+    chain guard_encrypted {{
+        type filter hook postrouting priority {_RAW}; policy accept;
+        {ip(node.address)} saddr {node.address} {_encapsulated(node)} oifname != "{wireguard.DEVICE}" drop
     }}
 """
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
-from nodeagent.network import links, rtnetlink, wireguard
+from nodeagent.network import clashes, links, rtnetlink, wireguard
 from nodeagent.network.interface import Deviation, NetworkError
+from nodeagent.network.links import Link
 from nodeagent.network.nlsocket import NetlinkSocket
-from nodeagent.network.rtnetlink import Address
+from nodeagent.network.rtnetlink import Address, Route
+from nodeagent.network.tables import PROTOCOL
 from nodeagent.network.tunnelkey import TunnelKey
-from nodeagent.network.wireguard import DEVICE, PREFIX, TunnelPeer
+from nodeagent.network.wireguard import DEVICE, PREFIX, Tunnel, TunnelPeer
+from nodeagent.network.wireguard import KIND as WIREGUARD
 
 # Of deviations.
 KIND = "tunnel"
@@ -22,13 +26,16 @@ _CONF = Path("/proc/sys/net/ipv6/conf") / DEVICE
 
 
 def ensure(route: NetlinkSocket, key: TunnelKey, *, mtu: int) -> None:
-    """The device, up, with its key and address. Raises NetworkError where the kernel has none of it, and OSError."""
+    """The device, up, with its key, address and route. Raises NetworkError where the kernel has none of it, or the host another
+    device of its name; and OSError."""
     if not _CONF.parent.exists():
         raise NetworkError("--encrypt needs IPv6 in the kernel, for the addresses of its tunnels (boot without ipv6.disable=1)")
     index = _index()
     if not index:
         _add(route)
         index = _index()
+    if taken := clashes.other_kind(_link(route, index), WIREGUARD):
+        raise NetworkError(taken)
     with NetlinkSocket(wireguard.GENERIC) as kernel:
         family = wireguard.find(kernel)
         if wireguard.read(kernel.dump(wireguard.get_device(family))).public_key != key.public:
@@ -42,6 +49,23 @@ def ensure(route: NetlinkSocket, key: TunnelKey, *, mtu: int) -> None:
     route.run(*map(rtnetlink.del_address, present - {wanted}))
     if wanted not in present:
         route.run(rtnetlink.add_address(wanted))
+    # The kernel has made it with the address, and does not make it again.
+    if not _has_route(_routes(route), index):
+        route.run(rtnetlink.add_route(Route(str(PREFIX), oif=index, protocol=PROTOCOL)))
+
+
+def _link(route: NetlinkSocket, index: int) -> Link:
+    [message] = route.run(links.get(index=index))
+    return links.read(message)
+
+
+def _routes(route: NetlinkSocket) -> list[Route]:
+    return list(map(rtnetlink.route_of, route.dump(rtnetlink.list_routes(socket.AF_INET6))))
+
+
+def _has_route(routes: Iterable[Route], index: int) -> bool:
+    wanted = str(PREFIX), index, rtnetlink.UNICAST, rtnetlink.MAIN_TABLE
+    return any((item.dst, item.oif, item.type, item.table) == wanted for item in routes)
 
 
 def _index() -> int:
@@ -53,7 +77,7 @@ def _index() -> int:
 
 def _add(route: NetlinkSocket) -> None:
     try:
-        route.run(links.add(DEVICE, "wireguard"))
+        route.run(links.add(DEVICE, WIREGUARD))
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOENT):
             raise
@@ -66,15 +90,16 @@ def verify(route: NetlinkSocket, wanted: frozenset[TunnelPeer] | None, *, mtu: i
     """The device and its peers (None: of them nothing is known), as far as they are not as wanted. Raises OSError."""
     index = _index()
     if not index:
-        return [Deviation(KIND, DEVICE, "wireguard", "")]
-    with NetlinkSocket(wireguard.GENERIC) as kernel:
-        found = wireguard.read(kernel.dump(wireguard.get_device(wireguard.find(kernel))))
+        return [Deviation(KIND, DEVICE, WIREGUARD, "")]
+    link = _link(route, index)
+    wrong = differences(link, _routes(route), mtu=mtu)
+    if link.kind != WIREGUARD:
+        return wrong
+    found = read()
     address = wireguard.tunnel_address(found.public_key) if found.public_key else "none"
     there = {item.address for item in map(rtnetlink.address_of, route.dump(rtnetlink.list_addresses())) if item.index == index}
-    wrong = [Deviation(KIND, f"{DEVICE} address", address, " ".join(sorted(there)))] if there != {address} else []
-    [message] = route.run(links.get(index=index))
-    if (present := links.read(message).mtu) != mtu:
-        wrong.append(Deviation(KIND, f"{DEVICE} mtu", str(mtu), str(present)))
+    if there != {address}:
+        wrong.append(Deviation(KIND, f"{DEVICE} address", address, " ".join(sorted(there))))
     if found.port != wireguard.PORT:
         wrong.append(Deviation(KIND, f"{DEVICE} port", str(wireguard.PORT), str(found.port)))
     known = found.peers if wanted is None else wanted
@@ -86,9 +111,28 @@ def verify(route: NetlinkSocket, wanted: frozenset[TunnelPeer] | None, *, mtu: i
     ]  # fmt: skip
 
 
+def differences(link: Link, routes: Iterable[Route], *, mtu: int) -> list[Deviation]:
+    """Of the device itself and its route; of a device of another kind that alone. Pure."""
+    if link.kind != WIREGUARD:
+        return [Deviation(KIND, DEVICE, WIREGUARD, link.kind or "physical")]
+    facts = (
+        ("state", "up", "up" if link.up else "down"), ("mtu", str(mtu), str(link.mtu)),
+        ("route", str(PREFIX), str(PREFIX) if _has_route(routes, link.index) else ""),
+    )  # fmt: skip
+    return [Deviation(KIND, f"{DEVICE} {name}", wanted, actual) for name, wanted, actual in facts if wanted != actual]
+
+
+def read() -> Tunnel:
+    """The device as it is. Raises OSError, also where the kernel has no WireGuard."""
+    with NetlinkSocket(wireguard.GENERIC) as kernel:
+        if not (family := wireguard.find(kernel)):
+            raise OSError(errno.EOPNOTSUPP, "the kernel has no WireGuard")
+        return wireguard.read(kernel.dump(wireguard.get_device(family)))
+
+
 def remove(route: NetlinkSocket) -> None:
     """The device of a cluster that was encrypted before. Raises OSError."""
-    if index := _index():
+    if (index := _index()) and _link(route, index).kind == WIREGUARD:
         route.run(links.delete(index))
 
 

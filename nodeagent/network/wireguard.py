@@ -31,7 +31,7 @@ from nodeagent.network import nlsocket
 from nodeagent.network.nlsocket import Message, NetlinkSocket, Request, attribute, nested
 from pinnace.ipfamilies import Family
 
-DEVICE = "pinnace-wg"
+DEVICE, KIND = "pinnace-wg", "wireguard"
 PORT = 51820
 OVERHEAD: dict[Family, int] = {4: 60, 6: 80}
 # Of tunnel addresses (RFC 4193), which leave no node.
@@ -80,7 +80,7 @@ def tunnel_address(key: str) -> str:
 
 
 def find_family() -> Request:
-    return Request(_CONTROL, _HEADER.pack(_GET_FAMILY, 1, 0) + nlsocket.text(_FAMILY_NAME, "wireguard"))
+    return Request(_CONTROL, _HEADER.pack(_GET_FAMILY, 1, 0) + nlsocket.text(_FAMILY_NAME, KIND))
 
 
 def family_of(messages: Iterable[Message]) -> int:

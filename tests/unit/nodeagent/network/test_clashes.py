@@ -54,6 +54,10 @@ def test_the_nodes_own_address_inside_of_a_range() -> None:
 def test_another_device_with_the_vni_or_a_name() -> None:
     assert found(links=(OTHER,)) == "VNI 7 on port 4789 is that of the host's device flannel.1: choose another VNI or port"
     assert "device pinnace-vx, which is no vxlan but dummy" in found(links=(replace(OTHER, name="pinnace-vx", kind="dummy"),))
+    tunnel = replace(OTHER, name="pinnace-wg", kind="dummy")
+    assert found(links=(tunnel,)) == ""
+    encrypted = clashes.find(replace(NODE, encrypt=True), (LO, ETH0, tunnel), (), ())
+    assert "device pinnace-wg, which is no wireguard but dummy" in encrypted
 
 
 def test_ours_and_wider_routes_are_no_clash() -> None:

@@ -140,6 +140,16 @@ def test_encapsulated_packets_of_an_encrypted_cluster_come_out_of_the_tunnels() 
     assert not any("pinnace-wg" in line for line in rules())
 
 
+def test_encapsulated_packets_of_an_encrypted_cluster_leave_by_the_tunnels() -> None:
+    """Of this node alone, and once it is known by which device."""
+    found = rules(replace(NODE, address="fd70:6e63::1", encrypt=True))
+    start = found.index("chain guard_encrypted {")
+    assert found[start + 1 : start + 3] == [
+        "type filter hook postrouting priority -300; policy accept;",
+        f'ip6 saddr fd70:6e63::1 {ENCAPSULATED} oifname != "pinnace-wg" drop',
+    ]
+
+
 def test_networks_that_may_reach_pods_are_named() -> None:
     """Packets from there are forwarded to pods, and to nothing else."""
     text = guard.fragment(NODE, "br0", routed=(4,), reachable_from=("198.51.100.254/32",)).text
