@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nodeagent.network import links, nlsocket, rtnetlink, tables, vxlan
+from nodeagent.network import links, nlsocket, rtnetlink, tables, tunnel, vxlan, wireguard
 from nodeagent.network.guard import BRIDGE
 from nodeagent.network.links import Link
 from nodeagent.network.nlsocket import NetlinkSocket, Request, attribute
+from nodeagent.network.wireguard import TunnelPeer
 
 _GET_ROUTE, _ROUTE = 26, struct.Struct("=BBBBBBBBI")
 _DST, _SRC, _IIF = 1, 2, 3
@@ -97,20 +99,50 @@ def _overlay(route: NetlinkSocket, out: Link, gateway: str, found: dict[int, Lin
         yield Hop("vtep", f"{out.name} is down", dropped=True)
         return
     yield Hop("vtep", f"{out.name} encapsulates (mtu {out.mtu})")
+    if ipaddress.ip_address(host) in wireguard.PREFIX:
+        hop = _tunnel(route, host, found)
+        yield hop
+        host = hop.underlay
+    if host:
+        yield _underlay(route, host, found)[0]
+
+
+def _tunnel(route: NetlinkSocket, address: str, found: dict[int, Link]) -> Hop:
+    """To the peer with this tunnel address; the hop's `underlay` is the endpoint."""
+    hop, device = _underlay(route, address, found)
+    if hop.dropped or device != wireguard.DEVICE:
+        reason = "" if hop.dropped else f": encapsulated packets leave by {wireguard.DEVICE} alone"
+        return Hop("tunnel", f"{hop.text}{reason}", dropped=True)
+    try:
+        return encrypted(address, tunnel.read().peers)
+    except OSError as error:
+        return Hop("tunnel", f"{address} dev {device}: {error.strerror or error}", dropped=True)
+
+
+def encrypted(address: str, peers: Iterable[TunnelPeer]) -> Hop:
+    """By the WireGuard device with these peers, to a tunnel address. Pure."""
+    peer = next((peer for peer in peers if wireguard.is_key(peer.key) and peer.address == address), None)
+    shown = f"to {address} dev {wireguard.DEVICE}"
+    if peer is None:
+        return Hop("tunnel", f"{shown}: no peer has this address", dropped=True)
+    if not peer.endpoint:
+        return Hop("tunnel", f"{shown}: peer {peer.key} has no usable endpoint, or other allowed IPs", dropped=True)
+    return Hop("tunnel", f"{shown} peer {peer.key} endpoint {peer.endpoint}", underlay=peer.endpoint)
+
+
+def _underlay(route: NetlinkSocket, host: str, found: dict[int, Link]) -> tuple[Hop, str]:
+    """The last hop of this node, and its device's name."""
     try:
         [message] = route.run(_lookup_plain(host))
     except OSError as error:
-        yield Hop("underlay", f"{host}: {error.strerror}", dropped=True)
-        return
+        return Hop("underlay", f"{host}: {error.strerror}", dropped=True), ""
     way = rtnetlink.route_of(message)
     device = found.get(way.oif)
     name = device.name if device is not None else "?"
     if device is None or not device.up:
-        yield Hop("underlay", f"{host} dev {name}: the device is down", dropped=True)
-        return
-    yield Hop(
-        "underlay", f"to {host}{f' via {way.gateway}' if way.gateway else ''} dev {name} (mtu {device.mtu})", underlay=host
-    )
+        return Hop("underlay", f"{host} dev {name}: the device is down", dropped=True), name
+    gateway = f" via {way.gateway}" if way.gateway else ""
+    return Hop("underlay", f"to {host}{gateway} dev {name} (mtu {device.mtu})", underlay=host), name
 
 
 def _lookup_plain(target: str) -> Request:
