@@ -170,11 +170,18 @@ class Netlink:
             tunnel.ensure(self._route, key, mtu=_tunnel_mtu(node, underlay))
         return dataclasses.replace(node, address=wireguard.tunnel_address(key.public))
 
-    def verify_tunnel(self, node: Node, wanted: frozenset[TunnelPeer] | None) -> list[Deviation]:
-        """`node` as the underlay has it; of peers nothing for None. Raises NetworkError."""
+    def lower(self, node: Node) -> Link:
+        """What the VXLAN device sends by: of `node` as the underlay has it, its device, or the tunnel as it should be. Raises
+        NetworkError."""
         underlay = self.underlay(node.address)
+        if not node.encrypt:
+            return underlay
+        return dataclasses.replace(underlay, name=wireguard.DEVICE, mtu=_tunnel_mtu(node, underlay))
+
+    def verify_tunnel(self, lower: Link, wanted: frozenset[TunnelPeer] | None) -> list[Deviation]:
+        """`wanted` are the peers, None: of them nothing. Raises NetworkError."""
         with told("WireGuard device"):
-            return tunnel.verify(self._route, wanted, mtu=_tunnel_mtu(node, underlay))
+            return tunnel.verify(self._route, wanted, mtu=lower.mtu)
 
     def remove_tunnel(self) -> None:
         """Raises NetworkError."""
@@ -320,11 +327,11 @@ class Netlink:
             return inspection.read(self._route, settings, dns)
 
     def wanted(
-        self, node: Node, bindings: Iterable[Binding], table: Table, *, underlay: Link | None, dns: Iterable[str] = ()
+        self, node: Node, bindings: Iterable[Binding], table: Table, *, lower: Link | None, dns: Iterable[str] = ()
     ) -> Facts:
-        """`inspect` when all is well; the MTU follows that of `underlay`, None: unknown. Raises NetworkError."""
-        mtu = underlay.mtu - vxlan.OVERHEAD[family_of(node.address)] if underlay is not None else 0
-        name = underlay.name if underlay is not None else ""
+        """`inspect` when all is well; the MTU follows that of `lower`, None: unknown. Raises NetworkError."""
+        mtu = lower.mtu - vxlan.OVERHEAD[family_of(node.address)] if lower is not None else 0
+        name = lower.name if lower is not None else ""
         mac = ports.bridge_mac(gateway_of(node.pod_cidr).address)
         settings = sysctls.all_of(node)
         return facts.wanted(facts.Wanted(node, mtu, name, mac, settings, tuple(bindings), table, tuple(dns)))

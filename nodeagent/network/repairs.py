@@ -80,17 +80,17 @@ def compare(parts: Iterable[Part], *, fix: bool) -> Comparison:
 
 def verify(netlink: Netlink, state: State) -> Comparison:
     """Without the node's address on the underlay, all that does not follow from the device that has it."""
-    node, underlay = state.node, state.underlay
+    node = state.node
     if node is None:
         return Comparison()
-    if underlay is not None and underlay.encrypt and (broken := netlink.verify_tunnel(underlay, state.tunnels)):
-        # First: the overlay's devices are made on that one.
-        return Comparison(broken)
+    underlay = state.underlay or node
+    errors, lower, of_tunnel = Errors(), list[Link](), list[Deviation]()
+    errors.attempt(lambda: lower.append(netlink.lower(underlay)))
+    if underlay.encrypt and lower:
+        errors.attempt(lambda: of_tunnel.extend(netlink.verify_tunnel(lower[0], state.tunnels)))
     table = state.table if state.table is not None else netlink.read()
-    errors, lower = Errors(), list[Link]()
-    errors.attempt(lambda: lower.append(netlink.underlay(node.address)))
-    want = netlink.wanted(node, state.all_bindings(), table, underlay=next(iter(lower), None), dns=state.dns or ())
-    return Comparison(facts.differences(want, netlink.inspect(sysctls.all_of(node), state.dns)), errors)
+    want = netlink.wanted(node, state.all_bindings(), table, lower=next(iter(lower), None), dns=state.dns or ())
+    return Comparison(of_tunnel + facts.differences(want, netlink.inspect(sysctls.all_of(node), state.dns)), errors)
 
 
 def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:

@@ -201,6 +201,20 @@ def test_a_vxlan_device_over_ipv6() -> None:
     on_node(work)
 
 
+def test_the_overlay_of_an_encrypted_node_is_known_without_a_tunnel() -> None:
+    """Its device, and its MTU, which follows from the underlay's."""
+    node = replace(NODE, address="fd70:6e63::1", encrypt=True)
+
+    def work(netlink: Netlink) -> None:
+        lower = netlink.lower(replace(NODE, encrypt=True))
+        found = netlink.wanted(node, [], plan.Table(), lower=lower)
+        shown = {item.removeprefix(f"{DEVICE} "): value for (kind, item), value in found.items() if kind == "link"}
+        assert (shown["dev"], shown["local"]) == ("pinnace-wg", node.address)
+        assert int(shown["mtu"]) == link("under0").mtu - 60 - 70
+
+    on_node(work)
+
+
 def test_what_is_gone_already_can_be_removed() -> None:
     def work(netlink: Netlink) -> None:
         want = plan.wanted(NODE, [peer(2)])

@@ -7,14 +7,17 @@ import contextlib
 import re
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nodeagent.network import repairs
+from nodeagent.network import plan, repairs
+from nodeagent.network.facts import Facts
 from nodeagent.network.interface import Comparison, Deviation, Errors, NetworkError, Node, Peer
+from nodeagent.network.links import Link
 from nodeagent.network.overlay import OverlayNetwork, device_of
-from nodeagent.network.repairs import Part
+from nodeagent.network.repairs import Part, State
 from tests.support.networks import alone, pinned
 
 NODE = Node(
@@ -22,6 +25,7 @@ NODE = Node(
     service_cidrs=("10.96.0.0/12", "fd00:96::/112"),
 )  # fmt: skip
 VMAC = "02:00:00:00:01:02"
+ENCRYPTED = replace(NODE, encrypt=True)
 PEER = Peer("n2", ("10.244.2.0/24", "fd00:244:0:2::/64"), "10.9.0.2", VMAC)
 PORT, OTHER = device_of("u1"), "02:00:00:00:00:99"
 WAY, MORE = "via 10.244.9.0 dev pinnace-vx onlink proto 80", "02:00:00:00:00:98"
@@ -195,6 +199,35 @@ def test_what_the_host_has_put_in_the_way_is_named_and_stays(on_node: OnNode) ->
             assert await found(network) == set()
 
     on_node(work)
+
+
+class Tunnelled:
+    """The kernel of a node of an encrypted cluster that has lost its tunnel, and whose bridge is down."""
+
+    def lower(self, node: Node) -> Link:
+        assert node == ENCRYPTED
+        return Link(0, "pinnace-wg", "", 1440, 0, "", {})
+
+    def verify_tunnel(self, lower: Link, wanted: object) -> list[Deviation]:
+        return [Deviation("tunnel", lower.name, "wireguard", "")]
+
+    def read(self) -> plan.Table:
+        return plan.Table()
+
+    def wanted(self, node: Node, *_: object, lower: Link | None, dns: object) -> Facts:
+        return {("link", "pinnace0 state"): "up", ("link", "pinnace-vx dev"): lower.name if lower else ""}
+
+    def inspect(self, *_: object) -> Facts:
+        return {("link", "pinnace0 state"): "down", ("link", "pinnace-vx dev"): "pinnace-wg"}
+
+
+def test_a_tunnel_that_differs_hides_no_other_difference(tmp_path: Path) -> None:
+    """It comes first."""
+    state = State(tmp_path, node=replace(ENCRYPTED, address="fd70:6e63::1"), underlay=ENCRYPTED)
+    comparison = repairs.verify(Tunnelled(), state)
+    assert comparison == Comparison(
+        [Deviation("tunnel", "pinnace-wg", "wireguard", ""), Deviation("link", "pinnace0 state", "up", "down")]
+    )
 
 
 def test_a_part_that_fails_does_not_hold_back_the_others() -> None:
