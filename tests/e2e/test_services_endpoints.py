@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from nodeagent.network.services.names import Family, Names, group_of
 from tests.support import frames
 from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.nodenet import NodeNet
 from tests.support.servicelab import LOST, PORT, REFUSED, ServiceLab, backend, connect, fetch, get, service
 
 pytestmark = pytest.mark.root
@@ -128,6 +130,31 @@ def test_a_client_stays_with_its_endpoint(place: ServiceLab) -> None:
         place.remove(f"pod/{own}")
         eventually(lambda: place.names(client, ip) == {"sticky-4"})
     place.remove("pod/sticky-4")
+
+
+def test_clients_of_one_namespace_do_not_fill_the_sets_of_another(place: ServiceLab, tmp_path: Path) -> None:
+    """Where one has used up its share, its further clients are still answered, and those of another stay with their endpoint."""
+    other = service("web", **STICKY)
+    other["metadata"]["namespace"] = "other"
+    del other["spec"]["selector"]
+    slice_ = {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "ports": [{"port": PORT}],
+        "metadata": {"name": "web-1", "namespace": "other", "labels": {"kubernetes.io/service-name": "web"}},
+        "endpoints": [{"addresses": [place.address(name)]} for name in ("web-1", "web-2")],
+    }  # fmt: skip
+    place.lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}, other, slice_)
+    theirs = str(place.lab.get("service", "web", "-n", "other")["spec"]["clusterIP"])
+    client, net, group = place.of("client-3"), NodeNet(place.lab, "node-3"), group_of("default/full")
+    with serving(place, "full", "web", **STICKY) as ip:
+        keys = ", ".join(f"172.16.{n >> 8}.{n & 255} . {ip} . tcp . 80 timeout 600s" for n in range(1 << 16))
+        for number in (0, 1):
+            name = Names(Family(4), "cluster").seen(number, group)
+            eventually(lambda name=name: name in net.on("nft", "-t", "list", "table", "inet", "pinnace"))
+            (tmp_path / name).write_text(f"add element inet pinnace {name} {{ {keys} }}\n")
+            net.on("nft", "-f", str(tmp_path / name))
+        assert place.names(client, ip) == {"web-1", "web-2"}
+        eventually(lambda: place.names(client, theirs) in ({"web-1"}, {"web-2"}))
+    place.lab.kctl("delete", "namespace", "other")
 
 
 def test_affinity_ends_after_its_timeout(place: ServiceLab) -> None:

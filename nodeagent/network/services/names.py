@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 CONCERN = "services"
@@ -34,15 +35,21 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How a slot is chosen: among `count` endpoints; with affinity also `slots`, the number of slots, and `timeout`, in
-    seconds."""
+    """How a slot is chosen: among `count` endpoints; with affinity also `slots`, the number of slots, `timeout`, in
+    seconds, and `group`, of Services that share the sets of remembered clients."""
 
     count: int
     slots: int = 0
     timeout: int = 0
+    group: str = ""
 
     def __str__(self) -> str:
-        return f"{self.count}of{self.slots}t{self.timeout}" if self.timeout else str(self.count)
+        return f"{self.count}of{self.slots}t{self.timeout}g{self.group}" if self.timeout else str(self.count)
+
+
+def group_of(service: str) -> str:
+    """That of a Service's namespace, whose clients fill no sets of others. `service` is NAMESPACE/NAME."""
+    return hashlib.sha256(service.partition("/")[0].encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,11 @@ class Names:
     def choice(self, number: int) -> str:
         return self._name(f"choice{number}")
 
-    def seen(self, number: int) -> str:
-        return self._name(f"seen{number}")
+    def seen(self, number: int, group: str) -> str:
+        return self._name(f"seen{number}g{group}")
 
-    def stick(self, number: int, timeout: int) -> str:
-        return self._name(f"stick{number}t{timeout}")
+    def stick(self, number: int, timeout: int, group: str) -> str:
+        return self._name(f"stick{number}t{timeout}g{group}")
 
     def pick(self, draw: Draw) -> str:
         return self._name(f"pick{draw}")

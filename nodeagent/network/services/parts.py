@@ -9,9 +9,10 @@ from nodeagent.network.elements import Part, number
 from nodeagent.network.services.model import Facts
 from nodeagent.network.services.names import CONCERN, Draw, Family, Names
 
-# Clients that a slot remembers; more are led at random.
+# Clients of a namespace's Services that a slot remembers; more are led at random.
 _CLIENTS = 65536
-_DRAW = r"(\d+)(?:of(\d+)t(\d+))?"
+_GROUP = r"g([0-9a-f]{8})"
+_DRAW = rf"(\d+)(?:of(\d+)t(\d+){_GROUP})?"
 _BASE = re.compile(CONCERN + r"_(?P<scope>cluster|local)(?P<nodeport>_nodeport)?_(?P<rest>[a-z0-9]+)_(?P<family>[46])\Z")
 _OUTSIDE = re.compile(CONCERN + rf"(?P<nodeport>_nodeport)?_outside{_DRAW}l{_DRAW}_(?P<family>[46])\Z")
 
@@ -19,7 +20,7 @@ _OUTSIDE = re.compile(CONCERN + rf"(?P<nodeport>_nodeport)?_outside{_DRAW}l{_DRA
 def part(facts: Facts, name: str) -> Part | None:
     """The part with this name, or None if there is none."""
     if (found := _OUTSIDE.match(name)) is not None:
-        draws = _draw(*found.group(2, 3, 4)), _draw(*found.group(5, 6, 7))
+        draws = _draw(*found.group(2, 3, 4, 5)), _draw(*found.group(6, 7, 8, 9))
         return _outside(name, Family(int(found["family"])), facts, draws, nodeport=bool(found["nodeport"]))
     if (found := _BASE.match(name)) is None:
         return None
@@ -30,8 +31,8 @@ def part(facts: Facts, name: str) -> Part | None:
     return None
 
 
-def _draw(count: str, slots: str | None = None, timeout: str | None = None) -> Draw:
-    return Draw(int(count), int(slots or 0), int(timeout or 0))
+def _draw(count: str, slots: str | None = None, timeout: str | None = None, group: str | None = None) -> Draw:
+    return Draw(int(count), int(slots or 0), int(timeout or 0), group or "")
 
 
 def _chain(name: str, *rules: str) -> str:
@@ -58,7 +59,7 @@ def _seen(name: str, own: Names, draw: Draw) -> Part:
 
 def _stick(name: str, own: Names, draw: Draw) -> Part:
     """Rules apart: a set that is full ends its rule only. A free slot has no element in the map, so the chain returns."""
-    slot, seen, timeout = draw.count, own.seen(draw.count), draw.slots
+    slot, seen, timeout = draw.count, own.seen(draw.count, draw.group), draw.timeout
     return Part(
         _chain(
             name,
@@ -73,12 +74,10 @@ def _pick(name: str, own: Names, draw: Draw) -> Part:
     if not draw.timeout:
         targets = [own.slot(n) for n in range(draw.count)]
         return Part(_chain(name, _spread(targets)), tuple(targets))
-    known = [
-        f"{own.family.header} saddr . {own.key} @{own.seen(n)} jump {own.stick(n, draw.timeout)}" for n in range(draw.slots)
-    ]
+    sticks = [own.stick(n, draw.timeout, draw.group) for n in range(draw.slots)]
+    known = [f"{own.family.header} saddr . {own.key} @{own.seen(n, draw.group)} jump {stick}" for n, stick in enumerate(sticks)]
     targets = [own.choice(n) for n in range(draw.count)]
-    needs = [*targets, *(own.stick(n, draw.timeout) for n in range(draw.slots))]
-    return Part(_chain(name, *known, _spread(targets)), tuple(needs))
+    return Part(_chain(name, *known, _spread(targets)), (*targets, *sticks))
 
 
 def _spread(targets: list[str]) -> str:
@@ -110,8 +109,8 @@ _Maker = Callable[[str, Names, Draw], Part]
 _MAKERS: tuple[tuple[re.Pattern[str], _Maker], ...] = (
     (re.compile(r"slot(\d+)\Z"), _slot),
     (re.compile(r"choice(\d+)\Z"), _choice),
-    (re.compile(r"seen(\d+)\Z"), _seen),
-    (re.compile(r"stick(\d+)t(\d+)\Z"), _stick),
+    (re.compile(rf"seen(\d+)()(){_GROUP}\Z"), _seen),
+    (re.compile(rf"stick(\d+)()t(\d+){_GROUP}\Z"), _stick),
     (re.compile(rf"pick{_DRAW}\Z"), _pick),
     (re.compile(rf"enter{_DRAW}\Z"), _enter),
 )

@@ -14,7 +14,8 @@ These chains and maps are parts (see `elements`): they are added with the first 
 have `cluster` or `local` for the endpoints of that traffic policy, and `nodeport` where the key has no address.
 
 With ClientIP affinity there is a set `seen` for each slot of the clients that it has, with a timeout, and slots may be free:
-a map of verdicts `choice` for each number that is drawn leads to a slot.
+a map of verdicts `choice` for each number that is drawn leads to a slot. The sets are of one namespace, as are the chains that
+fill them: clients of its Services make those of others forgotten at no time.
 
 Packets that no Service takes, to addresses of Services, are rejected after translation: they still have that address. TCP is
 answered with a reset: the kernel limits the rate of ICMP errors, and a socket drops one that arrives within connect(2).

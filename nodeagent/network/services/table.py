@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from nodeagent.network.elements import Element, Key
 from nodeagent.network.services import reader, recovery, slots
 from nodeagent.network.services.model import MAX_ELEMENTS, MAX_TIMEOUTS, Backends, Facts, ServiceInfo, Target
-from nodeagent.network.services.names import Family, Names
+from nodeagent.network.services.names import Family, Names, group_of
 from nodeagent.network.services.selection import ready_here
 from nodeagent.network.services.wanted import SCOPES, Assigned, Frontend, Wanted, frontends, port_key, wanted
 from pinnace.core.v1.service_pb2 import Service
@@ -263,5 +263,6 @@ def _reused(service: ServiceInfo, before: Assigned, after: Assigned) -> set[tupl
             key = port_key(port, scope)
             for number in slots.reused(before.get(key, ()), after[key]):
                 for item in frontends(ServiceInfo("", ports=(port,))):
-                    found.add((Names(Family(port.family), scope, not item.address).seen(number), item.key))
+                    own = Names(Family(port.family), scope, not item.address)
+                    found.add((own.seen(number, group_of(service.key)), item.key))
     return found

@@ -137,15 +137,18 @@ class _Plan:
 
     def _draw(self, found: Slots) -> Draw:
         count = sum(1 for item in found if item is not None)
-        return Draw(count, len(found), self.service.timeout) if self.service.timeout else Draw(count)
+        if not self.service.timeout:
+            return Draw(count)
+        return Draw(count, len(found), self.service.timeout, names.group_of(self.service.key))
 
     def _slots(self, own: Names, frontend: Frontend, assigned: Slots) -> Iterator[Element]:
         used = [(number, item) for number, item in enumerate(assigned) if item is not None]
         for number, item in used:
             yield Element(own.slot(number), frontend.key, (item.address, str(item.port)))
         if self.service.timeout:
+            group = names.group_of(self.service.key)
             for drawn, (number, _) in enumerate(used):
-                yield Element(own.choice(drawn), frontend.key, (f"goto {own.stick(number, self.service.timeout)}",))
+                yield Element(own.choice(drawn), frontend.key, (f"goto {own.stick(number, self.service.timeout, group)}",))
 
     def _ranges(self, family: Family, frontend: Frontend) -> Iterator[Element]:
         yield Element(family.name("ranged"), frontend.key)

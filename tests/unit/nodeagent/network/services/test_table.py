@@ -161,18 +161,32 @@ def test_affinity_has_a_choice_for_each_endpoint() -> None:
     found.set_slice("default/web-1", slice_(A, "10.244.1.7"))
     changes = found.compute(10)
     assert lines(changes.add) == {
-        "4 10.96.0.20 tcp 80 : cluster_enter2of3t60_4",
-        "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick2t60_4",
+        "4 10.96.0.20 tcp 80 : cluster_enter2of3t60g37a8eec1_4",
+        "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1_4",
     }
     assert lines(changes.remove) == {
-        "4 10.96.0.20 tcp 80 : cluster_enter3of3t60_4", "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick1t60_4",
-        "cluster_choice2_4 10.96.0.20 tcp 80 : cluster_stick2t60_4", "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.6 8080",
+        "4 10.96.0.20 tcp 80 : cluster_enter3of3t60g37a8eec1_4", "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick1t60g37a8eec1_4",
+        "cluster_choice2_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1_4", "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.6 8080",
     }  # fmt: skip
     assert changes.forget == set()
     found.set_slice("default/web-1", slice_(A, "10.244.1.7", "10.244.1.8"))
     changes = found.compute(10)
-    assert changes.forget == {("services_cluster_seen1_4", ("10.96.0.20", "tcp", "80"))}
+    assert changes.forget == {("services_cluster_seen1g37a8eec1_4", ("10.96.0.20", "tcp", "80"))}
     assert "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.8 8080" in lines(changes.add)
+
+
+def test_each_namespace_remembers_clients_of_its_own() -> None:
+    """In sets, and chains that fill them, which Services of another namespace do not use."""
+    found = table(service(sessionAffinity="ClientIP"), BOTH)
+    found.set_service("other/web", service("web", ip="10.96.0.21", sessionAffinity="ClientIP"))
+    found.set_slice("other/web-1", BOTH)
+    changes = found.compute(10)
+    used = {
+        ip: {item.value[0] for item in changes.add if item.key[0] == ip and item.value[0].startswith("goto")}
+        for ip in ("10.96.0.20", "10.96.0.21")
+    }
+    assert all(used.values())
+    assert not used["10.96.0.20"] & used["10.96.0.21"]
 
 
 def test_a_change_of_an_endpoint_changes_its_own_elements() -> None:
@@ -399,8 +413,8 @@ def test_timeouts_of_affinity_are_bounded() -> None:
     """Of more than 64, later ones are replaced by the nearest."""
     found = of_timeouts(65)
     changes = found.compute(100)
-    assert "4 10.96.1.64 tcp 80 : cluster_enter1of1t640_4" in lines(changes.add)
-    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t640_4" in lines(changes.add)
+    assert "4 10.96.1.64 tcp 80 : cluster_enter1of1t640g37a8eec1_4" in lines(changes.add)
+    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t640g37a8eec1_4" in lines(changes.add)
     assert list(changes.problems) == ["default/s65"]
 
 
@@ -430,7 +444,7 @@ def test_a_timeout_that_no_service_has_any_more_makes_room(after: Service | None
     found.compute(100)
     found.set_service("default/s7", after)
     changes = [found.compute(100), found.compute(100)]
-    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t650_4" in lines(changes[1].add)
+    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t650g37a8eec1_4" in lines(changes[1].add)
     assert not found.pending
     assert not changes[1].problems
 
