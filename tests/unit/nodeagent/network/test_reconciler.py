@@ -92,6 +92,18 @@ async def test_a_change_in_the_kernel_is_compared_soon_and_many_together(tmp_pat
         assert node.network.repairs == repairs + 2
 
 
+async def test_the_kernel_is_compared_within_five_seconds_without_a_notification(tmp_path: Path) -> None:
+    """As docs/network.md promises, also after one that was notified of; and the pause after it counts."""
+    assert RESYNC + PAUSE <= 5
+    node = Node(tmp_path)
+    async with node.running():
+        node.network.changed()
+        for _ in range(10):
+            repairs = node.network.repairs
+            await node.clock.advance(5)
+            assert node.network.repairs > repairs
+
+
 async def test_a_repair_that_does_not_last_is_repeated_in_peace(tmp_path: Path) -> None:
     """Not as often as the kernel notifies of it."""
     node = Node(tmp_path)
