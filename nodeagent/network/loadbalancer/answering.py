@@ -37,7 +37,7 @@ class Answering:
 
     def _program(self, netlink: Netlink, device: Link, wanted: frozenset[str]) -> None:
         """Nothing else answers at an address as long as the kernel has it: the rules are added first, and removed last."""
-        before = {address for address, _ in netlink.answered()}
+        before = {address for address, _ in netlink.answered() if "/" not in address}
         self._ruleset.declare(rules.CONCERN, rules.elements(wanted | before))
         netlink.answer_for(device, wanted)
         self._ruleset.declare(rules.CONCERN, rules.elements(wanted))

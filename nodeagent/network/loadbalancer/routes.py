@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from nodeagent.network import rtnetlink
+from nodeagent.network import rtnetlink, tables
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.rtnetlink import LOCAL, LOCAL_TABLE, SCOPE_HOST, Address, Route
 from nodeagent.network.tables import PROTOCOL
@@ -25,8 +25,19 @@ def sync(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
 
 
 def present(route: NetlinkSocket) -> frozenset[tuple[str, int]]:
-    """Those that the kernel answers for, with the indexes of their devices. Raises OSError."""
-    return frozenset((item.address, item.index) for item in _addresses(route)) | frozenset(_routes(route).items())
+    """Those that the kernel answers for, with the indexes of their devices; what is of another form, such as a network, is
+    written with its length. Raises OSError."""
+    addresses = {(_shown(item.address, item.length == BITS[6], f"/{item.length}"), item.index) for item in _addresses(route)}
+    return frozenset(addresses | {(_route_shown(item), item.oif) for item in _routes(route)})
+
+
+def _route_shown(item: Route) -> str:
+    address = item.dst.partition("/")[0]
+    return _shown(address, tables.same(item, _route(address, item.oif)), item.dst.removeprefix(address) + tables.special(item))
+
+
+def _shown(address: str, is_exact: bool, rest: str) -> str:
+    return address if is_exact else address + rest
 
 
 def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
@@ -40,13 +51,16 @@ def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -
 
 
 def _sync_routes(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
+    exact = {item.dst: item for item in (_route(address, index) for address in sorted(wanted))}
     present = _routes(route)
-    missing = [address for address in sorted(wanted) if present.get(address) != index]
-    for address in missing:
-        route.run(rtnetlink.replace_route(_route(address, index)))
-    surplus = [address for address in present if address not in wanted]
-    for address in surplus:
-        route.run(rtnetlink.del_route(_route(address, present[address])))
+    kept = [item for item in present if item.dst in exact and tables.same(item, exact[item.dst])]
+    missing = [exact[dst] for dst in exact.keys() - {item.dst for item in kept}]
+    surplus = {*present} - {*kept}
+    for item in missing:
+        route.run(rtnetlink.replace_route(item))
+    # A route by another device was replaced: the removal of one that is gone is no error.
+    for item in surplus:
+        route.run(tables.del_exactly(item))
     return len(missing) + len(surplus)
 
 
@@ -56,10 +70,9 @@ def _addresses(route: NetlinkSocket) -> set[Address]:
     return {item for item in every if item.protocol == PROTOCOL and item.index != _LOOPBACK and family_of(item.address) == 6}
 
 
-def _routes(route: NetlinkSocket) -> dict[str, int]:
-    """IPv4 alone: the index of the device by address."""
-    routes = map(rtnetlink.route_of, route.dump(rtnetlink.list_routes()))
-    return {item.dst.partition("/")[0]: item.oif for item in routes if item.protocol == PROTOCOL and item.type == LOCAL}
+def _routes(route: NetlinkSocket) -> list[Route]:
+    """IPv4 alone."""
+    return [item for item in tables.own_routes(route) if item.type == LOCAL and family_of(item.dst) == 4]
 
 
 def _route(address: str, index: int) -> Route:

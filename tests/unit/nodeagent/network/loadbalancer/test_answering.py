@@ -58,6 +58,11 @@ def guarded(ruleset: Ruleset) -> set[str]:
         (f"address del {SIX}/128 dev under0", [(SIX, "under0", "present", "")]),
         (f"route add local {OTHER} dev under0 table local proto 80", [(OTHER, "under0", "", "present")]),
         (
+            "route add local 10.9.0.128/28 dev under0 table local proto 80",
+            [("10.9.0.128/28 table 255", "under0", "", "present")],
+        ),
+        (f"route add local {OTHER} dev under0 table 77 proto 80", [(f"{OTHER}/32 table 77", "under0", "", "present")]),
+        (
             f"route replace local {FOUR} dev under1 table local proto 80",
             [(FOUR, "under0", "present", ""), (FOUR, "under1", "", "present")],
         ),
