@@ -7,11 +7,11 @@
 records      what the agent sends: plain values
 index        names to records, changed by one object at a time
 zone         a question about the cluster to the records that answer it; pure
-wire         messages in bytes; `reading` and `writing` are its parts for records
+wire         messages in bytes; `reading` and `writing` are its parts for records, by dnspython
 answers      queries to responses, with the responses of late as bytes
 forwarding   other names: stub domains, the node's name servers, a cache
 loops        name servers that pass queries back to the resolver
 process      sockets, privileges, the loop
 
-It outlives the agent, has no privilege once it serves, and imports no package and nothing else of the agent.
+It outlives the agent, has no privilege once it serves, and imports neither gRPC nor protobuf nor anything else of the agent.
 """

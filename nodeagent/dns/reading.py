@@ -1,7 +1,8 @@
-"""Responses of other name servers, read without trust in any length (RFC 1035, 4.1). Pure.
+"""Responses of other name servers (RFC 1035, 4.1): names, and data that has names, are read by dnspython. Pure.
 
 Names are uncompressed bytes, each label after its length, with the root's empty one at the end. Those in a record's data are
-uncompressed too where their type may have compressed ones (RFC 3597, 4); data of other types is bytes that are passed on.
+uncompressed too where their type may have compressed ones (RFC 3597, 4); data of other types is bytes that are passed on. All
+classes of dnspython that this needs are imported here: the process has an empty root, in which nothing can be imported later.
 """
 
 from __future__ import annotations
@@ -10,21 +11,40 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import dns.exception
+import dns.name
+import dns.rdata
+import dns.rdtypes.ANY.AFSDB
+import dns.rdtypes.ANY.CNAME
+import dns.rdtypes.ANY.DNAME
+import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.NS
+import dns.rdtypes.ANY.PTR
+import dns.rdtypes.ANY.RP
+import dns.rdtypes.ANY.RT
+import dns.rdtypes.ANY.SOA
+import dns.rdtypes.IN.KX
+import dns.rdtypes.IN.NAPTR
+import dns.rdtypes.IN.PX
+import dns.rdtypes.IN.SRV
+import dns.wire
+
 from nodeagent.dns.found import CNAME, SOA
 from pinnace.dns import messages
 
-_OPT, _NAPTR = 41, 35
-_FIXED = struct.Struct("!HHIH")
-_POINTER, _MAX_LABEL, _MAX_NAME = 0xC0, 63, 255
+_OPT = 41
+_FIXED = "!HHIH"
 # A TTL with the highest bit is none (RFC 2181, 8).
 _MAX_TTL = 0x7FFFFFFF
-# Bytes before the names in the data of a type, and how many names there are.
-LAYOUTS = {
-    2: (0, 1), 3: (0, 1), 4: (0, 1), 5: (0, 1), 6: (0, 2), 7: (0, 1), 8: (0, 1), 9: (0, 1), 12: (0, 1), 14: (0, 2), 15: (2, 1),
-    17: (0, 2), 18: (2, 1), 21: (2, 1), 24: (18, 1), 26: (2, 2), 30: (0, 1), 33: (6, 1), 36: (2, 1), 39: (0, 1),
+# Types whose data may have compressed names.
+_NAMED: dict[int, type[dns.rdata.Rdata]] = {
+    2: dns.rdtypes.ANY.NS.NS, 5: dns.rdtypes.ANY.CNAME.CNAME, 6: dns.rdtypes.ANY.SOA.SOA, 12: dns.rdtypes.ANY.PTR.PTR,
+    15: dns.rdtypes.ANY.MX.MX, 17: dns.rdtypes.ANY.RP.RP, 18: dns.rdtypes.ANY.AFSDB.AFSDB, 21: dns.rdtypes.ANY.RT.RT,
+    26: dns.rdtypes.IN.PX.PX, 33: dns.rdtypes.IN.SRV.SRV, 35: dns.rdtypes.IN.NAPTR.NAPTR, 36: dns.rdtypes.IN.KX.KX,
+    39: dns.rdtypes.ANY.DNAME.DNAME,
 }  # fmt: skip
-# Bytes of an SOA record's data without its names.
-_SOA_NUMBERS = 20
+# The same, which dnspython does not know and nobody uses: MD, MF, MB, MG, MR, MINFO, SIG, NXT. They are left out.
+_OBSOLETE = {3, 4, 7, 8, 9, 14, 24, 30}
 
 
 class Malformed(ValueError):
@@ -57,9 +77,9 @@ class Message:
 def read(data: bytes, most: int) -> Message:
     """The response with at most so many records in a section. Raises Malformed."""
     try:
-        return _Reader(data).message(most)
-    except (struct.error, IndexError):
-        raise Malformed("the message ends early") from None
+        return _message(dns.wire.Parser(data), most)
+    except (dns.exception.DNSException, ValueError, struct.error) as error:
+        raise Malformed(str(error)) from None
 
 
 def lifetime(message: Message, *, most: int, most_negative: int) -> int:
@@ -76,94 +96,35 @@ def lifetime(message: Message, *, most: int, most_negative: int) -> int:
     return min(most_negative if negative else most, *ttls)
 
 
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = messages.HEADER
-        # Names by the offsets that pointers lead to: what a message may have read again and again is read once.
-        self._names: dict[int, bytes] = {}
+def _message(parser: dns.wire.Parser, most: int) -> Message:
+    _, flags, questions, *counts = parser.get_struct("!6H")
+    found = Message(flags, flags & 0x0F)
+    for _ in range(questions):
+        dns.name.from_wire_parser(parser)
+        parser.get_bytes(4)
+    for section, count in zip((found.answer, found.authority, found.additional), counts, strict=True):
+        for _ in range(min(count, most)):
+            record = _record(parser)
+            if record.type == _OPT:
+                found.rcode |= record.ttl >> 24 << 4
+            elif record.type not in _OBSOLETE:
+                section.append(record)
+        if count > most:
+            found.cut = True
+            break
+    return found
 
-    def message(self, most: int) -> Message:
-        flags, questions, *counts = struct.unpack_from("!5H", self._data, 2)
-        found = Message(flags, flags & 0x0F)
-        for _ in range(questions):
-            self._name()
-            self._at += 4
-        for section, count in zip((found.answer, found.authority, found.additional), counts, strict=True):
-            for _ in range(min(count, most)):
-                record = self._record()
-                if record.type != _OPT:
-                    section.append(record)
-                else:
-                    found.rcode |= record.ttl >> 24 << 4
-            if count > most:
-                found.cut = True
-                break
-        return found
 
-    def _record(self) -> RR:
-        name = self._name()
-        type_, class_, ttl, size = _FIXED.unpack_from(self._data, self._at)
-        self._at += _FIXED.size
-        end = self._at + size
-        if end > len(self._data):
-            raise Malformed("a record ends behind the message")
-        if type_ in LAYOUTS or type_ == _NAPTR:
-            data = self._named(type_, end)
-        else:
-            data = self._data[self._at : end]
-        self._at = end
-        return RR(name, type_, class_, ttl if ttl <= _MAX_TTL or type_ == _OPT else 0, data)
+def _record(parser: dns.wire.Parser) -> RR:
+    name = _bytes(dns.name.from_wire_parser(parser))
+    type_, class_, ttl, size = parser.get_struct(_FIXED)
+    with parser.restrict_to(size):
+        named = _NAMED.get(type_)
+        # Of the class, not by its number: dnspython looks for a module of each further type.
+        data = parser.get_remaining() if named is None else _bytes(named.from_wire_parser(class_, type_, parser))
+    return RR(name, type_, class_, ttl if ttl <= _MAX_TTL or type_ == _OPT else 0, data)
 
-    def _named(self, type_: int, end: int) -> bytes:
-        """The data of a record, with its names uncompressed."""
-        begin = self._at
-        skip, count = LAYOUTS.get(type_, (0, 1))
-        if type_ == _NAPTR:
-            skip = self._strings(begin + 4, 3) - begin
-        self._at += skip
-        parts = [self._data[begin : self._at], *(self._name() for _ in range(count))]
-        if self._at > end or (type_ == SOA and end - self._at != _SOA_NUMBERS):
-            raise Malformed("a name ends behind its record")
-        return b"".join([*parts, self._data[self._at : end]])
 
-    def _strings(self, at: int, count: int) -> int:
-        """Where so many character strings end."""
-        for _ in range(count):
-            at += 1 + self._data[at]
-        return at
-
-    def _name(self) -> bytes:
-        """The name at the present place, which is behind it then."""
-        data, at, least, end = self._data, self._at, self._at, 0
-        parts: list[bytes] = []
-        # What pointers led to, and how many labels there were before.
-        led: list[tuple[int, int]] = []
-        while length := data[at]:
-            if length >= _POINTER:
-                target = (length & ~_POINTER) << 8 | data[at + 1]
-                end = end or at + 2
-                # Backwards alone, so that it ends.
-                if target >= least:
-                    raise Malformed("a pointer leads forward")
-                at = least = target
-                known = self._names.get(target)
-                if known is not None:
-                    parts.append(known)
-                    break
-                led.append((target, len(parts)))
-            elif length > _MAX_LABEL:
-                raise Malformed("no label")
-            else:
-                parts.append(data[at : at + 1 + length])
-                at += 1 + length
-        else:
-            parts.append(b"\0")
-            end = end or at + 1
-        self._at = end
-        name = b"".join(parts)
-        if len(name) > _MAX_NAME:
-            raise Malformed("a name is too long")
-        for target, before in led:
-            self._names[target] = b"".join(parts[before:])
-        return name
+def _bytes(value: dns.name.Name | dns.rdata.Rdata) -> bytes:
+    """Uncompressed."""
+    return value.to_wire() or b""

@@ -3,8 +3,7 @@
 What this resolver says of itself: EDNS version 0 and datagrams of up to 1232 bytes (DNS flag day 2020), which no link
 fragments. A response costs what fits into it.
 
-No library: the process has an empty root, in which nothing can be imported late, and a record of another server is passed on
-whatever its type.
+Here are header, question and the record of EDNS, which are fixed fields; records are those of `reading` and `writing`.
 """
 
 from __future__ import annotations

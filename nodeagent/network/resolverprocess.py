@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -80,7 +81,7 @@ class ResolverProcess:
 
     def _start(self, options: Options) -> subprocess.Popen[bytes]:
         # Without docstrings it is a megabyte smaller.
-        command = [sys.executable, "-I", "-S", "-OO", str(PROGRAM), options.text()]
+        command = [sys.executable, "-I", "-S", "-OO", str(PROGRAM), str(_library().parent), options.text()]
         if self.log.exists() and self.log.stat().st_size > _MAX_LOG:
             self.log.unlink()
         with open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as out:
@@ -122,14 +123,22 @@ async def _version(streams: Streams) -> str:
     return str(json.loads(line).get("version"))
 
 
+def _library() -> Path:
+    """The directory of dnspython, which is not imported here. Raises OSError."""
+    found = importlib.util.find_spec("dns")
+    if found is None or found.origin is None:
+        raise FileNotFoundError("dnspython is not installed")
+    return Path(found.origin).parent
+
+
 def code() -> list[Path]:
     """The files of `CODE`."""
     return sorted(path for part in CODE for path in (part.glob("*.py") if part.is_dir() else [part]))
 
 
 def _digest() -> str:
-    """Of the code that it runs, and of the Python that runs it."""
-    digest = hashlib.sha256(sys.version.encode())
+    """Of the code that it runs, of the Python that runs it, and of the library."""
+    digest = hashlib.sha256(sys.version.encode() + (_library() / "version.py").read_bytes())
     for path in code():
         digest.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -22,7 +22,7 @@ from typing import Any
 import dns.message
 import pytest
 
-from nodeagent.dns import process
+from nodeagent.dns import process, reading
 from nodeagent.network import resolverprocess
 from nodeagent.network.resolver import ResolverManager
 from nodeagent.network.resolverprocess import ResolverProcess
@@ -346,8 +346,10 @@ async def test_every_query_is_answered_in_the_empty_root(node: Node) -> None:
             assert found, what
             codes[what] = found[0][3] & 15
         assert {code for (what, _), code in codes.items() if what.startswith("opcode") and what != "opcode 0"} == {4}
-        # Names of those zeros are the root's; the numbers of an SOA record have another size.
-        assert [what for what in types if codes[what] == 2] == [("type", struct.pack("!H", 6))]
+        # Data of these has names, which are read: no such data is as long as those zeros.
+        assert [what for what in types if codes[what] == 2] == [
+            ("type", struct.pack("!H", kind)) for kind in sorted(reading._NAMED)
+        ]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     writer.close()
@@ -378,17 +380,19 @@ async def test_a_change_is_answered_without_a_timer(node: Node) -> None:
 async def test_the_digest_covers_all_that_it_runs() -> None:
     """An upgrade replaces a resolver whose code has changed, wherever that is."""
     script = (
-        "import sys; sys.path[0:0] = [sys.argv[1]]; import nodeagent.dns.process; print(*(getattr(module, '__file__', None) "
+        "import sys; sys.path[0:0] = [sys.argv[2]]; import nodeagent.dns.__main__ as main; main._leave_out(); "
+        "import nodeagent.dns.process; print(*(getattr(module, '__file__', None) for module in sys.modules.values()), sep='\\n')"
     )
-    script += "for module in sys.modules.values()), sep='\\n')"
-    words = [sys.executable, "-I", "-S", "-c", script, str(resolverprocess._ROOT)]
-    imported = {
-        Path(line) for line in (await asyncio.to_thread(subprocess.check_output, words, text=True)).split() if "/" in line
-    }
-    own = {path for path in imported if path.is_relative_to(resolverprocess._ROOT)}
+    packages = resolverprocess._library().parent
+    words = [sys.executable, "-I", "-S", "-c", script, str(packages), str(resolverprocess._ROOT)]
+    lines = (await asyncio.to_thread(subprocess.check_output, words, text=True)).split()
+    imported = {Path(line) for line in lines if "/" in line}
+    libraries = {path for path in imported if path.is_relative_to(packages)}
+    own = {path for path in imported - libraries if path.is_relative_to(resolverprocess._ROOT)}
     assert resolverprocess.PROGRAM / "process.py" in own
     assert own <= set(resolverprocess.code())
-    assert not [path for path in imported - own if "site-packages" in path.parts]
+    # Its version is a part of the digest.
+    assert {path.relative_to(packages).parts[0] for path in libraries} == {"dns"}
 
 
 async def test_the_log_begins_anew_at_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
