@@ -89,6 +89,7 @@ class Agent:
         session = Session(config.server, credentials, self._clock)
         self._network.announcer.connected = lambda: session.complete
         self._pods.static_namespaces.changed = session.beat
+        self._pods.static_namespaces.session = lambda: session.complete
         deps = self._dependencies(
             native, runtimes, images, reporter=reporter, node=status.current(), create_token=session.create_token
         )

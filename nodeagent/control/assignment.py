@@ -55,13 +55,15 @@ class Assignment:
         self._namespaces = PolicyNamespaces(directory / "namespaces", self._disk)
         # Pods in each namespace, but for those in the network of the node.
         self._pods_in = Counter[str]()
+        # Namespaces whose policies have come since the agent started.
+        self._sent = set[str]()
         # Of the last message that was applied.
         self.revision = 0
         # Keys of objects that every node has all of, which this one is yet to get; None before a complete assignment.
         self._awaited: set[str] | None = None
         # Called when it has all of them, after they are published.
         self.all_known: Callable[[], None] = lambda: None
-        # Called with the keys of pods that a message has, changed or not.
+        # Called with the keys of pods that a message has, changed or not; it may have none.
         self.confirmed: Callable[[list[str]], None] = lambda keys: None
         for path in (self._objects_dir, self._peers_dir, self._secrets_dir):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -92,6 +94,10 @@ class Assignment:
     def policed(self, namespace: str) -> bool:
         """Whether it has the NetworkPolicies of a namespace, if there are any: it has pods of it, or static pods are in it."""
         return self._pods_in[namespace] > 0 or namespace in self._namespaces
+
+    def sent_policies(self, namespace: str) -> bool:
+        """Whether `policed`, and not only from the disk, whose policies may be old."""
+        return namespace in self._sent and self.policed(namespace)
 
     def peers(self) -> list[Peer]:
         return list(self._peers.values())
@@ -158,6 +164,8 @@ class Assignment:
             self.groups.take(change)
             return None
         if kind == NAMESPACE:
+            if change.HasField("policyNamespace"):
+                self._sent.add(rest.strip("/"))
             return self._namespaces.take(change)
         old = self._objects.get(change.key)
         path = self._path(change.key)
@@ -166,6 +174,8 @@ class Assignment:
             self._count(old, -1)
             return Change(change.key, self._objects.pop(change.key), None) if old is not None else None
         new: Any = _KINDS[kind].cls.FromString(change.object.protobuf)
+        if kind == kinds.POD.kind and not new.spec.hostNetwork:
+            self._sent.add(new.metadata.namespace)
         if old is not None and old.metadata.resourceVersion == new.metadata.resourceVersion:
             return None
         self._objects[change.key] = new

@@ -12,7 +12,6 @@ from typing import Any
 
 from nodeagent.control.assignment import Assignment
 from nodeagent.control.changes import Change
-from nodeagent.control.policynamespaces import NAMESPACE
 from nodeagent.node.admission import Refusal, resize_order
 from nodeagent.pods.checkpoint import PodCheckpoint
 from nodeagent.pods.dependencies import WorkerDependencies
@@ -37,7 +36,7 @@ class PodManager:
         self._assignment = assignment
         self.workers: dict[str, Worker] = {}
         self.statics = MirrorPodTracker()
-        self.static_namespaces = StaticNamespaces(assignment.policed)
+        self.static_namespaces = StaticNamespaces(assignment.sent_policies)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deps: WorkerDependencies | None = None
         self._closed = False
@@ -66,7 +65,6 @@ class PodManager:
         self._complete = True
         self._decide_resizes()
         self._assignment.subscribe(("Pod",), self._pods_changed)
-        self._assignment.subscribe(("Pod", NAMESPACE), lambda changes: self._hold_statics())
         self._assignment.subscribe(("ConfigMap", "Secret", "PersistentVolumeClaim"), self._configs_changed)
         self._assignment.subscribe(("RuntimeClass", "PersistentVolume"), lambda changes: self.nudge())
 
@@ -77,6 +75,8 @@ class PodManager:
             uid = str(pod.metadata.uid) if pod is not None else ""
             if self._unconfirmed.pop(uid, None) is not None and uid in self.workers:
                 self.workers[uid].hold(None)
+        # Also by an assignment that changes nothing.
+        self._hold_statics()
 
     def want(self, statics: Iterable[Any]) -> None:
         """These are the static pods from now on."""
@@ -279,6 +279,9 @@ class PodManager:
         """There is a session with the control plane."""
         for worker in self.workers.values():
             worker.connected()
+        if self._deps is not None:
+            self.static_namespaces.connected(self._deps.clock.now())
+            self._hold_statics()
 
     def _leave(self, uid: str) -> None:
         """The pod is no longer assigned. The assignment has its new revision once all changes of that are published."""

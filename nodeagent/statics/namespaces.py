@@ -2,8 +2,8 @@
 
 A static pod runs before the API has its mirror pod, after that is gone, and where there can be none. So the NetworkPolicies of
 its namespace are sent because the agent names the namespace, not because there is a mirror pod. A new pod waits until the
-assignment has them; without an answer it starts after `PATIENCE`, with those on the node's disk: static pods need no control
-plane.
+control plane has sent them to this agent. Without an answer it starts all the same, with those on the node's disk: static pods
+need no control plane.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from typing import Any
 
 from nodeagent.pods.ownership import PATIENCE
 
+# Seconds that a pod waits for an answer, once there is a session.
+ANSWER = 30.0
+
 
 class StaticNamespaces:
-    def __init__(self, policed: Callable[[str], bool]) -> None:
-        """`policed`: whether the assignment has the policies of a namespace."""
-        self._policed = policed
+    def __init__(self, sent: Callable[[str], bool]) -> None:
+        """`sent`: whether the control plane has sent the policies of a namespace."""
+        self._sent = sent
+        # Whether there is a session, whose answers may be waited for.
+        self.session: Callable[[], bool] = lambda: False
         # Sorted.
         self.named: tuple[str, ...] = ()
         # Called when `named` has changed.
@@ -37,7 +42,11 @@ class StaticNamespaces:
 
     def wait_until(self, pod: Any, now: float) -> float | None:
         """When a static pod may get its sandbox, in seconds since the epoch; None: now. The same again for the same pod."""
-        if pod.spec.hostNetwork or self._policed(pod.metadata.namespace):
+        if pod.spec.hostNetwork or self._sent(pod.metadata.namespace):
             self._until.pop(pod.metadata.uid, None)
             return None
-        return self._until.setdefault(pod.metadata.uid, now + PATIENCE)
+        return self._until.setdefault(pod.metadata.uid, now + (ANSWER if self.session() else PATIENCE))
+
+    def connected(self, now: float) -> None:
+        """A session has begun: pods that wait, wait for its answer."""
+        self._until = dict.fromkeys(self._until, now + ANSWER)

@@ -44,8 +44,7 @@ _LEFT_OUT = (
 )
 
 _UNKNOWN = (
-    "a pod of namespace {} starts with the NetworkPolicies that are on the node's disk: the control plane has not sent those of"
-    " the namespace"
+    "the NetworkPolicies of namespace {} are not known: a pod of it starts without those that the control plane has yet to send"
 )
 
 

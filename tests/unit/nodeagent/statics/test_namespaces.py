@@ -13,6 +13,7 @@ from nodeagent.control.assignment import Assignment
 from nodeagent.pods.manager import PodManager
 from nodeagent.pods.ownership import PATIENCE
 from nodeagent.runtime.fake import FakeRuntime, World
+from nodeagent.statics.namespaces import ANSWER
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import VirtualClock
 from pinnace.podresources import MIRROR, SOURCE
@@ -90,16 +91,41 @@ async def test_a_static_pod_waits_for_the_policies_of_its_namespace(node: Node) 
 
 
 async def test_a_static_pod_starts_without_a_control_plane(node: Node) -> None:
-    """After a time; at once one in the network of its node, and one of a namespace whose policies are on the disk."""
-    node.apply(known("db"))
-    await node.manager.close()
-    node.assignment.close()
-    node.begin()
+    """After a time; at once one in the network of its node, and one of a namespace whose policies came before the session ended."""
     node.start(static(), static("host", hostNetwork=True), static("db", "db"))
+    assert node.named[-1] == ("db", "shop")
+    node.apply(known("db"))
     await node.until(lambda: node.isolated == {"uid-db"} and len(node.world.sandboxes) == 2)
     await node.clock.advance(PATIENCE)
     await node.until(lambda: node.isolated == {"uid-db", "uid-web"})
-    assert node.named[-1] == ("db", "shop")
+
+
+async def test_policies_on_the_disk_are_confirmed_first(node: Node) -> None:
+    """They may be old after a reboot; a confirmation that changes nothing starts the pod."""
+    node.apply(known())
+    await node.manager.close()
+    node.assignment.close()
+    node.begin()
+    node.start(static())
+    assert node.assignment.policed("shop")
+    await node.turn()
+    assert not node.isolated
+    node.apply(known(), complete=True)
+    await node.until(lambda: node.isolated == {"uid-web"})
+
+
+async def test_a_static_pod_waits_longer_for_a_control_plane_that_is_there(node: Node) -> None:
+    """With a session that was there before it, or begins while it waits."""
+    node.start(static())
+    await node.clock.advance(PATIENCE - 1)
+    node.manager.connected()
+    node.manager.static_namespaces.session = lambda: True
+    node.manager.want([static(), static("db", "db")])
+    await node.clock.advance(ANSWER - 1)
+    await node.turn()
+    assert not node.isolated
+    await node.clock.advance(2)
+    await node.until(lambda: node.isolated == {"uid-db", "uid-web"})
 
 
 async def test_a_pod_of_the_api_brings_the_policies_of_its_namespace(node: Node) -> None:

@@ -171,7 +171,7 @@ async def test_an_assignment_that_has_the_namespace_again_decides_what_stays() -
 
 
 async def test_a_pod_that_starts_with_unknown_policies_is_reported() -> None:
-    """A static pod without a control plane; it has those that are on the node's disk."""
+    """A static pod without a control plane; those that the node still has apply."""
     node, events = Node(), list[tuple[str, str, bool]]()
     node.enforcer.event = lambda *event: events.append(event)
     async with node.running():
@@ -182,7 +182,7 @@ async def test_a_pod_that_starts_with_unknown_policies_is_reported() -> None:
         await node.enforcer.isolate("u2", Pod("other", {}, (OTHER,)))
     [(reason, text, warning)] = events
     assert (reason, warning) == ("NetworkPoliciesUnknown", True)
-    assert text.startswith("a pod of namespace default starts with the NetworkPolicies that are on the node's disk")
+    assert text.startswith("the NetworkPolicies of namespace default are not known: ")
 
 
 async def test_labels_decide_anew() -> None:
