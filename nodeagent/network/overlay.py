@@ -70,6 +70,8 @@ class OverlayNetwork:
         self._notifications: Notifications | None = None
         self._state = State(keys)
         self._ports: dict[str, tuple[HostPort, ...]] = {}
+        # Of attached pods, network namespace and addresses.
+        self._places: dict[str, tuple[Path, tuple[str, ...]]] = {}
         self._peers: frozenset[str] = frozenset()
         # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
@@ -125,6 +127,8 @@ class OverlayNetwork:
 
         self._state.node = await self._run(work)
         self._state.underlay = underlay
+        for pod in self._places:
+            self._keep(pod)
         self.configured(underlay)
 
     async def host_addresses(self) -> frozenset[str]:
@@ -202,14 +206,19 @@ class OverlayNetwork:
 
     def resume(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort]) -> None:
         self._ports[pod] = tuple(ports)
+        self._places[pod] = netns, tuple(addresses)
+        self._keep(pod)
 
-        device, node = device_of(pod), self._state.node
+    def _keep(self, pod: str) -> None:
+        """Note how the pod is attached again, once it is known to which node."""
+        (netns, addresses), device, node = self._places[pod], device_of(pod), self._state.node
         items = pod_addresses(node.pod_cidrs, addresses) if node is not None else []
         if items:
             self._state.netns[device] = netns
             self._state.attach[device] = lambda netlink, mac: netlink.attach(device, netns, items, self._bind, mac=mac)
 
     async def detach(self, pod: str) -> None:
+        self._places.pop(pod, None)
         for known in (self._state.attach, self._state.netns):
             known.pop(device_of(pod), None)
         if self._ports.pop(pod, ()):

@@ -12,8 +12,10 @@ IPv6 needs no neighbour discovery here: pods have the bridge's MAC address for g
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from nodeagent.network import guard, links, nlsocket, rtnetlink, tables
 from nodeagent.network.facts import PORT
@@ -63,8 +65,10 @@ def close_in(route: NetlinkSocket, *, port: int, bridge: int, mac: str, addresse
 
 def repair(route: NetlinkSocket, *, port: int, mac: str) -> None:
     """All settings and the entry of a port that is up. Raises OSError."""
-    settings = b"".join(attribute(key, bytes([value])) for key, value in PORT.values())
-    route.run(links.change_port(port, settings), rtnetlink.replace_port_entry(port, mac))
+    settings = {name: attribute(key, bytes([value])) for name, (key, value) in PORT.items()}
+    # A port without a carrier, such as one that was just made, cannot forward; the kernel sees to it once it has one.
+    state = replace(links.change_port(port, settings.pop("state")), tolerated=(errno.ENETDOWN,))
+    route.run(links.change_port(port, b"".join(settings.values())), state, rtnetlink.replace_port_entry(port, mac))
 
 
 def keep_only(route: NetlinkSocket, bindings: Collection[Binding], *, bridge: int) -> None:

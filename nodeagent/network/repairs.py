@@ -50,6 +50,10 @@ class State:
         """Once there is a node."""
         return bridge_mac(gateway_of(self.node.pod_cidr).address) if self.node is not None else ""
 
+    def unbound(self) -> set[str]:
+        """Ports of pods that a setup did not find: they were damaged while no agent ran."""
+        return {*self.attach} - {*self.bindings}
+
     def all_bindings(self) -> list[Binding]:
         return [item for items in self.bindings.values() for item in items]
 
@@ -90,7 +94,8 @@ def verify(netlink: Netlink, state: State) -> Comparison:
         errors.attempt(lambda: of_tunnel.extend(netlink.verify_tunnel(lower[0], state.tunnels)))
     table = state.table if state.table is not None else netlink.read()
     want = netlink.wanted(node, state.all_bindings(), table, lower=next(iter(lower), None), dns=state.dns or ())
-    return Comparison(of_tunnel + facts.differences(want, netlink.inspect(sysctls.all_of(node), state.dns)), errors)
+    unbound = [Deviation("port", device, "attached", "") for device in sorted(state.unbound())]
+    return Comparison(of_tunnel + unbound + facts.differences(want, netlink.inspect(sysctls.all_of(node), state.dns)), errors)
 
 
 def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
@@ -110,6 +115,8 @@ def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
     # A bridge that was made again has no ports.
     every = any(item.kind == "link" and item.item.startswith(BRIDGE) for item in found)
     touched = {word for item in found for word in item.item.split()} if not every else set()
+    for device in sorted(state.unbound()):
+        attempt(functools.partial(state.attach[device], netlink, ""))
     for device, bindings in list(state.bindings.items()):
         if every or device in touched or touched & {item.address for item in bindings}:
             attempt(functools.partial(_port, netlink, state, device))

@@ -230,6 +230,36 @@ def test_a_tunnel_that_differs_hides_no_other_difference(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("damage", ["", f"ip link del {PORT}", "ip neigh flush dev pinnace0 nud permanent"])
+def test_a_pod_of_an_earlier_agent_is_attached_again(tmp_path: Path, damage: str) -> None:
+    """One that is resumed before the network is set up, as where the agent's first setup fails; also if it was damaged while no
+    agent ran."""
+
+    async def inside(netns: Path) -> None:
+        async with node(tmp_path, netns):
+            before = state()
+        shell(damage)
+        network = OverlayNetwork(tmp_path / "forwarding", tmp_path)
+        network.resume("u1", netns, ["10.244.1.2", "fd00:244:0:1::2"], ())
+        await network.setup(NODE)
+        await network.serve_names(["10.96.0.10"])
+        assert bool(await found(network)) == bool(damage)
+        assert (await network.repair()).errors == []
+        shell(f"ip link del {PORT}")
+        assert (await network.repair()).errors == []
+        while await found(network):
+            # The kernel lets the port forward a moment later.
+            assert await found(network) <= {f"port {PORT} state"}
+        # A pair of devices that was made without an agent's knowledge has another MAC address.
+        masked = [sorted(re.sub("([0-9a-f]{2}:){5}..", "MAC", line) for line in lines) for lines in (state(), before)]
+        assert masked[0] == masked[1]
+        await network.close()
+
+    with pinned(tmp_path / "net") as netns:
+        alone(lambda: asyncio.run(inside(netns)))
+
+
 def test_a_part_that_fails_does_not_hold_back_the_others() -> None:
     """Neither one that cannot be compared, nor one that cannot be repaired; what was found is known of each."""
     repaired = list[str]()
