@@ -139,6 +139,7 @@ async def test_a_pod_that_leaves_later_does_not_hold_back_an_assignment(tmp_path
         node.assignment.apply(nodes_pb2.Assignment(revision=6, changes=[nodes_pb2.Change(key="Pod/default/db")]))
         async with asyncio.timeout(10):
             while len(node.manager.workers) > 1:
+                await node.clock.advance(1)
                 await asyncio.sleep(0.01)
         node.assignment.apply(nodes_pb2.Assignment(revision=8, changes=[nodes_pb2.Change(key="Pod/default/web")]))
         assert len(node.manager.workers) == 1
