@@ -30,15 +30,19 @@ def run(client: Any, args: Any) -> int:
     with contextlib.ExitStack() as stack:
         out = _opened(args.write, stack)
         total = 0
-        with contextlib.suppress(KeyboardInterrupt):
-            for frame in answers.frames(client, stub.Capture, opening, timeout=None):
-                kind = frame.WhichOneof("frame")
-                if kind == "progress":
-                    report(frame.progress)
-                elif kind == "stdout":
-                    total += out.write(frame.stdout)
-                    out.flush()
-    report(f"captured {total} bytes{'' if args.write == '-' else f' to {args.write}'}")
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                for frame in answers.frames(client, stub.Capture, opening, timeout=None):
+                    kind = frame.WhichOneof("frame")
+                    if kind == "progress":
+                        report(frame.progress)
+                    elif kind == "stdout":
+                        total += out.write(frame.stdout)
+                        out.flush()
+        finally:
+            # Also before the error that it ends with.
+            if total:
+                report(f"captured {total} bytes{'' if args.write == '-' else f' to {args.write}'}")
     return 0
 
 

@@ -7,6 +7,7 @@ linux/filter.h; packet(7).
 from __future__ import annotations
 
 import ctypes
+import errno
 import ipaddress
 import socket
 import struct
@@ -109,9 +110,10 @@ def _ports(family: int, port: int, end: int, jumps: list[int], start: int) -> li
 
 
 class Capture:
-    """A socket on a pod's device. Raises OSError."""
+    """A socket on a pod's device. Raises OSError. `down`: the device was down or gone at the last `read`."""
 
     def __init__(self, netns: Path, wanted: Filter, snap: int) -> None:
+        self.down = False
         with namespaces.visiting(netns):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
@@ -128,10 +130,16 @@ class Capture:
             raise
 
     def read(self, *, wait: bool) -> bytes | None:
-        """The next packet as a record of the file; None when there is none, with `wait` for a moment."""
+        """The next packet as a record of the file; None when there is none, with `wait` for a moment. Raises OSError."""
         try:
             frame, ancillary, _, _ = self._socket.recvmsg(self._snap, 256, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:
+            return None
+        except OSError as error:
+            # Said once. Packets come again by themselves if it was down, and after `reopen` if it is another.
+            if error.errno != errno.ENETDOWN:
+                raise
+            self.down = True
             return None
         when, length = 0, len(frame)
         for level, kind, data in ancillary:
@@ -141,6 +149,16 @@ class Capture:
             elif (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
                 length = struct.unpack_from("@I", data, 4)[0]
         return record(when, frame, length)
+
+    def reopen(self) -> None:
+        """Go on with the device that the pod has now, if it has one. Raises OSError."""
+        try:
+            # On a device that is down, the next `read` says so again.
+            self._socket.bind((DEVICE, _ETH_ALL))
+            self.down = False
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
     def dropped(self) -> int:
         """Packets for which there was no room."""

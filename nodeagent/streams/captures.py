@@ -15,10 +15,12 @@ from nodeagent.node import threads
 from nodeagent.pods.manager import PodManager
 from nodeagent.streams.frames import CHUNK, Frame, Handler
 from pinnace.clock import Clock
-from pinnace.errors import BadRequest, TooManyRequests
+from pinnace.errors import BadRequest, TooManyRequests, Unavailable
 
 # The node's own limits: packets, bytes and seconds of one capture, and captures at once.
 MAX_PACKETS, MAX_BYTES, MAX_SECONDS, MAX_CAPTURES = 1_000_000, 256 << 20, 3600.0, 4
+# Seconds that a pod may be without its device, which a repair makes again within five; and between looks for it.
+ABSENT, LOOK = 10.0, 0.25
 
 
 class CaptureStreams:
@@ -37,7 +39,7 @@ class CaptureStreams:
         try:
             capture = await self._opened(opening)
             try:
-                await _carry(capture, wanted, outgoing, self._clock)
+                await _carry(capture, wanted, outgoing, self._clock, device=f"{packets.DEVICE} of pod {opening.pod}")
             finally:
                 capture.close()
         finally:
@@ -65,14 +67,16 @@ class CaptureStreams:
             raise BadRequest(f"cannot capture in pod {opening.pod}: {error.strerror or error}") from None
 
 
-async def _carry(capture: Capture, wanted: Any, outgoing: asyncio.Queue[Any], clock: Clock) -> None:
-    """Until one of the limits. Records are collected for as long as they come without a pause, so that a file is few frames."""
+async def _carry(capture: Capture, wanted: Any, outgoing: asyncio.Queue[Any], clock: Clock, *, device: str) -> None:
+    """Until one of the limits. Records are collected for as long as they come without a pause, so that a file is few frames.
+
+    Raises Unavailable, after all that was captured, when the pod's device is gone for good: the pod has ended, say."""
     left = min(wanted.packets or MAX_PACKETS, MAX_PACKETS)
     room = min(wanted.bytes or MAX_BYTES, MAX_BYTES)
     seconds = min(wanted.millis / 1000 or MAX_SECONDS, MAX_SECONDS)
     await outgoing.put(Frame(stdout=packets.header()))
-    end = clock.monotonic() + seconds
-    while left > 0 and room > 0 and clock.monotonic() < end:
+    end, up = clock.monotonic() + seconds, clock.monotonic()
+    while left > 0 and room > 0 and clock.monotonic() < end and clock.monotonic() - up < ABSENT:
         records = await threads.captures.run(_some, capture, left)
         for record in records:
             room -= len(record)
@@ -80,8 +84,15 @@ async def _carry(capture: Capture, wanted: Any, outgoing: asyncio.Queue[Any], cl
                 break
             await outgoing.put(Frame(stdout=record))
         left -= len(records)
+        if capture.down:
+            await clock.sleep(LOOK)
+            capture.reopen()
+        else:
+            up = clock.monotonic()
     if dropped := capture.dropped():
         await outgoing.put(Frame(progress=f"{dropped} packets were not captured: they came too fast"))
+    if clock.monotonic() - up >= ABSENT:
+        raise Unavailable(f"{device} has disappeared, or is down")
 
 
 def _some(capture: Capture, most: int) -> list[bytes]:

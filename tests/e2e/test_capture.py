@@ -92,6 +92,20 @@ def test_bounds_of_bytes_and_of_each_packet(lab: LabUnderTest, address: str) -> 
     assert max(map(len, frames)) == 40
 
 
+def test_a_pod_that_ends_ends_its_capture(lab: LabUnderTest) -> None:
+    """With an error, as tcpdump's: the file is whole, but not what was asked for."""
+    lab.apply(pod("ending", nodeName="node-1"))
+    eventually(lambda: lab.all_running(["ending"]))
+    command = lab.command("net", "capture", "ending", "-c", "1000000")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=lab.environment) as process:
+        assert process.stdout is not None
+        assert len(process.stdout.read(24)) == 24
+        lab.kctl("delete", "pod", "ending", "--now")
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"eth0 of pod ending has disappeared" in error
+
+
 def test_wrong_wishes_are_refused(lab: LabUnderTest, address: str) -> None:
     for flags, said in (
         (("captured", "--host", "nonsense"), b"'nonsense' is not an IP address"),
