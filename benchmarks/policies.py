@@ -1,44 +1,58 @@
-"""NetworkPolicies on one node, without a lab: time to program 1,000 of them, what a change costs then, and the latency that they add.
+"""NetworkPolicies on one node: time to program 1,000 of them, what a change costs then, and the latency that they add.
 
-As an agent does it, from the API's messages to the kernel: 20 namespaces, 50 pods of the node and 500 in the cluster. `same_pods`: the
-same number of policies that all select all 20 pods of one namespace. Then one more policy, member and pod, and all policies deleted.
-Latency: requests of 64 bytes between two pods of the node, which a router connects, with no policy, and with many that all select the
-server, the last of which allows the client.
+In a lab of one node with 40 pods in five namespaces, until the node's nftables has all policies: `agent_1000_policies_ms` if they wait
+for an agent that was stopped, from when it continues: session, agent and kernel; `apply_1000_policies_ms` from the first `Apply`, of
+100 policies each, and `accept_1000_policies_ms` of that until the API has accepted the last one. The node's table is listed meanwhile,
+so a part of the time is the benchmark's own.
+
+The rest is without a lab. As an agent does it, from the API's messages to the kernel: 20 namespaces, 50 pods of the node and 500 in the
+cluster. `same_pods`: the same number of policies that all select all 20 pods of one namespace. Then one more policy, member and pod, and
+all policies deleted. Latency: requests of 64 bytes between two pods of the node, which a router connects, with no policy, and with many
+that all select the server, the last of which allows the client.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import statistics
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import checkout  # noqa: F401
 import netload
+from support import DEADLINE, client, kctl, lab, manifest
 
 from nodeagent.network.elements import Difference
 from nodeagent.network.policies import reader
 from nodeagent.network.policies.compiler import Changes, Compiler
 from nodeagent.network.policies.model import Pod
-from pinnace import codec
+from pinnace import codec, kinds
+from pinnace.api.v1 import objects_pb2
 from pinnace.networking.v1.networkpolicy_pb2 import NetworkPolicy
 from pinnace.policypeers import groups_of
 from tests.support.policynets import Router, routing
 
 POLICIES, ROUNDS, REQUESTS = 1000, 15, 2000
+# Objects of one `Apply`, and seconds between two listings of the node's table.
+AT_ONCE, POLL = 100, 0.05
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
 Messages = dict[tuple[str, str], NetworkPolicy]
 
 
 class Cluster:
-    """Pods with one of 20 labels each, in `spaces` namespaces; the first `local` are on the node."""
+    """Pods with one of `apps` labels each, in `spaces` namespaces; the first `local` are on the node."""
 
-    def __init__(self, *, spaces: int, local: int, pods: int) -> None:
-        self.spaces = spaces
+    def __init__(self, *, spaces: int, local: int, pods: int, apps: int = 20) -> None:
+        self.spaces, self.apps = spaces, apps
         self.pods = {
-            str(i): Pod(f"ns{i % spaces}", {"app": f"a{i // spaces % 20}"}, (f"10.244.{i // 250}.{i % 250 + 2}",))
+            str(i): Pod(f"ns{i % spaces}", {"app": f"a{i // spaces % apps}"}, (f"10.244.{i // 250}.{i % 250 + 2}",))
             for i in range(pods)
         }
         self.local = {uid: pod for uid, pod in self.pods.items() if int(uid) < local}
@@ -49,10 +63,10 @@ class Cluster:
         return {(item.metadata.namespace, item.metadata.name): item for item in found}
 
     def _policy(self, number: int, *, same: bool) -> NetworkPolicy:
-        app = {"matchLabels": {"app": f"a{number * 7 % 20}"}}
+        app = {"matchLabels": {"app": f"a{number * 7 % self.apps}"}}
         other = {"matchLabels": {"kubernetes.io/metadata.name": f"ns{number * 3 % self.spaces}"}}
         spec = {
-            "podSelector": {} if same else {"matchLabels": {"app": f"a{number // self.spaces % 20}"}},
+            "podSelector": {} if same else {"matchLabels": {"app": f"a{number // self.spaces % self.apps}"}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": [{"podSelector": app}, {"namespaceSelector": other}], "ports": [{"port": 1 + number}]}],
             "egress": [
@@ -146,6 +160,107 @@ def _allowing(count: int) -> Difference:
     return Compiler().change(Changes(read, {}, {"server": Pod("x", {}, (SERVER,))}))
 
 
+class Node:
+    """A lab's node with pods as those of `cluster`."""
+
+    def __init__(self, config: Path, record: Any, cluster: Cluster) -> None:
+        self._config, self._connection, self._cluster = config, client(config), cluster
+        self._namespace, self._agent = record.namespace("node-1", "net"), record.processes["node-1"].pid
+
+    def start(self) -> None:
+        spaces = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"ns{n}"}} for n in range(self._cluster.spaces)
+        ]
+        self._apply(spaces)
+        self._apply([self._pod(uid, pod) for uid, pod in self._cluster.pods.items()])
+        wait(lambda: self._ready() == len(self._cluster.pods))
+
+    def _pod(self, uid: str, pod: Pod) -> dict[str, Any]:
+        found = manifest(f"bench-{uid}", nodeName="node-1")
+        found["metadata"] |= {"namespace": pod.namespace, "labels": dict(pod.labels)}
+        return found
+
+    def _ready(self) -> int:
+        pods = self._connection.list(kinds.POD, "")
+        return sum(any(item.type == "Ready" and item.status == "True" for item in pod.status.conditions) for pod in pods)
+
+    def _apply(self, items: Sequence[dict[str, Any]]) -> None:
+        for start in range(0, len(items), AT_ONCE):
+            request = objects_pb2.ApplyRequest(namespace="default", fieldManager="bench")
+            for item in items[start : start + AT_ONCE]:
+                request.objects.add(apiVersion=item["apiVersion"], kind=item["kind"], json=json.dumps(item).encode())
+            for result in self._connection.call(self._connection.objects.Apply, request).results:
+                if result.HasField("error"):
+                    raise SystemExit(result.error.message)
+
+    def waiting(self, messages: Messages) -> dict[str, float]:
+        """Milliseconds until the kernel has policies that the API has accepted while the agent was stopped."""
+        os.kill(self._agent, signal.SIGSTOP)
+        try:
+            self._apply([*manifests(messages)])
+        finally:
+            began = time.perf_counter()
+            os.kill(self._agent, signal.SIGCONT)
+        wait(lambda: self._ports() >= ports(messages))
+        return {"agent_1000_policies_ms": milliseconds(began)}
+
+    def applied(self, messages: Messages) -> dict[str, float]:
+        """Milliseconds from the first `Apply` until the kernel has policies, and until the API has accepted the last."""
+        found: dict[str, float] = {}
+        began = time.perf_counter()
+
+        def watch() -> None:
+            wait(lambda: self._ports() >= ports(messages))
+            found["apply_1000_policies_ms"] = milliseconds(began)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        self._apply([*manifests(messages)])
+        found["accept_1000_policies_ms"] = milliseconds(began)
+        watcher.join()
+        return found
+
+    def delete(self) -> None:
+        """All policies."""
+        for space in range(self._cluster.spaces):
+            kctl(self._config, "delete", "networkpolicies", "--all", "-n", f"ns{space}")
+        wait(lambda: not self._ports())
+
+    def _ports(self) -> set[int]:
+        command = ["nsenter", f"--net={self._namespace}", "nft", "-j", "list", "set", "inet", "pinnace", "policy_in_1_4"]
+        listed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE).stdout)
+        elements = next(item["set"].get("elem", []) for item in listed["nftables"] if "set" in item)
+        return {int(item["concat"][-1]) for item in elements}
+
+
+def manifests(messages: Messages) -> Iterator[dict[str, Any]]:
+    for item in messages.values():
+        yield {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", **codec.encode(item)}
+
+
+def ports(messages: Messages) -> set[int]:
+    """One of each policy's own."""
+    return {item.spec.ingress[0].ports[0].port.intVal for item in messages.values()}
+
+
+def wait(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not check():
+        if time.monotonic() > deadline:
+            raise SystemExit("the node's pods or policies are not there")
+        time.sleep(POLL)
+
+
+def through_an_agent() -> dict[str, float]:
+    cluster = Cluster(spaces=5, local=40, pods=40, apps=8)
+    with lab("bench-policies", 1) as (config, record):
+        node, messages = Node(config, record, cluster), cluster.policies(POLICIES, same=False)
+        node.start()
+        found = node.waiting(messages)
+        node.delete()
+        return found | node.applied(messages)
+
+
 def main() -> None:
     with routing({"client": [CLIENT], "server": [SERVER]}) as router:
         many = Cluster(spaces=20, local=50, pods=500)
@@ -153,6 +268,7 @@ def main() -> None:
         result: dict[str, Any] = programmed(router, many, same=False)
         result["same_pods"] = programmed(router, few, same=True)
         result |= added_latency(router)
+    result |= through_an_agent()
     print(json.dumps(result))
 
 
