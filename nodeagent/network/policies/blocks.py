@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
 import ipaddress
 import itertools
@@ -84,10 +85,8 @@ def affordable(blocks: Iterable[Block], most: int) -> frozenset[Block]:
 
 def _places_in(block: Block, places: Sequence[int]) -> int:
     """Intervals of the block, at most."""
-    network = ipaddress.ip_network(block.cidr)
-    return bisect.bisect_right(places, int(network.broadcast_address)) - bisect.bisect_left(
-        places, int(network.network_address)
-    )
+    first, last = _bounds(block.cidr)
+    return bisect.bisect_right(places, last) - bisect.bisect_left(places, first)
 
 
 def _changes(blocks: Iterable[Block]) -> dict[int, list[tuple[Block, int, int]]]:
@@ -95,10 +94,17 @@ def _changes(blocks: Iterable[Block]) -> dict[int, list[tuple[Block, int, int]]]
     found: dict[int, list[tuple[Block, int, int]]] = {}
     for block in blocks:
         for text, level, exclusion in ((block.cidr, 1, 0), *((part, 0, 1) for part in block.excepts)):
-            network = ipaddress.ip_network(text)
-            found.setdefault(int(network.network_address), []).append((block, level, exclusion))
-            found.setdefault(int(network.broadcast_address) + 1, []).append((block, -level, -exclusion))
+            first, last = _bounds(text)
+            found.setdefault(first, []).append((block, level, exclusion))
+            found.setdefault(last + 1, []).append((block, -level, -exclusion))
     return found
+
+
+@functools.lru_cache(maxsize=10_000)
+def _bounds(network: str) -> tuple[int, int]:
+    """The first and the last address. Kept, as each change of a block looks at all of them."""
+    found = ipaddress.ip_network(network)
+    return int(found.network_address), int(found.broadcast_address)
 
 
 def _append(found: list[Interval], item: Interval) -> None:

@@ -97,6 +97,8 @@ class Compiler:
             for first, last, traits in _merged(blocks.intervals(used, family), owners):
                 self._ranges[family, first, last] = self._identities.acquire(family, traits)
         for place in {*old, *self._ranges}:
+            if old.get(place) == self._ranges.get(place):
+                continue
             family, first, last = place
             made = _mapped("blocks", blocks.text(first, last, family), self._ranges.get(place))
             self._make(("range", place), made, written)
