@@ -171,8 +171,10 @@ def test_an_address_of_the_load_balancer_is_reached_from_the_underlay(place: Pla
     with frames.senders(place.host("control"), outside) as got:
         frames.send_udp(place.host(node), (outside, frames.PORT), b"own")
         assert {sender for _, sender in got()} == {place.underlay(node)[family]}
+    routes = ("ip", f"-{family}", "route", "show", "table", "all")
+    assert address in place.inside(place.host(node), *routes)
     place.lab.kctl("delete", "service", "lb")
-    eventually(lambda: address not in place.inside(place.host(node), "ip", f"-{family}", "route", "show", "table", "all"))
+    eventually(lambda: address not in place.inside(place.host(node), *routes))
 
 
 @FAMILIES
@@ -269,6 +271,12 @@ def test_frames_from_port_to_port_do_not_go_around_policies(place: Place, family
         for mac in (target, "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01", "01:00:5e:00:00:01"):
             frames.send_frame(place.of("client-1"), "eth0", frames.ethernet(own, mac, packet, kind))
         assert got() == []
+        # The same packet by way of the node, once it is allowed.
+        place.lab.kctl("delete", "networkpolicy", "deny")
+        eventually(lambda: reached(place, "client-1", "web-1", family))
+        bridge = json.loads(place.inside(place.host("node-1"), "ip", "-j", "link", "show", "pinnace0"))[0]["address"]
+        frames.send_frame(place.of("client-1"), "eth0", frames.ethernet(own, bridge, packet, kind))
+        assert got() == [b"around"] * 3
 
 
 @FAMILIES

@@ -236,6 +236,13 @@ SCENARIOS = {
     ),
 }  # fmt: skip
 
+# Of those that deny nothing, the direction that they do not restrict. A further policy that denies it shows that the policies
+# before it, of the same namespace, have come to each node of its pods: without them everything is allowed too.
+OPEN = {
+    "ingress from pods of all namespaces": "Egress", "allow all": "Egress", "ingress: allow all takes precedence": "Egress",
+    "egress: allow all takes precedence": "Ingress", "a policy that selects no pod": "Ingress",
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario(matrix: Matrix, name: str) -> None:
@@ -243,6 +250,9 @@ def test_a_scenario(matrix: Matrix, name: str) -> None:
     if policies:
         matrix.apply(*policies)
     matrix.check(SCENARIOS[name].allowed)
+    if name in OPEN:
+        matrix.policy("x", "marker", policyTypes=[OPEN[name]])
+        matrix.check(lambda ends: (into("x", ends) if OPEN[name] == "Ingress" else space_of(ends.source) == "x") is False)
 
 
 def test_ranges_of_addresses(matrix: Matrix) -> None:
