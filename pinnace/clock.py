@@ -175,13 +175,8 @@ def spread(seconds: float) -> float:
 
 
 def perf() -> float:
-    """A monotonic reading for metrics and benchmarks, never for decisions."""
+    """A monotonic reading for metrics, benchmarks and shares of time, never for other decisions."""
     return time.perf_counter()
-
-
-def thread_time() -> float:
-    """Seconds of processor time that this thread has used."""
-    return time.thread_time()
 
 
 def pause(seconds: float) -> None:

@@ -1,10 +1,9 @@
 """Queries to responses, with those of late as bytes.
 
-A response is kept by the query's bytes (all but the identity, and with the name in lower case), so that the same question in
-the same words costs a look into a dictionary; and by what it depends on, so that other words for the same question cost
-little more. The client's own identity and letters are put in. It is used while the index has what it was made from; that of
-another server for the rest of its second, in which its TTLs do not change. Addresses are given in turns, so that clients which
-take the first one take each.
+A response is kept by the query's bytes (all but the identity), so that the same question in the same words costs a look into a
+dictionary; and by what it depends on, so that other letters and options cost little more. The client's own identity and letters
+are put in. It is used while the index has what it was made from; that of another server for the rest of its second, in which
+its TTLs do not change. Addresses are given in turns, so that clients which take the first one take each.
 """
 
 from __future__ import annotations
@@ -46,18 +45,20 @@ class Kept:
         self._shown = self._size * response.shown
         self._head, self._records = response.data[2:_HEADER], response.whole
         self._middle, self._tail = response.data[self._name : start], response.data[start + self._shown :]
+        if not self._size:
+            self._middle, self._tail = b"", self._middle + self._tail
 
     def __len__(self) -> int:
         return self._name + len(self._middle) + len(self._records) + len(self._tail)
 
     def next(self, query: bytes) -> bytes:
         """For a query in bytes; begins with the next address each time."""
-        begin = query[:2] + self._head + query[_HEADER : self._name] + self._middle
+        begin = query[:2] + self._head + query[_HEADER : self._name]
         if not self._size:
             return begin + self._tail
         self._turn = (self._turn + self._size) % len(self._records)
         rotated = self._records[self._turn :] + self._records[: self._turn]
-        return begin + rotated[: self._shown] + self._tail
+        return begin + self._middle + rotated[: self._shown] + self._tail
 
 
 class Answers:
@@ -80,16 +81,13 @@ class Answers:
 
     def resolve(self, data: bytes, tcp: bool) -> Answer:
         """Never raises, nor does what it returns."""
-        if len(data) < _HEADER or data[2] & 0x80:
-            return b""
-        # No byte of a name but letters changes: lengths are below them.
-        end = data.find(b"\0", _HEADER)
-        words = tcp, data[2:_HEADER], data[_HEADER:end].lower(), data[end:]
-        kept = self._current(words)
+        kept = self._current((tcp, data[2:]))
         if kept is not None:
             return kept.next(data)
+        if len(data) < _HEADER or data[2] & 0x80:
+            return b""
         try:
-            return self._make(data, tcp, words)
+            return self._make(data, tcp)
         except Exception:
             self._reports.exception("not_answered")
             return self._failed(data, tcp, messages.SERVFAIL)
@@ -105,16 +103,16 @@ class Answers:
         self._kept.drop(key)
         return None
 
-    def _make(self, data: bytes, tcp: bool, words: tuple[object, ...]) -> Answer:
+    def _make(self, data: bytes, tcp: bool) -> Answer:
         try:
             query = wire.parse(data)
         except BadQuery as bad:
             return self._failed(data, tcp, bad.rcode)
         kept = self._current(query.key(tcp=tcp))
         if kept is not None:
-            # Not words that their client does not repeat: options of EDNS have its cookies.
-            if not query.options:
-                self._keep(words, query, kept)
+            # Not words that their client does not repeat: letters by chance (0x20), and options of EDNS, which have cookies.
+            if not query.options and query.name == query.name.lower():
+                self._keep((tcp, data[2:]), query, kept)
             return kept.next(data)
         found = self._zone.lookup(query.labels, query.type) if self._zone is not None else None
         limit = query.limit(tcp=tcp)

@@ -18,7 +18,7 @@ from typing import TypeVar
 from pinnace.clock import SystemClock
 from pinnace.dns import messages
 from pinnace.dns.reporting import Reports
-from pinnace.dns.turns import MAX_CLIENTS, Turns
+from pinnace.dns.turns import Turns
 from pinnace.shares import Shares, Slot
 
 T = TypeVar("T")
@@ -26,8 +26,6 @@ T = TypeVar("T")
 # most loses one for another's; a client at its own bound loses its longest idle connection, and its further queries.
 MAX_QUERIES, MAX_QUERIES_EACH = 512, 128
 MAX_CONNECTIONS, MAX_CONNECTIONS_EACH = 128, 32
-# Datagrams of one client that are received and not looked at yet.
-MAX_QUEUED = 64
 # Datagrams taken from a socket before some are answered: to take one costs 3 µs, and what is not taken in time is lost for all
 # clients.
 RECEIVE = 4096
@@ -74,14 +72,11 @@ class _Datagrams:
         except OSError:
             # BlockingIOError: there are no more. Others: an ICMP error of an earlier response, which concerns no other client.
             pass
+        self._turns.run()
 
     def _enqueue(self, data: bytes, address: tuple[object, ...]) -> None:
-        client = str(address[0])
-        queued = self._turns.queued(client)
-        if queued >= MAX_QUEUED or (not queued and len(self._turns) >= MAX_CLIENTS):
+        if not self._turns.offer(str(address[0]), self._answer, data, address, self._sock):
             self._dropped.queue += 1
-        else:
-            self._turns.put(client, self._answer, data, address, self._sock)
 
 
 class Server:
@@ -106,16 +101,22 @@ class Server:
                 await stack.enter_async_context(await asyncio.start_server(self._connected, sock=sock, limit=messages.MAX_SIZE))
             await asyncio.get_running_loop().create_future()
 
+    def _failed(self, query: bytes) -> bytes:
+        """After an exception, which is the failure of this query alone."""
+        self._reports.exception("not_answered")
+        return messages.failure(query, messages.SERVFAIL) if len(query) >= messages.HEADER else b""
+
     def _contained(self, query: bytes, make: Callable[[], T]) -> T | bytes:
-        """What `make` returns; an exception is the failure of this query alone."""
         try:
             return make()
         except Exception:
-            self._reports.exception("not_answered")
-            return messages.failure(query, messages.SERVFAIL) if len(query) >= messages.HEADER else b""
+            return self._failed(query)
 
     def _datagram(self, query: bytes, address: tuple[object, ...], sock: socket.socket) -> None:
-        answer = self._contained(query, partial(self._resolve, query, False))
+        try:
+            answer = self._resolve(query, False)
+        except Exception:
+            answer = self._failed(query)
         if isinstance(answer, bytes):
             _send(sock, answer, address)
             return

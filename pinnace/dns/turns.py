@@ -1,4 +1,4 @@
-"""Work of clients, of which the one that has used least processor time is served next: start-time fair queueing.
+"""Work of clients, of which the one that has used least time is served next: start-time fair queueing.
 
 The cost of a query differs by a factor of a hundred, so turns by number would let a client with expensive ones take most of the
 time. A client that was idle begins where the others are: it has saved nothing up. One that has work all the time gets no more
@@ -17,8 +17,8 @@ from typing import Any
 from pinnace import clock
 from pinnace.dns.reporting import Reports
 
-# Clients that may have work.
-MAX_CLIENTS = 4096
+# Pieces of work that are lost otherwise, of one client, and clients that may have some.
+MAX_QUEUED, MAX_CLIENTS = 64, 4096
 # What is done before the event loop sees to the sockets: pieces of work, and seconds.
 PIECES, SECONDS = 16, 0.002
 
@@ -26,9 +26,10 @@ Work = Callable[..., None]
 
 
 class Turns:
-    """`spent` reads the seconds of processor time that this thread has used."""
+    """`spent` is in seconds, monotonic. Real time serves as well as the thread's, which costs ten times as much to read: what
+    other processes take meanwhile meets clients in proportion to their work."""
 
-    def __init__(self, spent: Callable[[], float] = clock.thread_time) -> None:
+    def __init__(self, spent: Callable[[], float] = clock.perf) -> None:
         self._spent = spent
         self._queues: dict[str, deque[tuple[Work, tuple[Any, ...]]]] = {}
         # Clients with work, each once: by the time of all clients at which its next piece begins.
@@ -44,18 +45,32 @@ class Turns:
         """Clients that have work."""
         return len(self._queues)
 
-    def queued(self, client: str) -> int:
-        return len(self._queues.get(client, ()))
-
     def put(self, client: str, work: Work, *arguments: Any) -> None:
         """Have the work done when it is the client's turn. `work` should not raise: an exception is logged."""
+        self._add(client, (work, arguments))
+        if self._scheduled is None:
+            self._scheduled = asyncio.get_running_loop().call_soon(self._run)
+
+    def offer(self, client: str, work: Work, *arguments: Any) -> bool:
+        """`put`, for work that is lost (False) when its client has MAX_QUEUED pieces, or MAX_CLIENTS have some; `run` has to
+        follow."""
+        queued = self._queues.get(client)
+        if (len(queued) >= MAX_QUEUED) if queued is not None else (len(self._queues) >= MAX_CLIENTS):
+            return False
+        self._add(client, (work, arguments))
+        return True
+
+    def run(self) -> None:
+        """Begin at once, unless there is work already."""
+        if self._scheduled is None:
+            self._run()
+
+    def _add(self, client: str, piece: tuple[Work, tuple[Any, ...]]) -> None:
         queue = self._queues.get(client)
         if queue is None:
             queue = self._queues[client] = deque()
             heapq.heappush(self._next, (max(self._used.get(client, 0.0), self._now), next(self._order), client))
-        queue.append((work, arguments))
-        if self._scheduled is None:
-            self._scheduled = asyncio.get_running_loop().call_soon(self._run)
+        queue.append(piece)
 
     def close(self) -> None:
         if self._scheduled is not None:
@@ -67,24 +82,18 @@ class Turns:
             if not self._next or spent - began > SECONDS:
                 break
             self._now, _, client = heapq.heappop(self._next)
-            self._one(client)
+            queue = self._queues[client]
+            work, arguments = queue.popleft()
+            try:
+                work(*arguments)
+            except Exception:
+                self._reports.exception("work_failed")
             before, spent = spent, self._spent()
-            self._charge(client, spent - before)
-        self._scheduled = asyncio.get_running_loop().call_soon(self._run) if self._next else None
-
-    def _one(self, client: str) -> None:
-        work, arguments = self._queues[client].popleft()
-        try:
-            work(*arguments)
-        except Exception:
-            self._reports.exception("work_failed")
-
-    def _charge(self, client: str, seconds: float) -> None:
-        used = self._now + seconds
-        if self._queues[client]:
-            heapq.heappush(self._next, (used, next(self._order), client))
-        else:
-            del self._queues[client]
-        self._used[client] = used
+            used = self._used[client] = self._now + spent - before
+            if queue:
+                heapq.heappush(self._next, (used, next(self._order), client))
+            else:
+                del self._queues[client]
         if len(self._used) > MAX_CLIENTS:
             self._used = {one: time for one, time in self._used.items() if time > self._now and one in self._queues}
+        self._scheduled = asyncio.get_running_loop().call_soon(self._run) if self._next else None

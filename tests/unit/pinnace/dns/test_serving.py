@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pinnace.dns import messages, serving
+from pinnace.dns import messages, serving, turns
 from pinnace.dns.serving import Dropped, Resolve, Server
 from pinnace.dns.turns import Turns
 from tests.support import nameserver
@@ -77,18 +77,18 @@ async def test_clients_take_turns() -> None:
     dropped = Dropped()
     udp, tcp = nameserver.sockets("127.0.0.1")
     with client("127.0.0.1", udp.getsockname()) as flood, client("127.0.0.2", udp.getsockname()) as other:
-        for number in range(serving.MAX_QUEUED * 2):
+        for number in range(turns.MAX_QUEUED * 2):
             flood.send(question("web.test", number))
         other.send(question("web.test", 9999))
         for sock in (udp, tcp):
             sock.setblocking(False)
         task = asyncio.ensure_future(Server(noted, dropped).serve([udp], [tcp]))
-        await eventually(lambda: len(order) == serving.MAX_QUEUED + 1)
+        await eventually(lambda: len(order) == turns.MAX_QUEUED + 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     udp.close()
     assert order.index(9999) == 1
-    assert dropped.queue == serving.MAX_QUEUED
+    assert dropped.queue == turns.MAX_QUEUED
 
 
 async def test_a_query_that_fails_delays_no_other(caplog: pytest.LogCaptureFixture) -> None:
@@ -141,17 +141,17 @@ async def test_queries_over_tcp_take_turns_with_those_over_udp() -> None:
         spent += 1.0
         return refused(query, tcp)
 
-    turns = Turns(lambda: spent)
+    found = Turns(lambda: spent)
     udp, tcp = nameserver.sockets("127.0.0.1")
     address = udp.getsockname()
     for sock in (udp, tcp):
         sock.setblocking(False)
-    task = asyncio.ensure_future(Server(costly, turns=turns).serve([udp], [tcp]))
+    task = asyncio.ensure_future(Server(costly, turns=found).serve([udp], [tcp]))
     async with opened(address, "127.0.0.2", 1) as held:
         assert await asked(held[0])
     assert len(await by_udp(address, question("web.test"))) == 1
     # The second client began where the first one was served, and has used as much from there on.
-    assert turns._used == {"127.0.0.2": 1.0, "127.0.0.1": 1.0}
+    assert found._used == {"127.0.0.2": 1.0, "127.0.0.1": 1.0}
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     udp.close()
