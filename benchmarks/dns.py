@@ -21,6 +21,8 @@ from typing import Any
 
 from pinnace.clock import SystemClock
 
+# This file would hide dnspython.
+sys.path.pop(0)
 SERVER, UPSTREAM = "127.0.0.151", "127.0.0.152"
 SERVICES = 5000
 # Queries that are under way, and of each measurement; those that are asked one at a time, for the latency of an idle resolver.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import dns.flags
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from nodeagent.dns import reading, wire
 from nodeagent.dns.reading import Malformed, Message
+from tests.unit.nodeagent.dns.test_index import calls
 
 NAME = "www.Corp.example."
 # Of each type whose data has names, and others.
@@ -77,6 +79,17 @@ def test_records_of_obsolete_types_are_left_out(kind: int) -> None:
     records = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", type_, 1, 60, 4) + b"\xc0\x0c\0\0" for type_ in (kind, 1))
     found = reading.read(struct.pack("!6H", 1, 0x8180, 1, 2, 0, 0) + question + records, 1000)
     assert [item.type for item in found.answer] == [1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("SRV", b"\0\1\0\2\0\x50\xc0\x0c"), ("DNAME", b"\xc0\x0c"), ("MX", b"\0\1\1a\xc0\x0c")]
+)
+def test_compressed_names_are_read_in_data_of_every_type_that_had_some(kind: str, data: bytes) -> None:
+    """RFC 3597, 4: some servers compress those of SRV records, which they should not."""
+    head = struct.pack("!6H", 1, 0x8180, 1, 1, 0, 0) + b"\7example\3com\0\0\x21\0\1\xc0\x0c"
+    record = struct.pack("!HHIH", dns.rdatatype.from_text(kind), 1, 60, len(data)) + data
+    [found] = reading.read(head + record, 1000).answer
+    assert found.data == data.replace(b"\xc0\x0c", b"\7example\3com\0")
 
 
 def test_the_letters_of_the_client_come_back() -> None:
@@ -154,6 +167,24 @@ def test_damaged_messages_are_malformed_or_answers(kinds: list[str], data: st.Da
     except Malformed:
         return
     assert len(wire.relayed(query, found, 1232, age=0, most=60).data) <= 1232
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\1b"])
+def test_names_of_pointers_cost_no_more_than_others(prefix: bytes) -> None:
+    """Each of them may have 127 labels: beyond a bound of all, the message is malformed."""
+
+    def message(labels: int) -> bytes:
+        head = struct.pack("!6H", 1, 0x8180, 1, 1000, 1000, 999) + b"\7example\3com\0\0\x10\0\1"
+        name = prefix + struct.pack("!H", 0xC000 | len(head))
+        record = name + struct.pack("!HHIH", 17, 1, 60, 2 * len(name)) + name + name
+        return head + b"\1a" * labels + b"\0" + struct.pack("!HHIH", 16, 1, 60, 1) + b"\0" + record * 2998
+
+    def read(data: bytes) -> None:
+        with contextlib.suppress(Malformed):
+            reading.read(data, 1000)
+
+    # Without the bound 40 million.
+    assert calls(lambda: read(message(120))) < 1_000_000
 
 
 def test_the_highest_bit_of_a_ttl_means_none() -> None:
