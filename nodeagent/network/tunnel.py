@@ -60,7 +60,13 @@ def _link(route: NetlinkSocket, index: int) -> Link:
 
 
 def _routes(route: NetlinkSocket) -> list[Route]:
-    return list(map(rtnetlink.route_of, route.dump(rtnetlink.list_routes(socket.AF_INET6))))
+    """Those to tunnel addresses. To decode all of a router's takes seconds."""
+    return list(map(rtnetlink.route_of, route.dump(rtnetlink.list_routes(socket.AF_INET6), keep=_is_to_tunnels)))
+
+
+def _is_to_tunnels(body: bytes) -> bool:
+    """Of the body of a route (struct rtmsg, whose second byte is the length of the destination)."""
+    return body[1] == PREFIX.prefixlen and PREFIX.network_address.packed in body
 
 
 def _has_route(routes: Iterable[Route], index: int) -> bool:

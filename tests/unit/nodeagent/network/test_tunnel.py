@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from nodeagent.network import rtnetlink, tunnel
+from nodeagent.network import links, rtnetlink, tunnel
 from nodeagent.network.interface import Deviation
 from nodeagent.network.links import Link
+from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.rtnetlink import Route
+from tests.support.networks import alone
 
 LINK = Link(7, "pinnace-wg", "", 1440, 0, "", {}, "wireguard", up=True)
 ROUTE = Route("fd70:6e63::/32", oif=7)
@@ -37,3 +39,17 @@ def test_a_device_as_it_should_be() -> None:
     """The kernel's route counts as well as the agent's."""
     for route in (ROUTE, replace(ROUTE, protocol=2, priority=256)):
         assert tunnel.differences(LINK, [route], mtu=1440) == []
+
+
+@pytest.mark.root
+def test_only_routes_to_tunnels_are_read() -> None:
+    """Of a router's many others not one is decoded."""
+
+    def work() -> list[str]:
+        with NetlinkSocket() as kernel:
+            kernel.run(links.change(1, up=True))
+            for cidr in ("fd70:6e63::/32", "fd70:6e63::/33", "fd70:6e63:1::/48", "2001:db8::/32", "::/0"):
+                kernel.run(rtnetlink.add_route(Route(cidr, oif=1)))
+            return [item.dst for item in tunnel._routes(kernel)]
+
+    assert alone(work) == ["fd70:6e63::/32"]
