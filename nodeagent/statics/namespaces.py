@@ -29,12 +29,15 @@ class StaticNamespaces:
         self.changed: Callable[[], None] = lambda: None
         # When pods may start without policies, by uid, in seconds since the epoch.
         self._until: dict[str, float] = {}
+        # Those of them that a session has given more time. Sessions that begin again and again give no more.
+        self._extended: set[str] = set()
 
     def set(self, pods: Iterable[Any], *, keep: bool = False) -> None:
         """These are the node's static pods that are wanted, run or end; `keep`: more, in namespaces named before."""
         pods = [pod for pod in pods if not pod.spec.hostNetwork]
         uids = {pod.metadata.uid for pod in pods}
         self._until = {uid: until for uid, until in self._until.items() if uid in uids}
+        self._extended &= uids
         before = self.named
         self.named = tuple(sorted({pod.metadata.namespace for pod in pods}.union(before if keep else ())))
         if self.named != before:
@@ -44,9 +47,12 @@ class StaticNamespaces:
         """When a static pod may get its sandbox, in seconds since the epoch; None: now. The same again for the same pod."""
         if pod.spec.hostNetwork or self._sent(pod.metadata.namespace):
             self._until.pop(pod.metadata.uid, None)
+            self._extended.discard(pod.metadata.uid)
             return None
         return self._until.setdefault(pod.metadata.uid, now + (ANSWER if self.session() else PATIENCE))
 
     def connected(self, now: float) -> None:
-        """A session has begun: pods that wait, wait for its answer."""
-        self._until = dict.fromkeys(self._until, now + ANSWER)
+        """A session has begun: pods that wait, wait for its answer, once."""
+        waiting = {uid for uid, until in self._until.items() if until > now} - self._extended
+        self._until |= dict.fromkeys(waiting, now + ANSWER)
+        self._extended |= waiting

@@ -128,6 +128,19 @@ async def test_a_static_pod_waits_longer_for_a_control_plane_that_is_there(node:
     await node.until(lambda: node.isolated == {"uid-db", "uid-web"})
 
 
+async def test_sessions_that_begin_again_and_again_do_not_hold_a_pod_back(node: Node) -> None:
+    """Each could be the one that answers; the pod waits for the first."""
+    node.start(static())
+    for _ in range(3):
+        await node.clock.advance(PATIENCE - 1)
+        node.manager.connected()
+    assert not node.isolated
+    for _ in range(8):
+        node.manager.connected()
+        await node.clock.advance(PATIENCE - 1)
+    await node.until(lambda: node.isolated == {"uid-web"})
+
+
 async def test_a_pod_of_the_api_brings_the_policies_of_its_namespace(node: Node) -> None:
     """They are in the assignment before it; a mirror pod does the same."""
     node.start(static())
