@@ -8,8 +8,10 @@ no source of new packets (RFC 6724, rule 3).
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from nodeagent.network import rtnetlink, tables
+from nodeagent.network.interface import NetworkError
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.rtnetlink import LOCAL, LOCAL_TABLE, SCOPE_HOST, Address, Route
 from nodeagent.network.tables import PROTOCOL
@@ -19,7 +21,7 @@ _LOOPBACK = 1
 
 
 def sync(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
-    """Exactly these, by the device with this index; returns how many were wrong. Raises OSError."""
+    """Exactly these, by the device with this index; returns how many were wrong. Raises OSError, NetworkError."""
     families = {family: [item for item in wanted if family_of(item) == family] for family in FAMILIES}
     return _sync_routes(route, index, families[4]) + _sync_addresses(route, index, families[6])
 
@@ -43,11 +45,23 @@ def _shown(address: str, is_exact: bool, rest: str) -> str:
 def _sync_addresses(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:
     present = _addresses(route)
     exact = {Address(index, address, BITS[6], PROTOCOL) for address in wanted}
-    for address in sorted(exact - present, key=lambda item: item.address):
-        route.run(rtnetlink.add_deprecated(address))
+    if added := sorted(exact - present, key=lambda item: item.address):
+        for address in added:
+            route.run(rtnetlink.add_deprecated(address))
+        _check_stored(route, added)
     for address in present - exact:
         route.run(rtnetlink.del_address(address))
     return len(exact ^ present)
+
+
+def _check_stored(route: NetlinkSocket, added: Collection[Address]) -> None:
+    """Remove addresses again which would be taken for the host's own. Raises NetworkError on kernels before 5.18, which do not
+    store who has added one."""
+    unknown = {*added} - _addresses(route)
+    for item in unknown:
+        route.run(rtnetlink.del_address(replace(item, protocol=0)))
+    if unknown:
+        raise NetworkError("IPv6 addresses of load balancers need Linux 5.18")
 
 
 def _sync_routes(route: NetlinkSocket, index: int, wanted: Collection[str]) -> int:

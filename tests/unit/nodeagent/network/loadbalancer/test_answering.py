@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from nodeagent.network import links, rtnetlink
-from nodeagent.network.interface import Deviation
-from nodeagent.network.loadbalancer import rules
+from nodeagent.network.interface import Deviation, NetworkError
+from nodeagent.network.loadbalancer import routes, rules
 from nodeagent.network.loadbalancer.answering import Answering
 from nodeagent.network.netlink import Netlink
 from nodeagent.network.nftables import Nftables
-from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.nlsocket import Message, NetlinkSocket, Request
 from nodeagent.network.rtnetlink import Address
 from nodeagent.network.ruleset import Ruleset
 from tests.support.networks import alone
@@ -127,5 +128,31 @@ def test_an_address_that_the_host_has_is_left_out() -> None:
     def work(netlink: Netlink, ruleset: Ruleset) -> None:
         Answering(ruleset).set(netlink, OWN, [FOUR, OWN])
         assert (netlink.answered(), guarded(ruleset)) == ({(FOUR, "under0")}, {FOUR})
+
+    on_node(work)
+
+
+class OldKernel(NetlinkSocket):
+    """As before Linux 5.18: who has added an address is not stored."""
+
+    _PROTOCOL = b"\x05\x00\x0b\x00"
+
+    def run(self, *requests: Request) -> list[Message]:
+        return super().run(
+            *(replace(item, body=item.body.replace(self._PROTOCOL + b"\x50", self._PROTOCOL + b"\0")) for item in requests)
+        )
+
+
+def test_an_address_that_would_be_taken_for_the_host_s_own_is_refused() -> None:
+    """And removed again: all that listens on the node would answer there."""
+
+    def work(netlink: Netlink, ruleset: Ruleset) -> None:
+        with OldKernel() as kernel:
+            for _ in range(2):
+                with pytest.raises(NetworkError, match=r"need Linux 5\.18"):
+                    routes.sync(kernel, netlink.underlay(OWN).index, [FOUR, SIX])
+                assert SIX not in ip("address")
+            assert FOUR in ip("route", "show", "table", "local")
+        assert SIX not in netlink.host_addresses()
 
     on_node(work)
