@@ -49,7 +49,7 @@ class Draw:
 
 def group_of(service: str) -> str:
     """That of a Service's namespace, whose clients fill no sets of others. `service` is NAMESPACE/NAME."""
-    return hashlib.sha256(service.partition("/")[0].encode()).hexdigest()[:8]
+    return hashlib.sha256(service.partition("/")[0].encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

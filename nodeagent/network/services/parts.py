@@ -11,7 +11,7 @@ from nodeagent.network.services.names import CONCERN, Draw, Family, Names
 
 # Clients of a namespace's Services that a slot remembers; more are led at random.
 _CLIENTS = 65536
-_GROUP = r"g([0-9a-f]{8})"
+_GROUP = r"g([0-9a-f]{16})"
 _DRAW = rf"(\d+)(?:of(\d+)t(\d+){_GROUP})?"
 _BASE = re.compile(CONCERN + r"_(?P<scope>cluster|local)(?P<nodeport>_nodeport)?_(?P<rest>[a-z0-9]+)_(?P<family>[46])\Z")
 _OUTSIDE = re.compile(CONCERN + rf"(?P<nodeport>_nodeport)?_outside{_DRAW}l{_DRAW}_(?P<family>[46])\Z")

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.root
 FACTS = Facts(HERE, "z1", ("10.244.1.0/24",), ("10.96.0.0/12", "fd00:1::/112"), ("10.96.0.10",))
 MAC = "0a:58:0a:f4:01:01"
 STICKY = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 100}})
-SEEN, FRONTEND = "services_cluster_seen0g37a8eec1_4", "10.96.0.20 . tcp . 80"
+SEEN, FRONTEND = "services_cluster_seen0g37a8eec1ce19687d_4", "10.96.0.20 . tcp . 80"
 
 
 def programmed(item: Service, work: Callable[[Nftables, NftRepair], None], **slices: str) -> None:

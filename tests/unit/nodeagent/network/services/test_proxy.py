@@ -197,13 +197,13 @@ def test_clients_of_a_slot_that_another_endpoint_gets_are_forgotten() -> None:
         node.put(service("s", ip="10.96.0.20", **sticky), slice_(*addresses, of="s"))
         await settle()
         for ip in ("10.96.0.20", "10.96.0.21"):
-            nft(f"add element inet pinnace services_cluster_seen1g37a8eec1_4 {{ 10.244.1.9 . {ip} . tcp . 80 }}")
+            nft(f"add element inet pinnace services_cluster_seen1g37a8eec1ce19687d_4 {{ 10.244.1.9 . {ip} . tcp . 80 }}")
         node.put(slice_(addresses[0], addresses[2], of="s"))
         await settle()
-        assert "10.96.0.20" in nft("list set inet pinnace services_cluster_seen1g37a8eec1_4")
+        assert "10.96.0.20" in nft("list set inet pinnace services_cluster_seen1g37a8eec1ce19687d_4")
         node.put(slice_(*addresses[:1], addresses[2], "10.244.1.8", of="s"))
         await settle()
-        found = nft("list set inet pinnace services_cluster_seen1g37a8eec1_4")
+        found = nft("list set inet pinnace services_cluster_seen1g37a8eec1ce19687d_4")
         assert "10.96.0.20" not in found
         assert "10.96.0.21" in found
 

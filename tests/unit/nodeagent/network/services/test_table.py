@@ -161,17 +161,17 @@ def test_affinity_has_a_choice_for_each_endpoint() -> None:
     found.set_slice("default/web-1", slice_(A, "10.244.1.7"))
     changes = found.compute(10)
     assert lines(changes.add) == {
-        "4 10.96.0.20 tcp 80 : cluster_enter2of3t60g37a8eec1_4",
-        "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1_4",
+        "4 10.96.0.20 tcp 80 : cluster_enter2of3t60g37a8eec1ce19687d_4",
+        "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1ce19687d_4",
     }
     assert lines(changes.remove) == {
-        "4 10.96.0.20 tcp 80 : cluster_enter3of3t60g37a8eec1_4", "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick1t60g37a8eec1_4",
-        "cluster_choice2_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1_4", "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.6 8080",
+        "4 10.96.0.20 tcp 80 : cluster_enter3of3t60g37a8eec1ce19687d_4", "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick1t60g37a8eec1ce19687d_4",
+        "cluster_choice2_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1ce19687d_4", "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.6 8080",
     }  # fmt: skip
     assert changes.forget == set()
     found.set_slice("default/web-1", slice_(A, "10.244.1.7", "10.244.1.8"))
     changes = found.compute(10)
-    assert changes.forget == {("services_cluster_seen1g37a8eec1_4", ("10.96.0.20", "tcp", "80"))}
+    assert changes.forget == {("services_cluster_seen1g37a8eec1ce19687d_4", ("10.96.0.20", "tcp", "80"))}
     assert "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.8 8080" in lines(changes.add)
 
 
@@ -413,8 +413,8 @@ def test_timeouts_of_affinity_are_bounded() -> None:
     """Of more than 64, later ones are replaced by the nearest."""
     found = of_timeouts(65)
     changes = found.compute(100)
-    assert "4 10.96.1.64 tcp 80 : cluster_enter1of1t640g37a8eec1_4" in lines(changes.add)
-    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t640g37a8eec1_4" in lines(changes.add)
+    assert "4 10.96.1.64 tcp 80 : cluster_enter1of1t640g37a8eec1ce19687d_4" in lines(changes.add)
+    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t640g37a8eec1ce19687d_4" in lines(changes.add)
     assert list(changes.problems) == ["default/s65"]
 
 
@@ -444,7 +444,7 @@ def test_a_timeout_that_no_service_has_any_more_makes_room(after: Service | None
     found.compute(100)
     found.set_service("default/s7", after)
     changes = [found.compute(100), found.compute(100)]
-    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t650g37a8eec1_4" in lines(changes[1].add)
+    assert "4 10.96.1.65 tcp 80 : cluster_enter1of1t650g37a8eec1ce19687d_4" in lines(changes[1].add)
     assert not found.pending
     assert not changes[1].problems
 
