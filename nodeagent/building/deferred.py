@@ -6,6 +6,7 @@ An agent that finds files of earlier builds imports it at its start, to remove w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from nodeagent.node import threads
 from nodeagent.streams.frames import Handler
 from pinnace.clock import Clock
 
+log = logging.getLogger("pinnace.build")
 # Kinds of streams that builds serve; see streams.proto.
 KINDS = ("buildImage", "exportImage")
 # Seconds between two removals of old cache mounts.
@@ -60,10 +62,14 @@ class DeferredBuilds:
         return {kind: handler(kind) for kind in KINDS}
 
     async def _loaded(self) -> Parts:
-        """Once nothing of an earlier agent's builds is left."""
+        """After what an earlier agent's builds have left was removed, as far as possible."""
         async with self._loading:
             if self._parts is None:
                 parts = (await threads.builds.run(self._load))()
-                await parts.clean()
+                try:
+                    await parts.clean()
+                except OSError as error:
+                    # What is left of other builds is no reason to fail this one.
+                    log.error("builds_not_cleaned error=%s", error)
                 self._parts = parts
             return self._parts
