@@ -284,6 +284,9 @@ class OverlayNetwork:
             self.fast_path.bump()
             changed()
 
+        if self._notifications is not None:
+            # Of a reconciler that has failed and begins again.
+            self._notifications.close()
         self._notifications = Notifications(notified)
         self._notifications.start()
 

@@ -180,7 +180,7 @@ class NetworkReconciler:
         try:
             await step()
         except NetworkError as error:
-            return str(error)
+            return "; ".join([str(error), *getattr(error, "__notes__", ())])
         return ""
 
     async def _follow(self) -> None:

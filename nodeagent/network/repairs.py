@@ -116,7 +116,9 @@ def repair(netlink: Netlink, state: State, found: Iterable[Deviation]) -> None:
     every = any(item.kind == "link" and item.item.startswith(BRIDGE) for item in found)
     touched = {word for item in found for word in item.item.split()} if not every else set()
     for device in sorted(state.unbound()):
-        attempt(functools.partial(state.attach[device], netlink, ""))
+        # A pod that ends has none any more.
+        if (attach := state.attach.get(device)) is not None:
+            attempt(functools.partial(attach, netlink, ""))
     for device, bindings in list(state.bindings.items()):
         if every or device in touched or touched & {item.address for item in bindings}:
             attempt(functools.partial(_port, netlink, state, device))

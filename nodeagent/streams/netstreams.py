@@ -106,7 +106,7 @@ class NetStreams:
             try:
                 comparison = await (self._network.repair() if wanted.fix else self._network.verify())
             except NetworkError as error:
-                raise Internal(str(error)) from None
+                raise Internal("; ".join([str(error), *getattr(error, "__notes__", ())])) from None
         report = streams_pb2.NetworkReport(repairs=dict(self._repairs), fixed=wanted.fix, fastPathPackets=self._packets())
         # A reason of several is said once.
         problems = (self._problem(), comparison.clash, *map(str, comparison.errors))
