@@ -34,19 +34,20 @@ AT_ONCE = 5
 
 
 def groups() -> dict[str, list[str]]:
-    """Paths by name of group, in the order in which they start: labs in two halves, real clients and labs that are broken, unit tests, drills
-    of clusters of control planes, which mostly wait and end first, and then the virtual machine and what else needs no lab."""
+    """Paths by name of group, in the order in which they start: the virtual machine, which takes longest and one processor at most, labs in
+    two halves, real clients and labs that are broken, drills of clusters of control planes, which mostly wait and end first, and then what
+    needs no lab."""
     alone = {"e2e", "robustness", "clients", "drills", "support", "unit", "vm"}
     quick = sorted(path.name for path in TESTS.iterdir() if path.is_dir() and (path / "__init__.py").exists())
     labs = sorted(path.name for path in (TESTS / "e2e").glob("test_*.py"))
     return {
+        "virtual machine": ["tests/vm"],
         "labs 1": [f"tests/e2e/{name}" for name in labs[::2]],
         "labs 2": [f"tests/e2e/{name}" for name in labs[1::2]],
         "robustness": ["tests/clients", "tests/robustness"],
-        "unit": ["tests/unit"],
         "drills": ["tests/drills"],
-        "virtual machine": ["tests/vm"],
         "without labs": [f"tests/{name}" for name in quick if name not in alone],
+        "unit": ["tests/unit"],
     }
 
 

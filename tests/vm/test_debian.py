@@ -14,7 +14,7 @@ import pytest
 
 from tests.vm import machine
 
-WITHIN = 1500.0
+WITHIN = 2400.0
 pytestmark = [
     pytest.mark.root,
     pytest.mark.timeout(WITHIN + 60),
