@@ -46,7 +46,7 @@ _NAMED: dict[int, type[dns.rdata.Rdata]] = {
     26: dns.rdtypes.IN.PX.PX, 33: dns.rdtypes.IN.SRV.SRV, 35: dns.rdtypes.IN.NAPTR.NAPTR, 36: dns.rdtypes.IN.KX.KX,
     39: dns.rdtypes.ANY.DNAME.DNAME,
 }  # fmt: skip
-# The same, which dnspython does not know and nobody uses: MD, MF, MB, MG, MR, MINFO, SIG, NXT. They are left out.
+# The same, which dnspython does not know, and which are not in use: MD, MF, MB, MG, MR, MINFO, SIG, NXT. They are left out.
 _OBSOLETE = {3, 4, 7, 8, 9, 14, 24, 30}
 
 

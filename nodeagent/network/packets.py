@@ -52,7 +52,7 @@ def record(nanoseconds: int, frame: bytes, length: int) -> bytes:
 
 
 def program(wanted: Filter, snap: int) -> list[Instruction]:
-    """Pure. Blocks in a row, each of which ends with a packet taken, or goes on to the next; the last takes none."""
+    """Pure. Blocks in a row, each of which ends with a packet taken, or continues with the next; the last takes none."""
     families = [ipaddress.ip_address(wanted.host).version] if wanted.host else [4, 6]
     if not wanted.host and not wanted.port:
         return [(_RET, 0, 0, snap)]

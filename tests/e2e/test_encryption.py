@@ -117,7 +117,7 @@ def is_fragment(frame: bytes) -> bool:
 
 @encrypted
 def test_a_trace_shows_the_tunnel(lab: LabUnderTest, pods: dict[str, Any]) -> None:
-    """And goes on at the node that is its endpoint."""
+    """And continues at the node that is its endpoint."""
     result = lab.run("net", "trace", "client", "pod/server:7000")
     said = result.stdout.decode()
     assert (result.returncode, kinds(said)) == (0, [*ACROSS[:6], "tunnel", *ACROSS[6:], *ARRIVED]), said

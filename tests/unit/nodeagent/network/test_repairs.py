@@ -264,20 +264,20 @@ def test_a_part_that_fails_does_not_hold_back_the_others() -> None:
     """Neither one that cannot be compared, nor one that cannot be repaired; what was found is known of each."""
     repaired = list[str]()
 
-    def part(name: str, *, compared: str = "", partly: str = "", mended: str = "") -> Part:
+    def part(name: str, *, compared: str = "", partly: str = "", refusal: str = "") -> Part:
         def verify() -> Comparison:
             if compared:
                 raise NetworkError(compared)
             return Comparison([Deviation(name, "item", "a", "b")], Errors([NetworkError(partly)] if partly else []))
 
         def repair(found: list[Deviation]) -> None:
-            if mended:
-                raise NetworkError(mended)
+            if refusal:
+                raise NetworkError(refusal)
             repaired.extend(item.kind for item in found)
 
         return Part(verify, repair)
 
-    parts = [part("one", compared="1"), part("two", mended="2"), part("three", partly="3"), part("four")]
+    parts = [part("one", compared="1"), part("two", refusal="2"), part("three", partly="3"), part("four")]
     for fix, errors in ((True, ["1", "2", "3"]), (False, ["1", "3"])):
         comparison = repairs.compare(parts, fix=fix)
         assert [item.kind for item in comparison.found] == ["two", "three", "four"]
