@@ -19,18 +19,18 @@ MAX_TIMEOUTS = 64
 @dataclass(frozen=True, slots=True)
 class Facts:
     """This node. `dns`: addresses that the node's resolver answers at; a Service without endpoints does not hide them.
-    `address` is the underlay's."""
+    `addresses`: its own, one of each address family."""
 
     name: str
     zone: str = ""
     pod_cidrs: tuple[str, ...] = ()
     service_cidrs: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
-    address: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 def facts_of(node: Node) -> Facts:
-    return Facts(node.name, node.zone, node.pod_cidrs, node.service_cidrs, node.dns, node.address)
+    return Facts(node.name, node.zone, node.pod_cidrs, node.service_cidrs, node.dns, node.addresses or (node.address,))
 
 
 @dataclass(frozen=True, slots=True, order=True)

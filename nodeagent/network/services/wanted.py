@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nodeagent.network.elements import Element, Key
+from nodeagent.network.elements import Element, Key, ip
 from nodeagent.network.services import names, slots
 from nodeagent.network.services.model import Backends, Endpoint, Facts, Port, ServiceInfo, Target
 from nodeagent.network.services.names import CONCERN, Draw, Family, Names
@@ -78,9 +78,16 @@ def wanted(service: ServiceInfo, backends: Backends, facts: Facts, *, before: As
             if frontend in own:
                 found.update(plan.elements(frontend, {scope: assigned[port_key(port, scope)] for scope in SCOPES}))
                 if frontend.protocol != "tcp":
-                    live[frontend] = frozenset(item.target for item in endpoints if item.ready or item.serving)
+                    live[frontend] = _live(endpoints)
         hairpins |= _hairpins(port, choice, endpoints, facts)
     return Wanted(frozenset(found), frozenset(hairpins), assigned, live, own)
+
+
+def _live(endpoints: Iterable[Endpoint]) -> frozenset[Target]:
+    """Those that serve. If none does, all: a new connection would be rejected, so nothing is won if one ends whose endpoint is
+    there and may become ready again. Source: kubernetes/kubernetes, pkg/proxy/conntrack/cleanup.go."""
+    found = frozenset(item.target for item in endpoints if item.ready or item.serving)
+    return found or frozenset(item.target for item in endpoints)
 
 
 def _hairpins(port: Port, choice: Selection, endpoints: Iterable[Endpoint], facts: Facts) -> set[Element]:
@@ -154,7 +161,8 @@ class _Plan:
         yield Element(family.name("ranged"), frontend.key)
         for cidr in self.port.ranges:
             yield Element(family.name("source"), (*frontend.key, cidr))
-        if _is_in(self.facts.address, self.port.ranges) and not _is_in(frontend.address, self.port.ranges):
+        own = next((item for item in self.facts.addresses if ip(item) == family.header), "")
+        if _is_in(own, self.port.ranges) and not _is_in(frontend.address, self.port.ranges):
             # The node that answers for the address sends from it, too. Source: kube-proxy's nftables proxier.
             yield Element(family.name("source"), (*frontend.key, frontend.address))
 

@@ -16,7 +16,7 @@ from pinnace.discovery.v1.endpointslice_pb2 import EndpointSlice
 from pinnace.wellknown import LABEL_HEADLESS
 from tests.support.services import HERE, THERE, endpoint, service, slice_
 
-FACTS = Facts(HERE, "z1", ("10.244.1.0/24",), ("10.96.0.0/12",), ("10.96.0.10",), "198.51.100.11")
+FACTS = Facts(HERE, "z1", ("10.244.1.0/24",), ("10.96.0.0/12",), ("10.96.0.10",), ("198.51.100.11",))
 SERVICES, STEPS = 4, 30
 _SLOT = re.compile(r"(services_.*_slot)\d+(_[46])\Z")
 _NUMBERS = re.compile(r"\d+(of\d+t|_[46]\Z)")

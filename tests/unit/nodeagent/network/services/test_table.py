@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from nodeagent.network.elements import Element
+from nodeagent.network.interface import Node
 from nodeagent.network.services import recovery
-from nodeagent.network.services.model import Facts, Target
+from nodeagent.network.services.model import Facts, Target, facts_of
 from nodeagent.network.services.table import Changes, Health, ServiceTable
 from nodeagent.network.services.wanted import Frontend
 from pinnace.core.v1.service_pb2 import Service
@@ -117,7 +118,8 @@ def test_a_node_that_may_use_an_address_may_send_from_it() -> None:
     """As it does if it is the one that answers for it: the kernel's source of a packet to an address of its own."""
 
     def sources(*ranges: str, address: str = "198.51.100.11") -> set[str]:
-        found = elements(service(**BALANCED, loadBalancerSourceRanges=ranges), BOTH, facts=replace(FACTS, address=address))
+        facts = replace(FACTS, addresses=(address,) if address else ())
+        found = elements(service(**BALANCED, loadBalancerSourceRanges=ranges), BOTH, facts=facts)
         return {line.split()[-1] for line in found if line.startswith("source_4")}
 
     assert sources("198.51.100.0/24") == {"198.51.100.0/24", "203.0.113.5"}
@@ -126,6 +128,21 @@ def test_a_node_that_may_use_an_address_may_send_from_it() -> None:
     # An interval for itself would overlap; and ranges may be of one family, the node's address of the other.
     assert sources("0.0.0.0/0") == {"0.0.0.0/0"}
     assert sources("192.0.2.0/24", address="2001:db8::1") == sources("192.0.2.0/24", address="") == {"192.0.2.0/24"}
+
+
+def test_a_node_may_send_from_an_address_of_each_family() -> None:
+    """Whichever family is that of its underlay."""
+    dual = service(
+        **{**BALANCED, "ingress": ["203.0.113.5", "2001:db8:5::5"]}, clusterIPs=["10.96.0.20", "fd00:96::20"],
+        loadBalancerSourceRanges=["198.51.100.0/24", "2001:db8:1::/64"],
+    )  # fmt: skip
+    for addresses in (("198.51.100.11", "2001:db8:1::11"), ("2001:db8:1::11", "198.51.100.11")):
+        found = elements(dual, BOTH, facts=replace(FACTS, addresses=addresses))
+        assert {line for line in found if line.startswith("source")} == {
+            "source_4 203.0.113.5 tcp 80 198.51.100.0/24", "source_4 203.0.113.5 tcp 80 203.0.113.5",
+            "source_6 2001:db8:5::5 tcp 80 2001:db8:1::/64", "source_6 2001:db8:5::5 tcp 80 2001:db8:5::5",
+        }  # fmt: skip
+    assert facts_of(Node(("10.244.1.0/24",), (), "192.0.2.1", "", 1, 1)).addresses == ("192.0.2.1",)
 
 
 def test_internal_traffic_policy_local_uses_endpoints_of_this_node() -> None:
@@ -243,6 +260,26 @@ def test_connections_of_udp_are_compared_when_endpoints_change() -> None:
     found.set_service("default/web", None)
     assert found.compute(10).flows == {frontend: frozenset()}
     assert table(service(), BOTH).compute(10).flows == {}
+
+
+def test_connections_of_udp_survive_that_their_only_endpoint_is_not_ready() -> None:
+    """Until it has gone, or another one serves."""
+    ports = [{"name": "", "port": 53, "protocol": "UDP"}]
+    found = table(service(ports=[{"port": 53, "protocol": "UDP"}]), slice_(A, ports=ports))
+    frontend = Frontend(4, "10.96.0.20", "udp", 53)
+    assert found.compute(10).flows == {frontend: {Target(A, 53)}}
+    failing = endpoint(A, ready=False, serving=False)
+    for state in (failing, A, endpoint(A, ready=False, serving=False, terminating=True)):
+        found.set_slice("default/web-1", slice_(state, ports=ports))
+        changes = found.compute(10)
+        assert changes.flows == {}
+        assert found.live() == {frontend: {Target(A, 53)}}
+    found.set_slice("default/web-1", slice_(failing, B, ports=ports))
+    assert found.compute(10).flows == {frontend: {Target(B, 53)}}
+    found.set_slice("default/web-1", slice_(failing, endpoint(B, ready=False, serving=False), ports=ports))
+    assert found.compute(10).flows == {frontend: {Target(A, 53), Target(B, 53)}}
+    found.set_slice("default/web-1", slice_(ports=ports))
+    assert found.compute(10).flows == {frontend: frozenset()}
 
 
 def test_the_older_service_keeps_an_address_that_two_claim() -> None:
