@@ -1,9 +1,9 @@
 """Which packets a node does not accept: forged encapsulation, forged senders, and traffic that only passes through.
 
 Rules of the node's private tables. On the bridge (family `bridge`), each pod's port may send nothing but IP, to the bridge
-itself, and ARP, with the MAC and IP addresses that the pod was given. It may send no neighbour discovery of IPv6: none is
-needed (see `podaddress`), and router advertisements, redirects and answers in another's name are of it. In the node's own stack
-(family `inet`):
+itself, and ARP, without a VLAN tag, with the MAC and IP addresses that the pod was given. It may send no neighbour discovery of
+IPv6: none is needed (see `podaddress`), and router advertisements, redirects and answers in another's name are of it. In the
+node's own stack (family `inet`):
 
 - Encapsulated packets of our VNI are accepted from the underlay addresses of peers only, to broadcast and multicast addresses
   too. None may come from a pod, be carried inside the overlay, or be sent by a process: the kernel alone sends them. In an
@@ -68,10 +68,13 @@ def bridge_rules(name: str, ports: str, bindings: Iterable[Binding], *, mac: str
         *table(family, name),
         *(_bindings(name, of, (item for item in bound if family_of(item.address) == of)) for of in FAMILIES),
         chain(family, name, "pod"),
+        # `ether type` is what the frame has at this place: also the type of a VLAN tag (802.1Q, 802.1ad), or a length (LLC).
+        # Rules below know IP and ARP by `meta protocol`, which is what follows a tag; the bridge forwards a frame with its tag.
+        rule(family, name, "pod", match(payload("ether", "type"), {"set": ["ip", "ip6", "arp"]}, "!="), DROP),
         # To the bridge, which routes between pods: a frame from port to port would go around policies.
         rule(
             family, name, "pod", match(payload("ether", "daddr"), mac, "!="),
-            match(payload("ether", "type"), {"set": ["ip", "ip6"]}), DROP,
+            match(meta("protocol"), {"set": ["ip", "ip6"]}), DROP,
         ),
         rule(family, name, "pod", match({"concat": [*sender, payload("ip", "saddr")]}, f"@{BINDINGS[4]}"), ACCEPT),
         # Of an answer to ARP, the address that it gives counts too.

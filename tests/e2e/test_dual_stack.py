@@ -13,6 +13,7 @@ from nodeagent.network.vxlan import mac_of
 from tests.support import frames
 from tests.support.dualstack import ALL_NODES, ATTACKER, NEIGHBOUR, PODS, VICTIM, Place, is_discovery, packet, self_free
 from tests.support.labs import eventually, running
+from tests.support.policymatrix import policy
 
 pytestmark = pytest.mark.root
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
@@ -108,6 +109,30 @@ def test_a_pod_cannot_send_from_its_neighbours_address(place: Place, what: str, 
     own = place.mac(place.of(ATTACKER if what == "IP address" else NEIGHBOUR))
     forged = packet(family, source, place.addresses(VICTIM)[family], b"forged")
     assert place.received(VICTIM, family, lambda: place.attack(forged, own_mac=own)) == []
+
+
+@FAMILIES
+def test_frames_with_vlan_tags_do_not_evade_policies(place: Place, family: int) -> None:
+    """To a pod of the same node under default deny: by its MAC address, to all, to many, and to the bridge, as any packet."""
+    allowed, denied = (
+        packet(family, place.addresses(ATTACKER)[family], place.addresses(NEIGHBOUR)[family], payload)
+        for payload in (b"in", b"tagged")
+    )
+    targets = place.mac(place.of(NEIGHBOUR)), "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", ALL_NODES, ""
+
+    def attack() -> None:
+        for tags in ((), (frames.ETH_8021Q,), (frames.ETH_8021AD,), (frames.ETH_8021AD, frames.ETH_8021Q)):
+            for target in targets:
+                place.attack(denied, target, tags=tags)
+
+    assert place.received(NEIGHBOUR, family, lambda: place.attack(allowed)) == [b"in"] * 3
+    place.lab.apply(policy("default", "deny", podSelector={}, policyTypes=["Ingress"]))
+    try:
+        eventually(lambda: place.received(NEIGHBOUR, family, lambda: place.attack(allowed)) == [])
+        assert place.received(NEIGHBOUR, family, attack) == []
+    finally:
+        place.lab.kctl("delete", "networkpolicy", "deny")
+    eventually(lambda: place.received(NEIGHBOUR, family, lambda: place.attack(allowed)))
 
 
 def test_a_pod_sends_from_no_other_ipv6_address(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,12 @@ class Place:
     def mac(self, namespace: Path, device: str = "eth0") -> str:
         return str(json.loads(self.inside(namespace, "ip", "-j", "link", "show", device))[0]["address"])
 
-    def attack(self, packet: bytes, target_mac: str = "", own_mac: str = "") -> None:
-        """The attacker sends a frame, to the bridge of its node if nothing else is said."""
+    def attack(self, packet: bytes, target_mac: str = "", own_mac: str = "", tags: Sequence[int] = ()) -> None:
+        """The attacker sends a frame, to the bridge of its node if nothing else is said; `tags` are types of VLAN tags."""
         target = target_mac or self.mac(self.host("node-1"), "pinnace0")
         kind = frames.ETH_IPV6 if packet[0] >> 4 == 6 else frames.ETH_IP
         frame = frames.ethernet(own_mac or self.mac(self.of(ATTACKER)), target, packet, kind)
-        frames.send_frame(self.of(ATTACKER), "eth0", frame)
+        frames.send_frame(self.of(ATTACKER), "eth0", frames.tagged(frame, *tags))
 
     def received(self, name: str, family: int, send: Any) -> list[bytes]:
         """What a pod gets when `send` is called."""

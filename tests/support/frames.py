@@ -13,7 +13,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
-ETH_IP, ETH_IPV6 = 0x0800, 0x86DD
+ETH_IP, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
+# Types of VLAN tags: 802.1Q, 802.1ad.
+ETH_8021Q, ETH_8021AD = 0x8100, 0x88A8
 # Where tests listen, in pods and on nodes.
 PORT = 7777
 
@@ -139,6 +141,23 @@ def redirect(source: str, victim: str, destination: str, own_mac: str) -> bytes:
 
 def ethernet(source: str, target: str, packet: bytes, kind: int = ETH_IP) -> bytes:
     return mac(target) + mac(source) + struct.pack("!H", kind) + packet
+
+
+def tagged(frame: bytes, *kinds: int, vlan: int = 0) -> bytes:
+    """The frame with VLAN tags of these types, the outer one first; VLAN 0 is a priority alone (IEEE 802.1Q, 9.6)."""
+    return frame[:12] + b"".join(struct.pack("!HH", kind, vlan) for kind in kinds) + frame[12:]
+
+
+def snap(frame: bytes) -> bytes:
+    """The frame as one of IEEE 802.3, with a length and headers of LLC and SNAP (RFC 1042)."""
+    body = bytes.fromhex("aaaa03000000") + frame[12:]
+    return frame[:12] + struct.pack("!H", len(body)) + body
+
+
+def arp_reply(owner: str, own_mac: str, target: str, target_mac: str) -> bytes:
+    """ARP that tells `target` that `owner` is at this MAC address (RFC 826)."""
+    sender, to = mac(own_mac) + socket.inet_aton(owner), mac(target_mac) + socket.inet_aton(target)
+    return struct.pack("!HHBBH", 1, ETH_IP, 6, 4, 2) + sender + to
 
 
 def vxlan(vni: int, frame: bytes) -> bytes:

@@ -24,8 +24,8 @@ OWN = f'{{ "br0", "{vxlan.DEVICE}", "lo" }}'
 
 
 def test_a_pods_port_sends_from_its_own_addresses_only() -> None:
-    """IP to the bridge, and ARP, of which both sender addresses count; all else is dropped, and neighbour discovery of IPv6. No ARP from port
-    to port."""
+    """IP to the bridge, and ARP, of which both sender addresses count; all else is dropped, tagged frames first, and neighbour discovery of
+    IPv6. No ARP from port to port."""
     assert lines(guard.bridge_rules("pinnace", "pnc", [WEB, OTHER, WEB6], mac="0a:58:0a:f4:01:01")) == [
         "add table bridge pinnace",
         "delete table bridge pinnace",
@@ -34,7 +34,8 @@ def test_a_pods_port_sends_from_its_own_addresses_only() -> None:
         "{ pnc0 . 0a:58:0a:f4:01:06 . 10.244.1.6, pnc1 . 0a:58:0a:f4:01:05 . 10.244.1.5 }",
         "add set bridge bindings6 ['ifname', 'ether_addr', 'ipv6_addr'] { pnc1 . 0a:58:0a:f4:01:05 . fd00:244:0:1::5 }",
         "add chain bridge pod",
-        "pod: ether daddr != 0a:58:0a:f4:01:01 ether type == { ip, ip6 } drop",
+        "pod: ether type != { ip, ip6, arp } drop",
+        "pod: ether daddr != 0a:58:0a:f4:01:01 meta protocol == { ip, ip6 } drop",
         "pod: meta iifname . ether saddr . ip saddr == @bindings accept",
         "pod: meta iifname . ether saddr . arp saddr ip == @bindings meta iifname . arp saddr ether . arp saddr ip == @bindings accept",
         "pod: icmpv6 type == { 130-137, 141-143, 148-149 } drop",
