@@ -7,6 +7,7 @@ Source: NetworkPolicyPeer of networking/v1.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,9 +44,7 @@ class PeerSelector:
 
     def id(self) -> str:
         """The ID of the group: equal for selectors with the same requirements."""
-        parts = [self.namespace, _plain(self.namespaces), _plain(self.pods)]
-        text = json.dumps(parts, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+        return _id(self)
 
     def selects_namespace(self, name: str, labels: Mapping[str, str]) -> bool:
         if self.namespace:
@@ -55,6 +54,14 @@ class PeerSelector:
     def selects_labels(self, labels: Mapping[str, str]) -> bool:
         """Whether it selects pods with these labels, in a namespace that it selects."""
         return all(requirement.matches(labels) for requirement in self.pods)
+
+
+@functools.lru_cache(maxsize=1024)
+def _id(selector: PeerSelector) -> str:
+    """Cached: policies of a cluster name few groups, many times."""
+    parts = [selector.namespace, _plain(selector.namespaces), _plain(selector.pods)]
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
 
 ALL_PODS = PeerSelector("", (), ())

@@ -3,9 +3,9 @@
     assignment ──► assigned ─┐
     pods' workers ► isolate ─┴► changes ──► compiler, and nftables: on the network's thread, in one transaction
 
-Changes that come while a transaction runs are put into the next ones together (see `pending`). A pod is isolated before it is
-attached; nothing waits where its namespace has no policy. After a failure everything is computed anew and compared with the
-kernel.
+The first change is programmed at once. Those that come within the next INTERVAL are put into the next transactions together
+(see `pending`). A pod is isolated before it is attached, without a pause; nothing waits where its namespace has no policy.
+After a failure everything is computed anew and compared with the kernel.
 
 The policies of a namespace leave the assignment with its last pod there, which may still run: it was deleted by force. They
 are removed when the node has no pod of the namespace any more.
@@ -38,6 +38,9 @@ log = logging.getLogger("pinnace.policies")
 GROUP = "PolicyGroup"
 # Seconds before another attempt after a failure.
 RETRY = 1.0
+# Seconds from a transaction to the next one of what has changed meanwhile: a transaction costs some 20 ms, however little it
+# changes, and a thousand policies that are applied come one by one.
+INTERVAL = 0.1
 _LEFT_OUT = (
     "{} NetworkPolicies of namespace {} allow nothing on this node: all of the namespace have more than "
     f"{budget.MOST.grants:,} pairs of a peer and a port together, or {budget.MOST.sources:,} peers (ipBlocks of a rule are one)"
@@ -174,7 +177,7 @@ class Enforcer:
         """Program what changes. Call it once all pods that were here before are known. Until cancelled."""
         reported = ""
         while True:
-            delay = None
+            delay, began = None, self._clock.monotonic()
             try:
                 await self._program()
                 reported = ""
@@ -183,25 +186,29 @@ class Enforcer:
                     log.error("policies_failed error=%s", error)
                 delay, reported = RETRY, str(error)
             await self._clock.wait(self._changed, delay)
+            await self._clock.sleep(began + INTERVAL - self._clock.monotonic())
             self._changed.clear()
 
     async def _program(self, namespace: str = "") -> None:
-        """Everything, or enough for the pods of a namespace. Others have a turn after each portion. Raises NetworkError."""
+        """Everything, or enough for the pods of a namespace, but for what changes meanwhile. Others have a turn after each
+        portion. Raises NetworkError."""
         more = True
         while more:
             async with self._programming:
-                await self._program_portion(namespace)
-            more = self._pending.has_policies(namespace) if namespace else bool(self._pending)
+                more = await self._program_portion(namespace)
 
-    async def _program_portion(self, namespace: str) -> None:
+    async def _program_portion(self, namespace: str) -> bool:
+        """Whether there was more than a portion to program."""
         compiler = self._compiler
         if compiler is not None and not self._pending:
-            return
+            return False
         changes = self._pending.take(self._pods_of, namespace) if compiler is not None else self._everything()
+        more = self._pending.has_policies(namespace) if namespace else bool(self._pending)
         self._compiler = None
         new = compiler or Compiler()
         await self._network.program(lambda ruleset: _apply(ruleset, new, changes, anew=compiler is None))
         self._compiler = new
+        return more
 
     def _everything(self) -> Changes:
         self._pending.clear()

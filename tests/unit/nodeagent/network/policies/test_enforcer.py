@@ -12,7 +12,7 @@ import pytest
 from nodeagent.control.changes import Change
 from nodeagent.network.elements import Element
 from nodeagent.network.interface import NetworkError
-from nodeagent.network.policies.enforcer import RETRY, Enforcer
+from nodeagent.network.policies.enforcer import INTERVAL, RETRY, Enforcer
 from nodeagent.network.policies.evaluator import Traffic, Verdict
 from nodeagent.network.policies.model import IN, Pod
 from nodeagent.network.ruleset import Ruleset
@@ -85,7 +85,7 @@ class Node:
     async def running(self) -> AsyncIterator[None]:
         task = asyncio.ensure_future(self.enforcer.run())
         try:
-            await self.clock.advance(0)
+            await self.clock.advance(INTERVAL)
             yield
         finally:
             task.cancel()
@@ -100,7 +100,7 @@ async def test_a_pod_is_isolated_when_isolate_returns() -> None:
         await node.enforcer.isolate("u1", POD)
         assert not node.kernel.allows(OTHER)
         node.enforcer.assigned([members(OTHER)])
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         assert node.kernel.allows(OTHER)
 
 
@@ -116,7 +116,7 @@ async def test_a_pod_waits_for_nothing_where_no_policy_applies() -> None:
                 )
             ]
         )
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         await asyncio.wait_for(node.enforcer.isolate("u1", POD), 5)
         node.kernel.gate.set()
 
@@ -127,10 +127,10 @@ async def test_a_policy_that_comes_later_isolates_pods_that_are_there() -> None:
         await node.enforcer.isolate("u1", POD)
         assert node.kernel.allows(OTHER)
         node.enforcer.assigned([DENY])
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         assert not node.kernel.allows(OTHER)
         node.enforcer.assigned([Change(DENY.key, DENY.new, None)])
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         assert node.kernel.elements == set()
 
 
@@ -143,10 +143,10 @@ async def test_policies_that_leave_with_the_last_pod_of_the_assignment_stay_unti
         node.unknown = {"default"}
         node.enforcer.assigned([Change(DENY.key, DENY.new, None)])
         node.enforcer.settle()
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         assert not node.kernel.allows(OTHER)
         node.enforcer.update("u1", None)
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         assert node.kernel.elements == set()
         assert not node.enforcer._withdrawn
 
@@ -195,7 +195,7 @@ async def test_labels_decide_anew() -> None:
         assert node.kernel.allows(OTHER)
         node.enforcer.relabel("u1", {"app": "db"})
         node.enforcer.relabel("unknown", {"app": "db"})
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         assert not node.kernel.allows(OTHER)
 
 
@@ -218,6 +218,24 @@ async def test_an_address_that_is_used_again_has_the_policies_of_its_new_pod() -
         assert not node.kernel.allows(OTHER)
 
 
+async def test_a_change_after_a_pause_is_programmed_at_once_and_those_that_follow_together() -> None:
+    """A thousand policies that are applied come one by one; each by itself would cost a transaction."""
+    node = Node()
+    async with node.running():
+        node.enforcer.assigned([DENY])
+        node.enforcer.update("u1", POD)
+        await node.clock.advance(0)
+        assert not node.kernel.allows(OTHER)
+        before = node.kernel.transactions
+        for number in range(5):
+            node.enforcer.update(f"u{number}", Pod("default", {}, (f"10.244.1.{number + 3}",)))
+            await node.clock.advance(INTERVAL / 10)
+        assert node.kernel.transactions == before
+        await node.clock.advance(INTERVAL)
+        assert node.kernel.transactions == before + 1
+        assert not node.kernel.allows(OTHER, "10.244.1.7")
+
+
 async def test_changes_that_come_during_a_transaction_are_one_transaction() -> None:
     node = Node()
     async with node.running():
@@ -227,9 +245,10 @@ async def test_changes_that_come_during_a_transaction_are_one_transaction() -> N
         before = node.kernel.transactions
         for number in range(5):
             node.enforcer.update(f"u{number}", Pod("default", {}, (f"10.244.1.{number + 3}",)))
-            await node.clock.advance(0)
+            await node.clock.advance(INTERVAL / 10)
         node.kernel.gate.set()
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
+        # That of the policy had nothing to change: the node had no pod.
         assert node.kernel.transactions == before + 1
         assert not node.kernel.allows(OTHER, "10.244.1.7")
 
@@ -247,13 +266,13 @@ async def test_namespaces_with_many_policies_do_not_delay_the_pods_of_others() -
     async with node.running():
         node.kernel.gate.clear()
         node.enforcer.assigned(heavy(f"large{number % 2}", number) for number in range(18))
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         node.enforcer.assigned([DENY])
         isolated = asyncio.ensure_future(node.enforcer.isolate("u1", POD))
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         node.kernel.history.clear()
         node.kernel.gate.set()
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
         await isolated
         assert [Tables(elements).passes(OTHER, WEB, TCP) for elements in node.kernel.history] == [True, False, False, False]
 
@@ -266,7 +285,7 @@ async def test_a_namespace_beyond_its_share_is_reported_once() -> None:
         node.enforcer.assigned([ALLOW, members(OTHER), *(heavy("default", number, ports=20_000) for number in range(5))])
         await node.enforcer.isolate("u1", POD)
         node.enforcer.assigned([DENY])
-        await node.clock.advance(0)
+        await node.clock.advance(INTERVAL)
     [(reason, text, warning)] = events
     assert (reason, warning) == ("NetworkPoliciesLeftOut", True)
     assert text.startswith("1 NetworkPolicies of namespace default allow nothing on this node: ")
