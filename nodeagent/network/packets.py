@@ -1,7 +1,8 @@
 """Packets of a pod's device, captured: the socket, the filter, and the pcap file that they become.
 
-The filter is a program of classic BPF for IPv4 and IPv6, so packets that are not wanted cost no copy. Source: pcap-savefile(5);
-linux/filter.h; packet(7).
+The filter is a program of classic BPF for IPv4 and IPv6, with or without a VLAN tag, so packets that are not wanted cost no
+copy. The kernel removes the tag of a frame that arrives and reports it separately (`PACKET_AUXDATA`); the file has it in its
+place. Source: pcap-savefile(5); linux/filter.h, if_packet.h; packet(7).
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from nodeagent.linux import namespaces
 
 DEVICE = "eth0"
 _ETH_ALL, _IPV4, _IPV6 = 0x0003, 0x0800, 0x86DD
+# Types of VLAN tags, 802.1Q and 802.1ad; bytes of a tag, and of a frame before it.
+_TAGS, _TAG, _BEFORE_TAG = (0x8100, 0x88A8), 4, 12
+# Struct tpacket_auxdata, and bits of its status: there is a tag, and its type is given.
+_AUXDATA = struct.Struct("=IIIHHHH")
+_VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
 _SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
 _PACKET_STATISTICS, _PACKET_AUXDATA, _SOL_PACKET = 6, 8, 263
 # Bytes of one packet, also after segmentation has been left to the device.
@@ -51,6 +57,15 @@ def record(nanoseconds: int, frame: bytes, length: int) -> bytes:
     return struct.pack("=IIII", *divmod(nanoseconds, 1_000_000_000), len(frame), length) + frame
 
 
+def restored(frame: bytes, auxdata: bytes, snap: int) -> tuple[bytes, int]:
+    """At most `snap` bytes of the frame with the tag that the kernel has removed, and the length of the whole packet. Pure."""
+    status, length, _, _, _, tag, kind = _AUXDATA.unpack_from(auxdata)
+    if not status & _VLAN_VALID:
+        return frame, length
+    inserted = struct.pack("!HH", kind if status & _VLAN_TPID_VALID else _TAGS[0], tag)
+    return (frame[:_BEFORE_TAG] + inserted + frame[_BEFORE_TAG:])[:snap], length + _TAG
+
+
 def program(wanted: Filter, snap: int) -> list[Instruction]:
     """Pure. Blocks in a row, each of which ends with a packet taken, or continues with the next; the last takes none."""
     families = [ipaddress.ip_address(wanted.host).version] if wanted.host else [4, 6]
@@ -61,18 +76,21 @@ def program(wanted: Filter, snap: int) -> list[Instruction]:
 
 
 def _blocks(family: int, wanted: Filter, snap: int) -> Iterator[list[Instruction]]:
-    """One for each combination of the ends that the address and the port may be at."""
-    for address_at in (0, 1) if wanted.host else (0,):
-        for port_at in (0, 1) if wanted.port else (0,):
-            yield _block(family, wanted, snap, (address_at, port_at))
+    """One for each combination of the tag, and of the ends that the address and the port may be at."""
+    for tag in (0, *_TAGS):
+        for address_at in (0, 1) if wanted.host else (0,):
+            for port_at in (0, 1) if wanted.port else (0,):
+                yield _block(family, wanted, snap, (address_at, port_at), tag)
 
 
-def _block(family: int, wanted: Filter, snap: int, ends: tuple[int, int]) -> list[Instruction]:
+def _block(family: int, wanted: Filter, snap: int, ends: tuple[int, int], tag: int) -> list[Instruction]:
+    header = _ETHERNET + (_TAG if tag else 0)
     # A test is a load and a comparison; None jumps behind the block when it fails.
-    tests: list[tuple[list[Instruction], int]] = [([(_LD_H, 0, 0, 12)], _IPV4 if family == 4 else _IPV6)]
+    tests: list[tuple[list[Instruction], int]] = [([(_LD_H, 0, 0, _BEFORE_TAG)], tag)] if tag else []
+    tests.append(([(_LD_H, 0, 0, header - 2)], _IPV4 if family == 4 else _IPV6))
     if wanted.host:
         packed = ipaddress.ip_address(wanted.host).packed
-        start = _ETHERNET + (12 if family == 4 else 8) + ends[0] * len(packed)
+        start = header + (12 if family == 4 else 8) + ends[0] * len(packed)
         words = struct.unpack(f"!{len(packed) // 4}I", packed)
         tests += [([(_LD_W, 0, 0, start + 4 * number)], word) for number, word in enumerate(words)]
     code: list[Instruction] = []
@@ -81,7 +99,7 @@ def _block(family: int, wanted: Filter, snap: int, ends: tuple[int, int]) -> lis
         code += [*loads, (_JEQ, 0, 0, value)]
         jumps.append(len(code) - 1)
     if wanted.port:
-        code += _ports(family, wanted.port, ends[1], jumps, len(code))
+        code += _ports(family, header, wanted.port, ends[1], jumps, len(code))
     code.append((_RET, 0, 0, snap))
     end = len(code)
     for at in jumps:
@@ -91,20 +109,20 @@ def _block(family: int, wanted: Filter, snap: int, ends: tuple[int, int]) -> lis
     return code
 
 
-def _ports(family: int, port: int, end: int, jumps: list[int], start: int) -> list[Instruction]:
-    """TCP, UDP and SCTP, which have their ports at the same place; of IPv6 without extension headers."""
-    protocol = _ETHERNET + (9 if family == 4 else 6)
+def _ports(family: int, header: int, port: int, end: int, jumps: list[int], start: int) -> list[Instruction]:
+    """TCP, UDP and SCTP, which have their ports at the same place; of IPv6 without extension headers. `header`: of IP."""
+    protocol = header + (9 if family == 4 else 6)
     code: list[Instruction] = [
         (_LD_B, 0, 0, protocol), (_JEQ, 2, 0, socket.IPPROTO_TCP), (_JEQ, 1, 0, socket.IPPROTO_UDP),
         (_JEQ, 0, 0, socket.IPPROTO_SCTP),
     ]  # fmt: skip
     jumps.append(start + 3)
     if family == 4:
-        code += [(_LD_H, 0, 0, _ETHERNET + 6), (_JSET, 0, 0, 0x1FFF), (_LDX_MSH, 0, 0, _ETHERNET)]
+        code += [(_LD_H, 0, 0, header + 6), (_JSET, 0, 0, 0x1FFF), (_LDX_MSH, 0, 0, header)]
         jumps.append(start + 5)
-        code += [(_LD_H_IND, 0, 0, _ETHERNET + 2 * end), (_JEQ, 0, 0, port)]
+        code += [(_LD_H_IND, 0, 0, header + 2 * end), (_JEQ, 0, 0, port)]
     else:
-        code += [(_LD_H, 0, 0, _ETHERNET + 40 + 2 * end), (_JEQ, 0, 0, port)]
+        code += [(_LD_H, 0, 0, header + 40 + 2 * end), (_JEQ, 0, 0, port)]
     jumps.append(start + len(code) - 1)
     return code
 
@@ -147,7 +165,7 @@ class Capture:
                 seconds, nanoseconds = struct.unpack("@qq", data[:16])
                 when = seconds * 1_000_000_000 + nanoseconds
             elif (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
-                length = struct.unpack_from("@I", data, 4)[0]
+                frame, length = restored(frame, data, self._snap)
         return record(when, frame, length)
 
     def reopen(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from nodeagent.network import packets
 from nodeagent.network.packets import Filter, Instruction
+from tests.support.frames import ETH_8021AD, ETH_8021Q, tagged
 
 A, B = "10.244.1.5", "10.244.2.7"
 SIX, SEVEN = "fd00::6", "fd00::7"
@@ -66,6 +67,36 @@ def test_address_and_port_count_at_either_end(one: str, two: str) -> None:
             assert not taken(Filter("10.244.9.9"), data)
             assert not taken(Filter("fd00::9"), data)
             assert not taken(Filter(one, 81), data)
+
+
+@pytest.mark.parametrize("tag", [ETH_8021Q, ETH_8021AD])
+@pytest.mark.parametrize(("one", "two"), [(A, B), (SIX, SEVEN)])
+def test_a_tag_of_the_frames_own_does_not_hide_a_packet(one: str, two: str, tag: int) -> None:
+    """As a process in the pod sends it."""
+    data = tagged(frame(one, two, (1000, 80)), tag, vlan=7)
+    assert all(taken(Filter(host, port), data) for host in ("", one, two) for port in (0, 80, 1000))
+    assert not taken(Filter(one, 81), data)
+    assert not taken(Filter("10.244.9.9", 80), data)
+    assert not taken(Filter(one), tagged(frame(one, two), tag, tag))
+
+
+def auxdata(length: int, status: int, tag: int = 0, kind: int = 0) -> bytes:
+    return struct.pack("=IIIHHHH", status, length, 0, 0, 0, tag, kind)
+
+
+@pytest.mark.parametrize(
+    ("snap", "status", "kind", "kept"),
+    [
+        (99, 0x51, ETH_8021AD, "aaaaaaaaaaaabbbbbbbbbbbb 88a8e007 0800 4500"), (99, 0x11, 0, "aaaaaaaaaaaabbbbbbbbbbbb 8100e007 0800 4500"),
+        (99, 0x01, ETH_8021Q, "aaaaaaaaaaaabbbbbbbbbbbb 0800 4500"), (16, 0x51, ETH_8021Q, "aaaaaaaaaaaabbbbbbbbbbbb 8100e007"),
+        (14, 0x51, ETH_8021Q, "aaaaaaaaaaaabbbbbbbbbbbb 8100"), (3, 0x51, ETH_8021Q, "aaaaaa"),
+    ],
+)  # fmt: skip
+def test_a_tag_that_the_kernel_has_removed_is_put_back(snap: int, status: int, kind: int, kept: str) -> None:
+    """With its priority, and within the bytes to keep; without a valid tag the frame is as it is."""
+    whole = bytes.fromhex("aaaaaaaaaaaabbbbbbbbbbbb08004500")
+    found = packets.restored(whole[:snap], auxdata(len(whole), status, 0xE007, kind), snap)
+    assert found == (bytes.fromhex(kept), len(whole) + (4 if status & 0x10 else 0))
 
 
 def test_only_protocols_with_ports_have_ports() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nodeagent.streams import captures
 from pinnace.api.v1.streams_pb2 import CaptureOptions
 from pinnace.clock import SystemClock
 from pinnace.errors import Unavailable
+from tests.support import frames
 from tests.support.networks import alone
 
 
@@ -116,3 +118,30 @@ def test_a_socket_follows_the_pods_device() -> None:
             assert not capture.down
 
     alone(run)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("tags", [(frames.ETH_8021Q,), (frames.ETH_8021AD,), (frames.ETH_8021AD, frames.ETH_8021Q)])
+def test_frames_are_captured_with_their_tags(tags: tuple[int, ...]) -> None:
+    """Those that the pod receives, whose tag the kernel has removed, as those that it sends; a filter finds both."""
+    sent = [
+        frames.tagged(frames.ethernet(source, target, frames.ipv4_udp("10.1.0.1", "10.1.0.2", b"in a tag")), *tags, vlan=0xE007)
+        for source, target in (("02:00:00:00:00:01", "02:00:00:00:00:02"), ("02:00:00:00:00:02", "02:00:00:00:00:01"))
+    ]
+
+    def run() -> list[bytes]:
+        made = "ip link add eth0 type veth peer name other0; ip link set other0 up; ip link set eth0 up"
+        subprocess.run(["sh", "-ec", made], check=True, timeout=30)
+        netns = Path(f"/proc/self/task/{threading.get_native_id()}/ns/net")
+        # A filter looks into one tag.
+        wanted = Filter(port=frames.PORT) if len(tags) == 1 else Filter()
+        with contextlib.closing(Capture(netns, wanted, 100)) as capture:
+            for device, frame in zip(("eth0", "other0"), sent, strict=True):
+                frames.send_frame(netns, device, frame)
+            records = list[bytes]()
+            while (record := capture.read(wait=True)) is not None:
+                records.append(record)
+        assert all(int.from_bytes(record[12:16], sys.byteorder) == len(sent[0]) for record in records if record[16:] in sent)
+        return [record[16:] for record in records if b"in a tag" in record]
+
+    assert alone(run) == [sent[0]] * 3 + [sent[1]] * 3
