@@ -241,13 +241,24 @@ class Ruleset:
         return elements.difference(_sum(wanted).add, present - set(kept))
 
     def _carry(self, kept: list[Element]) -> None:
-        """Each container by itself: the kernel refuses those whose container is of another form, or gone."""
+        """Each container by itself: the kernel refuses those whose container is of another form, or gone. Of one in which it
+        refuses some elements, such as those that lead to a chain that is gone, the others are kept."""
+        budget = _REJECTIONS
         for container in sorted({item.container for item in kept}):
-            items = tuple(sorted(item for item in kept if item.container == container))
-            try:
-                self._apply([Difference(items)])
-            except NetworkError as error:
-                log.warning("elements_dropped container=%s count=%d error=%s", container, len(items), error)
+            waiting = [Difference(tuple(sorted(item for item in kept if item.container == container)))]
+            dropped, reason = 0, ""
+            while waiting:
+                change = waiting.pop()
+                try:
+                    self._apply([change])
+                except NetworkError as error:
+                    budget -= 1
+                    if budget > 0 and len(change.add) > 1:
+                        waiting += _halves(change)
+                    else:
+                        dropped, reason = dropped + len(change.add), str(error)
+            if dropped:
+                log.warning("elements_dropped container=%s count=%d error=%s", container, dropped, reason)
 
     def _tables(self) -> frozenset[tuple[str, str]]:
         found = (item["table"] for item in self._nft.read("tables") if "table" in item)

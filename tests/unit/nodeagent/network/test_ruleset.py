@@ -212,6 +212,21 @@ def test_another_skeleton_takes_the_elements_over() -> None:
     in_namespace(work)
 
 
+def test_elements_are_taken_over_beside_one_that_another_skeleton_rejects() -> None:
+    """Of the map of verdicts those whose chain the new skeleton has."""
+    gone = Element("ports_goto_4", ("10.96.0.2", "udp", "53"), ("goto second",))
+    more = [Element("ports_goto_4", (f"10.96.1.{number}", "udp", "53"), ("goto first",)) for number in range(9)]
+
+    def work(ruleset: Ruleset) -> None:
+        ruleset.ensure([PEERS, replace(PORTS, text=PORTS.text + "chain second { drop; }\n")])
+        ruleset.declare("ports", [GOTO, gone, *more])
+        with started() as another:
+            another.ensure(BOTH)
+            assert kernel(another) == {GOTO, *more}
+
+    in_namespace(work)
+
+
 def test_differences_made_by_others_are_found_and_repaired() -> None:
     """Elements, and the whole table; a failed transaction is followed by a comparison."""
 
