@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,13 +81,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The table in the kernel. `objects` is libnftables' JSON of chains and rules, without handles."""
+    """The table in the kernel. `names` are those of chains, sets and maps; of elements it may have those of some concerns."""
 
     skeleton: str = ""
-    # Of chains, sets and maps.
     names: frozenset[str] = frozenset()
     elements: Mapping[str, frozenset[Element]] = field(default_factory=dict)
-    objects: tuple[dict[str, Any], ...] = ()
 
 
 def number(address: str) -> int:
@@ -98,6 +96,11 @@ def number(address: str) -> int:
 def ip(address: str) -> str:
     """nft's name of the header that has such an address."""
     return "ip6" if ":" in address else "ip"
+
+
+def protocol_of(number: int) -> str:
+    """The name of a protocol as a part of a key."""
+    return _NAMES.get(str(number), str(number))
 
 
 def concern_of(container: str) -> str:
@@ -167,36 +170,20 @@ def _joined(parts: Key) -> str:
     return text
 
 
-def listing(objects: Iterable[dict[str, Any]]) -> Listing:
-    """From what libnftables lists of the table in JSON, protocols by number. Addresses are as `ipaddress` writes them."""
-    skeleton, names, elements, kept = "", set[str](), dict[str, frozenset[Element]](), []
+def skeleton_of(chains: Iterable[str]) -> str:
+    """Which skeleton the table with these chains has."""
+    return next((name.removeprefix(_MARK) for name in chains if name.startswith(_MARK)), "")
+
+
+def read(objects: Iterable[dict[str, Any]]) -> dict[str, frozenset[Element]]:
+    """From what libnftables lists of sets and maps in JSON, protocols by number: their elements. Addresses are as `ipaddress`
+    writes them."""
+    found = dict[str, frozenset[Element]]()
     for item in objects:
         [(kind, body)] = item.items()
-        if kind in ("chain", "rule"):
-            kept.append({kind: {key: value for key, value in body.items() if key != "handle"}})
-        if kind in ("chain", "set", "map"):
-            names.add(body["name"])
-        if kind == "chain":
-            if str(body["name"]).startswith(_MARK):
-                skeleton = body["name"].removeprefix(_MARK)
-        elif kind in ("set", "map") and "timeout" not in body.get("flags", ()):
-            elements[body["name"]] = frozenset(_element(body, elem) for elem in body.get("elem", ()))
-    return Listing(skeleton, frozenset(names), elements, tuple(kept))
-
-
-def clients(objects: Iterable[dict[str, Any]]) -> list[Element]:
-    """The elements that packets have added to a set."""
-    return [_element(body, elem) for item in objects if (body := item.get("set")) for elem in body.get("elem", ())]
-
-
-def timed(objects: Iterable[dict[str, Any]]) -> Iterator[tuple[Element, int]]:
-    """The elements of sets with a timeout, each with its own: seconds after its last use."""
-    for item in objects:
-        body = item.get("set", {})
-        if "timeout" in body.get("flags", ()):
-            for elem in body.get("elem", ()):
-                own = elem.get("elem", {}).get("timeout") if isinstance(elem, dict) else None
-                yield _element(body, elem), int(own or body.get("timeout", 0))
+        if kind in ("set", "map") and "timeout" not in body.get("flags", ()):
+            found[body["name"]] = frozenset(_element(body, elem) for elem in body.get("elem", ()))
+    return found
 
 
 def _element(container: dict[str, Any], found: Any) -> Element:

@@ -18,7 +18,7 @@ def carried(tables: frozenset[tuple[str, str]], nft: Nftables) -> set[Element]:
     """Their elements in the form of today. Raises NetworkError."""
     if ("ip", TABLE) not in tables:
         return set()
-    found = elements.listing(nft.read(f"table ip {TABLE}")).elements
+    found = elements.read(nft.read(f"table ip {TABLE}"))
     carried = {Element("peers_4", item.key) for item in found.get("peers", ())}
     for before, now in (("", "hostports_4"), ("_at", "hostports_at_4")):
         ports: dict[Key, Key] = {item.key: item.value for item in found.get(f"port{before}", ())}

@@ -1,38 +1,34 @@
 """Whether the node's nftables tables are as programmed: chains, rules, sets and their elements.
 
 The kernel counts its transactions: while it has counted ours alone, nothing has changed, which costs one question whatever the
-tables hold. Else they are listed, and compared with the same commands' result in a network namespace of a moment: so rules are
-compared as the kernel shows them, whatever libnftables makes of the text.
+tables hold. Else they are read, and compared with the same commands' result in a network namespace of a moment: so rules are
+compared as the kernel has them, whatever libnftables makes of the text.
 
 Source: linux/netfilter/nf_tables.h (NFT_MSG_GETGEN, NFTA_GEN_ID).
 """
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from nodeagent.linux import syscalls
-from nodeagent.network import elements, nlsocket
+from nodeagent.network import nftread, nlsocket
 from nodeagent.network.elements import Element
 from nodeagent.network.interface import Deviation, NetworkError
-from nodeagent.network.nftables import Json, Nftables
+from nodeagent.network.nftables import Nftables
+from nodeagent.network.nftread import Shape
 from nodeagent.network.nlsocket import NetlinkSocket, Request
 
-NETFILTER = 12
 _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
 # Seconds for a namespace with our tables.
 WITHIN = 20.0
 # Rules that add elements.
 _UPDATE, _TIMEOUT = re.compile(r"\bupdate @(\w+) \{([^}]*)\}"), re.compile(r"\btimeout (\d+)s\b")
-# Of a table: canonical text of each chain with its rules, each set and map, and the table's own flags.
-Shape = dict[str, str]
 
 
 def generation(kernel: NetlinkSocket) -> int:
@@ -64,28 +60,6 @@ class Generation:
         return (generation(self._kernel) - self._nft.commits) & 0xFFFFFFFF
 
 
-def shape(objects: Iterable[Json]) -> Shape:
-    """From what libnftables lists of a table in JSON. Pure."""
-    found = Shape()
-    for item in objects:
-        [(kind, body)] = item.items()
-        kept = {key: _without_counts(value) for key, value in body.items() if key not in ("handle", "elem")}
-        text = json.dumps(kept, sort_keys=True)
-        if kind == "table":
-            found["flags"] = json.dumps(body.get("flags", []))
-        elif kind == "rule":
-            found[f"chain {body['chain']}"] += "\n" + text
-        elif kind in ("chain", "set", "map"):
-            found[f"{kind} {body['name']}"] = text
-    return found
-
-
-def _without_counts(value: Any) -> Any:
-    if isinstance(value, list):
-        return [{"counter": None} if isinstance(item, dict) and "counter" in item else item for item in value]
-    return value
-
-
 def differences(table: str, want: Mapping[str, str], have: Mapping[str, str]) -> list[Deviation]:
     """Of the shapes of a table, such as `inet pinnace`. Pure."""
     if want and not have:
@@ -97,19 +71,20 @@ def differences(table: str, want: Mapping[str, str], have: Mapping[str, str]) ->
     ]
 
 
-def foreign(objects: Collection[Json], texts: Iterable[str]) -> list[tuple[Element, int]]:
+def foreign(table: str, texts: Iterable[str]) -> list[tuple[Element, int]]:
     """Elements of sets with a timeout that none of the rules of `texts` has added, with their timeout. Which ones packets add
-    is not known, but how long they stay is. Pure."""
+    is not known, but how long they stay is. Raises NetworkError."""
     known = dict[str, set[int]]()
     for name, update in (found.groups() for text in texts for found in _UPDATE.finditer(text)):
         timeout = _TIMEOUT.search(update)
         known.setdefault(name, set()).add(int(timeout[1]) if timeout is not None else 0)
-    defaults = {item["set"]["name"]: item["set"].get("timeout", 0) for item in objects if "set" in item}
-
-    def expected(name: str) -> set[int]:
-        return {timeout or defaults[name] for timeout in known.get(name, ())}
-
-    return [(item, timeout) for item, timeout in elements.timed(objects) if timeout not in expected(item.container)]
+    found = list[tuple[Element, int]]()
+    for item in nftread.containers(table):
+        if item.is_timed:
+            expected = {timeout or item.timeout for timeout in known.get(item.name, ())}
+            clients = nftread.clients(table, item, but=expected)
+            found += [(Element(item.name, client.key), client.timeout) for client in clients]
+    return found
 
 
 def _summary(text: str | None, *, changed: bool = False) -> str:
@@ -117,14 +92,6 @@ def _summary(text: str | None, *, changed: bool = False) -> str:
         return ""
     rules = text.count("\n")
     return f"{'changed: ' if changed else ''}{rules} rule{'' if rules == 1 else 's'}"
-
-
-def read(nft: Nftables, table: str) -> list[Json]:
-    """The objects of a table; none when it is not there. Raises NetworkError."""
-    family, _, name = table.partition(" ")
-    tables = (item["table"] for item in nft.read("tables") if "table" in item)
-    there = any((item["family"], item["name"]) == (family, name) for item in tables)
-    return nft.read(f"table {table}") if there else []
 
 
 def elsewhere(program: Callable[[Nftables], None], tables: Iterable[str]) -> dict[str, Shape]:
@@ -136,7 +103,7 @@ def elsewhere(program: Callable[[Nftables], None], tables: Iterable[str]) -> dic
         try:
             syscalls.unshare(syscalls.CLONE_NEWNET)
             program(nft)
-            found.update({table: shape(read(nft, table)) for table in tables})
+            found.update({table: nftread.shape(table) for table in tables})
         except BaseException as error:
             errors.append(error)
         finally:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
-from nodeagent.network import elements, guard, nftcheck
+from nodeagent.network import elements, guard, nftcheck, nftread
 from nodeagent.network.elements import FAMILY, TABLE, Element
 from nodeagent.network.guard import Binding
 from nodeagent.network.interface import Deviation, Errors, NetworkError
-from nodeagent.network.nftables import Json, Nftables
-from nodeagent.network.nftcheck import Generation, Shape
+from nodeagent.network.nftables import Nftables
+from nodeagent.network.nftcheck import Generation
+from nodeagent.network.nftread import Shape
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.ruleset import Ruleset, Wanted
 from pinnace.ipfamilies import family_of
@@ -24,7 +25,7 @@ class NftRepair:
         """In the network namespace of the calling thread. `mac`: of the bridge, as it should be. Raises NetworkError."""
         self._nft, self._ruleset, self._bindings, self._mac = nft, ruleset, bindings, mac
         try:
-            self._kernel = NetlinkSocket(nftcheck.NETFILTER)
+            self._kernel = NetlinkSocket(nftread.NETFILTER)
         except OSError as error:
             raise NetworkError(f"nftables: {error.strerror or error}") from error
         self._generation = Generation(nft, self._kernel)
@@ -54,20 +55,28 @@ class NftRepair:
         shapes = self._wanted_shapes(want)
         found = []
         for table in (INET, ON_BRIDGE, ARP):
-            objects = nftcheck.read(self._nft, table)
-            wrong = nftcheck.differences(table, shapes[table], nftcheck.shape(objects))
+            have = nftread.shape(table)
+            wrong = nftcheck.differences(table, shapes[table], have)
             # A chain, set or map that no rule leads to is harmless: one of an earlier release, say.
-            found += [
-                item for item in wrong if item.wanted or item.item == f"table {table}" or '"hook"' in _text(objects, item)
-            ]
-            if objects:
-                found += _elements(table, objects, want, self._bindings())
-            if table == INET:
-                found += self._timed(objects, want)
+            found += [item for item in wrong if item.wanted or _is_hooked(have, item)]
+            if have and table != ARP:
+                found += self._elements(table, want)
         return found
 
-    def _timed(self, objects: Collection[Json], want: Wanted) -> list[Deviation]:
-        found = nftcheck.foreign(objects, (*(item.text for item in want.fragments), *want.pieces.values()))
+    def _elements(self, table: str, want: Wanted) -> list[Deviation]:
+        listed = nftread.filled(self._nft, table, nftread.containers(table))
+        if table == ON_BRIDGE:
+            wanted = {Element(guard.BINDINGS[family_of(i.address)], (i.device, i.mac, i.address)) for i in self._bindings()}
+            names = guard.BINDINGS.values()
+            return _differing(table, frozenset(wanted), frozenset[Element]().union(*(listed.get(name, ()) for name in names)))
+        found = []
+        for concern, items in want.elements.items():
+            have = frozenset[Element]().union(*(v for name, v in listed.items() if elements.concern_of(name) == concern))
+            found += _differing(table, items, have)
+        return found + self._timed(want)
+
+    def _timed(self, want: Wanted) -> list[Deviation]:
+        found = nftcheck.foreign(INET, (*(item.text for item in want.fragments), *want.pieces.values()))
         self._foreign = tuple(item for item, _ in found)
         return [
             Deviation("nft", f"{INET} element {item.container} {' . '.join(item.key)}", "", f"timeout {timeout} s")
@@ -109,23 +118,9 @@ def _program(nft: Nftables, text: str, mac: str) -> None:
     nft.run(guard.port_rules(TABLE))
 
 
-def _text(objects: Iterable[Json], item: Deviation) -> str:
-    return nftcheck.shape(objects).get(item.item.split(" ", 2)[2], "")
-
-
-def _elements(table: str, objects: Iterable[Json], want: Wanted, bindings: Iterable[Binding]) -> list[Deviation]:
-    if table == ARP:
-        return []
-    listed = elements.listing(objects).elements
-    if table == ON_BRIDGE:
-        wanted = {Element(guard.BINDINGS[family_of(i.address)], (i.device, i.mac, i.address)) for i in bindings}
-        names = guard.BINDINGS.values()
-        return _differing(table, frozenset(wanted), frozenset[Element]().union(*(listed.get(name, ()) for name in names)))
-    found = []
-    for concern, items in want.elements.items():
-        have = frozenset[Element]().union(*(v for name, v in listed.items() if elements.concern_of(name) == concern))
-        found += _differing(table, items, have)
-    return found
+def _is_hooked(have: Shape, item: Deviation) -> bool:
+    """Whether it is a chain that packets pass."""
+    return have.get(item.item.split(" ", 2)[2], "").startswith(nftread.HOOK)
 
 
 def _differing(table: str, want: frozenset[Element], have: frozenset[Element]) -> list[Deviation]:

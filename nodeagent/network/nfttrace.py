@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nodeagent.network import nlsocket
+from nodeagent.network import nftread, nlsocket
 from nodeagent.network.interface import NetworkError
 from nodeagent.network.nftables import Nftables
 
@@ -114,8 +114,7 @@ class NftTrace:
 
     def _left(self) -> set[tuple[str, str]]:
         """Tables of traces that have ended."""
-        found = {(item["table"]["family"], item["table"]["name"]) for item in self._nft.read("tables") if "table" in item}
-        return {item for item in found if item[1].startswith(TABLES) and item not in _open}
+        return {item for item in nftread.tables() if item[1].startswith(TABLES) and item not in _open}
 
     def close(self) -> None:
         self._socket.close()

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nodeagent.network import elements, legacy
+from nodeagent.network import elements, legacy, nftread
 from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, Key, Listing, Part, concern_of
 from nodeagent.network.interface import NetworkError
 from nodeagent.network.nftables import Nftables
@@ -120,25 +120,22 @@ class Ruleset:
     def repair(self, concerns: Iterable[str] = ()) -> Difference:
         """Compare with the kernel, apply the difference and return it; of some concerns only, or of all that have declared
         their elements. Each concern is a transaction: one that fails does not hold back the others."""
-        state = self._state
-        tables = self._tables()
-        listing = self.listing() if (FAMILY, TABLE) in tables else Listing()
+        state, some = self._state, tuple(concerns or self._state.tables)
+        tables = nftread.tables()
+        listing = self.listing(some) if (FAMILY, TABLE) in tables else Listing()
         if listing.skeleton != elements.skeleton_id(state.fragments):
-            return self._create(listing, tables)
+            return self.recreate()
         state.pieces = {name: part.text for name in sorted(listing.names) if (part := self._part(name)) is not None}
         if old := legacy.remove(tables):
             self._nft.run_text(old)
-        changes = {
-            concern: elements.difference(state.tables[concern].values(), _owned(listing, concern))
-            for concern in concerns or state.tables
-        }
+        changes = {concern: elements.difference(state.tables[concern].values(), _owned(listing, concern)) for concern in some}
         state.stale = state.stale and bool(concerns)
         self._contain(changes.values())
         return _sum(changes.values())
 
     def recreate(self) -> Difference:
         """Replace the table by one with the skeleton and the elements, whatever the kernel has of it."""
-        tables = self._tables()
+        tables = nftread.tables()
         return self._create(self.listing() if (FAMILY, TABLE) in tables else Listing(), tables)
 
     def _contain(self, changes: Iterable[Difference]) -> None:
@@ -170,8 +167,10 @@ class Ruleset:
         there is no such set."""
         if container not in self._state.pieces:
             return
-        found = elements.clients(self._nft.read(f"set {FAMILY} {TABLE} {container}"))
-        self.expire(item for item in found if item.key[-len(key) :] == key)
+        for item in nftread.containers(f"{FAMILY} {TABLE}"):
+            if item.name == container:
+                found = [client.key for client in nftread.clients(f"{FAMILY} {TABLE}", item)]
+                self.expire(Element(container, own) for own in found if own[-len(key) :] == key)
 
     def expire(self, items: Iterable[Element]) -> None:
         """Delete elements of sets with a timeout."""
@@ -212,9 +211,14 @@ class Ruleset:
         tables = {concern: frozenset(table.values()) for concern, table in self._state.tables.items()}
         return Wanted(self._state.fragments, dict(self._state.pieces), tables)
 
-    def listing(self) -> Listing:
-        """The table as the kernel has it, which must be there."""
-        return elements.listing(self._nft.read(f"table {FAMILY} {TABLE}"))
+    def listing(self, concerns: Collection[str] | None = None) -> Listing:
+        """The table as the kernel has it, which must be there, with the elements of these concerns, or of all. Those of sets
+        that packets fill are not read: there may be hundreds of thousands."""
+        table = f"{FAMILY} {TABLE}"
+        chains, containers = nftread.chains(table), nftread.containers(table)
+        found = [item for item in containers if concerns is None or concern_of(item.name) in concerns]
+        names = frozenset((*chains, *(item.name for item in containers)))
+        return Listing(elements.skeleton_of(chains), names, nftread.filled(self._nft, table, found))
 
     def _create(self, listing: Listing, tables: frozenset[tuple[str, str]]) -> Difference:
         """Replace the table. Elements of concerns that have not declared theirs are carried over, unless the kernel refuses:
@@ -259,10 +263,6 @@ class Ruleset:
                         dropped, reason = dropped + len(change.add), str(error)
             if dropped:
                 log.warning("elements_dropped container=%s count=%d error=%s", container, dropped, reason)
-
-    def _tables(self) -> frozenset[tuple[str, str]]:
-        found = (item["table"] for item in self._nft.read("tables") if "table" in item)
-        return frozenset((item["family"], item["name"]) for item in found)
 
     def _commit(self, text: str) -> None:
         if not text:

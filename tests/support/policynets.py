@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.linux import syscalls
-from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, commands, create, listing
+from nodeagent.network import nftread
+from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, commands, create
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.policies import skeleton
 from tests.support.frames import within
@@ -75,8 +76,9 @@ class Router:
 
     def listed(self) -> set[Element]:
         """As a node's agent reads them."""
-        objects = self._with_nft(lambda nft: nft.read(f"table {FAMILY} {TABLE}"))
-        return {item for found in listing(objects).elements.values() for item in found}
+        table = f"{FAMILY} {TABLE}"
+        read = self._with_nft(lambda nft: nftread.filled(nft, table, nftread.containers(table)))
+        return {item for found in read.values() for item in found}
 
     def _with_nft(self, work: Callable[[Nftables], T]) -> T:
         def run() -> T:

@@ -172,7 +172,7 @@ class ServiceProxy:
         return self._facts
 
     def _read(self) -> dict[str, Any]:
-        return dict(self._kernel.ruleset.listing().elements)
+        return dict(self._kernel.ruleset.listing([CONCERN]).elements)
 
     def _take(self, table: ServiceTable) -> None:
         """What has come since the last visit. Swapped first: the loop may add more meanwhile."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -28,17 +33,26 @@ STICKY = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": 
 SEEN, FRONTEND = "services_cluster_seen0g37a8eec1ce19687d_4", "10.96.0.20 . tcp . 80"
 
 
+FRAGMENTS = [rules.fragment(), skeleton.fragment(FACTS, ("192.0.2.0/24",)), dnsrules.fragment("pinnace0")]
+
+
+def services(item: Service, **slices: str) -> ServiceTable:
+    """One with one endpoint."""
+    table = ServiceTable(FACTS)
+    table.set_service("default/web", item)
+    table.set_slice("default/web-1", slice_(slices.get("endpoint", "10.244.1.5"), addressType=slices.get("type", "IPv4")))
+    table.compute(10)
+    return table
+
+
 def programmed(item: Service, work: Callable[[Nftables, NftRepair], None], **slices: str) -> None:
     """Call `work` with the tables of a node that has a Service with one endpoint."""
 
     def run() -> None:
-        table = ServiceTable(FACTS)
-        table.set_service("default/web", item)
-        table.set_slice("default/web-1", slice_(slices.get("endpoint", "10.244.1.5"), addressType=slices.get("type", "IPv4")))
-        table.compute(10)
+        table = services(item, **slices)
         with contextlib.closing(Nftables()) as own, contextlib.closing(Nftables()) as other:
             ruleset = Ruleset(own)
-            ruleset.ensure([rules.fragment(), skeleton.fragment(FACTS, ("192.0.2.0/24",)), dnsrules.fragment("pinnace0")])
+            ruleset.ensure(FRAGMENTS)
             ruleset.declare("services", table.elements())
             own.run(guard.bridge_rules(TABLE, guard.PORTS, (), mac=MAC))
             own.run(guard.port_rules(TABLE))
@@ -79,3 +93,45 @@ def test_an_address_that_contains_one_of_ipv4_is_no_difference() -> None:
 
     item = service(ip="fd00:1::20", externalIPs=["::102:304"], ipFamilies=["IPv6"])
     programmed(item, work, endpoint="fd00:244::5", type="IPv6")
+
+
+CLIENTS = 65536
+ROOT = Path(__file__).parents[4]
+MEASURED = "from tests.unit.nodeagent.network import test_nftrepair as own; own.measure({})"
+
+
+def network() -> str:
+    """That of this thread."""
+    return f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net"
+
+
+def measure(count: int) -> None:
+    """Print how many KiB a process needs that takes over and compares tables with so many clients in a set."""
+
+    def work(other: Nftables, repair: NftRepair) -> None:
+        keys = ", ".join(f"172.16.{n >> 8}.{n & 255} . {FRONTEND} timeout 100s" for n in range(count))
+        command = f"add element inet pinnace {SEEN} {{ {keys} }}\n" if count else ""
+        subprocess.run(["nsenter", f"--net={network()}", "nft", "-f", "-"], input=command, text=True, check=True)
+        # The peak counts from here on.
+        Path("/proc/self/clear_refs").write_text("5")
+        with contextlib.closing(Nftables()) as nft:
+            again = Ruleset(nft)
+            again.ensure(FRAGMENTS)
+            again.declare("services", services(STICKY).elements())
+            with contextlib.closing(NftRepair(nft, again, tuple, lambda: MAC)) as compared:
+                assert compared.verify() == []
+        [peak] = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+        print(peak)
+
+    programmed(STICKY, work)
+
+
+def test_a_comparison_does_not_hold_the_clients_of_services() -> None:
+    """Sets that packets fill have so many for each endpoint: to list them took a minute and hundreds of megabytes, and an agent
+    that had just started did nothing else meanwhile."""
+
+    def peak(count: int) -> int:
+        command = [sys.executable, "-c", MEASURED.format(count)]
+        return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=120).stdout)
+
+    assert peak(CLIENTS) - peak(0) < 64 << 10

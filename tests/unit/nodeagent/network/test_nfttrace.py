@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nodeagent.network import nftcheck, nfttrace
+from nodeagent.network import nfttrace
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nfttrace import NftTrace, Packet
 from tests.support.networks import alone
@@ -78,6 +78,6 @@ def test_threads_take_turns_in_the_library() -> None:
         for turn in range(30):
             with contextlib.closing(Nftables()) as nft:
                 nft.run_text(f"table inet t{number}x{turn} {{\n chain c {{\n }}\n}}\n")
-                assert nftcheck.read(nft, f"inet t{number}x{turn}")
+                assert nft.read(f"table inet t{number}x{turn}")
 
     alone(work)
