@@ -91,8 +91,10 @@ class Announcer:
     def changed(self, changes: Iterable[Change]) -> None:
         """Services that the control plane has added, changed or removed."""
         for change in changes:
-            found = answered_by(change.new, self._node) if change.new is not None else frozenset()
-            key = change.key.partition("/")[2]
+            service, key = change.new, change.key.partition("/")[2]
+            found = answered_by(service, self._node) if service is not None else frozenset()
+            if service is not None and found and (count := len(service.status.loadBalancer.ingress)) > MAX_ADDRESSES:
+                log.warning("addresses_left_out service=%s count=%d used=%d", key, count, MAX_ADDRESSES)
             before = self._addresses.get(key, frozenset()) - self._yielded
             self._yielded -= found
             for address in found - before:

@@ -10,7 +10,10 @@ from nodeagent.network.interface import Node
 PROTOCOLS = ("tcp", "udp", "sctp")
 # More are ignored: the table has a chain and a map for each number of an endpoint, and each port its own elements.
 MAX_ENDPOINTS, MAX_PORTS, MAX_ADDRESSES = 1000, 256, 64
-# Elements of one Service: of one that has many ports, addresses and endpoints, fewer endpoints are used.
+# Source ranges of one address family, once merged; and of those that a Service states, how many are read.
+MAX_RANGES, MAX_STATED = 1024, 10_000
+# Elements of one Service: of one that has many ports, addresses and endpoints, fewer endpoints are used. Source ranges have as
+# many of their own.
 MAX_ELEMENTS = 100_000
 # Of affinity, of all Services.
 MAX_TIMEOUTS = 64
@@ -57,7 +60,7 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Port:
     """One port of a Service in one address family. `internal`: cluster IPs; `external`: external IPs and addresses of the load
-    balancer; `ranged`: those of them that only `ranges` may use."""
+    balancer; `ranged`: those of them that only `ranges` may use, which is no client if there are none."""
 
     family: int
     name: str

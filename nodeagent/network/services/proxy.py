@@ -30,6 +30,8 @@ log = logging.getLogger("pinnace.services")
 T = TypeVar("T")
 # Services of one visit to the kernel: pods that are attached meanwhile wait for it.
 BATCH = 250
+# Problems of a Service that are logged.
+SHOWN = 5
 # Seconds before another try after a failure, doubling.
 FIRST_RETRY, MAX_RETRY = 0.5, 30.0
 
@@ -143,7 +145,8 @@ class ServiceProxy:
         if work is None:
             return more
         for key, problems in work.problems.items():
-            log.warning("service_problems service=%s problems=%s", key, "; ".join(problems[:5]))
+            shown = [*problems[:SHOWN], *([f"{len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])]
+            log.warning("service_problems service=%s problems=%s", key, "; ".join(shown))
         work.problems.clear()
         if not more:
             await self._health(work.table.health())

@@ -5,6 +5,7 @@ A Service's addresses and ports are its frontends. What leads from them to endpo
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -167,5 +168,11 @@ class _Plan:
             yield Element(family.name("source"), (*frontend.key, frontend.address))
 
 
-def _is_in(address: str, cidrs: Iterable[str]) -> bool:
-    return bool(address) and any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in cidrs)
+def _is_in(address: str, cidrs: tuple[str, ...]) -> bool:
+    return bool(address) and any(ipaddress.ip_address(address) in network for network in _networks(cidrs))
+
+
+@functools.lru_cache(maxsize=8)
+def _networks(cidrs: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Those of a port of a Service are asked for each of its frontends."""
+    return tuple(map(ipaddress.ip_network, cidrs))

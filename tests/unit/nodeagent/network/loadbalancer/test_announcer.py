@@ -219,6 +219,18 @@ async def test_a_failure_is_tried_again() -> None:
         assert (world.kernel.addresses, world.announced) == ({A}, [A])
 
 
+async def test_addresses_beyond_the_limit_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Of this node's Services only."""
+    addresses = [f"192.0.2.{number}" for number in range(1, 11)]
+    world = World()
+    async with world.running():
+        await world.change(service(*addresses, node="n2"))
+        assert not caplog.records
+        await world.change(service(*addresses))
+        assert len(world.kernel.addresses) == 8
+    assert [record.getMessage() for record in caplog.records] == ["addresses_left_out service=default/web count=10 used=8"]
+
+
 def test_announcements_on_the_wire() -> None:
     """A request and a reply, both with the address as sender and target; other packets announce nothing."""
     frames = arp.announcements(A, MAC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,99 @@ def test_addresses_of_a_load_balancer_and_who_may_use_them() -> None:
     annotated.metadata.annotations[ANNOTATION_SOURCE_RANGES] = "192.0.2.0/25, 192.0.2.128/25"
     assert elements(annotated, BOTH) == found
     assert elements(service(type="LoadBalancer", ingress=[{"ip": "203.0.113.5", "ipMode": "Proxy"}]), BOTH) == VIP
+
+
+DUAL = {
+    **BALANCED, "ingress": ["203.0.113.5", "2001:db8:5::5"], "clusterIPs": ["10.96.0.20", "fd00:96::20"],
+}  # fmt: skip
+
+
+def restricted(*ranges: str, **spec: Any) -> tuple[list[str], list[str]]:
+    """What the table has of source ranges, and the problems."""
+    changes = table(service(**{**DUAL, **spec}, loadBalancerSourceRanges=ranges), BOTH).compute(10)
+    found = sorted(line for line in lines(changes.add) if line.startswith(("ranged", "source")))
+    return found, changes.problems.get("default/web", [])
+
+
+RANGED_4, RANGED_6 = "ranged_4 203.0.113.5 tcp 80", "ranged_6 2001:db8:5::5 tcp 80"
+
+
+def test_no_source_range_is_left_out_unnamed() -> None:
+    """As many as manifests have. Each family has a limit of its own, and merged ranges count as one."""
+    singles = [f"192.0.{number // 128}.{number % 128 * 2}/32" for number in range(300)]
+    found, problems = restricted(*singles, "2001:db8:1::/48", "198.51.100.0/24")
+    assert {RANGED_4, RANGED_6} <= set(found)
+    assert "source_6 2001:db8:5::5 tcp 80 2001:db8:1::/48" in found
+    assert "source_4 203.0.113.5 tcp 80 198.51.100.0/24" in found
+    assert (len(found), problems) == (2 + 300 + 2, [])
+    found, problems = restricted(*(f"10.0.{number // 128}.{number % 128 * 2}/32" for number in range(1030)), "2001:db8:1::/48")
+    assert sum(line.startswith("source_4") for line in found) == 1024
+    assert "source_6 2001:db8:5::5 tcp 80 2001:db8:1::/48" in found
+    assert problems == ["1030 merged source ranges of an IP family, of which 1024 are used"]
+    merged = restricted(*(f"10.{number // 256}.{number % 256}.0/24" for number in range(4096)))
+    assert merged == ([RANGED_4, "source_4 203.0.113.5 tcp 80 10.0.0.0/12"], [])
+
+
+@pytest.mark.parametrize("stated", [["everywhere"], ["2001:db8::/129", "192.0.2.0/33"], ["::/0%eth0"]])
+def test_unreadable_source_ranges_open_nothing(stated: list[str]) -> None:
+    """It is not known which family they were of."""
+    found, problems = restricted(*stated)
+    assert (found, len(problems)) == ([RANGED_4, RANGED_6], len(stated))
+    assert {RANGED_4, RANGED_6} < set(restricted(*stated, "192.0.2.0/24")[0])
+    assert restricted("192.0.2.0/24")[0] == [RANGED_4, "source_4 203.0.113.5 tcp 80 192.0.2.0/24"]
+
+
+def test_source_ranges_of_many_addresses_and_ports_are_bounded() -> None:
+    """There is an element for each range of each frontend. The limit narrows who may connect."""
+    ports = [{"name": f"p{number}", "port": number, "protocol": "TCP"} for number in range(1, 257)]
+    ranges = [f"10.0.{number}.0/25" for number in range(200)]
+    found, [problem] = restricted(*ranges, ports=ports, ingress=[f"198.51.100.{number}" for number in range(1, 5)])
+    assert sum(line.startswith("ranged_4") for line in found) == 4 * 256
+    assert sum(line.startswith("source_4") for line in found) == 4 * 256 * 96
+    assert problem == "200 merged source ranges of an IP family, of which 96 are used"
+
+
+def test_ranges_beyond_those_that_are_read_may_be_of_either_family() -> None:
+    found, problems = restricted(*["192.0.2.0/24"] * 10_001)
+    assert found == [RANGED_4, RANGED_6, "source_4 203.0.113.5 tcp 80 192.0.2.0/24"]
+    assert problems == ["10001 source ranges, of which 10000 are used"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({"externalIPs": [f"198.51.100.{n}" for n in range(1, 100)]}, "99 external IPs, of which 64 are used"),
+        ({**BALANCED, "ingress": [f"198.51.100.{n}" for n in range(1, 66)]}, "65 addresses of a load balancer, of which 64 are used"),
+        ({"clusterIPs": [f"10.96.1.{n}" for n in range(1, 66)]}, "65 cluster IPs, of which 64 are used"),
+        ({"ports": [{"name": f"p{n}", "port": n} for n in range(1, 258)]}, "257 ports, of which 256 are used"),
+        ({"ports": [{"name": "a", "port": 1, "nodePort": 30000}, {"name": "b", "port": 2, "nodePort": 30000}]}, "port 30000/tcp of nodes occurs twice"),
+        ({"ports": [{"port": 1, "nodePort": 70000}]}, "port 70000 of nodes is none"),
+        ({"healthCheckNodePort": 70000}, "port 70000 of nodes is none"),
+        ({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}, "affinity ends after 86400 s instead of 86401 s"),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_of_a_service_is_named(spec: dict[str, Any], problem: str) -> None:
+    assert table(service(**spec), BOTH).compute(10).problems == {"default/web": [problem]}
+    assert table(service(externalIPs=["198.51.100.9"] * 65), BOTH).compute(10).problems == {}
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        (
+            slice_(A, ports=[{"name": f"p{n}", "port": 1} for n in range(257)]),
+            "257 ports of slice web-1, of which 256 are used",
+        ),
+        (slice_(A, ports=[{"name": ""}]), "port 0/tcp of slice web-1 is none"),
+        (slice_("fd00::5"), "'fd00::5' is no address of an endpoint"),
+        (slice_({"addresses": []}), "'' is no address of an endpoint"),
+    ],
+)
+def test_what_is_left_out_of_a_slice_is_named(item: EndpointSlice, problem: str) -> None:
+    """Once, for all ports of the Service. Names of hosts are not used, as by kube-proxy."""
+    ports = [{"name": f"p{number}", "port": number + 1} for number in range(3)]
+    assert table(service(ports=ports), item).compute(10).problems == {"default/web": [problem]}
+    assert table(service(), slice_("a.example.com", addressType="FQDN")).compute(10).problems == {}
 
 
 def test_a_node_that_may_use_an_address_may_send_from_it() -> None:
@@ -342,7 +436,7 @@ def test_objects_that_the_api_would_reject_cost_others_nothing() -> None:
     found = table(bad, slice_(A, "127.0.0.1", "nonsense", endpoint(B, THERE)))
     changes = found.compute(10)
     assert lines(changes.add) == VIP
-    assert len(changes.problems["default/web"]) == 10
+    assert len(changes.problems["default/web"]) == 12
 
 
 def test_endpoints_are_bounded() -> None:
