@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -20,10 +21,11 @@ from controlplane.store import Store, Tx, origin
 from pinnace import wire
 from pinnace.api.v1 import objects_pb2, objects_pb2_grpc
 from pinnace.clock import Clock, Ids
-from pinnace.errors import ApiError, BadRequest, NotFound
+from pinnace.errors import ApiError, BadRequest, Internal, NotFound
 from pinnace.kinds import Kind
 from pinnace.messages import clone
 
+log = logging.getLogger("pinnace.api")
 MAX_APPLY = 1_000
 MAX_SUPERSEDED = 32
 _TYPES = objects_pb2.PatchRequest
@@ -224,7 +226,12 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
             outcome, stored = await self._execute.create(kind, namespace, fn, dry_run=request.dryRun)
             return result(outcome=outcome.upper(), object=seal_message(kind, stored))
         except ApiError as error:
-            return result(outcome=result.FAILED, error=wire.to_status(error, most=wire.MAX_STATUS))
+            failure = error
+        except Exception as error:
+            # A defect in the rules of one kind must not fail the other objects of the request.
+            log.exception("apply_failed kind=%s", item.kind[:80])
+            failure = Internal(f"internal error in Apply: {type(error).__name__}")
+        return result(outcome=result.FAILED, error=wire.to_status(failure, most=wire.MAX_STATUS))
 
     async def Delete(self, request: objects_pb2.DeleteRequest, context: Any) -> objects_pb2.DeleteResponse:
         kind, ref = self._kind(request.ref), request.ref

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from cli.client import SUPERSEDED
+from controlplane.resources import Registry
+from controlplane.resources.plugin import Attributes, BasePlugin
+from controlplane.store import Tx
 from pinnace import codec, errors, kinds
 from tests.support.api import Api, config, pod_manifest
 from tests.support.cluster import Cluster
@@ -400,3 +403,26 @@ async def test_superseded_managers_are_few_and_printable(api: Api) -> None:
     for names in (["x"] * 33, ["x" * 129], ["a\nb"]):
         with pytest.raises(errors.BadRequest):
             await api.apply(config(), supersededManagers=names)
+
+
+class Defective(BasePlugin):
+    """Fails for one object as no plugin should."""
+
+    name = "Defective"
+
+    def admit(self, tx: Tx, request: Attributes) -> None:
+        if request.message.metadata.name == "odd":
+            raise ValueError("abc")
+
+
+async def test_an_unexpected_error_fails_one_object(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Which has an InternalError without details; those before and after it are stored, and the log has the traceback."""
+    registry = Registry.of(cluster.store)
+    registry.plugins += (Defective(),)
+    outcomes = await Api(cluster).apply(config("one", a="1"), config("odd", a="1"), config("two", a="1"))
+    assert [outcome for outcome, _ in outcomes] == ["created", "failed", "created"]
+    error = outcomes[1][1]
+    assert (type(error), error.message) == (errors.Internal, "internal error in Apply: ValueError")
+    [record] = [record for record in caplog.records if record.message.startswith("apply_failed")]
+    assert record.exc_info
+    caplog.clear()
