@@ -40,6 +40,8 @@ def normalize(item: Service, old: Service | None) -> None:
     before = old.spec
     if EXTERNAL_NAME not in (before.type, new.type):
         new.clusterIP = new.clusterIP or before.clusterIP
+        if not new.clusterIPs:
+            new.clusterIPs.extend(before.clusterIPs)
     if new.clusterIP == before.clusterIP:
         if not new.clusterIPs:
             new.clusterIPs.extend(before.clusterIPs)

@@ -17,7 +17,7 @@ from pinnace.admission.kindrules import KindRules
 from pinnace.admission.meta import each
 from pinnace.core.v1.service_pb2 import LoadBalancerIngress, Service, ServicePort
 from pinnace.errors import Cause
-from pinnace.wellknown import ANNOTATION_SOURCE_RANGES
+from pinnace.wellknown import ANNOTATION_SOURCE_RANGES, ANNOTATION_TOPOLOGY_HINTS, ANNOTATION_TOPOLOGY_MODE
 
 # Seconds.
 DEFAULT_AFFINITY, MAX_AFFINITY = 10_800, 86_400
@@ -84,7 +84,7 @@ def default(item: Service) -> None:
 
 def validate(item: Service) -> list[Cause]:
     spec, headless = item.spec, services.is_headless(item)
-    errors = [*_type(item)]
+    errors = [*_topology(item), *_type(item)]
     if not spec.ports and not headless and spec.type != services.EXTERNAL_NAME:
         errors.append(fielderrors.required("spec.ports"))
     errors += [*_ports(item), *meta.labels("spec.selector", spec.selector), *_affinity(item)]
@@ -94,6 +94,14 @@ def validate(item: Service) -> list[Cause]:
         path = f"spec.externalIPs[{index}]"
         errors += [*each(path, address, formats.ip), *not_special(path, address)]
     return [*errors, *_load_balancer(item), *_policies(item)]
+
+
+def _topology(item: Service) -> Iterator[Cause]:
+    """The annotation and its predecessor agree."""
+    found, mode = item.metadata.annotations, ANNOTATION_TOPOLOGY_MODE
+    if mode in found and ANNOTATION_TOPOLOGY_HINTS in found and found[mode] != found[ANNOTATION_TOPOLOGY_HINTS]:
+        text = f"must match annotations[{ANNOTATION_TOPOLOGY_HINTS}] when both are specified"
+        yield fielderrors.invalid(f"metadata.annotations[{mode}]", found[mode], text)
 
 
 def _type(item: Service) -> Iterator[Cause]:
