@@ -12,14 +12,14 @@ validation.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from controlplane.resources.plugin import CREATE, DELETE, Attributes, BasePlugin
 from controlplane.resources.servicefamilies import settle_families
 from controlplane.serviceranges import ServiceRanges, first_free, places
 from controlplane.store import Tx
 from pinnace import codec, fielderrors, kinds, services
-from pinnace.admission.services import EXTERNAL, needs_health_check
+from pinnace.admission.services import EXTERNAL, INTERNAL, needs_health_check
 from pinnace.core.v1.service_pb2 import Service
 from pinnace.errors import Cause, Internal, Invalid
 
@@ -86,6 +86,9 @@ class ServiceAllocator(BasePlugin):
         if request.resource.kind is not kinds.SERVICE or request.operation == DELETE or request.subresource:
             return
         new, old = request.message, request.old
+        # An alias has no address. Validation, which comes later, refuses other types: their fields are not parsed before it.
+        if new.spec.type not in INTERNAL:
+            return
         settle_families(new, old, self.ranges)
         _Allocation(tx, self.ranges, new, old).run()
 
@@ -122,7 +125,7 @@ class _Allocation:
 
     def run(self) -> None:
         spec = self._item.spec
-        if spec.type != services.EXTERNAL_NAME and not services.is_headless(self._item):
+        if not services.is_headless(self._item):
             self._addresses()
         if spec.type in EXTERNAL:
             # All that are stated first: a port that is chosen is none of them.
@@ -174,10 +177,23 @@ class _Allocation:
             if self._is_free(name(place)):
                 return place
         begin = len(kinds.SERVICE_CLAIM.prefix)
-        claimed = {row.key[begin:] for row in self._tx.list_untracked(kinds.SERVICE_CLAIM)} | self._own
-        used = {place for place in part if name(place) in claimed}
-        found = first_free(part, used, seed)
-        return found if found is not None and self._is_free(name(found)) else None
+        claims = {row.key[begin:]: row.message.spec.holderIdentity for row in self._tx.list_untracked(kinds.SERVICE_CLAIM)}
+        # A claim that its Service does not have any more holds nothing. This is examined only in a full range.
+        for claimed in (claims.keys(), self._valid(claims)):
+            used = {place for place in part if name(place) in claimed or name(place) in self._own}
+            found = first_free(part, used, seed)
+            if found is not None:
+                return found if not is_taken(self._tx, self._item, name(found)) else None
+        return None
+
+    def _valid(self, claims: Mapping[str, str]) -> set[str]:
+        """The claims, by name with their holders, that Services have. Without adding to the read set."""
+        found: set[str] = set()
+        for holder in set(claims.values()):
+            namespace, _, name = holder.partition("/")
+            row = self._tx.get_untracked(kinds.SERVICE, namespace, name)
+            found |= {item for item in claims_of(row.message) if claims.get(item) == holder} if row is not None else set()
+        return found
 
     def _is_free(self, name: str) -> bool:
         """Read last as a part of the transaction, so that it is still free when that is committed."""

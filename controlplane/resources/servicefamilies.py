@@ -19,9 +19,10 @@ _POLICY = "spec.ipFamilyPolicy"
 
 
 def settle_families(new: Service, old: Service | None, ranges: ServiceRanges) -> None:
-    """Set ipFamilyPolicy and ipFamilies. Raises Invalid for what the cluster does not have."""
+    """Set ipFamilyPolicy and ipFamilies of a Service that is no alias. Raises Invalid for malformed addresses, and for
+    families that the cluster does not have."""
     spec = new.spec
-    if spec.type not in (services.CLUSTER_IP, services.NODE_PORT, services.LOAD_BALANCER) or _is_settled(new, old):
+    if _is_settled(new, old):
         return
     if not spec.HasField("ipFamilyPolicy"):
         spec.ipFamilyPolicy = _policy(new, old)

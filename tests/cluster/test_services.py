@@ -160,6 +160,30 @@ async def test_an_update_keeps_what_it_does_not_state() -> None:
             await change(cluster, "web", lambda item: setattr(item.spec, "clusterIP", "10.96.0.77"))
 
 
+@pytest.mark.parametrize("before", ["10.96.0.9", "None"])
+async def test_a_replaced_address_is_refused_as_immutable(before: str, cluster: Cluster) -> None:
+    """Of a client that knows clusterIP alone; clients match on the message, and create the Service anew."""
+    await cluster.create(service("web", clusterIP=before, selector={"a": "b"}))
+
+    def replace(item: Any) -> None:
+        item.spec.CopyFrom(service("web", clusterIP="10.96.0.77", selector={"a": "b"}).spec)
+
+    with pytest.raises(Invalid, match=r"spec\.clusterIPs\[0\]: Invalid value: .*: may not change once set"):
+        await change(cluster, "web", replace)
+
+
+async def test_a_service_of_another_type_is_refused_with_each_of_its_errors(cluster: Cluster) -> None:
+    """Its addresses are not parsed before validation: they were once a ValueError, which failed a whole apply."""
+    spec = {"type": "Any", "clusterIP": "abc", "clusterIPs": ["abc"], "ipFamilies": ["IPv4"], "ports": [{"port": 80}]}
+    specs = {"one": {"ports": spec["ports"]}, "bad": spec, "two": {"ports": spec["ports"]}}
+    manifests = ({"metadata": {"name": name}, "spec": given} for name, given in specs.items())
+    outcomes = await Api(cluster).apply(*({"apiVersion": "v1", "kind": "Service", **item} for item in manifests))
+    assert [outcome for outcome, _ in outcomes] == ["created", "failed", "created"]
+    assert [cause.field for cause in outcomes[1][1].causes] == ["spec.type", "spec.clusterIPs[0]"]
+    with pytest.raises(Invalid, match='Unsupported value: "Any"'):
+        await change(cluster, "one", lambda item: item.spec.CopyFrom(service("one", **spec).spec))
+
+
 async def test_a_change_of_type_releases_and_takes() -> None:
     """Fields of the old type are dropped with what they held, unless the client changed them too."""
     async with running() as cluster:
@@ -388,6 +412,34 @@ async def test_missing_claims_are_restored() -> None:
         assert "10.96.0.9" in claims(cluster)
         [event] = cluster.events("ClusterIPAlreadyAllocated")
         assert event.message == "Cluster IP [IPv4]:10.96.0.9 was assigned to multiple services; please recreate service"
+
+
+async def test_claims_of_services_that_do_not_have_them_are_free() -> None:
+    """As after the restore of a part of the store: given out when no other place is left, also to a Service of that name."""
+    async with running(registry=resources.built_in(SMALL)) as cluster:
+        kept = await cluster.create(
+            service("kept", type="NodePort", clusterIP="10.97.0.9", ports=[{"port": 80, "nodePort": 31_003}])
+        )
+        ports, addresses = {31_000, 31_001, 31_002}, {f"10.97.0.{place}" for place in (*range(2, 10), *range(11, 15))}
+
+        def orphan(tx: Tx) -> None:
+            for name in (*(f"port-{port}" for port in ports), *(addresses - {"10.97.0.9"})):
+                made = kinds.SERVICE_CLAIM.cls()
+                made.metadata.name = name
+                made.spec.holderIdentity = "default/kept" if name == "port-31000" else "default/gone"
+                tx.put(kinds.SERVICE_CLAIM, made)
+
+        await cluster.store.update(orphan)
+        made = [await cluster.create(service(name, type="NodePort")) for name in ("a", "b", "gone")]
+        assert {item.spec.ports[0].nodePort for item in made} == ports
+        assert {item.spec.clusterIP for item in made} < addresses - {"10.97.0.9"}
+        with pytest.raises(Internal, match="failed to allocate a nodePort: range is full"):
+            await cluster.create(service("c", type="NodePort"))
+        holders = {
+            row.message.metadata.name: row.message.spec.holderIdentity for row in cluster.store.rows(kinds.SERVICE_CLAIM)
+        }
+        for item in (kept, *made):
+            assert {holders[name] for name in used(item)} == {f"default/{item.metadata.name}"}
 
 
 async def test_applied_services_stay_as_they_are(cluster: Cluster) -> None:

@@ -37,9 +37,11 @@ PORTS = st.lists(
 SPECS = st.fixed_dictionaries(
     {},
     optional={
-        "type": st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]), "externalName": optional("a.example"),
-        "ports": PORTS, "clusterIP": optional("", "None", "10.96.0.5", "fd00:1::5", "FD00:1::5"),
-        "clusterIPs": optional(["10.96.0.5", "fd00:1::5"], ["None"]), "ipFamilies": optional(["IPv6"], ["IPv6", "IPv4"]),
+        "type": st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "Any"]),
+        "externalName": optional("a.example"), "ports": PORTS,
+        "clusterIP": optional("", "None", "10.96.0.5", "fd00:1::5", "FD00:1::5", "abc"),
+        "clusterIPs": optional(["10.96.0.5", "fd00:1::5"], ["None"], ["abc"], ["10.96.0.5", "", "abc"]),
+        "ipFamilies": optional(["IPv6"], ["IPv6", "IPv4"], ["IPv4"], ["IPv5"]),
         "ipFamilyPolicy": optional("SingleStack", "PreferDualStack", "RequireDualStack"),
         "externalTrafficPolicy": optional("Local", "Cluster"), "allocateLoadBalancerNodePorts": optional(True, False),
         "healthCheckNodePort": optional(0, 30_005),
@@ -105,11 +107,13 @@ STATED = {"port": 53, "protocol": "UDP", "nodePort": 30_003}
 # A number that is shared before it is stated, and one of an alias.
 SHARED = [node_port("a", STATED), node_port("b", {"port": 53, "protocol": "SCTP"}, STATED)]
 ALIAS = [node_port("a", STATED), node_port("b", STATED, type_="ExternalName"), ("delete", "b", {})]
+MALFORMED = {"type": "Any", "clusterIP": "abc", "clusterIPs": ["abc"], "ipFamilies": ["IPv4"]}
 
 
 @settings(max_examples=40, deadline=None)
 @example(SHARED)
 @example(ALIAS)
+@example([("create", "a", MALFORMED)])
 @given(st.lists(ACTIONS, max_size=15))
 def test_what_services_have_is_claimed_once(actions: list[tuple[str, str, dict[str, Any]]]) -> None:
     """After each request, accepted or refused."""
