@@ -13,7 +13,6 @@ from typing import TypeVar
 from nodeagent.network.services.model import (
     MAX_ADDRESSES,
     MAX_ELEMENTS,
-    MAX_ENDPOINTS,
     MAX_PORTS,
     MAX_RANGES,
     MAX_STATED,
@@ -199,8 +198,8 @@ def _cidr(network: _Network) -> str:
 
 
 def backends(slices: Iterable[EndpointSlice], problems: list[str]) -> Backends:
-    """The endpoints of all slices of a Service. One that several slices have: the first of them that is ready, as kube-proxy
-    does while an endpoint moves from slice to slice."""
+    """The endpoints of all slices of a Service, in the order of their targets. One that several slices have: the first of them
+    that is ready, as kube-proxy does while an endpoint moves from slice to slice."""
     found: dict[tuple[int, str, str], dict[Target, Endpoint]] = {}
     for item in sorted(slices, key=lambda item: item.metadata.name):
         if (family := _FAMILIES.get(item.addressType)) is None:
@@ -215,7 +214,7 @@ def backends(slices: Iterable[EndpointSlice], problems: list[str]) -> Backends:
             for endpoint in _endpoints(ends, port.port):
                 if (before := members.get(endpoint.target)) is None or (endpoint.ready and not before.ready):
                     members[endpoint.target] = endpoint
-    return Backends({key: _bounded(members, problems) for key, members in found.items()})
+    return Backends({key: tuple(members[target] for target in sorted(members)) for key, members in found.items()})
 
 
 def _address_of(endpoint: SliceEndpoint, family: int, problems: list[str]) -> str | None:
@@ -238,15 +237,3 @@ def _endpoints(items: Iterable[tuple[str, SliceEndpoint]], port: int) -> Iterato
             zones=frozenset(hint.name for hint in item.hints.forZones),
             nodes=frozenset(hint.name for hint in item.hints.forNodes),
         )  # fmt: skip
-
-
-def _bounded(members: dict[Target, Endpoint], problems: list[str]) -> tuple[Endpoint, ...]:
-    if len(members) > MAX_ENDPOINTS:
-        problems.append(f"{len(members)} endpoints of a port, of which {MAX_ENDPOINTS} are used")
-    return chosen(members.values(), MAX_ENDPOINTS)
-
-
-def chosen(items: Iterable[Endpoint], most: int) -> tuple[Endpoint, ...]:
-    """So many of them, ready ones first; in the order of their targets."""
-    found = sorted(items, key=lambda item: (not item.ready, item.target))[:most]
-    return tuple(sorted(found, key=lambda item: item.target))

@@ -6,7 +6,7 @@ while it stays, so that a change of one endpoint changes few elements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nodeagent.network.services.model import Target
 
@@ -27,6 +27,14 @@ def assign(before: Slots, targets: Sequence[Target], *, sticky: bool) -> Slots:
     while filled and filled[-1] is None:
         filled.pop()
     return tuple(filled)
+
+
+def bounded(before: Slots, targets: Sequence[Target], here: Collection[Target], most: int) -> Sequence[Target]:
+    """So many targets: those that have a slot, so that one which is new takes the place of none; then those of this node."""
+    if len(targets) <= most:
+        return targets
+    placed = set(before)
+    return sorted(sorted(targets, key=lambda item: (item not in placed, item not in here, item))[:most])
 
 
 def reused(before: Slots, after: Slots) -> set[int]:

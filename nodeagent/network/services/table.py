@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from nodeagent.network.elements import Element, Key
 from nodeagent.network.services import reader, recovery, slots
-from nodeagent.network.services.model import MAX_ELEMENTS, MAX_TIMEOUTS, Backends, Facts, ServiceInfo, Target
+from nodeagent.network.services.model import MAX_TIMEOUTS, Facts, ServiceInfo, Target
 from nodeagent.network.services.names import Family, Names, group_of
 from nodeagent.network.services.selection import ready_here
-from nodeagent.network.services.wanted import SCOPES, Assigned, Frontend, Wanted, frontends, port_key, wanted
+from nodeagent.network.services.wanted import SCOPES, Assigned, Frontend, Wanted, frontends, most_endpoints, port_key, wanted
 from pinnace.core.v1.service_pb2 import Service
 from pinnace.discovery.v1.endpointslice_pb2 import EndpointSlice
 from pinnace.wellknown import LABEL_SERVICE_NAME
@@ -179,16 +179,18 @@ class ServiceTable:
     def _wanted_of(self, service: ServiceInfo, before: Assigned, found: Changes) -> Wanted:
         problems = list(self._problems.get(service.key, ()))
         service = self._bounded(service, problems)
-        backends = _fitting(service, reader.backends(self._slices.get(service.key, {}).values(), problems), problems)
+        backends = reader.backends(self._slices.get(service.key, {}).values(), problems)
         owned, lost = list[Frontend](), list[Frontend]()
         for item in frontends(service):
             (owned if self._owner(item) == service.key else lost).append(item)
         if lost:
             problems.append(f"{len(lost)} addresses and ports are of another Service, as {lost[0].key}")
-        if problems:
-            found.problems[service.key] = problems
         before = before or recovery.assigned(service, self._found)
         after = wanted(service, backends, self.facts, before=before, owned=owned)
+        if after.endpoints > (most := most_endpoints(service)):
+            problems.append(f"{after.endpoints} endpoints of a port, of which {most} are used")
+        if problems:
+            found.problems[service.key] = problems
         if service.timeout:
             found.forget |= _reused(service, before, after.assigned)
         if service.health_port:
@@ -244,15 +246,6 @@ class ServiceTable:
             if not self._shared[item]:
                 del self._shared[item]
                 found.remove.add(item)
-
-
-def _fitting(service: ServiceInfo, backends: Backends, problems: list[str]) -> Backends:
-    """Fewer endpoints of each port, where all would be too many elements: there is one for each endpoint of each frontend."""
-    most = max(MAX_ELEMENTS // max(sum(1 for _ in frontends(service)), 1), 1)
-    if all(len(items) <= most for items in backends.endpoints.values()):
-        return backends
-    problems.append(f"so many addresses and ports that {most} endpoints of a port are used")
-    return Backends({key: reader.chosen(items, most) for key, items in backends.endpoints.items()})
 
 
 def _reused(service: ServiceInfo, before: Assigned, after: Assigned) -> set[tuple[str, Key]]:

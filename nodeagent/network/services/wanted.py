@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nodeagent.network.elements import Element, Key, ip
 from nodeagent.network.services import names, slots
-from nodeagent.network.services.model import Backends, Endpoint, Facts, Port, ServiceInfo, Target
+from nodeagent.network.services.model import MAX_ELEMENTS, MAX_ENDPOINTS, Backends, Endpoint, Facts, Port, ServiceInfo, Target
 from nodeagent.network.services.names import CONCERN, Draw, Family, Names
 from nodeagent.network.services.selection import Selection, select
 from nodeagent.network.services.slots import Slots
@@ -53,18 +53,26 @@ def frontends(service: ServiceInfo) -> Iterator[Frontend]:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Of one Service, for the frontends `owned`. `shared`: elements that several Services may want. `live`: of the
-    frontends of UDP and SCTP, the endpoints that tracked connections may have."""
+    frontends of UDP and SCTP, the endpoints that tracked connections may have. `endpoints`: the most that a port has for new
+    connections, also those beyond the limit."""
 
     elements: frozenset[Element]
     shared: frozenset[Element]
     assigned: Assigned
     live: dict[Frontend, frozenset[Target]]
     owned: frozenset[Frontend] = frozenset()
+    endpoints: int = 0
+
+
+def most_endpoints(service: ServiceInfo) -> int:
+    """Of a port: there is an element for each endpoint of each frontend."""
+    return min(MAX_ENDPOINTS, max(MAX_ELEMENTS // max(sum(1 for _ in frontends(service)), 1), 1))
 
 
 def wanted(service: ServiceInfo, backends: Backends, facts: Facts, *, before: Assigned, owned: Iterable[Frontend]) -> Wanted:
-    """`before`: the slots that endpoints have now; `owned`: the frontends that no other Service has."""
-    own = frozenset(owned)
+    """`before`: the slots that endpoints have now; `owned`: the frontends that no other Service has. The endpoints of each
+    policy are selected before they are bounded: those of other nodes take the place of none of this node's."""
+    own, most, largest = frozenset(owned), most_endpoints(service), 0
     assigned = Assigned()
     found, hairpins = set[Element](), set[Element]()
     live: dict[Frontend, frozenset[Target]] = {}
@@ -72,16 +80,20 @@ def wanted(service: ServiceInfo, backends: Backends, facts: Facts, *, before: As
         endpoints = backends.of(port)
         choice = select(endpoints, service, facts)
         plan = _Plan(service, port, choice, facts)
+        here = {item.target for item in endpoints if item.node == facts.name}
         for scope, targets in ((CLUSTER, choice.cluster), (LOCAL, choice.local)):
-            key = port_key(port, scope)
-            assigned[key] = slots.assign(before.get(key, ()), targets, sticky=bool(service.timeout))
+            largest = max(largest, len(targets))
+            slots_before = before.get(key := port_key(port, scope), ())
+            used = slots.bounded(slots_before, targets, here, most)
+            assigned[key] = slots.assign(slots_before, used, sticky=bool(service.timeout))
+            hairpins |= _hairpins(port, here.intersection(used))
+        tracked = _live(endpoints) if port.protocol != "tcp" else None
         for frontend in plan.frontends():
             if frontend in own:
                 found.update(plan.elements(frontend, {scope: assigned[port_key(port, scope)] for scope in SCOPES}))
-                if frontend.protocol != "tcp":
-                    live[frontend] = _live(endpoints)
-        hairpins |= _hairpins(port, choice, endpoints, facts)
-    return Wanted(frozenset(found), frozenset(hairpins), assigned, live, own)
+                if tracked is not None:
+                    live[frontend] = tracked
+    return Wanted(frozenset(found), frozenset(hairpins), assigned, live, own, largest)
 
 
 def _live(endpoints: Iterable[Endpoint]) -> frozenset[Target]:
@@ -91,10 +103,9 @@ def _live(endpoints: Iterable[Endpoint]) -> frozenset[Target]:
     return found or frozenset(item.target for item in endpoints)
 
 
-def _hairpins(port: Port, choice: Selection, endpoints: Iterable[Endpoint], facts: Facts) -> set[Element]:
-    here = {item.target for item in endpoints if item.node == facts.name}
-    used = {target.address for target in (*choice.cluster, *choice.local) if target in here}
-    return {Element(Family(port.family).name("hairpin"), (address, address)) for address in used}
+def _hairpins(port: Port, here: Iterable[Target]) -> set[Element]:
+    """Of endpoints of this node."""
+    return {Element(Family(port.family).name("hairpin"), (item.address, item.address)) for item in here}
 
 
 @dataclass(frozen=True, slots=True)

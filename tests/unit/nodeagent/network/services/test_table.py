@@ -420,7 +420,7 @@ def test_a_service_of_many_addresses_ports_and_endpoints_is_bounded() -> None:
     assert len(changes.add) == 256 * 65 * (1 + 6)
     assert "cluster_slot0_4 198.51.100.64 tcp 256 : 10.244.3.101 8080" in lines(changes.add)
     [problem] = changes.problems["default/web"]
-    assert problem.endswith("6 endpoints of a port are used")
+    assert problem == "100 endpoints of a port, of which 6 are used"
     found.set_service("default/web", None)
     assert len(found.compute(10).remove) == 256 * 65 * (1 + 6)
 
@@ -445,6 +445,58 @@ def test_endpoints_are_bounded() -> None:
     changes = found.compute(10)
     assert "4 10.96.0.20 tcp 80 : cluster_enter1000_4" in lines(changes.add)
     assert changes.problems["default/web"] == ["1200 endpoints of a port, of which 1000 are used"]
+
+
+def far(count: int, first: int = 2) -> list[dict[str, Any]]:
+    """Endpoints of another node, before those of 10.244."""
+    return [endpoint(f"10.{200 + number // 250}.0.{number % 250 + 1}", THERE) for number in range(first, first + count)]
+
+
+def test_endpoints_of_this_node_are_used_however_many_others_have() -> None:
+    """With policy Local: the control plane gives a load balancer's address to any node with endpoints."""
+    local = service(**BALANCED, externalTrafficPolicy="Local", internalTrafficPolicy="Local", healthCheckNodePort=32000)
+    found = table(local, slice_(*far(1000), A))
+    changes = found.compute(10)
+    assert {
+        "4 203.0.113.5 tcp 80 : outside1000l1_4", f"local_slot0_4 203.0.113.5 tcp 80 : {A} 8080",
+        "4 10.96.0.20 tcp 80 : local_enter1_4", f"local_slot0_4 10.96.0.20 tcp 80 : {A} 8080",
+    } < lines(changes.add)  # fmt: skip
+    assert not any(item.container == "services_none_4" for item in changes.add)
+    assert found.health() == [Health(32000, "default", "web", 1)]
+    assert changes.problems["default/web"] == ["1001 endpoints of a port, of which 1000 are used"]
+
+
+def test_endpoints_of_this_node_are_used_however_many_ports_a_service_has() -> None:
+    ports = [{"name": f"p{number}", "port": number, "protocol": "TCP"} for number in range(1, 257)]
+    local = service(ports=ports, clusterIPs=["10.96.0.20", "10.96.0.21"], internalTrafficPolicy="Local")
+    targets = [{"name": item["name"], "port": 8080, "protocol": "TCP"} for item in ports]
+    found = table(local, slice_(*far(200), A, ports=targets))
+    changes = found.compute(10)
+    assert len(lines(changes.add)) == 256 * 2 * 2
+    assert f"local_slot0_4 10.96.0.21 tcp 256 : {A} 8080" in lines(changes.add)
+    assert changes.problems["default/web"] == ["201 endpoints of a port, of which 195 are used"]
+
+
+def test_hints_are_regarded_of_all_endpoints() -> None:
+    hinted = [{**item, "hints": {"forZones": [{"name": "z2"}]}} for item in far(1000)]
+    ours = {**endpoint(B, THERE), "hints": {"forZones": [{"name": "z1"}]}}
+    assert f"cluster_slot0_4 10.96.0.20 tcp 80 : {B} 8080" in elements(service(), slice_(*hinted, ours))
+
+
+@pytest.mark.parametrize("affinity", ["None", "ClientIP"])
+def test_an_endpoint_that_is_new_takes_the_place_of_none(affinity: str) -> None:
+    """Beyond the limit: connections and clients of those that are used stay. One that was left out fills a gap."""
+    udp = {"ports": [{"port": 53, "protocol": "UDP"}], "sessionAffinity": affinity}
+    ports = [{"name": "", "port": 53, "protocol": "UDP"}]
+    found = table(service(**udp), slice_(*far(1000), ports=ports))
+    assert len(found.compute(10).flows[Frontend(4, "10.96.0.20", "udp", 53)]) == 1000
+    found.set_slice("default/web-1", slice_(*far(1001, first=1), A, ports=ports))
+    changes = found.compute(10)
+    assert (changes.add, changes.remove, changes.forget) == (set(), set(), set())
+    assert len(changes.flows[Frontend(4, "10.96.0.20", "udp", 53)]) == 1002
+    found.set_slice("default/web-1", slice_(*far(3, first=1), *far(997, first=5), A, ports=ports))
+    [change] = lines(found.compute(10).add)
+    assert change.endswith(f" 10.96.0.20 udp 53 : {A} 53")
 
 
 def test_slices_may_come_before_and_go_after_their_service() -> None:
