@@ -17,6 +17,7 @@ from pinnace import codec, kinds
 from pinnace.clock import Clock, suffix_of
 from pinnace.coordination.v1.lease_pb2 import Lease
 from pinnace.errors import ApiError
+from pinnace.ipfamilies import NAMES, Family
 from pinnace.wellknown import SYSTEM_NAMESPACE
 
 log = logging.getLogger("pinnace.apileases")
@@ -28,8 +29,9 @@ DURATION, PERIOD = 15.0, 5.0
 WITHDRAWAL = 2.0
 
 
-def resolved(address: tuple[str, int]) -> tuple[str, int] | None:
-    """An address with an IP in place of a host name; None for none, and for a name that is unknown. Blocks on DNS."""
+def resolved(address: tuple[str, int], family: Family) -> tuple[str, int] | None:
+    """An address with an IP of a family in place of a host name; None for none, for a name that is unknown, and for one without
+    an address of that family. Blocks on DNS."""
     host, port = address
     if not host:
         return None
@@ -38,10 +40,11 @@ def resolved(address: tuple[str, int]) -> tuple[str, int] | None:
     except (OSError, ValueError) as error:
         log.warning("api_address_unknown host=%s error=%s", host, error)
         return None
-    # IPv4 first, as in most clusters. A loopback address, which some machines have for their own name, is no use to pods.
-    usable = sorted((ip for ip in found if not ip.is_loopback and not ip.is_link_local), key=lambda ip: ip.version)
+    # A loopback address, which some machines have for their own name, is no use to pods. Nor is one of the other family: the
+    # Service `kubernetes` is of the primary one.
+    usable = [ip for ip in found if ip.version == family and not ip.is_loopback and not ip.is_link_local]
     if not usable:
-        log.warning("api_address_unusable host=%s", host)
+        log.warning("api_address_unusable host=%s family=%s found=%s", host, NAMES[family], ",".join(map(str, found[:8])))
     return (str(usable[0]), port) if usable else None
 
 

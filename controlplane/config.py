@@ -8,7 +8,7 @@ from pathlib import Path
 
 from controlplane.serviceranges import DEFAULT_ADDRESSES, DEFAULT_PORTS, AddressRange, PortRange, ServiceRanges, pool_range
 from pinnace import pki
-from pinnace.ipfamilies import Address, Family, url_host
+from pinnace.ipfamilies import Address, Family, family_of, url_host
 
 CONTROLLERS = (
     "nodelifecycle",
@@ -187,6 +187,11 @@ class Config:
         listening, _, port = self.web.rpartition(":")
         unreachable = not self.web or _is_loopback(listening) or _is_loopback(self.advertise)
         return ("", 0) if unreachable else (self.advertise, int(port))
+
+    @property
+    def api_family(self) -> Family:
+        """That of the Service `kubernetes`: of the first range of Services."""
+        return family_of(self.service_cidr.partition(",")[0])
 
     @property
     def rest(self) -> str:

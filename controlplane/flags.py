@@ -14,7 +14,8 @@ from controlplane import flagtypes
 from controlplane.config import CONTROLLERS, Config
 from controlplane.podranges import wrong_share
 from controlplane.serviceranges import overlap
-from pinnace.ipfamilies import family_of
+from pinnace.formats import is_address
+from pinnace.ipfamilies import NAMES, Family, family_of
 
 
 def parse(arguments: list[str]) -> Config:
@@ -40,7 +41,7 @@ def parse(arguments: list[str]) -> Config:
     given = vars(parser.parse_args(arguments))
     disabled = frozenset(given.pop("disable_controller"))
     given["web_fds"] = tuple(given["web_fds"])
-    given["advertise"] = given["advertise"] or _own_address()
+    given["advertise"] = given["advertise"] or _own_address(family_of(given["service_cidr"].partition(",")[0]))
     given |= {"disabled": disabled, "scheduler": "scheduler" not in disabled}
     config = Config(**given)
     for error in (_wrong_network(config), _wrong_heartbeat(config), _wrong_store(config)):
@@ -74,7 +75,8 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add("--rest-server", metavar="URL", help="URL of the REST API for clients (default: from --advertise and --web)")
     add("--socket", metavar="PATH", help="also serve gRPC with mTLS on this Unix socket")
     add("--advertise", type=flagtypes.host, default="", metavar="HOST",
-        help="host name or address to which agents connect (default: this host's)")  # fmt: skip
+        help="host name or address to which agents and pods connect (default: this host's, of the IP family of "
+             "--service-cluster-ip-range)")  # fmt: skip
     add("--join-tokens", metavar="FILE",
         help="join tokens to accept, one per line, each followed by the name of its node, or by no name for any new node; "
              "valid once, for an hour after the first start with the file")  # fmt: skip
@@ -216,7 +218,22 @@ def _wrong_network(config: Config) -> str:
     clash = overlap(config.service_cidr.split(","), config.cluster_cidrs)
     if clash is not None:
         return f"--service-cluster-ip-range {clash[0]} overlaps with --cluster-cidr {clash[1]}"
+    if wrong := _wrong_api(config):
+        return wrong
     return next(filter(None, (wrong_share(*share) for share in given)), "")
+
+
+def _wrong_api(config: Config) -> str:
+    """An address that could be no endpoint of the Service `kubernetes`; of a host name the addresses of its family are used."""
+    host, family = config.api_for_pods[0], config.api_family
+    if not is_address(host) or family_of(host) == family:
+        return ""
+    cidr = config.service_cidr.partition(",")[0]
+    return (
+        f"--advertise {host} is not of the same IP family as the first --service-cluster-ip-range, {cidr}: pods would not "
+        f"reach the API by the Service kubernetes; set an {NAMES[family]} address, or let a range of {NAMES[family_of(host)]} "
+        "be the first"
+    )
 
 
 def _wrong_heartbeat(config: Config) -> str:
@@ -236,12 +253,15 @@ def _wrong_store(config: Config) -> str:
     return ""
 
 
-def _own_address() -> str:
-    """The address of the interface with the default route; loopback on a host without one. Sends nothing."""
+def _own_address(primary: Family) -> str:
+    """The address of the interface with the default route, of the primary family if there is one; loopback on a host without a
+    default route. Sends nothing."""
     import socket
 
-    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+    probes = {4: (socket.AF_INET, "192.0.2.1"), 6: (socket.AF_INET6, "2001:db8::1")}
+    for family in sorted(probes, key=lambda item: item != primary):
+        of, elsewhere = probes[family]
+        with contextlib.suppress(OSError), socket.socket(of, socket.SOCK_DGRAM) as probe:
             probe.connect((elsewhere, 9))
             return str(probe.getsockname()[0])
     return "127.0.0.1"

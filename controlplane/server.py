@@ -129,7 +129,7 @@ class ControlPlane:
     async def _assemble(self, store: Store, registry: Registry, recorder: Recorder | None) -> Components:
         """Write the objects that every cluster has, then make the components. Raises BadRequest, Invalid, OSError."""
         config = self._config
-        self._api = await asyncio.to_thread(apileases.resolved, config.api_for_pods)
+        self._api = await asyncio.to_thread(apileases.resolved, config.api_for_pods, config.api_family)
         authorizers = Authorizers(store)
         registry.plugins += (authorizers.plugin(),)
         call = verbs.Call(self._clock.now(), self._ids, "bootstrap")

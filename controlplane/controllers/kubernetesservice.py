@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from controlplane import apileases
+from controlplane import apileases, events
 from controlplane.controllers import podcontrol
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
@@ -65,6 +65,8 @@ class KubernetesService:
         self._seen: dict[str, Seen] = {}
         # Leases that did not change for too long.
         self._late: set[str] = set()
+        # Control planes at addresses of the other IP family, of which an event was recorded.
+        self._unreachable: list[Address] = []
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         row = event.row
@@ -106,6 +108,7 @@ class KubernetesService:
         if key != API:
             return None
         addresses, wait = self._living(tx, now)
+        addresses = self._reachable(tx, addresses, now)
         # Without any, something is wrong with the Leases: the last ones may still work.
         if addresses:
             _keep_endpoints(tx, addresses, call)
@@ -157,6 +160,17 @@ class KubernetesService:
                     tx.delete(kinds.LEASE, SYSTEM_NAMESPACE, name)
                 waits.append(EXPIRED - late + 0.05)
         return sorted(found), min((wait for wait in waits if wait > 0), default=None)
+
+    def _reachable(self, tx: Tx, addresses: list[Address], now: Moment) -> list[Address]:
+        """The addresses of the Service's IP family; an event names the others, once."""
+        family = services.family_of(self._addresses[API])
+        others = [item for item in addresses if services.family_of(item[0]) != family]
+        service = tx.get(kinds.SERVICE, DEFAULT_NAMESPACE, NAME)
+        if others and others != self._unreachable and service is not None:
+            text = f"Not {family}, left out of the endpoints: {', '.join(map(apileases.text_of, others))}; change --advertise"
+            events.record(tx, service, "AddressFamilyMismatch", text, source=self.name, now=now.wall, warning=True)
+        self._unreachable = others
+        return [item for item in addresses if item not in others]
 
 
 def _address(row: StoredObject) -> Address | None:

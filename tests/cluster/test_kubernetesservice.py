@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from controlplane import apileases
 from controlplane.apileases import Announcement
 from pinnace import kinds
 from pinnace.clock import settle
+from pinnace.ipfamilies import Family
 from tests.support import objects
 from tests.support.cluster import TURNS, Cluster, running
 from tests.support.servicepods import slices
@@ -154,8 +156,36 @@ def test_addresses_as_text() -> None:
         assert apileases.parse(text) is None
 
 
+async def test_control_planes_of_the_other_family_are_left_out(cluster: Cluster) -> None:
+    """Nodes would have no endpoint in the Service's family: an event names their addresses, once."""
+    task = asyncio.ensure_future(Announcement(cluster.store, cluster.time, ("2001:db8::1", 6444)).run())
+    await settle(TURNS)
+    assert addresses(cluster) == {6444: ["192.0.2.10"]}
+    await cluster.advance(60)
+    task.cancel()
+    [event] = cluster.events("AddressFamilyMismatch")
+    text = "Not IPv4, left out of the endpoints: [2001:db8::1]:6444; change --advertise"
+    assert (event.involvedObject.name, event.message, event.count) == ("kubernetes", text, 1)
+
+
 def test_a_name_is_resolved_to_what_pods_can_reach() -> None:
-    assert apileases.resolved(("192.0.2.1", 6444)) == ("192.0.2.1", 6444)
-    assert apileases.resolved(("", 0)) is None
-    assert apileases.resolved(("localhost", 6444)) is None
-    assert apileases.resolved(("no-such-host.invalid", 6444)) is None
+    assert apileases.resolved(("192.0.2.1", 6444), 4) == ("192.0.2.1", 6444)
+    assert apileases.resolved(("", 0), 4) is None
+    assert apileases.resolved(("localhost", 6444), 4) is None
+    assert apileases.resolved(("no-such-host.invalid", 6444), 4) is None
+
+
+@pytest.mark.parametrize(("family", "expected"), [(4, ("192.0.2.1", 6444)), (6, ("2001:db8::1", 6444))])
+def test_a_name_with_addresses_of_both_families(
+    family: Family, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is resolved to that of the primary family, in which the Service has its address; to none without one."""
+    found = [("192.0.2.1", 6444), ("2001:db8::1", 6444, 0, 0), ("::1", 6444, 0, 0)]
+
+    def lookup(*_: Any, **how: Any) -> list[Any]:
+        return [(0, 0, 0, "", address) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    assert apileases.resolved(("api.example", 6444), family) == expected
+    found.remove(next(address for address in found if address[0] == expected[0]))
+    assert apileases.resolved(("api.example", 6444), family) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,59 @@ def test_flags_that_do_not_fit_are_refused(words: list[str], error: str, capsys:
     assert error in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("advertise", "services", "good"),
+    [
+        ("192.0.2.1", "10.96.0.0/12,fd00:96::/112", True), ("2001:db8::1", "fd00:96::/112,10.96.0.0/12", True),
+        ("api.example", "fd00:96::/112", True), ("127.0.0.1", "fd00:96::/112", True),
+        ("192.0.2.1", "fd00:96::/112", False), ("2001:db8::1", "10.96.0.0/12,fd00:96::/112", False),
+    ],
+)  # fmt: skip
+def test_the_api_has_an_address_of_the_primary_family(
+    advertise: str, services: str, good: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In which the Service `kubernetes` has its own. Not of a host name, nor where pods do not reach the API at all."""
+    words = ["--advertise", advertise, "--service-cluster-ip-range", services]
+    if good:
+        assert flags.parse(words).advertise == advertise
+        assert flags.parse(["--web=", "--advertise=2001:db8::1", *words[2:]]).web == ""
+        return
+    with pytest.raises(SystemExit):
+        flags.parse(words)
+    first = services.partition(",")[0]
+    assert (
+        f"--advertise {advertise} is not of the same IP family as the first --service-cluster-ip-range, {first}:"
+        in " ".join(capsys.readouterr().err.split())
+    )
+
+
+@pytest.mark.parametrize(
+    ("services", "expected"),
+    [("fd00:96::/112", "2001:db8::7"), ("fd00:96::/112,10.96.0.0/12", "2001:db8::7"), ("10.96.0.0/12", "192.0.2.7")],
+)
+def test_the_default_address_is_of_the_primary_family(services: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host that has routes of both."""
+
+    class Probe:
+        def __init__(self, family: int, _: int) -> None:
+            self._own = "2001:db8::7" if family == socket.AF_INET6 else "192.0.2.7"
+
+        def __enter__(self) -> Probe:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def connect(self, _: tuple[str, int]) -> None:
+            pass
+
+        def getsockname(self) -> tuple[str, int]:
+            return self._own, 9
+
+    monkeypatch.setattr(socket, "socket", Probe)
+    assert flags.parse(["--service-cluster-ip-range", services]).advertise == expected
+
+
 def test_without_flags_the_cluster_decides_its_network() -> None:
     """Empty and 0: what the cluster has, or the default of a new one."""
     found = flags.parse(["--advertise", "127.0.0.1"])
@@ -125,10 +179,11 @@ def test_ranges_of_both_families(order: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("text", ["fd00:1::1", "[fd00:1::1]", "[FD00:1:0::1]"])
 def test_an_ipv6_address_is_advertised_in_brackets_where_a_port_follows(text: str) -> None:
     """Pods get it without, as a host of its own."""
-    found = flags.parse(["--advertise", text, "--listen", "[::]:6443", "--web", "[::]:6444"])
+    words = ["--advertise", text, "--service-cluster-ip-range", "fd00:96::/112"]
+    found = flags.parse([*words, "--listen", "[::]:6443", "--web", "[::]:6444"])
     assert (found.grpc_address, found.web_address) == ("[fd00:1::1]:6443", "[fd00:1::1]:6444")
     assert (found.rest, found.api_for_pods) == ("https://[fd00:1::1]:6444", ("fd00:1::1", 6444))
-    assert flags.parse(["--advertise", text, "--web", "[::1]:6444"]).api_for_pods == ("", 0)
+    assert flags.parse([*words, "--web", "[::1]:6444"]).api_for_pods == ("", 0)
 
 
 def test_a_silent_node_is_not_ready_within_its_grace() -> None:
