@@ -19,6 +19,7 @@ from cli.lab import firewall, forwarding, hosts, links, processes, reach, resolv
 from cli.lab.layout import GATEWAY, SUBNET, SWITCH, Lab
 from cli.lab.links import Link, Route
 from cli.lab.netns import entered
+from pinnace.dns.serving import keep_bursts
 from pinnace.errors import ApiError, Internal
 
 DNS_PORT = 53
@@ -245,6 +246,7 @@ def _start_forwarder(lab: Lab) -> None:
     with udp, tcp:
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keep_bursts(udp)
             for sock in (udp, tcp):
                 sock.bind((GATEWAY, DNS_PORT))
             tcp.listen(_BACKLOG)

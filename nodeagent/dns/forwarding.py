@@ -34,7 +34,7 @@ MOST, MOST_NEGATIVE, STALE, STALE_TTL = 3600, 300, 3600, 5
 # Seconds in which a silent server is asked after the others.
 AVOIDED = 10.0
 # Questions under way (more than queries that wait at once, see `serving`), answers that are kept, and their bytes.
-MAX_UNDER_WAY, MAX_KEPT, MAX_TOTAL = 1024, 2048, 4 << 20
+MAX_UNDER_WAY, MAX_KEPT, MAX_TOTAL = 2304, 2048, 4 << 20
 _PORT = 53
 
 

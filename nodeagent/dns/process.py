@@ -28,19 +28,17 @@ from nodeagent.linux import syscalls as sc
 from pinnace import memory
 from pinnace.clock import Clock, SystemClock
 from pinnace.dns.reporting import Reports
-from pinnace.dns.serving import Server
+from pinnace.dns.serving import Server, keep_bursts
 
 log = logging.getLogger("pinnace.dns")
 # A user of its own: not `nobody`, as whom containers run too.
 USER = 65_531
 _BACKLOG = 128
-# Bytes that the kernel keeps of queries that have not been received.
-_RECEIVE_BUFFER = 4 << 20
 # Sockets: see the bounds of `serving` and `forwarding`. Bytes of memory, ten times what an index of 10,000 Services takes; of
 # any file, and of the log, which begins anew then.
 _MAX_FILES, _MAX_MEMORY, _MAX_FILE, MAX_LOG = 4096, 1 << 30, 16 << 20, 8 << 20
-# linux/in.h, in6.h, asm-generic/socket.h
-_IP_FREEBIND, _IPV6_FREEBIND, _SO_RCVBUFFORCE = 15, 78, 33
+# linux/in.h, in6.h
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 
 
 class Log(logging.StreamHandler[TextIO]):
@@ -98,8 +96,7 @@ def bound(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
         # Connections of an earlier process may be in TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
-        with contextlib.suppress(PermissionError):
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        keep_bursts(sock)
     sock.bind((address, port))
     return sock
 

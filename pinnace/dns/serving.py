@@ -1,7 +1,7 @@
 """Queries over UDP and TCP on bound sockets, with bounds that no client can exceed at the cost of others.
 
 Datagrams are taken from the kernel as fast as they come and queued by client; a client beyond its share loses the rest. Clients
-take turns by the processor time that their queries cost (`turns`), over UDP and TCP together, so that a flood delays others by
+take turns by the processor time that their queries cost, over UDP and TCP together (`turns`), so that a flood delays others by
 one answer per client. A query that waits (for another name server) counts against its client until it is answered.
 """
 
@@ -23,16 +23,21 @@ from pinnace.shares import Shares, Slot
 
 T = TypeVar("T")
 # Queries that wait for an answer and TCP connections at once, and those of one client. At the bound of all, the client that has
-# most loses one for another's; a client at its own bound loses its longest idle connection, and its further queries.
-MAX_QUERIES, MAX_QUERIES_EACH = 512, 128
+# most loses one for another's; a client at its own bound loses its longest idle connection, and its further queries. Each query
+# has a socket of its own, to another server.
+MAX_QUERIES, MAX_QUERIES_EACH = 2048, 512
 MAX_CONNECTIONS, MAX_CONNECTIONS_EACH = 128, 32
 # Datagrams taken from a socket before some are answered: to take one costs 3 µs, and what is not taken in time is lost for all
 # clients.
 RECEIVE = 4096
+# Bytes that the kernel keeps of queries that have not been received.
+_RECEIVE_BUFFER = 4 << 20
 # Bytes of a datagram; a longer one is malformed for what is left of it.
 _MAX_DATAGRAM = 4096
 # Seconds that a connection may be idle, and that a client may take to accept a response (RFC 7766, 6.2.3).
 IDLE = 10.0
+# asm-generic/socket.h
+_SO_RCVBUFFORCE = 33
 
 # An answer (empty for what deserves none), or one that has to be waited for, which may then be work for the client's turn.
 Later = Awaitable[bytes | Callable[[], bytes]]
@@ -216,6 +221,12 @@ class Server:
 
         self._turns.put(client, work)
         return await done
+
+
+def keep_bursts(sock: socket.socket) -> None:
+    """Have the kernel keep a burst of queries that is longer than its default, 300 short ones; as root only."""
+    with contextlib.suppress(PermissionError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
 def _send(sock: socket.socket, response: bytes, address: tuple[object, ...]) -> None:

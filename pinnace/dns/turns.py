@@ -17,8 +17,12 @@ from typing import Any
 from pinnace import clock
 from pinnace.dns.reporting import Reports
 
-# Pieces of work that are lost otherwise, of one client, and clients that may have some.
-MAX_QUEUED, MAX_CLIENTS = 64, 4096
+# Pieces of work of one client: ASSURED in any case, and further ones up to MAX_QUEUED while it has fewer than are left of
+# MAX_TOTAL, so that clients which flood leave room for the burst of another: an application may resolve hundreds of names at
+# once.
+ASSURED, MAX_QUEUED, MAX_TOTAL = 64, 2048, 16_384
+# Clients that may have some.
+MAX_CLIENTS = 4096
 # What is done before the event loop sees to the sockets: pieces of work, and seconds.
 PIECES, SECONDS = 16, 0.002
 
@@ -34,6 +38,7 @@ class Turns:
         self._queues: dict[str, deque[tuple[Work, tuple[Any, ...]]]] = {}
         # Clients with work, each once: by the time of all clients at which its next piece begins.
         self._next: list[tuple[float, int, str]] = []
+        self._total = 0
         # That time for clients which have used more than others have by now, and for all.
         self._used: dict[str, float] = {}
         self._now = 0.0
@@ -52,10 +57,13 @@ class Turns:
             self._scheduled = asyncio.get_running_loop().call_soon(self._run)
 
     def offer(self, client: str, work: Work, *arguments: Any) -> bool:
-        """`put`, for work that is lost (False) when its client has MAX_QUEUED pieces, or MAX_CLIENTS have some; `run` has to
-        follow."""
+        """`put`, for work that is lost (False) when its client has as many pieces as it may, or MAX_CLIENTS have some; `run`
+        has to follow."""
         queued = self._queues.get(client)
-        if (len(queued) >= MAX_QUEUED) if queued is not None else (len(self._queues) >= MAX_CLIENTS):
+        if queued is None:
+            if len(self._queues) >= MAX_CLIENTS:
+                return False
+        elif len(queued) >= ASSURED and len(queued) >= min(MAX_QUEUED, MAX_TOTAL - self._total):
             return False
         self._add(client, (work, arguments))
         return True
@@ -71,6 +79,7 @@ class Turns:
             queue = self._queues[client] = deque()
             heapq.heappush(self._next, (max(self._used.get(client, 0.0), self._now), next(self._order), client))
         queue.append(piece)
+        self._total += 1
 
     def close(self) -> None:
         if self._scheduled is not None:
@@ -84,6 +93,7 @@ class Turns:
             self._now, _, client = heapq.heappop(self._next)
             queue = self._queues[client]
             work, arguments = queue.popleft()
+            self._total -= 1
             try:
                 work(*arguments)
             except Exception:

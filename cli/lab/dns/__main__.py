@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cli.lab.dns import machine
 from cli.lab.dns.resolvers import Resolvers
+from pinnace import openfiles
 from pinnace.clock import SystemClock
 from pinnace.dns.serving import Server
 
@@ -27,6 +28,8 @@ def main() -> None:
     resolvers = Resolvers(Path(sys.argv[3]), SystemClock())
     for sock in (udp, tcp):
         sock.setblocking(False)
+    # Each query that waits has a socket.
+    openfiles.raise_limit()
     _give_up_privileges()
 
     answer = machine.named(sys.argv[4], resolvers.answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,6 +19,8 @@ from tests.support.dnsclients import Address, by_tcp, by_udp
 from tests.support.nameserver import question
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+# Queries of one socket in a burst: the kernel keeps those of two, and the answers of one.
+EACH = 100
 
 
 @asynccontextmanager
@@ -66,29 +68,107 @@ async def test_a_client_that_floods_has_its_share_of_waiting_queries_alone() -> 
             await eventually(lambda: len(open_) == serving.MAX_QUERIES_EACH + 2)
 
 
-async def test_clients_take_turns() -> None:
-    """A query of one client is answered before the second of another that had queued its share before."""
+async def test_a_burst_of_one_client_is_answered_and_others_take_turns() -> None:
+    """As of an application that resolves 250 names at once. A query of another client is answered before its second."""
     order: list[int] = []
 
     def noted(query: bytes, tcp: bool) -> bytes:
         order.append(messages.identity(query))
         return refused(query, tcp)
 
-    dropped = Dropped()
-    udp, tcp = nameserver.sockets("127.0.0.1")
-    with client("127.0.0.1", udp.getsockname()) as flood, client("127.0.0.2", udp.getsockname()) as other:
-        for number in range(turns.MAX_QUEUED * 2):
-            flood.send(question("web.test", number))
+    with prepared(5) as (udp, tcp, burst, other):
+        await send(burst[:2])
         other.send(question("web.test", 9999))
-        for sock in (udp, tcp):
-            sock.setblocking(False)
-        task = asyncio.ensure_future(Server(noted, dropped).serve([udp], [tcp]))
-        await eventually(lambda: len(order) == turns.MAX_QUEUED + 1)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    udp.close()
+        task = served_on(udp, tcp, noted, dropped := Dropped())
+        await taken()
+        await send(burst[2:])
+        assert [await received(one) for one in burst] == [100] * 5
+        await ended_task(task)
     assert order.index(9999) == 1
-    assert dropped.queue == turns.MAX_QUEUED
+    assert dropped.queue == 0
+
+
+async def test_a_burst_for_other_name_servers_is_answered() -> None:
+    """Where each answer has to be waited for."""
+    release, begun = asyncio.Event(), 0
+
+    async def later(query: bytes) -> bytes:
+        nonlocal begun
+        begun += 1
+        await release.wait()
+        return messages.failure(query, messages.REFUSED)
+
+    with prepared(5) as (udp, tcp, burst, _):
+        task = served_on(udp, tcp, lambda query, tcp: later(query), dropped := Dropped())
+        await send(burst)
+        await eventually(lambda: begun + dropped.queries + dropped.queue == 500)
+        release.set()
+        assert [await received(one) for one in burst] == [100] * 5
+        await ended_task(task)
+
+
+async def test_a_client_beyond_its_share_of_the_queue_loses_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, and answered again after that."""
+    monkeypatch.setattr(turns, "MAX_QUEUED", 100)
+    dropped = Dropped()
+    with prepared(2) as (udp, tcp, flood, other):
+        await send(flood)
+        await send([other], 1)
+        task = served_on(udp, tcp, refused, dropped)
+        assert [await received(one, count) for one, count in zip((*flood, other), (100, 0, 1), strict=True)] == [100, 0, 1]
+        assert dropped.queue == 100
+        await send(flood[1:], 1)
+        assert await received(flood[1], 1) == 1
+        await ended_task(task)
+
+
+@contextlib.contextmanager
+def prepared(count: int) -> Iterator[tuple[socket.socket, socket.socket, list[socket.socket], socket.socket]]:
+    """UDP and TCP sockets of a server that is to be started, so many sockets of one client, as an application has one for each
+    lookup, and one of another client."""
+    with contextlib.ExitStack() as stack:
+        udp, tcp = nameserver.sockets("127.0.0.1")
+        stack.enter_context(udp)
+        first = [stack.enter_context(client("127.0.0.1", udp.getsockname())) for _ in range(count)]
+        second = stack.enter_context(client("127.0.0.2", udp.getsockname()))
+        for sock in (udp, tcp, *first, second):
+            sock.setblocking(False)
+        yield udp, tcp, first, second
+
+
+def served_on(udp: socket.socket, tcp: socket.socket, resolve: Resolve, dropped: Dropped) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(Server(resolve, dropped).serve([udp], [tcp]))
+
+
+async def send(clients: Iterable[socket.socket], count: int = EACH) -> None:
+    """So many queries of each, which fit the kernel's buffer of the server's socket; the server takes them before the next."""
+    for number, sock in enumerate(clients):
+        for _ in range(count):
+            sock.send(question("web.test", number))
+        if number % 2:
+            await taken()
+
+
+async def taken() -> None:
+    """Turns of the event loop in which the server, once it serves, takes what has come."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+async def received(sock: socket.socket, count: int = EACH) -> int:
+    """The number of datagrams that have come, when there are as many or after some seconds."""
+    found = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while found < count:
+                await asyncio.get_running_loop().sock_recv(sock, 512)
+                found += 1
+    return found
+
+
+async def ended_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_query_that_fails_delays_no_other(caplog: pytest.LogCaptureFixture) -> None:

@@ -99,3 +99,22 @@ async def test_clients_that_are_no_longer_served_are_forgotten(monkeypatch: pyte
         found.put(str(number), 1.0)
         await found.all_done()
     assert len(found.turns._used) <= 10
+
+
+async def test_clients_that_flood_leave_room_for_the_burst_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them has as much as is left for the next, and every client its assured share."""
+    monkeypatch.setattr(turns, "MAX_TOTAL", 1_200)
+    monkeypatch.setattr(turns, "MAX_QUEUED", 500)
+    found = Turns()
+
+    def taken(client: str, offered: int) -> int:
+        return sum(found.offer(client, int) for _ in range(offered))
+
+    assert [taken(f"flood-{number}", 2_000) for number in range(3)] == [500, 350, 175]
+    assert taken("burst", 80) == 80
+    assert taken("small", 2_000) == turns.ASSURED
+    found.run()
+    async with asyncio.timeout(10):
+        while len(found):
+            await asyncio.sleep(0)
+    assert taken("flood-0", 2_000) == 500
