@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ UDP_WITHIN, TCP_WITHIN, ALL_WITHIN, STALE_AFTER = 1.5, 3.0, 4.5, 1.8
 ROUNDS = 2
 # Seconds that answers are kept, negative ones, and expired ones for the time when no server answers; and the TTL of the last.
 MOST, MOST_NEGATIVE, STALE, STALE_TTL = 3600, 300, 3600, 5
-# Seconds in which a silent server is asked after the others.
+# Seconds in which a silent server is asked after the others, and not over TCP if only that had no answer.
 AVOIDED = 10.0
 # Questions under way (more than queries that wait at once, see `serving`), answers that are kept, and their bytes.
 MAX_UNDER_WAY, MAX_KEPT, MAX_TOTAL = 2304, 2048, 4 << 20
@@ -128,16 +129,22 @@ class _UnderWay:
     waiters: int = 0
 
 
+def _is_empty(response: bytes) -> bool:
+    """Truncated to nothing, such as by a server that limits its rate: no answer at all."""
+    return messages.truncated(response) and not messages.answer_count(response)
+
+
 class Forwarder:
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock, self._metrics = clock, metrics
         self._servers = Servers()
         self._kept = Cache[Question, Stored](MAX_KEPT, MAX_TOTAL)
         self._under_way: dict[Question, _UnderWay] = {}
-        # When servers did not answer last.
+        # When servers did not answer last, and not over TCP.
         self._silent: dict[str, float] = {}
+        self._silent_tcp: dict[str, float] = {}
         self._reading = asyncio.Lock()
-        self.loops = Loops(clock, metrics, self._exchange)
+        self.loops = Loops(clock, metrics, self._probe)
 
     def use(self, servers: Servers) -> None:
         """From now on; answers of others are forgotten."""
@@ -145,6 +152,7 @@ class Forwarder:
             self._servers = servers
             self._kept.clear()
             self._silent.clear()
+            self._silent_tcp.clear()
             self.loops.use(servers.places())
             self._metrics.own = servers.returning()
             for server in self._metrics.own:
@@ -213,13 +221,18 @@ class Forwarder:
         return Relayed(stored, 0, self._clock.monotonic() + 1, STALE_TTL)
 
     async def _ask(self, question: Question) -> Stored | None:
-        """The first useful response, else the last one; it is kept when it may be."""
+        """The first useful response, else the last one; it is kept when it may be. A truncated one is requested over TCP. If
+        it has records, it serves where TCP is blocked, and clients see the flag TC."""
         began = self._clock.monotonic()
         response = None
         try:
             async with asyncio.timeout(ALL_WITHIN):
                 for place in self._order(question):
-                    response = await self._try(place.server, question) or response
+                    found = await self._try(place.server, question)
+                    if found is not None and not _is_empty(found):
+                        response = found
+                    if found is not None and messages.truncated(found) and self._tries_tcp(place.server, found):
+                        response = await self._over_tcp(place.server, question, empty=_is_empty(found)) or response
                     if response is not None and messages.rcode(response) not in upstream.UNHELPFUL:
                         break
                     self.loops.suspect(place)
@@ -231,35 +244,51 @@ class Forwarder:
     def _order(self, question: Question) -> Iterator[Place]:
         places = self._servers.of(question.labels)
         for _ in range(ROUNDS):
-            now = self._clock.monotonic()
-            avoided = {place for place in places if now - self._silent.get(place.server, -AVOIDED) < AVOIDED}
+            avoided = {place for place in places if self._was_silent(self._silent, place.server)}
             yield from (place for place in sorted(places, key=avoided.__contains__) if place not in self.loops)
 
-    async def _try(self, server: str, question: Question) -> bytes | None:
-        """A well-formed response; None for none."""
-        try:
-            response = await self._exchange(server, question.message())
-            if messages.rcode(response) in (messages.FORMERR, messages.NOTIMP):
-                # It may be older than EDNS (RFC 6891, 7).
-                response = await self._exchange(server, question.message(edns=False))
-        except (OSError, TimeoutError) as error:
-            log.debug("no_answer server=%s error=%r", server, error)
-            self._metrics.failed(server)
+    def _was_silent(self, silent: Mapping[str, float], server: str) -> bool:
+        """Within the last AVOIDED seconds."""
+        return self._clock.monotonic() - silent.get(server, -math.inf) < AVOIDED
+
+    def _tries_tcp(self, server: str, truncated: bytes) -> bool:
+        """Where it was in vain a moment ago, only for want of records."""
+        return _is_empty(truncated) or not self._was_silent(self._silent_tcp, server)
+
+    async def _over_tcp(self, server: str, question: Question, *, empty: bool) -> bytes | None:
+        """`empty`: the response over UDP is no answer, and the server is silent without one over TCP."""
+        response = await self._try(server, question, tcp=True)
+        if response is None and empty:
             self._silent[server] = self._clock.monotonic()
-            return None
-        self._silent.pop(server, None)
         return response
 
-    async def _exchange(self, server: str, query: bytes) -> bytes:
-        """Over UDP, and over TCP what was cut. Raises OSError, TimeoutError."""
+    async def _try(self, server: str, question: Question, *, tcp: bool = False) -> bytes | None:
+        """A well-formed response; None for none."""
+        silent = self._silent_tcp if tcp else self._silent
+        try:
+            response = await self._exchange(server, question.message(), tcp=tcp)
+            if messages.rcode(response) in (messages.FORMERR, messages.NOTIMP):
+                # It may be older than EDNS (RFC 6891, 7).
+                response = await self._exchange(server, question.message(edns=False), tcp=tcp)
+        except (OSError, TimeoutError) as error:
+            log.debug("no_answer server=%s tcp=%s error=%r", server, tcp, error)
+            self._metrics.failed(server)
+            silent[server] = self._clock.monotonic()
+            return None
+        silent.pop(server, None)
+        return response
+
+    async def _exchange(self, server: str, query: bytes, *, tcp: bool = False) -> bytes:
+        """Raises OSError, TimeoutError."""
         target = upstream.address_of(server, self._servers.port)
         self._metrics.asked(server)
-        async with asyncio.timeout(UDP_WITHIN):
-            response = await upstream.exchange(target, query, tcp=False)
-        if messages.truncated(response):
-            async with asyncio.timeout(TCP_WITHIN):
-                response = await upstream.exchange(target, query, tcp=True)
-        return response
+        async with asyncio.timeout(TCP_WITHIN if tcp else UDP_WITHIN):
+            return await upstream.exchange(target, query, tcp=tcp)
+
+    async def _probe(self, server: str, query: bytes) -> bytes:
+        """Raises OSError, TimeoutError."""
+        response = await self._exchange(server, query)
+        return await self._exchange(server, query, tcp=True) if messages.truncated(response) else response
 
     async def _read(self, question: Question, data: bytes) -> Stored | None:
         """One at a time, and then clients have their turns: many servers may answer at once."""

@@ -66,8 +66,8 @@ class RR(NamedTuple):
 
 @dataclass(slots=True)
 class Message:
-    """A response without its record of EDNS. `cut`: there were more records in a section than `read` takes; those of the next
-    sections are not read."""
+    """A response without its record of EDNS. `cut`: its flag TC is set, or there were more records in a section than `read`
+    takes; those of the next sections are not read."""
 
     flags: int
     rcode: int
@@ -126,7 +126,7 @@ class _Parser(dns.wire.Parser):
 
 def _message(parser: dns.wire.Parser, most: int) -> Message:
     _, flags, questions, *counts = parser.get_struct("!6H")
-    found = Message(flags, flags & 0x0F)
+    found = Message(flags, flags & 0x0F, cut=bool(flags & messages.TC))
     for _ in range(questions):
         parser.get_name()
         parser.get_bytes(4)

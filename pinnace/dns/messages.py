@@ -28,6 +28,11 @@ def truncated(message: bytes) -> bool:
     return bool(_flags(message) & TC)
 
 
+def answer_count(message: bytes) -> int:
+    """Records in the answer section, as the header says."""
+    return int.from_bytes(message[6:8], "big")
+
+
 def refusal(message: bytes) -> int | None:
     """The response code for what is not forwarded; None for an ordinary query, -1 for what deserves no answer."""
     if len(message) < HEADER or _flags(message) & QR:

@@ -38,8 +38,9 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstreams(*replies: Reply) -> AsyncIterator[tuple[list[Upstream], int]]:
-    """Servers on 127.0.0.1, 127.0.0.2... and the port of all."""
+async def upstreams(*replies: Reply, listening: bool = True, hangs: bool = False) -> AsyncIterator[tuple[list[Upstream], int]]:
+    """Servers on 127.0.0.1, 127.0.0.2... and the port of all, over UDP alone if they are not `listening`. Without a reply over TCP
+    the connection is closed, or `hangs`."""
     loop = asyncio.get_running_loop()
     found = [Upstream(reply) for reply in replies]
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -57,19 +58,24 @@ async def upstreams(*replies: Reply) -> AsyncIterator[tuple[list[Upstream], int]
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, one: Upstream = one) -> None:
             size = int.from_bytes(await reader.readexactly(2), "big")
-            for response in one.respond(await reader.readexactly(size), "tcp"):
+            responses = one.respond(await reader.readexactly(size), "tcp")
+            for response in responses:
                 writer.write(len(response).to_bytes(2, "big") + response)
+            if hangs and not responses:
+                await reader.read()
             writer.close()
 
         loop.add_reader(udp, readable)
-        closing.append((udp, await asyncio.start_server(connected, f"127.0.0.{number}", port)))
+        tcp = await asyncio.start_server(connected, f"127.0.0.{number}", port) if listening else None
+        closing.append((udp, tcp))
     try:
         yield found, port
     finally:
         for udp, server in closing:
             loop.remove_reader(udp)
             udp.close()
-            server.close()
+            if server is not None:
+                server.close()
 
 
 class ShiftedClock(SystemClock):
@@ -316,6 +322,60 @@ async def test_a_large_answer_is_made_once_for_all_letters() -> None:
             assert found.question[0].name.to_text() == f"{name}."
         # One more when a second has passed meanwhile, and with it the TTLs.
         assert resolver.metrics._answers.total() <= made + 1
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "dropped"])
+async def test_a_truncated_answer_serves_where_tcp_is_blocked(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
+    """With its records and the flag TC, also over TCP, and not from the cache. The server counts as one that answers, and is
+    not asked over TCP for a while."""
+    monkeypatch.setattr(forwarding, "TCP_WITHIN", 0.3)
+
+    def large(query: dns.message.Message, way: str) -> dns.message.Message | None:
+        response = records(query, "192.0.2.1", "192.0.2.2")
+        response.flags |= dns.flags.TC
+        return response if way == "udp" else None
+
+    async with upstreams(large, web, listening=not refused, hangs=True) as ((server, second), port):
+        resolver = Resolver(port, "127.0.0.1", "127.0.0.2")
+        for tcp in (False, True):
+            found = await resolver.ask("large.example", tcp=tcp)
+            assert (found.rcode(), sorted(texts(found))) == (0, ["A 192.0.2.1", "A 192.0.2.2"])
+            assert found.flags & dns.flags.TC
+        assert [way for _, way, _ in server.asked] == (["udp"] * 2 if refused else ["udp", "tcp", "udp"])
+        assert not second.asked
+        resolver.clock.shift = forwarding.AVOIDED + 1
+        await resolver.ask("large.example")
+        assert 'pinnace_dns_forward_failures_total{to="127.0.0.1"} 2' in resolver.metrics.text()
+
+
+async def test_a_truncated_answer_serves_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the whole question, in which TCP has what others have left."""
+    monkeypatch.setattr(forwarding, "ALL_WITHIN", 0.5)
+
+    def large(query: dns.message.Message, way: str) -> dns.message.Message | None:
+        response = records(query, "192.0.2.1")
+        response.flags |= dns.flags.TC
+        return response if way == "udp" else None
+
+    async with upstreams(large, hangs=True) as (_, port):
+        assert texts(await Resolver(port, "127.0.0.1").ask("large.example")) == ["A 192.0.2.1"]
+
+
+async def test_an_answer_truncated_to_nothing_is_none_where_tcp_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next server is asked, and first from then on."""
+    monkeypatch.setattr(forwarding, "TCP_WITHIN", 0.3)
+
+    def empty(query: dns.message.Message, way: str) -> dns.message.Message | None:
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.TC
+        return response if way == "udp" else None
+
+    async with upstreams(empty, web) as ((first, _), port):
+        resolver = Resolver(port, "127.0.0.1", "127.0.0.2")
+        for name in ("a.example", "b.example"):
+            assert texts(await resolver.ask(name)) == ["A 192.0.2.1"]
+        assert [way for _, way, _ in first.asked] == ["udp", "tcp"]
+        assert (await Resolver(port, "127.0.0.1").ask("a.example")).rcode() == 2
 
 
 async def test_a_server_without_edns_is_asked_without() -> None:
