@@ -10,10 +10,9 @@ import contextlib
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from controlplane import flagtypes
+from controlplane import flagtypes, rangechecks
 from controlplane.config import CONTROLLERS, Config
 from controlplane.podranges import wrong_share
-from controlplane.serviceranges import overlap
 from pinnace.formats import is_address
 from pinnace.ipfamilies import NAMES, Family, family_of
 
@@ -211,14 +210,18 @@ def _add_process(parser: argparse.ArgumentParser) -> None:
 
 
 def _wrong_network(config: Config) -> str:
-    if config.node_bits and len(config.cluster_cidrs) > 1:
+    own: dict[Family, int] = {4: config.node_bits_ipv4, 6: config.node_bits_ipv6}
+    if config.node_bits and (len(config.cluster_cidrs) > 1 or any(own.values())):
         return "--node-bits is for single-stack clusters: set --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6"
+    families = {family_of(cidr) for cidr in config.cluster_cidrs} or {*own}
+    for family in (family for family, given in own.items() if given and family not in families):
+        return f"--node-cidr-mask-size-ipv{family} needs an {NAMES[family]} range in --cluster-cidr, not {config.cluster_cidr}"
     bits = config.share_bits
     given = [(cidr, bits[family_of(cidr)]) for cidr in config.cluster_cidrs if family_of(cidr) in bits]
-    clash = overlap(config.service_cidr.split(","), config.cluster_cidrs)
-    if clash is not None:
-        return f"--service-cluster-ip-range {clash[0]} overlaps with --cluster-cidr {clash[1]}"
-    if wrong := _wrong_api(config):
+    services = config.service_cidr.split(",")
+    if wrong := rangechecks.wrong_ranges(pods=config.cluster_cidrs, services=services, pool=config.pool):
+        return wrong
+    if wrong := _wrong_api(config) or rangechecks.wrong_port(config.vxlan_port, encrypt=config.encrypt):
         return wrong
     return next(filter(None, (wrong_share(*share) for share in given)), "")
 

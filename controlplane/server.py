@@ -217,7 +217,7 @@ class ControlPlane:
         cidrs, bits = config.cluster_cidrs, config.share_bits
         found = await store.update(lambda tx: network.settle(tx, cidrs=cidrs, bits=bits, now=now))
         # The cluster's range of pods may be another one than the flags have.
-        network.check_services(found, config.service_cidr.split(","))
+        network.check_ranges(found, config.service_cidr.split(","), config.pool)
         return PodCIDRs(*found.ranges, claims=not store.backend.exclusive)
 
     def _settings(self) -> Settings:

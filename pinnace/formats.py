@@ -38,8 +38,9 @@ def in_range(low: int, high: int) -> str:
     return f"must be between {low} and {high}, inclusive"
 
 
-def _longest(length: int) -> str:
-    return f"must be no more than {length} characters"
+def _longest(length: int, unit: str = "characters") -> str:
+    """`unit`: bytes for labels, as apimachinery's api/validate/content has it, characters elsewhere (util/validation)."""
+    return f"must be no more than {length} {unit}"
 
 
 def _syntax(message: str, pattern: str, *examples: str) -> str:
@@ -95,8 +96,8 @@ def search_domain(text: str) -> list[str]:
     return _domain(text, _SUBDOMAIN_UNDERSCORED, "'_', '-' or '.'")
 
 
-def _domain(text: str, pattern: str, characters: str) -> list[str]:
-    errors = [_longest(MAX_SUBDOMAIN)] if len(text) > MAX_SUBDOMAIN else []
+def _domain(text: str, pattern: str, characters: str, *, unit: str = "characters") -> list[str]:
+    errors = [_longest(MAX_SUBDOMAIN, unit)] if len(text) > MAX_SUBDOMAIN else []
     if not _matches(pattern, text):
         words = f"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, {characters}"
         errors.append(_syntax(f"{words}, and {_ALPHANUMERIC}", pattern, "example.com"))
@@ -128,11 +129,11 @@ def qualified_name(text: str) -> list[str]:
     if slash and not prefix:
         errors.append("prefix part must be non-empty")
     elif slash:
-        errors += [f"prefix part {error}" for error in dns_subdomain(prefix)]
+        errors += [f"prefix part {error}" for error in _domain(prefix, _SUBDOMAIN, "'-' or '.'", unit="bytes")]
     if not name:
         errors.append("name part must be non-empty")
     elif len(name) > MAX_LABEL:
-        errors.append(f"name part {_longest(MAX_LABEL)}")
+        errors.append(f"name part {_longest(MAX_LABEL, 'bytes')}")
     if not _matches(_NAME, name):
         errors.append(f"name part {_syntax(_DOTTED, _NAME, 'MyName', 'my.name', '123-abc')}")
     return errors
@@ -140,7 +141,7 @@ def qualified_name(text: str) -> list[str]:
 
 def label_value(text: str) -> list[str]:
     """A label's value."""
-    errors = [_longest(MAX_LABEL)] if len(text) > MAX_LABEL else []
+    errors = [_longest(MAX_LABEL, "bytes")] if len(text) > MAX_LABEL else []
     if not _matches(f"({_NAME})?", text):
         words = f"a valid label must be an empty string or {_DOTTED.removeprefix('must ')}"
         errors.append(_syntax(words, f"({_NAME})?", "MyValue", "my_value", "12345"))

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pinnace import services
 from pinnace.ipfamilies import Address
 
+# What a holder begins with that is no Service.
+NODE = "node "
+
 
 class Unavailable(Exception):
     """No address can be given; the message says why."""
@@ -33,13 +36,14 @@ class AddressPool:
 
     def take(self, owner: str, family: str, wanted: str, holder: Callable[[str], str]) -> str:
         """An address for a Service: `wanted`, or any of the family if that is empty. `holder`: the Service that has an address,
-        empty for none. Costs a look at each address that is in use. Raises Unavailable."""
+        or `node NAME`; empty for none. Costs a look at each address that is in use. Raises Unavailable."""
         if wanted:
             if not self.holds(wanted):
                 raise Unavailable(f"requested address {wanted} is not in the pool")
             other = self._holder(wanted, holder)
             if other not in ("", owner):
-                raise Unavailable(f"requested address {wanted} is in use by Service {other}")
+                text = other if other.startswith(NODE) else f"Service {other}"
+                raise Unavailable(f"requested address {wanted} is in use by {text}")
             found: str | None = wanted
         else:
             found = next((text for text in self._of(family) if self._holder(text, holder) in ("", owner)), None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.podranges import SHARE, Range, wrong_share
-from controlplane.serviceranges import overlap
+from controlplane.rangechecks import Pool, wrong_ranges
 from controlplane.store import Tx
 from pinnace import codec, kinds
 from pinnace.errors import Invalid
@@ -55,11 +55,10 @@ def settle(tx: Tx, *, cidrs: Sequence[str], bits: Mapping[Family, int], now: flo
     return found
 
 
-def check_services(network: Network, cidrs: Sequence[str]) -> None:
-    """Raises Invalid when a range of Services has addresses of pods."""
-    clash = overlap(cidrs, (item.cidr for item in network.ranges))
-    if clash is not None:
-        raise Invalid(f"--service-cluster-ip-range {clash[0]} overlaps with the cluster's pod range {clash[1]}")
+def check_ranges(network: Network, services: Sequence[str], pool: Pool) -> None:
+    """Raises Invalid when ranges of Services or of load balancers do not fit the cluster's ranges of pods."""
+    if wrong := wrong_ranges(pods=[item.cidr for item in network.ranges], services=services, pool=pool):
+        raise Invalid(wrong)
 
 
 def _wrong(network: Network) -> list[str]:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from controlplane import resources
+from controlplane.requests import verbs
 from controlplane.serviceranges import AddressRange, ServiceRanges
+from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.clock import settle
 from tests.support.cluster import TURNS, Cluster, running
@@ -46,6 +48,16 @@ def addresses(cluster: Cluster, name: str = "web") -> list[str]:
 
 def announcer(cluster: Cluster, name: str = "web") -> str:
     return str(cluster.get(kinds.SERVICE, name).metadata.annotations.get(NODE, ""))
+
+
+async def claim(cluster: Cluster, node: str, address: str) -> None:
+    def change(tx: Tx) -> None:
+        item = tx.require(kinds.NODE, "", node)
+        item.status.addresses.add(type="InternalIP", address=address)
+        verbs.update_status(tx, kinds.NODE, item, cluster.call())
+
+    await cluster.store.update(change)
+    await settle(TURNS)
 
 
 def reasons(cluster: Cluster, name: str = "web") -> list[str]:
@@ -100,6 +112,19 @@ async def test_a_service_may_want_an_address(cluster: Cluster, backends: Backend
     await cluster.change(kinds.SERVICE, "one", lambda item: setattr(item.spec, "loadBalancerIP", THIRD))
     await settle(TURNS)
     assert (addresses(cluster, "one"), addresses(cluster, "two")) == ([THIRD], [SECOND])
+
+
+async def test_the_address_of_a_node_is_given_to_no_service(cluster: Cluster, backends: Backends) -> None:
+    """Another node would announce it. A Service keeps what it has, though a node claims it later."""
+    await cluster.create(balanced("kept", loadBalancerIP=SECOND))
+    await claim(cluster, "n1", FIRST)
+    await claim(cluster, "n2", SECOND)
+    await cluster.create(balanced("other"))
+    await cluster.create(balanced("stated", loadBalancerIP=FIRST))
+    await settle(TURNS)
+    assert (addresses(cluster, "kept"), addresses(cluster, "other"), addresses(cluster, "stated")) == ([SECOND], [THIRD], [])
+    [event] = cluster.events("SyncLoadBalancerFailed")
+    assert event.message.endswith(f"requested address {FIRST} is in use by node n1")
 
 
 async def test_one_address_in_two_forms_is_one() -> None:

@@ -11,6 +11,7 @@ from controlplane import flags
 from controlplane.config import Config
 
 STATE = Path("/var/lib/pinnace/controlplane")
+SERVICES_6 = ["--service-cluster-ip-range=fd00::/112", "--advertise=::1"]
 
 
 def test_without_flags_every_setting_has_its_own_default() -> None:
@@ -77,6 +78,24 @@ def test_each_flag_fills_its_setting() -> None:
         (["--service-node-port-range=30010-30000"], "is not a range of ports from 1 to 65535"),
         (["--load-balancer-pool=192.0.2.9-192.0.2.1"], "does not appear to be a range of addresses"),
         (["--load-balancer-pool=192.0.2.1/24"], "has host bits set"),
+        (
+            ["--load-balancer-pool=10.96.0.0/28"],
+            "--load-balancer-pool 10.96.0.0-10.96.0.15 overlaps with --service-cluster-ip-range 10.96.0.0/12",
+        ),
+        (
+            ["--load-balancer-pool=192.0.2.1,10.9.3.7", "--cluster-cidr=10.9.0.0/16"],
+            "--load-balancer-pool 10.9.3.7 overlaps with --cluster-cidr 10.9.0.0/16",
+        ),
+        (["--load-balancer-pool=0.0.0.0/0", *SERVICES_6], "has addresses of 0.0.0.0/8, which no host"),
+        (["--load-balancer-pool=::1"], "--load-balancer-pool ::1 has addresses of ::/127, which no host"),
+        (["--cluster-cidr=fd00:9::/48"], "10.96.0.0/12 is IPv4, and --cluster-cidr fd00:9::/48 is not"),
+        (["--encrypt", "--vxlan-port=51820"], "--vxlan-port 51820 is the port of WireGuard, which --encrypt needs"),
+        (["--vxlan-port=53"], "--vxlan-port 53 is the port of the nodes' DNS resolvers"),
+        (
+            ["--cluster-cidr=10.9.0.0/16", "--node-cidr-mask-size-ipv6=64"],
+            "--node-cidr-mask-size-ipv6 needs an IPv6 range in --cluster-cidr, not 10.9.0.0/16",
+        ),
+        (["--node-bits=25", "--node-cidr-mask-size-ipv4=24"], "--node-bits is for single-stack clusters"),
         (["--enable-admission-plugins=PodSecurity"], "not an optional admission plugin (DenyServiceExternalIPs)"),
         (["--cluster-domain=A"], "lowercase RFC 1123 subdomain"),
         (["--heartbeat=10"], "at least twice --heartbeat"),
@@ -85,7 +104,7 @@ def test_each_flag_fills_its_setting() -> None:
         (["--cluster-cidr=10.9.0.0/16,10.10.0.0/16"], "only one range of each IP family"),
         (["--cluster-cidr=10.9.0.0/16,fd00:9::/48", "--node-bits=24"], "--node-cidr-mask-size-ipv4 and"),
         (["--cluster-cidr=10.9.0.0/16,fd00:9::/48", "--node-cidr-mask-size-ipv6=40"], "--node-cidr-mask-size-ipv6) must lie"),
-        (["--cluster-cidr=fd00:9::/48", "--node-cidr-mask-size=65"], "must lie"),
+        (["--cluster-cidr=fd00:9::/48", "--node-cidr-mask-size=65", *SERVICES_6], "must lie"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(words: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,6 +191,8 @@ def test_a_share_that_does_not_fit_is_refused(cidr: str, bits: str, good: bool, 
 def test_ranges_of_both_families(order: tuple[str, ...]) -> None:
     """The first is of the primary family."""
     words = ["--advertise", "127.0.0.1", "--cluster-cidr", ",".join(order), "--node-cidr-mask-size-ipv6", "60"]
+    if len(order) == 1:
+        words += SERVICES_6
     found = flags.parse(words)
     assert (found.cluster_cidrs, found.share_bits) == (order, {6: 60})
 

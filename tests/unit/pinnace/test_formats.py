@@ -23,6 +23,14 @@ def test_an_ipv4_address_is_one_for_the_standard_library_too(text: str) -> None:
     assert (formats.ip(text) == []) == fine
 
 
+def test_a_label_that_is_too_long_is_measured_in_bytes() -> None:
+    """As in Kubernetes, where the length of a DNS name is in characters. Source: apimachinery, api/validate/content."""
+    assert formats.label_value("a" * 64) == ["must be no more than 63 bytes"]
+    assert formats.qualified_name("a" * 64) == ["name part must be no more than 63 bytes"]
+    assert formats.qualified_name(f"{'a.' * 126}aa/x") == ["prefix part must be no more than 253 bytes"]
+    assert formats.dns_label("a" * 64) == ["must be no more than 63 characters"]
+
+
 @given(st.text("aZ0-_./", max_size=70))
 def test_a_label_key_without_a_slash_is_a_label_value(text: str) -> None:
     """Both have one syntax, but an empty text is a value only."""

@@ -12,6 +12,7 @@ from controlplane.dispatcher import network
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.subnets import Subnets
 from controlplane.podranges import Range
+from controlplane.serviceranges import pool_range
 from controlplane.store import Store
 from controlplane.store.memory import MemoryBackend
 from pinnace import formats, kinds
@@ -198,9 +199,14 @@ async def test_a_broken_record_is_named_and_flags_mend_it(data: dict[str, str]) 
     await store.close()
 
 
-def test_a_range_of_services_may_not_have_addresses_of_pods() -> None:
-    """Whether the range of pods is of a flag or the cluster's own."""
-    network.check_services(network.DEFAULT, ["10.96.0.0/12", "fd00::/108"])
-    text = "--service-cluster-ip-range 10.245.0.0/24 overlaps with the cluster's pod range 10.244.0.0/14"
+def test_ranges_of_services_and_load_balancers_fit_the_clusters_range_of_pods() -> None:
+    """Also if that is of no flag, but the cluster's own."""
+    network.check_ranges(network.DEFAULT, ["10.96.0.0/12", "fd00::/108"], [])
+    text = "--service-cluster-ip-range 10.245.0.0/24 overlaps with --cluster-cidr 10.244.0.0/14"
     with pytest.raises(Invalid, match=re.escape(text)):
-        network.check_services(network.DEFAULT, ["10.96.0.0/12", "10.245.0.0/24"])
+        network.check_ranges(network.DEFAULT, ["10.96.0.0/12", "10.245.0.0/24"], [])
+    pool = [pool_range("192.0.2.1"), pool_range("10.245.0.0/24")]
+    with pytest.raises(Invalid, match=r"--load-balancer-pool 10\.245\.0\.0-10\.245\.0\.255 overlaps with --cluster-cidr"):
+        network.check_ranges(network.DEFAULT, ["10.96.0.0/12"], pool)
+    with pytest.raises(Invalid, match=r"--service-cluster-ip-range fd00::/108 is IPv6, and --cluster-cidr"):
+        network.check_ranges(network.DEFAULT, ["fd00::/108"], [])
