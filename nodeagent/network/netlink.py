@@ -17,7 +17,6 @@ from pathlib import Path
 from nodeagent.linux import namespaces
 from nodeagent.network import (
     clashes,
-    conntrack,
     facts,
     guard,
     inspection,
@@ -229,11 +228,6 @@ class Netlink:
         with told("addresses of load balancers"):
             names = {link.index: link.name for link in map(links.read, self._route.dump(links.every()))}
             return frozenset((address, names.get(index, str(index))) for address, index in routes.present(self._route))
-
-    def forget_flows(self, protocol: int, port: int) -> None:
-        """Delete tracked connections to a port of the node: translation is decided once for each. Raises NetworkError."""
-        with told(f"tracked connections to port {port}"):
-            conntrack.forget(protocol, port)
 
     def _ensure(self, name: str, kind: str, data: bytes = b"", *, mac: str = "") -> int:
         index = self.index(name)

@@ -33,7 +33,7 @@ _REQUEST, _ACK, _DUMP = 0x01, 0x04, 0x300
 _DUMP_INTERRUPTED, _HAS_DETAILS = 0x10, 0x200
 REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
-_NESTED, _TYPE = 0x8000, 0x3FFF
+NESTED, _TYPE = 0x8000, 0x3FFF
 # Extended acknowledgement: the message for people.
 _DETAILS_TEXT = 1
 
@@ -180,7 +180,7 @@ def attribute(type_: int, value: bytes) -> bytes:
 
 
 def nested(type_: int, *parts: bytes) -> bytes:
-    return attribute(type_ | _NESTED, b"".join(parts))
+    return attribute(type_ | NESTED, b"".join(parts))
 
 
 def number(type_: int, value: int) -> bytes:

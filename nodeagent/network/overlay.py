@@ -10,12 +10,13 @@ import asyncio
 import dataclasses
 import hashlib
 import socket
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from nodeagent.network import dnsrules, elements, guard, nat, plan, repairs
+from nodeagent.network import conntrack, dnsrules, elements, guard, nat, plan, repairs
 from nodeagent.network.elements import Fragment
 from nodeagent.network.fastpath import skeleton as fastpath
 from nodeagent.network.fastpath.fastpath import FastPath
@@ -24,9 +25,10 @@ from nodeagent.network.guard import Binding
 from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
 from nodeagent.network.loadbalancer import rules
 from nodeagent.network.loadbalancer.answering import Answering
-from nodeagent.network.netlink import BRIDGE, Netlink
+from nodeagent.network.netlink import BRIDGE, Netlink, told
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
+from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.notifications import Notifications
 from nodeagent.network.podaddress import gateway_of, pod_addresses
 from nodeagent.network.policies import skeleton as policies
@@ -36,6 +38,7 @@ from nodeagent.network.ruleset import Ruleset
 from nodeagent.network.services import nodeports, skeleton
 from nodeagent.network.services.model import facts_of
 from nodeagent.network.wireguard import TunnelPeer
+from nodeagent.node import threads
 from pinnace.ipfamilies import FAMILIES, Family, families_of
 
 T = TypeVar("T")
@@ -76,6 +79,8 @@ class OverlayNetwork:
         # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
         self._programming = asyncio.Lock()
+        # Protocol and port of those that have changed, and may have connections of before. Filled by the thread.
+        self._changed_ports = deque[tuple[int, int]]()
         # Called once the devices and tables of a node are there.
         self.configured: Callable[[Node], None] = lambda node: None
 
@@ -164,19 +169,38 @@ class OverlayNetwork:
         """Program the host ports; concurrent callers wait for it. Raises NetworkError."""
         async with self._programming:
             ports = tuple(port for ports in self._ports.values() for port in ports)
-            if self._state.node is None or ports == self._programmed:
-                return
-            self._programmed = None
-            await self._run(lambda netlink: self._declare_ports(netlink, ports))
-            self._programmed = ports
+            if self._state.node is not None and ports != self._programmed:
+                self._programmed = None
+                await self._run(lambda netlink: self._declare_ports(ports))
+                self._programmed = ports
+        await self._end_connections()
 
-    def _declare_ports(self, netlink: Netlink, ports: tuple[HostPort, ...]) -> None:
+    def _declare_ports(self, ports: tuple[HostPort, ...]) -> None:
         change = self.ruleset.declare(nat.HOST_PORTS, nat.elements(ports))
-        # UDP has no end: a client that keeps sending would be led to the pod that had the port before, or to none.
-        changed = [item for item in (*change.add, *change.remove) if item.container in nat.MAPS]
-        for protocol, port in {item.key[-2:] for item in changed}:
-            if protocol != "tcp":
-                netlink.forget_flows(_PROTOCOLS[protocol], int(port))
+        changed = [item.key[-2:] for item in (*change.add, *change.remove) if item.container in nat.MAPS]
+        self._changed_ports.extend((_PROTOCOLS[protocol], int(port)) for protocol, port in changed if protocol != "tcp")
+
+    async def _end_connections(self) -> None:
+        """Those of UDP to host ports that have changed. UDP has no end: a client that keeps sending would be led to the pod
+        that had the port before, or to none. In another thread: a node may track many connections. Raises NetworkError."""
+        ports = set[tuple[int, int]]()
+        while self._changed_ports:
+            ports.add(self._changed_ports.popleft())
+        if not ports:
+            return
+
+        def end(kernel: NetlinkSocket) -> None:
+            with kernel:
+                conntrack.forget(kernel, ports)
+
+        try:
+            with told("tracked connections to host ports"):
+                # Opened by the thread of netlink, in whose namespace they are.
+                kernel = await self._run(lambda netlink: NetlinkSocket(conntrack.NETFILTER))
+                await threads.connections.run(end, kernel)
+        except BaseException:
+            self._changed_ports.extend(ports)
+            raise
 
     async def attach(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort] = ()) -> None:
         if self._state.node is None:

@@ -50,6 +50,8 @@ streams = Threads("streams", 8)
 captures = Threads("captures", 4)
 # Packets that are followed through the node.
 traces = Threads("traces", 4)
+# Lists of tracked connections, and the ends of some: of Services, and of host ports.
+connections = Threads("connections", 2)
 # Names that manifests have, for the node's resolver.
 names = Threads("names", 16)
 # The agent's own files, and its own requests to the control plane.

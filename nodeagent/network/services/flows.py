@@ -7,49 +7,88 @@ Those of TCP are left: they end by themselves, and a new one is led by the table
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from nodeagent.network import conntrack, rtnetlink
-from nodeagent.network.conntrack import NETFILTER, Flow, Way
+from nodeagent.network import conntrack, nlsocket, rtnetlink
+from nodeagent.network.conntrack import NETFILTER, Ends
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.services.model import Target
 from nodeagent.network.services.wanted import Frontend
 
-_PROTOCOLS: dict[int, str] = {socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
-_FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 6}
+_PROTOCOLS = {"udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 Live = Mapping[Frontend, frozenset[Target]]
 
 
-def clean(live: Live) -> int:
-    """Delete connections to these frontends that lead to none of their endpoints, such as those from before the first one;
-    returns their number. Raises OSError."""
-    if not live:
-        return 0
-    own = _own_addresses() if any(not item.address for item in live) else frozenset[str]()
+def cleaning(live: Live) -> Callable[[], int]:
+    """A function to delete connections to these frontends that lead to none of their endpoints, such as those from before the
+    first one; it returns their number. It may take a second, in any thread: its sockets are those of this one's network
+    namespace. Both raise OSError."""
+    needs_addresses = any(not item.address for item in live)
+    kernel, route = NetlinkSocket(NETFILTER), NetlinkSocket()
+
+    def clean() -> int:
+        with kernel, route:
+            return delete(live, kernel, _own_addresses(route) if needs_addresses else ())
+
+    return clean
+
+
+def delete(live: Live, kernel: conntrack.Kernel, own: Iterable[str]) -> int:
+    """See `cleaning`; `own` are the node's addresses."""
     deleted = 0
-    with NetlinkSocket(NETFILTER) as kernel:
-        for message in kernel.dump(conntrack.list_flows()):
-            flow = conntrack.flow_of(message)
-            if (
-                flow.protocol in _PROTOCOLS
-                and (way := conntrack.way_of(message)) is not None
-                and _is_stale(flow, way, live, own)
-            ):
-                kernel.run(conntrack.del_flow(flow))
-                deleted += 1
+    for protocol, family in sorted({(item.protocol, item.family) for item in live}):
+        frontends = {item: targets for item, targets in live.items() if (item.protocol, item.family) == (protocol, family)}
+        request = conntrack.list_flows(_PROTOCOLS[protocol], _FAMILIES[family])
+        matches = stale(_PROTOCOLS[protocol], frontends, own)
+        deleted += conntrack.end(kernel, kernel.dump(request, keep=matches))
     return deleted
 
 
-def _is_stale(flow: Flow, way: Way, live: Live, own: frozenset[str]) -> bool:
-    family, protocol = _FAMILIES[flow.family], _PROTOCOLS[flow.protocol]
-    allowed = live.get(Frontend(family, way.address, protocol, way.port))
-    if allowed is None and way.address in own:
-        allowed = live.get(Frontend(family, "", protocol, way.port))
-    return allowed is not None and Target(way.answering, way.answering_port) not in allowed
+def stale(protocol: int, live: Live, own: Iterable[str]) -> Callable[[bytes], bool]:
+    """Whether a listed connection leads from one of these frontends, which are of one protocol, to none of its endpoints. A
+    packet to a NodePort was sent to one of the node's addresses, `own`. Pure."""
+    index = _Index.of(live, own)
+
+    def judge(ends: Ends) -> bool:
+        return ends.answering not in index.allowed(ends.to)
+
+    return conntrack.matching(protocol, judge, index.has)
 
 
-def _own_addresses() -> frozenset[str]:
-    """Of this node: a packet to a NodePort was sent to one of them."""
-    with NetlinkSocket() as route:
-        return frozenset(rtnetlink.address_of(message).address for message in route.dump(rtnetlink.list_addresses()))
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Endpoints by where a first packet went, all packed: `exact` by address and port; `ports`, by the length of an address and
+    the port, at addresses of the node."""
+
+    exact: dict[bytes, frozenset[bytes]]
+    ports: dict[tuple[int, bytes], frozenset[bytes]]
+    own: frozenset[bytes]
+
+    @staticmethod
+    def of(live: Live, own: Iterable[str]) -> _Index:
+        exact, ports = dict[bytes, frozenset[bytes]](), dict[tuple[int, bytes], frozenset[bytes]]()
+        # Frontends share the endpoints of their port.
+        known = dict[frozenset[Target], frozenset[bytes]]()
+        for item, targets in live.items():
+            if targets not in known:
+                known[targets] = frozenset(conntrack.packed(target.address, target.port) for target in targets)
+            if item.address:
+                exact[conntrack.packed(item.address, item.port)] = known[targets]
+            else:
+                ports[4 if item.family == 4 else 16, item.port.to_bytes(2, "big")] = known[targets]
+        return _Index(exact, ports, frozenset(map(nlsocket.ip_bytes, own)) if ports else frozenset())
+
+    def has(self, to: bytes) -> bool:
+        return to in self.exact or ((len(to) - 2, to[-2:]) in self.ports and to[:-2] in self.own)
+
+    def allowed(self, to: bytes) -> frozenset[bytes]:
+        """Of one that it has."""
+        found = self.exact.get(to)
+        return found if found is not None else self.ports[len(to) - 2, to[-2:]]
+
+
+def _own_addresses(route: NetlinkSocket) -> list[str]:
+    return [rtnetlink.address_of(message).address for message in route.dump(rtnetlink.list_addresses())]

@@ -1,7 +1,8 @@
 """Keeps the node's Services programmed: changes are collected while the kernel is busy, and applied in one transaction.
 
 All state is that of the thread which owns netlink; only what has changed is handed to it. After a failure the table is
-compared with the kernel, with a back-off.
+compared with the kernel, with a back-off. Connections that are to end are looked for in another thread, as a node may track so
+many that pods which are attached would wait for it; the next change follows when they have ended.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nodeagent.network.services.model import Facts, Target
 from nodeagent.network.services.names import CONCERN
 from nodeagent.network.services.table import Changes, Health, ServiceTable
 from nodeagent.network.services.wanted import Frontend
+from nodeagent.node import threads
 from pinnace import kinds
 from pinnace.clock import Clock
 from pinnace.core.v1.service_pb2 import Service
@@ -150,7 +152,23 @@ class ServiceProxy:
         work.problems.clear()
         if not more:
             await self._health(work.table.health())
+            await self._clean(work)
         return more
+
+    async def _clean(self, work: _Work) -> None:
+        """End connections, last: one that is tracked anew is led by the new table. What fails is tried again."""
+        live, work.flows = work.flows, {}
+        if not live:
+            return
+        began = time.perf_counter()
+        try:
+            deleted = await threads.connections.run(await self._kernel.visit(lambda: flows.cleaning(live)))
+        except (NetworkError, OSError):
+            work.flows = live
+            raise
+        if deleted:
+            self.counters.flows += deleted
+            log.info("service_flows_ended flows=%d ms=%.1f", deleted, (time.perf_counter() - began) * 1000)
 
     def _visit(self) -> bool:
         """On the thread."""
@@ -192,7 +210,7 @@ class ServiceProxy:
         change = self._kernel.ruleset.declare(CONCERN, work.table.elements())
         work.flows |= work.table.live()
         work.declared = True
-        self._finish(work, change.size, began)
+        self._finish(change.size, began)
 
     def _program(self, work: _Work, changes: Changes, began: float) -> None:
         ruleset = self._kernel.ruleset
@@ -201,7 +219,7 @@ class ServiceProxy:
             ruleset.change(CONCERN, sorted(changes.add), sorted(changes.remove))
         elif ruleset.stale:
             ruleset.repair()
-        self._finish(work, len(changes.add) + len(changes.remove), began)
+        self._finish(len(changes.add) + len(changes.remove), began)
 
     def _forget(self, work: _Work) -> None:
         """A failure leaves clients with another endpoint than chance would give them, no more."""
@@ -212,12 +230,9 @@ class ServiceProxy:
                 log.warning("clients_not_forgotten set=%s error=%s", container, error)
         work.forget.clear()
 
-    def _finish(self, work: _Work, size: int, began: float) -> None:
-        """Connections last: one that is tracked anew is led by the new table."""
-        self.counters.flows += (deleted := flows.clean(work.flows))
-        work.flows = {}
-        if size or deleted:
+    def _finish(self, size: int, began: float) -> None:
+        if size:
             self.counters.transactions += 1
             self.counters.elements += size
             self.counters.seconds = time.perf_counter() - began
-            log.info("services_programmed elements=%d flows=%d ms=%.1f", size, deleted, self.counters.seconds * 1000)
+            log.info("services_programmed elements=%d ms=%.1f", size, self.counters.seconds * 1000)

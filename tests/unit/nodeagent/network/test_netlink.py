@@ -409,11 +409,15 @@ def test_connections_to_a_port_are_forgotten_and_others_kept() -> None:
                 for port in (5300, 5301):
                     client.sendto(b"x", (host, port))
         assert tracked() == {5300, 5301}
-        for _ in range(2):
-            netlink.forget_flows(socket.IPPROTO_UDP, 5300)
+        for ended in (2, 0):
+            assert forget((socket.IPPROTO_UDP, 5300), (socket.IPPROTO_SCTP, 5301), (socket.IPPROTO_UDP, 5302)) == ended
             assert tracked() == {5301}
-        netlink.forget_flows(socket.IPPROTO_TCP, 5301)
+        assert forget((socket.IPPROTO_TCP, 5301)) == 0
         assert tracked() == {5301}
+
+    def forget(*ports: tuple[int, int]) -> int:
+        with NetlinkSocket(conntrack.NETFILTER) as kernel:
+            return conntrack.forget(kernel, ports)
 
     def tracked() -> set[int]:
         with NetlinkSocket(conntrack.NETFILTER) as kernel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nodeagent.linux import namespaces, syscalls
-from nodeagent.network import links, plan, rtnetlink, tables
-from nodeagent.network.interface import Comparison, NetworkError, Node, Peer
+from nodeagent.network import conntrack, links, plan, rtnetlink, tables
+from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.overlay import OverlayNetwork
@@ -105,3 +106,29 @@ async def test_an_agent_that_does_not_know_its_peers_yet_keeps_them(host: int, t
         await network.visit(down)
         assert [item.item for item in (await network.repair()).found] == [f"{DEVICE} mtu"]
         assert await network.visit(entries) == before == plan.wanted(NODE, PEERS)
+
+
+async def test_connections_to_a_host_port_of_udp_end_when_it_changes(host: int, tmp_path: Path) -> None:
+    """Of all that have changed, and only of them."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for port in (5300, 5301, 5302):
+                client.sendto(b"x", (NODE.address, port))
+
+    def tracked() -> set[int]:
+        with NetlinkSocket(conntrack.NETFILTER) as kernel:
+            return {conntrack.flow_of(message).port for message in kernel.dump(conntrack.list_flows())}
+
+    async with agent(host, tmp_path) as network:
+        await network.visit(send)
+        assert await network.visit(tracked) >= {5300, 5301, 5302}
+        ports = [HostPort("udp", "", port, "10.244.1.5", 53) for port in (5300, 5301)]
+        network.resume("p", tmp_path, ["10.244.1.5"], [*ports, HostPort("tcp", "", 5302, "10.244.1.5", 53)])
+        await network.sync([])
+        assert await network.visit(tracked) & {5300, 5301, 5302} == {5302}
+        await network.visit(send)
+        await network.sync([])
+        assert await network.visit(tracked) >= {5300, 5301}
+        await network.detach("p")
+        assert await network.visit(tracked) & {5300, 5301, 5302} == {5302}

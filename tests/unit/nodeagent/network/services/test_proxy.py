@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import pytest
 
 from nodeagent.control.assignment import Change
-from nodeagent.network import conntrack, links
-from nodeagent.network.conntrack import NETFILTER, Way
+from nodeagent.network import conntrack, links, rtnetlink
+from nodeagent.network.conntrack import NETFILTER, Ends, packed
 from nodeagent.network.interface import NetworkError
 from nodeagent.network.loadbalancer import rules
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nlsocket import NetlinkSocket
+from nodeagent.network.rtnetlink import Address
 from nodeagent.network.ruleset import Ruleset
 from nodeagent.network.services import flows, skeleton
 from nodeagent.network.services.model import Facts, Target
@@ -24,6 +25,7 @@ from nodeagent.network.services.proxy import BATCH, FIRST_RETRY, ServiceProxy
 from nodeagent.network.services.table import Health
 from nodeagent.network.services.wanted import Frontend
 from pinnace.clock import VirtualClock, settle
+from tests.support.awaiting import eventually
 from tests.support.networks import alone
 from tests.support.services import HERE, service, slice_
 from tests.unit.nodeagent.network.test_ruleset import nft
@@ -33,20 +35,30 @@ T = TypeVar("T")
 FACTS = Facts(HERE, "", ("10.244.1.0/24",), ("10.96.0.0/12",))
 
 
+def tracked() -> set[Ends | None]:
+    with NetlinkSocket(NETFILTER) as kernel:
+        return {conntrack.ends_of(message.body) for message in kernel.dump(conntrack.list_flows())}
+
+
 class Kernel:
-    """The thread is the test's own; `failures` are those of the next visits."""
+    """The thread is the test's own; `failures` are those of the next visits, but for `spared` before them. `tracked`: the
+    connections at the end of each visit."""
 
     def __init__(self) -> None:
         self.nft = Nftables()
         self.ruleset = Ruleset(self.nft)
-        self.visits, self.failures = 0, 0
+        self.visits, self.failures, self.spared = 0, 0, 0
+        self.tracked: list[set[Ends | None]] = []
 
     async def visit(self, work: Callable[[], T]) -> T:
         self.visits += 1
-        if self.failures:
+        if self.failures and not self.spared:
             self.failures -= 1
             raise NetworkError("no answer")
-        return work()
+        self.spared = max(self.spared - 1, 0)
+        found = work()
+        self.tracked.append(tracked())
+        return found
 
 
 class Node:
@@ -177,6 +189,17 @@ def test_a_failure_is_retried_and_loses_nothing() -> None:
     running(test)
 
 
+def test_problems_of_a_service_are_logged_in_few_words(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(node: Node) -> None:
+        node.configure()
+        node.put(service("s", externalIPs=[f"127.0.0.{number}" for number in range(1, 9)]))
+        await settle()
+
+    running(test)
+    [text] = [record.getMessage() for record in caplog.records if "service_problems" in record.getMessage()]
+    assert text.endswith("127.0.0.5 is no address of a Service; 3 more")
+
+
 def test_health_checks_follow() -> None:
     async def test(node: Node) -> None:
         node.configure()
@@ -210,13 +233,45 @@ def test_clients_of_a_slot_that_another_endpoint_gets_are_forgotten() -> None:
     running(test)
 
 
+def test_connections_are_ended_after_the_change_and_in_another_thread() -> None:
+    """Not in a visit, for which pods that are attached would wait; and again after a failure. Then a later change follows."""
+
+    async def test(node: Node) -> None:
+        with NetlinkSocket() as kernel:
+            kernel.run(links.change(1, up=True))
+        node.configure()
+        await settle()
+        send()
+        [before] = tracked()
+        ports = [{"name": "", "port": 53, "protocol": "UDP"}]
+        node.kernel.spared, node.kernel.failures = 1, 1
+        node.put(service("s", externalIPs=["192.0.2.9"], ports=ports), slice_("10.244.1.5", of="s", ports=ports))
+        await settle()
+        assert node.kernel.visits == 3
+        assert before in tracked()
+        await node.clock.advance(FIRST_RETRY)
+        await eventually(lambda: before not in tracked())
+        assert all(before in found for found in node.kernel.tracked[1:])
+        await eventually(lambda: node.proxy.counters.flows == 1)
+        node.put(*web(1))
+        await eventually(lambda: "10.96.0.21" in node.addresses())
+
+    def send() -> None:
+        nft("table ip t {\nchain o {\ntype nat hook output priority -100\n}\n}")
+        with NetlinkSocket() as kernel:
+            kernel.run(rtnetlink.add_address(Address(1, "192.0.2.9", 32)))
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            client.sendto(b"x", ("192.0.2.9", 53))
+
+    running(test)
+
+
 def test_connections_of_endpoints_that_have_gone_are_ended() -> None:
     """Those to other addresses and ports, and those that lead to an endpoint that is there, stay."""
     rules = "table ip t { chain o { type nat hook output priority -100; udp dport 53 dnat to 127.0.0.1:5300; }; }"
 
-    def tracked() -> set[Way | None]:
-        with NetlinkSocket(NETFILTER) as kernel:
-            return {conntrack.way_of(message) for message in kernel.dump(conntrack.list_flows())}
+    def clean(live: flows.Live) -> int:
+        return flows.cleaning(live)()
 
     def work() -> None:
         with NetlinkSocket() as kernel:
@@ -225,14 +280,22 @@ def test_connections_of_endpoints_that_have_gone_are_ended() -> None:
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
             for port in (53, 54):
                 client.sendto(b"x", ("127.0.0.9", port))
-        led, other = Way("127.0.0.9", 53, "127.0.0.1", 5300), Way("127.0.0.9", 54, "127.0.0.9", 54)
+        led, other = (
+            Ends(socket.IPPROTO_UDP, packed("127.0.0.9", port), packed(*to))
+            for port, to in ((53, ("127.0.0.1", 5300)), (54, ("127.0.0.9", 54)))
+        )
         assert {led, other} <= tracked()
         frontend = Frontend(4, "127.0.0.9", "udp", 53)
-        assert flows.clean({}) == 0
-        assert flows.clean({frontend: frozenset({Target("127.0.0.1", 5300)})}) == 0
-        assert flows.clean({Frontend(4, "127.0.0.9", "udp", 55): frozenset(), Frontend(4, "", "udp", 53): frozenset()}) == 0
-        assert flows.clean({frontend: frozenset({Target("127.0.0.2", 5300)})}) == 1
+        assert clean({}) == 0
+        assert clean({frontend: frozenset({Target("127.0.0.1", 5300)})}) == 0
+        assert clean({Frontend(4, "127.0.0.9", "udp", 55): frozenset(), Frontend(4, "", "udp", 53): frozenset()}) == 0
+        assert clean({Frontend(4, "127.0.0.9", "sctp", 53): frozenset(), Frontend(6, "", "udp", 53): frozenset()}) == 0
+        assert clean({frontend: frozenset({Target("127.0.0.2", 5300)})}) == 1
         assert tracked() >= {other}
         assert led not in tracked()
+        assert clean({Frontend(4, "", "udp", 54): frozenset()}) == 0
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            client.sendto(b"x", ("127.0.0.1", 54))
+        assert clean({Frontend(4, "", "udp", 54): frozenset()}) == 1
 
     alone(work)
