@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import warmkctl
+
 # In the environment of every process that this run starts; containers do not inherit it, their monitors do.
 MARK = "PINNACE_TEST_RUN"
 # In the environment: the file to list failed tests in, a line each; not written when processes are left.
@@ -43,6 +45,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     # What a test left in a cycle, or has frozen, may hold the connection that keeps a process.
     gc.unfreeze()
     gc.collect()
+    warmkctl.warm.close()
     deadline = time.monotonic() + GRACE
     while (left := started_here()) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support import warmkctl
 from tests.support.labs import PATIENCE
 
 # Seconds until it listens.
@@ -25,11 +26,8 @@ class Alone:
     def kctl(self, *arguments: str, stdin: str | bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Exit code and output, as text; standard input is text or bytes."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        command = [sys.executable, "-P", "-m", "cli.main", *arguments]
-        done = subprocess.run(
-            command, input=data, capture_output=True, env=self.environment, cwd=cwd, timeout=60 * PATIENCE, check=False
-        )
-        return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+        done = warmkctl.run(arguments, data, self.environment, cwd=cwd, within=60 * PATIENCE)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @contextmanager

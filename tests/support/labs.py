@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.lab import layout, processes
+from tests.support import warmkctl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # How many times as long as usual everything may take, on a machine that is emulated (tests/vm).
@@ -44,6 +45,8 @@ class LabUnderTest:
     def run(self, *arguments: str, stdin: str | bytes | None = None, umask: int = -1) -> subprocess.CompletedProcess[bytes]:
         """Any exit code. `umask` is that of kctl and of what it starts; -1 for the tests' own."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
+        if not self.words:
+            return warmkctl.run(arguments, data, self.environment, umask=umask, within=DEADLINE)
         return subprocess.run(
             self.command(*arguments),
             input=data,
@@ -56,7 +59,7 @@ class LabUnderTest:
 
     def command(self, *arguments: str) -> list[str]:
         """The words that run kctl; `environment` is for them."""
-        return [*self.words, sys.executable, "-P", "-m", "cli.main", *arguments]
+        return [*self.words, *warmkctl.KCTL, *arguments]
 
     def kctl(self, *arguments: str, stdin: str | bytes | None = None, umask: int = -1) -> str:
         """Raises KctlError, with what kctl said, unless it succeeds."""
