@@ -23,7 +23,7 @@ from controlplane.resources.lease import LEASE
 from controlplane.resources.limitrange import LIMIT_RANGE, LimitRanger
 from controlplane.resources.namespace import NAMESPACE, NamespaceLifecycle
 from controlplane.resources.networkpolicy import NETWORK_POLICY
-from controlplane.resources.node import NODE
+from controlplane.resources.node import NODE, NodePodCIDRs
 from controlplane.resources.persistentvolume import PERSISTENT_VOLUME
 from controlplane.resources.persistentvolumeclaim import (
     PERSISTENT_VOLUME_CLAIM,
@@ -76,8 +76,8 @@ def built_in(ranges: ServiceRanges | None = None, enabled: Collection[str] = ())
     plugins: tuple[Plugin, ...] = (
         NamespaceLifecycle(), LimitRanger(), ServiceAccountPlugin(), Priority(), StorageObjectInUseProtection(),
         DefaultStorageClass(), PersistentVolumeClaimResize(), RuntimeClassPlugin(), DefaultIngressClass(), Terminating(),
-        ServiceAllocator(ranges or ServiceRanges()), *(make() for name, make in OPTIONAL.items() if name in enabled),
-        ResourceQuotaPlugin(),
+        NodePodCIDRs(), ServiceAllocator(ranges or ServiceRanges()),
+        *(make() for name, make in OPTIONAL.items() if name in enabled), ResourceQuotaPlugin(),
     )  # fmt: skip
     return Registry(resources, plugins, (*REVIEWS, *(item.resource for item in MEASURED)))
 

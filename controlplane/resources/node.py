@@ -1,15 +1,20 @@
-"""Nodes. Their agents report the status; users cordon and taint."""
+"""Nodes, and whose pod CIDRs theirs are. Their agents report the status; users cordon and taint."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ipaddress
+from collections.abc import Iterator, Sequence
 
 from controlplane.podaddresses import IP_TYPES
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
+from controlplane.resources.plugin import DELETE, Attributes, BasePlugin
 from controlplane.resources.resource import PROXIED, Resource, Stream
-from pinnace import humantime, kinds
+from controlplane.store import Tx
+from pinnace import fielderrors, formats, humantime, kinds, nodenetwork
 from pinnace.admission import nodes
 from pinnace.core.v1.node_pb2 import Node
+from pinnace.errors import Cause, Invalid
+from pinnace.ipfamilies import Network
 from pinnace.wellknown import ANNOTATION_WIREGUARD_KEY
 
 # The index of nodes by what is each node's alone: its IP addresses and its WireGuard key.
@@ -69,3 +74,42 @@ NODE = Resource(
     own_indexes={STATED: _stated},
     columns=Columns(_COLUMNS, _cells),
 )
+
+
+class NodePodCIDRs(BasePlugin):
+    """No pod CIDR of two nodes: of those, other nodes program one only. Joining agents get free ones (`dispatcher.subnets`), so
+    this is about Nodes that users and other controllers write. Those that are stored already stay as they are."""
+
+    name = "NodePodCIDRs"
+
+    def validate(self, tx: Tx, request: Attributes) -> None:
+        """Raises Invalid. Compares with every Node, when a Node gets a pod CIDR."""
+        if request.resource.kind is not kinds.NODE or request.operation == DELETE or request.subresource:
+            return
+        new, old = request.message, request.old
+        before = nodenetwork.pod_cidrs(old) if old is not None else []
+        path = "spec.podCIDRs[{}]" if new.spec.podCIDRs else "spec.podCIDR"
+        stated = {path.format(at): cidr for at, cidr in enumerate(nodenetwork.pod_cidrs(new)) if cidr not in before}
+        causes = tuple(cause for field, cidr in stated.items() for cause in _overlaps(tx, new, field, cidr))
+        if causes:
+            raise Invalid.of(kinds.NODE.group_kind, new.metadata.name[:253], causes)
+
+
+def _overlaps(tx: Tx, node: Node, path: str, cidr: str) -> Iterator[Cause]:
+    """The first Node with addresses of a pod CIDR. Without adding to the read set: reports of nodes would conflict."""
+    own = ipaddress.ip_network(cidr, strict=False)
+    for row in tx.list_untracked(kinds.NODE):
+        other: Node = row.message
+        if other.metadata.name == node.metadata.name:
+            continue
+        for taken in nodenetwork.pod_cidrs(other):
+            if _has_common(own, taken):
+                yield fielderrors.invalid(path, cidr, f'overlaps with the pod CIDR {taken} of node "{other.metadata.name}"')
+                return
+
+
+def _has_common(network: Network, cidr: str) -> bool:
+    if formats.cidr(cidr):
+        return False
+    other = ipaddress.ip_network(cidr, strict=False)
+    return network.version == other.version and network.overlaps(other)

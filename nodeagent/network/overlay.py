@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -42,8 +43,11 @@ from nodeagent.node import threads
 from pinnace.ipfamilies import FAMILIES, Family, families_of
 
 T = TypeVar("T")
+log = logging.getLogger("pinnace.network")
 # Seconds for one visit to the kernel.
 DEADLINE = 30.0
+# Peers that are left out, at once.
+MAX_LOGGED = 20
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 
 
@@ -76,6 +80,8 @@ class OverlayNetwork:
         # Of attached pods, network namespace and addresses.
         self._places: dict[str, tuple[Path, tuple[str, ...]]] = {}
         self._peers: frozenset[str] = frozenset()
+        # Peers that are left out, and whose pod CIDR it is.
+        self._overlapping: dict[str, str] = {}
         # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
         self._programming = asyncio.Lock()
@@ -275,7 +281,9 @@ class OverlayNetwork:
         tunnels: frozenset[TunnelPeer] = frozenset()
         if self._state.underlay is not None and self._state.underlay.encrypt:
             tunnels, peers = plan.encrypted(self._state.underlay, peers)
-        want = plan.wanted(self._state.node, peers)
+        chosen = plan.choose(self._state.node, peers)
+        self._name(chosen.overlapping)
+        want = plan.table(self._state.node, chosen.peers)
         addresses, encrypted = frozenset(entry.dst for entry in want.fdb), self._state.node.encrypt
 
         def work(netlink: Netlink) -> int:
@@ -301,6 +309,15 @@ class OverlayNetwork:
             raise
         await self._program()
         return wrong
+
+    def _name(self, overlapping: dict[str, str]) -> None:
+        """Log the peers that are left out since the last time because another node has their pod CIDR."""
+        new = [(name, holder) for name, holder in overlapping.items() if self._overlapping.get(name) != holder]
+        for name, holder in new[:MAX_LOGGED]:
+            log.error("peer_left_out node=%s error=its pod CIDR overlaps with that of node %s", name, holder)
+        if len(new) > MAX_LOGGED:
+            log.error("peers_left_out number=%d", len(new))
+        self._overlapping = overlapping
 
     def watch(self, changed: Callable[[], None]) -> None:
         def notified() -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect, insort
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 from nodeagent.network import rtnetlink, wireguard
 from nodeagent.network.interface import Node, Peer
 from nodeagent.network.vxlan import mac_of, vtep_of
 from nodeagent.network.wireguard import TunnelPeer
-from pinnace.ipfamilies import Network, families_of, family_of
+from pinnace.ipfamilies import FAMILIES, Family, Network, families_of, family_of
 
 # As the kernel writes it, and unicast: the second digit is even.
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z", re.ASCII)
@@ -68,16 +71,75 @@ class Difference:
         return sum(len(t.routes) + len(t.neighbours) + len(t.fdb) for t in (self.add, self.remove))
 
 
+class Chosen(NamedTuple):
+    """Peers that are programmed. Of those that are not because of a pod CIDR, the name of the node that has it, by theirs."""
+
+    peers: list[Peer]
+    overlapping: dict[str, str]
+
+
 def wanted(node: Node, peers: Iterable[Peer]) -> Table:
-    """The table of `node`, in the address families of its own pods. A peer whose ranges are ours or outside the cluster's, or
-    whose addresses are ours, the cluster's, no host's or another peer's, is left out: it could only do harm. So is one on an
-    underlay of another family, which is not reachable."""
-    families = families_of(node.pod_cidrs)
+    """The table of `node` with the peers of `choose`."""
+    return table(node, choose(node, peers).peers)
+
+
+def choose(node: Node, peers: Iterable[Peer]) -> Chosen:
+    """A peer whose ranges are ours, another peer's or outside the cluster's, or whose addresses are ours, the cluster's, no
+    host's or another peer's, is left out: it could only do harm. So is one on an underlay of another family, which is not
+    reachable."""
     sane = [peer for peer in peers if _sane(node, peer)]
     claims = Counter(peer.mac for peer in sane)
     # Of several that claim a MAC address, only the node that it was made for can be right.
     usable = [peer for peer in sane if claims[peer.mac] == 1 or peer.mac == mac_of(peer.name)]
-    ranges = [(cidr, peer) for peer in usable for cidr in peer.pod_cidrs if family_of(cidr) in families]
+    overlapping = _overlapping(usable)
+    return Chosen([peer for peer in usable if peer.name not in overlapping], overlapping)
+
+
+def _overlapping(peers: Collection[Peer]) -> dict[str, str]:
+    """The first node by name has a range; others with a part of it, by name, with the name of that node. Two neighbours with
+    one address, of which the kernel holds one, would never be as wanted."""
+    shares = [_Share(family_of(cidr), *_ends(cidr), peer.name) for peer in peers for cidr in peer.pod_cidrs]
+    shares.sort()
+    if all(one.family != other.family or one.last < other.first for one, other in pairwise(shares)):
+        return {}
+    found: dict[str, str] = {}
+    taken: dict[Family, list[_Share]] = {family: [] for family in FAMILIES}
+    for peer in sorted(peers, key=lambda item: item.name):
+        own = [_Share(family_of(cidr), *_ends(cidr), peer.name) for cidr in peer.pod_cidrs]
+        holder = next(filter(None, (_holder(taken[share.family], share) for share in own)), "")
+        if holder:
+            found[peer.name] = holder
+            continue
+        for share in own:
+            insort(taken[share.family], share)
+    return found
+
+
+class _Share(NamedTuple):
+    """Of a family, its first and last address as numbers."""
+
+    family: Family
+    first: int
+    last: int
+    node: str
+
+
+def _ends(cidr: str) -> tuple[int, int]:
+    network = ipaddress.ip_network(cidr)
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def _holder(taken: list[_Share], share: _Share) -> str:
+    """The node of a share that overlaps `share`; empty for none. `taken` is in order, and its shares do not overlap."""
+    at = bisect(taken, share)
+    near = taken[max(at - 1, 0) : at + 1]
+    return next((item.node for item in near if item.first <= share.last and share.first <= item.last), "")
+
+
+def table(node: Node, peers: Iterable[Peer]) -> Table:
+    """In the address families of the pods of `node`."""
+    families = families_of(node.pod_cidrs)
+    ranges = [(cidr, peer) for peer in peers for cidr in peer.pod_cidrs if family_of(cidr) in families]
     blackholes = frozenset(Route(cidr) for cidr in node.cluster_cidrs if family_of(cidr) in families)
     return Table(
         routes=frozenset(Route(cidr, vtep_of(cidr)) for cidr, _ in ranges) | blackholes,

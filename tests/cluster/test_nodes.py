@@ -11,8 +11,10 @@ from controlplane.controllers.podgc import QUARANTINE
 from controlplane.dispatcher import reports
 from pinnace import kinds
 from pinnace.api.v1 import nodes_pb2
+from pinnace.errors import Invalid
 from pinnace.wellknown import TAINT_NOT_READY as NOT_READY
 from pinnace.wellknown import TAINT_UNREACHABLE as UNREACHABLE
+from tests.support import objects
 from tests.support.cluster import GRACE, Cluster
 from tests.support.objects import pod
 
@@ -272,3 +274,29 @@ async def test_a_deleted_node_leaves_no_lease(cluster: Cluster) -> None:
     assert cluster.get(kinds.LEASE, "n1", namespace="kube-node-lease") is not None
     await cluster.delete(kinds.NODE, "n1")
     assert cluster.get(kinds.LEASE, "n1", namespace="kube-node-lease") is None
+
+
+async def test_no_two_nodes_have_a_pod_cidr_in_common(cluster: Cluster) -> None:
+    """Other nodes would program one of both. One that is not changed is not compared, whatever is stored."""
+    await cluster.join("n1")
+    both = ["10.244.8.0/24", "fd00:8::/64"]
+    await cluster.create(objects.node("n2", podCIDR=both[0], podCIDRs=both))
+    for taken, holder, text in [
+        (["10.244.0.0/24"], "n1", "10.244.0.0/24"), (["10.244.0.128/25"], "n1", "10.244.0.0/24"),
+        (["10.244.8.7/22"], "n2", "10.244.8.0/24"), (["10.244.9.0/24", "fd00:8::/80"], "n2", "fd00:8::/64"),
+    ]:  # fmt: skip
+        error = f'overlaps with the pod CIDR {text} of node "{holder}"'
+        with pytest.raises(Invalid, match=error) as caught:
+            await cluster.create(objects.node("n3", podCIDR=taken[0], podCIDRs=taken))
+        [cause] = caught.value.causes
+        assert (cause.field, error in cause.message) == (f"spec.podCIDRs[{len(taken) - 1}]", True)
+    with pytest.raises(Invalid, match=r"spec\.podCIDR: Invalid value"):
+        await cluster.create(objects.node("n3", podCIDR="10.244.0.0/24"))
+    await cluster.create(objects.node("n3"))
+    with pytest.raises(Invalid, match="overlaps"):
+        await cluster.change(kinds.NODE, "n3", lambda item: setattr(item.spec, "podCIDR", "10.244.8.0/24"))
+    stored = cluster.get(kinds.NODE, "n3")
+    stored.spec.podCIDR = "10.244.8.0/24"
+    await cluster.store.update(lambda tx: tx.put(kinds.NODE, stored))
+    await cluster.change(kinds.NODE, "n3", lambda item: setattr(item.spec, "unschedulable", True))
+    assert cluster.get(kinds.NODE, "n3").spec.unschedulable

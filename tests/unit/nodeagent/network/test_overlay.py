@@ -91,6 +91,23 @@ async def test_peers_that_could_not_be_programmed_are_so_by_a_repair(host: int, 
         assert (await network.verify(), await network.sync(PEERS)) == (Comparison(), 0)
 
 
+async def test_two_peers_with_one_range_leave_nothing_to_repair(
+    host: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first by name is programmed; the log names the other one, once."""
+    async with agent(host, tmp_path) as network:
+        peers = [Peer("n3", PEERS[0].pod_cidrs, "10.9.0.3", "02:00:00:00:01:03"), *PEERS]
+        assert [await network.sync(peers) > 0, await network.sync(peers), await network.sync([*reversed(peers)])] == [
+            True,
+            0,
+            0,
+        ]
+        assert (await network.verify(), await network.visit(entries)) == (Comparison(), plan.wanted(NODE, PEERS))
+    [record] = [record.getMessage() for record in caplog.records]
+    assert record == "peer_left_out node=n3 error=its pod CIDR overlaps with that of node n2"
+    caplog.clear()
+
+
 async def test_an_agent_that_does_not_know_its_peers_yet_keeps_them(host: int, tmp_path: Path) -> None:
     """Those of the agent before are no deviation, and a repair of something else leaves them."""
     async with agent(host, tmp_path) as network:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from nodeagent.network import nlsocket
 from nodeagent.network.interface import Node, Peer
-from nodeagent.network.plan import Fdb, Neighbour, Route, Table, difference, encrypted, wanted
+from nodeagent.network.plan import Fdb, Neighbour, Route, Table, choose, difference, encrypted, wanted
 from nodeagent.network.vxlan import device, mac_of, vtep_of
 from nodeagent.network.wireguard import TunnelPeer, tunnel_address
 
@@ -69,6 +71,57 @@ def test_without_peers_the_cluster_ranges_lead_nowhere() -> None:
 def test_a_hostile_peer_is_left_out(hostile: Peer) -> None:
     """It could only take traffic that is not its own; the others stay."""
     assert wanted(OURS, [hostile, peer(2)]) == wanted(OURS, [peer(2)])
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param([peer(2, pod_cidrs=("10.244.1.0/24",))], id="the same range"),
+        pytest.param([peer(2, pod_cidrs=("10.244.1.128/25",))], id="a part"),
+        pytest.param([peer(2, pod_cidrs=("10.244.1.0/25",))], id="a part with the same first address"),
+        pytest.param([peer(2, pod_cidrs=("10.244.1.0/24",)), peer(3, pod_cidrs=("10.244.1.64/26",))], id="two others"),
+    ],
+)
+def test_a_range_of_several_peers_is_of_the_first_by_name(others: list[Peer]) -> None:
+    """The kernel holds one neighbour for an address: of two, each comparison would find the other one missing."""
+    for order in ([peer(), *others, peer(4)], [peer(4), *reversed(others), peer()]):
+        assert wanted(OURS, order) == wanted(OURS, [peer(), peer(4)])
+        assert choose(OURS, order).overlapping == {other.name: "n1" for other in others}
+
+
+def test_a_peer_that_is_left_out_takes_no_range_from_others() -> None:
+    """Of a range that overlaps with that of n2, the rest is free for the next one by name. All families count."""
+    wide = peer(3, pod_cidrs=("10.244.2.0/23",))
+    found = choose(OURS, [peer(2), wide, peer(4, pod_cidrs=("10.244.3.0/24",))])
+    assert ([item.name for item in found.peers], found.overlapping) == (["n2", "n4"], {"n3": "n2"})
+    dual = [dual_peer(1), dual_peer(2, pod_cidrs=("10.244.2.0/24", "fd00:244:0:1::/64"))]
+    assert choose(DUAL, dual).overlapping == {"n2": "n1"}
+
+
+SHARES = st.lists(
+    st.tuples(st.integers(1, 20), st.integers(22, 28), st.integers(0, 255)), max_size=8, unique_by=lambda item: item[0]
+)
+
+
+@given(SHARES)
+def test_no_two_peers_have_addresses_in_common(shares: list[tuple[int, int, int]]) -> None:
+    """Every one that is left out overlaps one that is not, with a lower name; so each next hop has one neighbour."""
+    node = replace(OURS, pod_cidrs=("10.244.255.0/24",))
+    peers = []
+    for number, bits, place in shares:
+        cidr = str(ipaddress.ip_network(f"10.244.{place % 8}.{place}/{bits}", strict=False))
+        peers.append(peer(number, pod_cidrs=(cidr,)))
+    found = choose(node, peers)
+    networks = {item.name: ipaddress.ip_network(item.pod_cidrs[0]) for item in peers}
+    kept = [item.name for item in found.peers]
+    assert not [(one, two) for one, two in combinations(kept, 2) if networks[one].overlaps(networks[two])]
+    assert {*kept, *found.overlapping} == networks.keys()
+    for name, holder in found.overlapping.items():
+        assert holder in kept
+        assert holder < name
+        assert networks[name].overlaps(networks[holder])
+    neighbours = wanted(node, peers).neighbours
+    assert len({item.address for item in neighbours}) == len(neighbours)
 
 
 def test_the_order_of_peers_does_not_matter() -> None:
