@@ -15,7 +15,7 @@ transaction that failed, the next one begins with a comparison with the kernel.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nodeagent.network import elements, legacy, nftread
@@ -162,15 +162,18 @@ class Ruleset:
             log.error("element_rejected container=%s key=%s error=%s", item.container, " . ".join(item.key), error)
             self._state.tables[concern_of(item.container)].pop((item.container, item.key), None)
 
-    def forget(self, container: str, key: Key) -> None:
-        """Delete the elements that packets have added to a set and that end in these parts, such as a frontend's. No error if
-        there is no such set."""
-        if container not in self._state.pieces:
-            return
-        for item in nftread.containers(f"{FAMILY} {TABLE}"):
-            if item.name == container:
-                found = [client.key for client in nftread.clients(f"{FAMILY} {TABLE}", item)]
-                self.expire(Element(container, own) for own in found if own[-len(key) :] == key)
+    def forget(self, keys: Mapping[str, Collection[Key]]) -> None:
+        """Delete the elements that packets have added to sets and that end in one of these, such as frontends', by set. Each
+        set is read once: it may have many. No error if there is no such set."""
+        wanted = {name: set(own) for name, own in keys.items() if name in self._state.pieces}
+        gone = list[Element]()
+        for item in nftread.containers(f"{FAMILY} {TABLE}") if wanted else ():
+            ends = wanted.get(item.name, set())
+            lengths = {len(key) for key in ends}
+            for client in nftread.clients(f"{FAMILY} {TABLE}", item) if ends else ():
+                if any(client.key[-length:] in ends for length in lengths):
+                    gone.append(Element(item.name, client.key))
+        self.expire(gone)
 
     def expire(self, items: Iterable[Element]) -> None:
         """Delete elements of sets with a timeout."""

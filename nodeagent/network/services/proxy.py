@@ -223,11 +223,13 @@ class ServiceProxy:
 
     def _forget(self, work: _Work) -> None:
         """A failure leaves clients with another endpoint than chance would give them, no more."""
-        for container, key in sorted(work.forget):
-            try:
-                self._kernel.ruleset.forget(container, key)
-            except NetworkError as error:
-                log.warning("clients_not_forgotten set=%s error=%s", container, error)
+        keys = dict[str, set[Key]]()
+        for container, key in work.forget:
+            keys.setdefault(container, set()).add(key)
+        try:
+            self._kernel.ruleset.forget(keys)
+        except NetworkError as error:
+            log.warning("clients_not_forgotten sets=%s error=%s", ",".join(sorted(keys)[:SHOWN]), error)
         work.forget.clear()
 
     def _finish(self, size: int, began: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -284,13 +285,13 @@ def test_elements_that_packets_have_added_are_deleted_by_their_last_parts() -> N
     def work(ruleset: Ruleset) -> None:
         ruleset.ensure([PEERS, fragment])
         ruleset.declare("ports", [])
-        ruleset.forget("ports_seen1_4", ("80",))
+        ruleset.forget({"ports_seen1_4": [("80",)]})
         nft(f"add {text}".replace("set ", "set inet pinnace ", 1))
-        nft("add element inet pinnace ports_seen1_4 { 192.0.2.1 . 80, 192.0.2.2 . 81, 192.0.2.3 . 80 }")
+        nft("add element inet pinnace ports_seen1_4 { 192.0.2.1 . 80, 192.0.2.2 . 81, 192.0.2.3 . 80, 192.0.2.3 . 82 }")
         ruleset.repair()
-        ruleset.forget("ports_seen1_4", ("80",))
+        ruleset.forget({"ports_seen1_4": [("80",), ("82",)], "ports_seen2_4": [("81",)]})
         assert "192.0.2.2 . 81" in nft("list set inet pinnace ports_seen1_4")
-        assert " . 80" not in nft("list set inet pinnace ports_seen1_4")
+        assert not re.search(r" \. 8[02]", nft("list set inet pinnace ports_seen1_4"))
 
     in_namespace(work)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import pytest
 from nodeagent.control.assignment import Change
 from nodeagent.network import conntrack, links, rtnetlink
 from nodeagent.network.conntrack import NETFILTER, Ends, packed
+from nodeagent.network.elements import Key
 from nodeagent.network.interface import NetworkError
 from nodeagent.network.loadbalancer import rules
 from nodeagent.network.nftables import Nftables
@@ -40,13 +41,25 @@ def tracked() -> set[Ends | None]:
         return {conntrack.ends_of(message.body) for message in kernel.dump(conntrack.list_flows())}
 
 
+class Recorded(Ruleset):
+    """`forgotten`: of each call."""
+
+    def __init__(self, nft: Nftables) -> None:
+        super().__init__(nft)
+        self.forgotten: list[Mapping[str, Collection[Key]]] = []
+
+    def forget(self, keys: Mapping[str, Collection[Key]]) -> None:
+        self.forgotten.append(keys)
+        super().forget(keys)
+
+
 class Kernel:
     """The thread is the test's own; `failures` are those of the next visits, but for `spared` before them. `tracked`: the
     connections at the end of each visit."""
 
     def __init__(self) -> None:
         self.nft = Nftables()
-        self.ruleset = Ruleset(self.nft)
+        self.ruleset = Recorded(self.nft)
         self.visits, self.failures, self.spared = 0, 0, 0
         self.tracked: list[set[Ends | None]] = []
 
@@ -229,6 +242,30 @@ def test_clients_of_a_slot_that_another_endpoint_gets_are_forgotten() -> None:
         found = nft("list set inet pinnace services_cluster_seen1g37a8eec1ce19687d_4")
         assert "10.96.0.20" not in found
         assert "10.96.0.21" in found
+
+    running(test)
+
+
+def test_clients_of_many_frontends_are_read_once() -> None:
+    """Those of a slot are in one set, which may have 65,536. Without such clients nothing is read."""
+
+    async def test(node: Node) -> None:
+        node.configure()
+        ports = [{"name": f"p{number}", "port": number, "protocol": "TCP"} for number in range(80, 90)]
+        targets = [{"name": item["name"], "port": 8080, "protocol": "TCP"} for item in ports]
+        node.put(
+            service("s", sessionAffinity="ClientIP", externalIPs=["192.0.2.9"], ports=ports),
+            slice_("10.244.1.5", "10.244.1.6", of="s", ports=targets),
+        )
+        await settle()
+        container = "services_cluster_seen0g37a8eec1ce19687d_4"
+        nft(f"add element inet pinnace {container} {{ 10.244.1.9 . 192.0.2.9 . tcp . 80, 10.244.1.9 . 10.96.0.20 . tcp . 89 }}")
+        assert not any(node.kernel.ruleset.forgotten)
+        node.put(slice_("10.244.1.7", "10.244.1.6", of="s", ports=targets))
+        await settle()
+        [found] = filter(None, node.kernel.ruleset.forgotten)
+        assert {name: len(keys) for name, keys in found.items()} == {container: 20}
+        assert "10.244.1.9" not in nft(f"list set inet pinnace {container}")
 
     running(test)
 
