@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pinnace.errors import BadRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     # Kinds have all messages, which take longer to import than everything else of a command that does without.
     from cli.client import Client
     from pinnace.kinds import Kind
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # A hundred years; more is a slip of the pen, and too much for a socket's deadline.
 MAX_SECONDS = 36_500 * 86_400
+MAX_INT64, MAX_UINT32, MAX_PORT = (1 << 63) - 1, (1 << 32) - 1, (1 << 16) - 1
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 DRY_RUNS = ("none", "client", "server")
 DRY_RUN = "none, client or server: change nothing; client skips the server's checks (default: none; alone: server)"
@@ -159,6 +162,19 @@ def targets(words: list[str]) -> list[tuple[Kind, str]]:
         return pairs
     found = dict.fromkeys(kind for word in words[0].split(",") for kind in discovery.meant(word))
     return [(kind, name) for kind in found for name in (words[1:] or [""])]
+
+
+def between(least: int = -MAX_INT64, most: int = MAX_INT64) -> Callable[[str], int]:
+    """The type of a flag with a whole number in this range: int alone takes any, which the field of a message may not. What it
+    returns raises argparse.ArgumentTypeError, to which argparse adds the flag."""
+
+    def number(text: str) -> int:
+        digits = text.removeprefix("-")
+        if not (text.isascii() and digits.isdigit() and len(digits) <= len(str(MAX_INT64)) and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from {least} to {most}')
+        return int(text)
+
+    return number
 
 
 def seconds(text: str) -> float:

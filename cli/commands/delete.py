@@ -27,7 +27,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--all", action="store_true", help="all objects of the type in the namespace")
     parser.add_argument("--now", action="store_true", help="give pods one second to stop")
     parser.add_argument("--force", action="store_true", help="remove the object without waiting for its node")
-    parser.add_argument("--grace-period", type=int, default=None, metavar="SECONDS", help="time to stop (default: the pod's)")
+    parser.add_argument(
+        "--grace-period",
+        type=flags.between(),
+        default=None,
+        metavar="SECONDS",
+        help="time to stop (default: the pod's)",
+    )
     parser.add_argument("--wait", action="store_true", default=True, help="wait until the objects are gone (default: true)")
     parser.add_argument("--timeout", type=flags.seconds, default=0.0, help="maximum time to wait (default: no limit)")
     parser.add_argument(

@@ -29,12 +29,16 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--delete-emptydir-data", action="store_true", help="delete pods that use emptyDir, too")
     parser.add_argument("--disable-eviction", action="store_true", help="delete pods instead of evicting them")
     parser.add_argument(
-        "--grace-period", type=int, default=-1, metavar="SECONDS", help="time to stop; negative: the pod's own (default: -1)"
+        "--grace-period",
+        type=flags.between(),
+        default=-1,
+        metavar="SECONDS",
+        help="time to stop; negative: the pod's own (default: -1)",
     )
     parser.add_argument("--timeout", type=flags.seconds, default=0.0, help="maximum time to wait (default: no limit)")
     parser.add_argument("--pod-selector", default="", help="label selector of the pods to evict")
     parser.add_argument(
-        "--skip-wait-for-delete-timeout", type=int, default=0, metavar="SECONDS",
+        "--skip-wait-for-delete-timeout", type=flags.between(), default=0, metavar="SECONDS",
         help="ignore pods that are terminating for longer (default: none)",
     )  # fmt: skip
     args = parser.parse_intermixed_args(arguments)

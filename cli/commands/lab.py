@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
 
 def _add_up(parser: Any) -> None:
     parser.add_argument("--name", default=DEFAULT, help="name of the lab (default: %(default)s)")
-    parser.add_argument("--nodes", type=int, default=3, help="number of nodes (default: %(default)s)")
+    parser.add_argument("--nodes", type=flags.between(), default=3, help="number of nodes (default: %(default)s)")
     parser.add_argument("--isolated", action=argparse.BooleanOptionalAction, default=None,
                         help=f"make no uplink to this machine's network (default: if {ISOLATED}=1)")  # fmt: skip
     parser.add_argument("--uplink-cidr", type=_range, default="", metavar="CIDR",

@@ -57,14 +57,21 @@ def _parser() -> flags.Parser:
     parser.add_argument("-l", "--selector", default="", help="label selector; with -f also for pods created later")
     parser.add_argument("-f", "--follow", action="store_true", help="follow the log, across rotations and restarts")
     parser.add_argument("--prefix", action="store_true", help="prefix each line with pod and container")
-    parser.add_argument("--tail", type=int, default=None, help=f"only the last lines (default: all; {TAIL_OF_MANY} with -l)")
+    parser.add_argument(
+        "--tail", type=flags.between(-1), default=None, help=f"only the last lines (default: all; {TAIL_OF_MANY} with -l)"
+    )
     parser.add_argument("--since", type=flags.seconds, default=None, help="maximum age of lines, such as 5m")
     parser.add_argument("--since-time", type=_nanos, default=None, help="earliest time of lines, such as 2026-01-31T12:00:00Z")
     parser.add_argument("-p", "--previous", action="store_true", help="logs of the previous container instance")
     parser.add_argument("--timestamps", action="store_true", help="prefix each line with its time")
-    parser.add_argument("--limit-bytes", type=int, default=0, help="maximum bytes of each container (default: no limit)")
     parser.add_argument(
-        "--max-log-requests", type=int, default=MAX_REQUESTS, help="maximum containers to follow at once (default: %(default)s)"
+        "--limit-bytes", type=flags.between(0), default=0, help="maximum bytes of each container (default: no limit)"
+    )
+    parser.add_argument(
+        "--max-log-requests",
+        type=flags.between(),
+        default=MAX_REQUESTS,
+        help="maximum containers to follow at once (default: %(default)s)",
     )
     return parser
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from cli import flags, nodewise
 
 
@@ -15,11 +17,24 @@ def run(arguments: list[str]) -> int:
     capture.add_argument("pod", metavar="POD", help="pod, or TYPE/NAME of a workload or a Service: one of its pods")
     capture.add_argument("-w", "--write", default="-", metavar="FILE", help="file to write (default: standard output)")
     capture.add_argument("--host", default="", help="only packets from or to this IP address")
-    capture.add_argument("--port", type=int, default=0, help="only TCP, UDP and SCTP packets from or to this port")
-    capture.add_argument("-c", "--count", type=int, default=0, metavar="PACKETS", help="end after so many packets")
-    capture.add_argument("--duration", type=flags.seconds, default=0.0, help="end after this time (default: 1h)")
-    capture.add_argument("--max-bytes", type=int, default=0, metavar="BYTES", help="end after so many bytes (default: 256 MiB)")
-    capture.add_argument("-s", "--snaplen", type=int, default=0, metavar="BYTES", help="bytes of each packet (default: all)")
+    capture.add_argument(
+        "--port", type=flags.between(0, flags.MAX_PORT), default=0, help="only TCP, UDP and SCTP packets from or to this port"
+    )
+    capture.add_argument(
+        "-c", "--count", type=flags.between(0, flags.MAX_UINT32), default=0, metavar="PACKETS", help="end after so many packets"
+    )
+    capture.add_argument("--duration", type=_duration, default=0.0, help="end after this time (default: 1h)")
+    capture.add_argument(
+        "--max-bytes", type=flags.between(0), default=0, metavar="BYTES", help="end after so many bytes (default: 256 MiB)"
+    )
+    capture.add_argument(
+        "-s",
+        "--snaplen",
+        type=flags.between(0, flags.MAX_UINT32),
+        default=0,
+        metavar="BYTES",
+        help="bytes of each packet (default: all)",
+    )
     trace = verbs.add_parser("trace", help="follow a packet from a pod: kctl net trace web service/db:5432")
     trace.add_argument("pod", metavar="POD", help="sender: a pod, or TYPE/NAME of a workload or a Service: one of its pods")
     trace.add_argument(
@@ -50,3 +65,11 @@ def run(arguments: list[str]) -> int:
     from cli.net import verify as verifying
 
     return verifying.run(flags.client(args), args)
+
+
+def _duration(text: str) -> float:
+    """Raises argparse.ArgumentTypeError."""
+    found = flags.seconds(text)
+    if found < 0:
+        raise argparse.ArgumentTypeError(f'"{text}" is negative')
+    return found

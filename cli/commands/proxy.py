@@ -17,7 +17,13 @@ def run(arguments: list[str]) -> int:
     from cli import localproxy, rawrequest
 
     parser = flags.Parser("proxy", "Serve the REST API on a local port: kctl proxy --port=8001")
-    parser.add_argument("-p", "--port", type=int, default=8001, help="port to listen on; 0: any (default: %(default)s)")
+    parser.add_argument(
+        "-p",
+        "--port",
+        type=flags.between(0, flags.MAX_PORT),
+        default=8001,
+        help="port to listen on; 0: any (default: %(default)s)",
+    )
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--accept-hosts", default=localproxy.ACCEPT_HOSTS, help=_LIST % "Host and Origin headers to accept")
     parser.add_argument("--accept-paths", default=localproxy.ACCEPT_PATHS, help=_LIST % "paths to accept")

@@ -19,7 +19,11 @@ def run(arguments: list[str]) -> int:
     flags.add_files(parser)
     parser.add_argument("--force", action="store_true", help="delete each object, if it exists, then create it")
     parser.add_argument(
-        "--grace-period", type=int, default=None, metavar="SECONDS", help="time to stop with --force (default: the pod's)"
+        "--grace-period",
+        type=flags.between(),
+        default=None,
+        metavar="SECONDS",
+        help="time to stop with --force (default: the pod's)",
     )
     parser.add_argument(
         "--timeout", type=flags.seconds, default=300.0, help="maximum time to wait for a deletion with --force (default: 5m)"

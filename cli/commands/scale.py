@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
@@ -21,8 +20,10 @@ TRIES = 5
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("scale", "Set the number of replicas: kctl scale crontab/backup --replicas=3")
     parser.add_argument("what", nargs="*", help="TYPE NAME..., or TYPE/NAME...")
-    parser.add_argument("--replicas", type=_replicas, required=True, help="number of replicas to set")
-    parser.add_argument("--current-replicas", type=_replicas, help="scale only if this is the current number of replicas")
+    parser.add_argument("--replicas", type=flags.between(0, MAX_REPLICAS), required=True, help="number of replicas to set")
+    parser.add_argument(
+        "--current-replicas", type=flags.between(0, MAX_REPLICAS), help="scale only if this is the current number of replicas"
+    )
     parser.add_argument("--resource-version", default="", help="scale only if this is the object's current resourceVersion")
     flags.add_files(parser)
     parser.add_argument("--all", action="store_true", help="all objects of the type in the namespace")
@@ -140,10 +141,3 @@ def _check(scale: Any, args: Any) -> None:
         raise Conflict(f"Expected replicas to be {args.current_replicas}, was {replicas}")
     if args.resource_version not in ("", version):
         raise Conflict(f"Expected resource version to be {args.resource_version}, was {version}")
-
-
-def _replicas(text: str) -> int:
-    """Raises argparse.ArgumentTypeError."""
-    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > MAX_REPLICAS:
-        raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from 0 to {MAX_REPLICAS}')
-    return int(text)

@@ -6,9 +6,9 @@ create_priorityclass.go).
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
+from cli import flags
 from pinnace import quantity
 from pinnace.errors import BadRequest
 
@@ -18,17 +18,8 @@ MAX_REPLICAS, MAX_PORT = (1 << 31) - 1, (1 << 16) - 1
 def add_deployment(parser: Any) -> None:
     parser.usage = "kctl create deployment NAME --image=IMAGE [FLAGS] [-- COMMAND [ARGUMENT...]]"
     parser.add_argument("--image", action="append", default=[], help="comma-separated images, one container each (repeatable)")
-    parser.add_argument("-r", "--replicas", type=_between(0, MAX_REPLICAS), default=1, help="number of pods (default: 1)")
-    parser.add_argument("--port", type=_between(1, MAX_PORT), help="port that the first container listens on")
-
-
-def _between(least: int, most: int) -> Any:
-    def number(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or len(text) > 10 or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from {least} to {most}')
-        return int(text)
-
-    return number
+    parser.add_argument("-r", "--replicas", type=flags.between(0, MAX_REPLICAS), default=1, help="number of pods (default: 1)")
+    parser.add_argument("--port", type=flags.between(1, MAX_PORT), help="port that the first container listens on")
 
 
 def deployment(args: Any, command: list[str]) -> dict[str, Any]:

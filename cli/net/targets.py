@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,14 @@ class Target:
     shown: str
 
 
-def target_of(client: Any, namespace: str, text: str, protocol: str) -> Target:
-    """Of a command's word; an empty `protocol` is the port's. Raises NotFound and BadRequest."""
+def target_of(client: Any, namespace: str, text: str, protocol: str, sources: Sequence[str] = ()) -> Target:
+    """Of a command's word; an empty `protocol` is the port's. Of several addresses of an object, the first of a family that
+    the sender has, too: `sources` are its addresses. Raises NotFound and BadRequest."""
     name, port = _parts(text)
     try:
         address = str(ipaddress.ip_address(name))
     except ValueError:
-        return _named(client, namespace, name, port, protocol)
+        return _named(client, namespace, name, port, protocol, sources)
     return Target(address, _number(port) if port else 0, protocol or ("tcp" if port else "icmp"), "")
 
 
@@ -58,7 +59,7 @@ def _is_name(port: str) -> bool:
     return any(c.isascii() and c.isalpha() for c in port)
 
 
-def _named(client: Any, namespace: str, name: str, port: str, protocol: str) -> Target:
+def _named(client: Any, namespace: str, name: str, port: str, protocol: str, sources: Sequence[str]) -> Target:
     """A pod, or else a Service. Raises NotFound and BadRequest."""
     word, slash, rest = name.rpartition("/")
     kind = kinds.by_word(word) if slash else None
@@ -71,34 +72,43 @@ def _named(client: Any, namespace: str, name: str, port: str, protocol: str) -> 
             if slash:
                 raise
         else:
-            return _pod(pod, port, protocol)
-    return _service(client.get(kinds.SERVICE, namespace, rest), port, protocol)
+            return _pod(pod, port, protocol, sources)
+    return _service(client.get(kinds.SERVICE, namespace, rest), port, protocol, sources)
 
 
-def _pod(pod: Any, port: str, protocol: str) -> Target:
+def _pod(pod: Any, port: str, protocol: str, sources: Sequence[str]) -> Target:
     name = pod.metadata.name
     if not pod.status.podIP:
         raise BadRequest(f"pod {name} has no address yet")
+    address = _reachable([pod.status.podIP, *(item.ip for item in pod.status.podIPs)], sources)
     if not _is_name(port):
         number = _number(port) if port else 0
-        return Target(pod.status.podIP, number, protocol or ("tcp" if port else "icmp"), f"pod {name}")
-    ports = (item for container in pod.spec.containers for item in container.ports if item.name == port)
+        return Target(address, number, protocol or ("tcp" if port else "icmp"), f"pod {name}")
+    sidecars = (container for container in pod.spec.initContainers if container.restartPolicy == "Always")
+    ports = (item for container in (*pod.spec.containers, *sidecars) for item in container.ports if item.name == port)
     found = _first(ports, protocol, f"pod {name}", port)
-    return Target(pod.status.podIP, found.containerPort, protocol or _protocol(found), f"pod {name}")
+    return Target(address, found.containerPort, protocol or _protocol(found), f"pod {name}")
 
 
-def _service(service: Any, port: str, protocol: str) -> Target:
+def _service(service: Any, port: str, protocol: str, sources: Sequence[str]) -> Target:
     """Its first port, or that of this number or name and protocol. Raises BadRequest."""
     name = service.metadata.name
     if service.spec.clusterIP in ("", "None"):
         raise BadRequest(f"service {name} has no cluster IP")
+    address = _reachable([service.spec.clusterIP, *service.spec.clusterIPs], sources)
     if _is_name(port):
         ports = [item for item in service.spec.ports if item.name == port]
     else:
         number = _number(port) if port else 0
         ports = [item for item in service.spec.ports if number in (0, item.port)]
     found = _first(ports, protocol, f"service {name}", port)
-    return Target(service.spec.clusterIP, found.port, protocol or _protocol(found), f"service {name}")
+    return Target(address, found.port, protocol or _protocol(found), f"service {name}")
+
+
+def _reachable(addresses: Sequence[str], sources: Sequence[str]) -> str:
+    """The first of a family of the sender's; the first where there is none."""
+    families = {":" in source for source in sources}
+    return next((address for address in addresses if (":" in address) in families), addresses[0])
 
 
 def _first(ports: Iterable[Any], protocol: str, shown: str, port: str) -> Any:

@@ -30,7 +30,8 @@ def run(client: Any, args: Any) -> int:
     pod = client.get(kinds.POD, namespace, podchoice.name_of(client, args.pod, tell=True))
     if not pod.status.podIP or pod.spec.hostNetwork:
         raise BadRequest(f"pod {pod.metadata.name} has no address of its own")
-    target = target_of(client, args.target_namespace or namespace, args.target, args.protocol)
+    sources = [item.ip for item in pod.status.podIPs]
+    target = target_of(client, args.target_namespace or namespace, args.target, args.protocol, sources)
     shown = _at(target)
     end = f"{target.shown} ({shown}, {target.protocol})" if target.shown else f"{shown} ({target.protocol})"
     print(f"{pod.metadata.name} ({_source(pod, target)}, {pod.spec.nodeName}) -> {end}")

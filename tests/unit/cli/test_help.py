@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,38 +15,6 @@ BANNED = re.compile(
     r"\b(says?|said|tells?|mend|folders?|beside|forgets?|goes|go on|what to|whose it is|nobody|whoever|people|ours)\b",
     re.IGNORECASE,
 )
-
-
-class Parsed(Exception):
-    """The parser of a command, before it reads its arguments."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self.parser = parser
-
-
-@pytest.fixture
-def parsers(monkeypatch: pytest.MonkeyPatch) -> dict[str, argparse.ArgumentParser]:
-    """Of every command and of every verb, by name."""
-
-    def stop(self: argparse.ArgumentParser, *_: Any, **__: Any) -> Any:
-        raise Parsed(self)
-
-    for method in ("parse_args", "parse_known_args", "parse_intermixed_args"):
-        monkeypatch.setattr(argparse.ArgumentParser, method, stop)
-    found: dict[str, argparse.ArgumentParser] = {}
-    for command in main.COMMANDS:
-        with pytest.raises(Parsed) as caught:
-            main.run([command])
-        found |= dict(_with_verbs(command, caught.value.parser))
-    return found
-
-
-def _with_verbs(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    yield name, parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for verb, below in action.choices.items():
-                yield from _with_verbs(f"{name} {verb}", below)
 
 
 def test_every_flag_and_argument_has_a_help_text(parsers: dict[str, argparse.ArgumentParser]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,12 @@ import grpc
 import pytest
 
 from cli import main
-from cli.net import verify
+from cli.net import capture, verify
 from cli.net.targets import Target, target_of
 from cli.net.verify import summary
 from pinnace import kinds
-from pinnace.api.v1.streams_pb2 import Frame, NetworkReport, OpenStream
+from pinnace.api.v1.streams_pb2 import Exit, Frame, NetworkReport, OpenStream
+from pinnace.errors import BadRequest, TooManyRequests
 from tests.support.kctlserver import Server, made
 
 PORTS = [
@@ -113,6 +115,69 @@ def test_the_summary_counts_every_node() -> None:
         summary(0, 2, silent=1, fixed=True) == "0 nodes as wanted, 2 with differences, which are repaired, 1 without a report"
     )
     assert summary(1, 0, troubled=2, silent=0, fixed=True) == "1 node as wanted, 0 with differences, 2 with problems"
+
+
+DUAL = {"podIP": "fd00::7", "podIPs": [{"ip": "fd00::7"}, {"ip": "10.244.0.7"}]}
+SIDECARS = [
+    {"name": "setup", "ports": [{"name": "setup", "containerPort": 1}]},
+    {"name": "proxy", "restartPolicy": "Always", "ports": [{"name": "admin", "containerPort": 9000}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("word", "sources", "expected"),
+    [
+        ("dual", ["10.244.0.2"], "10.244.0.7"), ("dual", ["fd00::2"], "fd00::7"), ("dual", ["10.244.0.2", "fd00::2"], "fd00::7"),
+        ("dual:80", ["10.244.0.2"], "10.244.0.7"), ("both", ["10.244.0.2"], "10.96.0.21"), ("both", ["fd00::2"], "fd00::21"),
+        ("db", ["10.244.0.2"], "fd00::20"),
+    ],
+)  # fmt: skip
+def test_a_receiver_has_an_address_of_the_senders_family(server: Server, word: str, sources: list[str], expected: str) -> None:
+    """The first of those; without one the trace says so."""
+    server.put(made(kinds.POD, "dual", status=DUAL))
+    server.put(service("both", "fd00::21", clusterIPs=["fd00::21", "10.96.0.21"]))
+    assert target_of(server, "default", word, "", sources).address == expected
+
+
+def test_ports_of_sidecars_have_names(server: Server) -> None:
+    """Those of init containers that end are no receivers."""
+    server.put(
+        made(kinds.POD, "meshed", spec={"containers": [CONTAINER], "initContainers": SIDECARS}, status={"podIP": "10.0.0.8"})
+    )
+    assert target_of(server, "default", "meshed:admin", "") == Target("10.0.0.8", 9000, "tcp", "pod meshed")
+    assert target_of(server, "default", "meshed:web", "").port == 8080
+    with pytest.raises(BadRequest, match="pod meshed has no port setup"):
+        target_of(server, "default", "meshed:setup", "")
+
+
+class Capturing:
+    """A client of a node that sends these frames."""
+
+    def __init__(self, server: Server, *frames: Frame) -> None:
+        self.channel, self.context, self.get = grpc.insecure_channel("unix:/nowhere"), server.context, server.get
+        self._frames = frames
+
+    def stream(self, method: Any, opening: OpenStream, *, timeout: float | None) -> Iterator[Frame]:
+        yield from self._frames
+
+
+def test_a_capture_that_is_refused_leaves_an_earlier_file(server: Server, tmp_path: Path) -> None:
+    """One that begins replaces it."""
+    path = tmp_path / "web.pcap"
+    path.write_bytes(b"of yesterday")
+    args = SimpleNamespace(write=str(path), pod="web", host="", port=0, count=0, max_bytes=0, duration=0.0, snaplen=0)
+    refused = Frame(exit=Exit(reason="TooManyRequests", message="this node captures 4 pods already"))
+    with pytest.raises(TooManyRequests):
+        capture.run(Capturing(server, refused), args)
+    assert path.read_bytes() == b"of yesterday"
+    assert capture.run(Capturing(server, Frame(stdout=b"header"), Frame(exit=Exit())), args) == 0
+    assert path.read_bytes() == b"header"
+
+
+@pytest.mark.parametrize(("seconds", "millis"), [(0.0, 0), (1e-6, 1), (2.5, 2500), (3e9, (1 << 32) - 1)])
+def test_the_duration_of_a_capture(seconds: float, millis: int) -> None:
+    """0 is no limit, so the least is a millisecond."""
+    assert capture._millis(seconds) == millis
 
 
 class Nodes:
