@@ -19,7 +19,7 @@ from cli.lab import firewall, forwarding, hosts, links, processes, reach, resolv
 from cli.lab.layout import GATEWAY, SUBNET, SWITCH, Lab
 from cli.lab.links import Link, Route
 from cli.lab.netns import entered
-from pinnace.dns.serving import keep_bursts
+from pinnace.dns.bursts import keep_bursts
 from pinnace.errors import ApiError, Internal
 
 DNS_PORT = 53

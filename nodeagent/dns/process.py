@@ -27,8 +27,9 @@ from nodeagent.dns.zone import Zone
 from nodeagent.linux import syscalls as sc
 from pinnace import memory
 from pinnace.clock import Clock, SystemClock
+from pinnace.dns.bursts import keep_bursts
 from pinnace.dns.reporting import Reports
-from pinnace.dns.serving import Server, keep_bursts
+from pinnace.dns.serving import Server
 
 log = logging.getLogger("pinnace.dns")
 # A user of its own: not `nobody`, as whom containers run too.

@@ -30,14 +30,10 @@ MAX_CONNECTIONS, MAX_CONNECTIONS_EACH = 128, 32
 # Datagrams taken from a socket before some are answered: to take one costs 3 µs, and what is not taken in time is lost for all
 # clients.
 RECEIVE = 4096
-# Bytes that the kernel keeps of queries that have not been received.
-_RECEIVE_BUFFER = 4 << 20
 # Bytes of a datagram; a longer one is malformed for what is left of it.
 _MAX_DATAGRAM = 4096
 # Seconds that a connection may be idle, and that a client may take to accept a response (RFC 7766, 6.2.3).
 IDLE = 10.0
-# asm-generic/socket.h
-_SO_RCVBUFFORCE = 33
 
 # An answer (empty for what deserves none), or one that has to be waited for, which may then be work for the client's turn.
 Later = Awaitable[bytes | Callable[[], bytes]]
@@ -221,12 +217,6 @@ class Server:
 
         self._turns.put(client, work)
         return await done
-
-
-def keep_bursts(sock: socket.socket) -> None:
-    """Have the kernel keep a burst of queries that is longer than its default, 300 short ones; as root only."""
-    with contextlib.suppress(PermissionError):
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
 def _send(sock: socket.socket, response: bytes, address: tuple[object, ...]) -> None:
