@@ -169,7 +169,7 @@ def test_hosts_and_paths_lead_to_their_services(site: Site) -> None:
     assert site.get("c.example", "/x/y/") == (200, "two")
     assert site.get("c.example", "/xy")[0] == 404
     assert site.get("unknown.example")[0] == 404
-    assert eventually(lambda: site.address("hosts") + site.address("paths")) == [site.addresses[BUILDER]] * 2
+    eventually(lambda: site.address("hosts") + site.address("paths") == [site.addresses[BUILDER]] * 2)
     shown = site.lab.kctl("get", "ing", "hosts", "-n", NAMESPACE)
     assert shown.split()[:6] == ["NAME", "CLASS", "HOSTS", "ADDRESS", "PORTS", "AGE"]
     assert shown.split()[6:11] == ["hosts", "t-haproxy", "a.example,b.example", site.addresses[BUILDER], "80"]
