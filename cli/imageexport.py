@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -9,6 +10,7 @@ from cli import nodewise
 from cli.carry import raise_exit
 from cli.commands import imageload
 from pinnace.errors import BadRequest
+from pinnace.oci.reference import normalise
 
 if TYPE_CHECKING:
     from pinnace.oci.archive import ImageArchive
@@ -18,7 +20,7 @@ def spread(client: Any, source: str, targets: list[str], names: list[str]) -> in
     """Send the image from the node that built it to the others; returns the exit code."""
     holders, code = [source], 0
     if targets:
-        image = exported(client, source, names[0])
+        image = dataclasses.replace(exported(client, source, names[0]), references=tuple(map(normalise, names)))
         results = nodewise.everywhere(
             targets, f"taking {names[0]} to other nodes", lambda node, say: imageload.to_node(client, node, [image], say)
         )

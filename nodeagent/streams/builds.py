@@ -21,7 +21,7 @@ from nodeagent.streams.frames import CHUNK, Frame, Handler, exhaust
 from pinnace.api.v1 import streams_pb2
 from pinnace.errors import BadRequest, Internal, NotFound
 from pinnace.oci import BadImage
-from pinnace.oci.reference import BadReference, familiar, parse
+from pinnace.oci.reference import BadReference, familiar, normalise, parse
 
 MAX_CONTEXT = 4 << 30
 # Seconds: for the next piece of a context, and for the client to take a line of output (it may be a pager's).
@@ -56,7 +56,8 @@ class BuildStreams:
             raise Internal(f"the build failed on this node: {error.strerror or error}") from error
         if image is None:
             return
-        for name in image.references:
+        # Not the names that an equal image has had before.
+        for name in dict.fromkeys(map(normalise, request.tags)):
             frame = streams_pb2.Image(reference=familiar(name), id=image.id, sizeBytes=image.size)
             await outgoing.put(Frame(image=frame))
         self._arrived()

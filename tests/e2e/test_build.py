@@ -121,6 +121,19 @@ def test_a_second_build_runs_nothing(lab: LabUnderTest, tmp_path: Path) -> None:
     assert cached(build(lab, folder, "--no-cache", tag="t/cache")) == [False] * 4
 
 
+def test_a_build_names_only_its_own_tags(lab: LabUnderTest, tmp_path: Path) -> None:
+    """The image has another name from an equal build, which is removed on another node: it is neither printed nor sent there."""
+    folder = context(tmp_path / "c", "FROM busybox\nLABEL tags=own")
+    build(lab, folder, tag="t/earlier")
+    lab.kctl("image", "rm", "t/earlier", "--node", "node-2")
+    said = build(lab, folder, "-t", "docker.io/t/third:1", tag="t/later")
+    assert [line for line in said.splitlines() if line.startswith("image ")] == [
+        f"image {name} built on node-1, and now on node-1, node-2, node-3" for name in ("t/later:latest", "t/third:1")
+    ]
+    names = {line.split()[0]: line.split()[-1] for line in lab.kctl("image", "list").splitlines()}
+    assert (names["t/earlier:latest"], names["t/later:latest"]) == ("node-1,node-3", "node-1,node-2,node-3")
+
+
 def test_a_failing_run_says_its_line_and_exit_code(lab: LabUnderTest, tmp_path: Path) -> None:
     """After its output; kctl's own exit code is 1, and there is no image."""
     folder = context(tmp_path / "c", "FROM busybox\n\n# why\nRUN echo before; \\\n  exit 42\nRUN echo never")
