@@ -2,7 +2,8 @@
 
 Fragments of the table `inet pinnace` (see `elements`). Host ports are maps, so that a lookup does not grow with them. A host
 port answers at every address of the node but those of load balancers; on 127.0.0.1 too (the bridge has route_localnet, and
-`guard` keeps pods from using it), and not on ::1, from which nothing is routed. Pure.
+`guard` keeps pods from using it). On ::1 it answers packets that the sender has bound to another address of the node: replies
+to ::1 are not accepted from a device. Pure.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _HOOKS = f"""
     chain hostports_sent {{
         type nat hook output priority -100; policy accept;
         fib daddr type local {matches_others(4)} jump hostports_4
-        fib daddr type local {matches_others(6)} ip6 daddr != ::1 jump hostports_6
+        fib daddr type local {matches_others(6)} ip6 saddr != ::1 jump hostports_6
     }}
 """
 

@@ -89,6 +89,15 @@ def test_a_host_port_leads_to_the_pod(place: Place, family: int) -> None:
     assert place.received(VICTIM, family, lambda: frames.send_udp(place.host("node-2"), (node, 7070), b"own")) == [b"own"] * 3
 
 
+def test_a_host_port_answers_on_ipv6_localhost_to_other_addresses_of_the_node(place: Place) -> None:
+    """As in Kubernetes, a process of the node that is bound to one of its addresses; one that sends from ::1 itself reaches no pod."""
+    node, host = place.underlay("node-2")[6], place.host("node-2")
+    with frames.senders(place.of(VICTIM), place.addresses(VICTIM)[6]) as got:
+        frames.send_udp(host, ("::1", 7070), b"own")
+        frames.send_udp(host, ("::1", 7070), b"bound", source=node)
+        assert got() == [(b"bound", node)] * 3
+
+
 @FAMILIES
 def test_unassigned_addresses_of_the_cluster_go_nowhere(place: Place, family: int) -> None:
     """Refused by the node instead of leaving by a default route."""

@@ -165,12 +165,14 @@ def vxlan(vni: int, frame: bytes) -> bytes:
     return struct.pack("!II", 0x08 << 24, vni << 8) + frame
 
 
-def send_udp(namespace: Path, target: tuple[str, int], payload: bytes) -> None:
-    """As any process can, without privileges."""
+def send_udp(namespace: Path, target: tuple[str, int], payload: bytes, source: str = "") -> None:
+    """As any process can, without privileges. `source` is an address of the namespace; empty: the kernel's choice."""
 
     def send() -> None:
         with socket.socket(family_of(target[0]), socket.SOCK_DGRAM) as sock, contextlib.suppress(PermissionError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            if source:
+                sock.bind((source, 0))
             # PermissionError: the node's own filter drops it.
             for _ in range(3):
                 sock.sendto(payload, target)

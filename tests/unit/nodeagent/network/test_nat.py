@@ -35,7 +35,7 @@ def test_a_host_port_is_looked_up_for_local_addresses_only() -> None:
         assert chain(name) == [
             f"type nat hook {hook} priority -100; policy accept;",
             "fib daddr type local ip daddr != @balanced_4 jump hostports_4",
-            f"fib daddr type local ip6 daddr != @balanced_6 {'ip6 daddr != ::1 ' if hook == 'output' else ''}jump hostports_6",
+            f"fib daddr type local ip6 daddr != @balanced_6 {'ip6 saddr != ::1 ' if hook == 'output' else ''}jump hostports_6",
         ]
     for family, header in ((4, "ip"), (6, "ip6")):
         assert chain(f"hostports_{family}") == [
