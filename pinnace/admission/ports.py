@@ -28,10 +28,10 @@ def validate(parts: PodParts) -> list[Cause]:
     errors: list[Cause] = []
     taken: set[str] = set()
     for item in parts.of("containers"):
-        errors += _host_ports(parts.spec, item, taken)
+        errors += _host_ports(item, taken)
     for item in parts.of("initContainers"):
         # One at a time, since init containers run one after the other.
-        errors += _host_ports(parts.spec, item, set())
+        errors += _host_ports(item, set())
     if parts.spec.hostNetwork:
         errors += _network_of_the_node(parts.spec)
     for path, container, _ in having:
@@ -48,7 +48,7 @@ def _names(path: str, container: Any) -> Iterator[Cause]:
             seen.add(port.name)
 
 
-def _host_ports(spec: Any, item: ContainerParts, taken: set[str]) -> Iterator[Cause]:
+def _host_ports(item: ContainerParts, taken: set[str]) -> Iterator[Cause]:
     """Ports of the node that are `taken`, to which the container's are added."""
     for index, port in enumerate(item.fields.get("ports", ())):
         here = f"{item.path}.ports[{index}].hostPort"
@@ -58,8 +58,6 @@ def _host_ports(spec: Any, item: ContainerParts, taken: set[str]) -> Iterator[Ca
         if key in taken:
             yield fielderrors.duplicate(here, key)
         taken.add(key)
-        if port.protocol == "SCTP" and not spec.hostNetwork:
-            yield Cause(here, "Pinnace does not support host ports of SCTP", "FieldValueNotSupported")
 
 
 def _network_of_the_node(spec: Any) -> Iterator[Cause]:

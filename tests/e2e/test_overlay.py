@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import frames
+from tests.support import frames, sctp
 from tests.support.labs import LabUnderTest, eventually, pod
 
 pytestmark = pytest.mark.root
@@ -161,6 +161,22 @@ def test_a_host_port_answers_on_localhost(lab: LabUnderTest, addresses: dict[str
         assert subprocess.run(refused, capture_output=True, check=False).returncode != 0
     finally:
         lab.kctl("delete", "pod", "local", "--now")
+
+
+def test_a_host_port_of_sctp_leads_to_its_pod(lab: LabUnderTest, addresses: dict[str, str]) -> None:
+    """From another node and from the node's own processes; the kernel here has no sockets of SCTP, so the packet is made by hand."""
+    ports = [{"containerPort": 5060, "hostPort": 15060, "protocol": "SCTP"}, {"containerPort": 5061, "hostPort": 15060}]
+    lab.apply(pod("sctp", nodeName="node-1", container={"ports": ports}))
+    item = eventually(lambda: lab.all_running(["sctp"]))["sctp"]
+    inside = Path(f"/proc/{lab.state(item)['pid']}/ns/net")
+    target = next(a["address"] for a in lab.get("node", "node-1")["status"]["addresses"] if a["type"] == "InternalIP")
+    try:
+        with frames.within(inside, sctp.listening) as sock:
+            for node in ("node-2", "node-1"):
+                frames.within(Path(f"/run/pinnace/labs/{lab.name}/ns/{node}.net"), lambda: sctp.send_init(target, 15060))
+                assert sctp.received_port(sock) == 5060
+    finally:
+        lab.kctl("delete", "pod", "sctp", "--now")
 
 
 @contextlib.contextmanager
