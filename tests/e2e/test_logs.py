@@ -74,12 +74,14 @@ def test_following_crosses_rotations(lab: LabUnderTest) -> None:
     """Every line once and in order, of a log that is rotated many times and keeps few files."""
     # Not faster than a reader that looks ten times a second: what has been rotated away four times is gone.
     line = "echo line $i of many; i=$((i+1)); [ $((i % 200)) -gt 0 ] || sleep 0.15"
-    script = f"while [ ! -e /go ]; do sleep 0.05; done; i=0; while [ $i -lt 3000 ]; do {line}; done; "
+    script = f"echo ready; while [ ! -e /go ]; do sleep 0.05; done; i=0; while [ $i -lt 3000 ]; do {line}; done; "
     up(lab, pod("rotates", "sh", "-c", script + SLEEP))
     with followed(lab, "-f", "rotates") as log:
+        # Nor before there is a reader.
+        eventually(lambda: log.lines() == ["ready"])
         lab.kctl("exec", "rotates", "--", "touch", "/go")
-        eventually(lambda: len(log.lines()) == 3000)
-        assert log.lines() == [f"line {number} of many" for number in range(3000)]
+        eventually(lambda: len(log.lines()) == 3001)
+        assert log.lines() == ["ready", *(f"line {number} of many" for number in range(3000))]
     item = lab.pods()["rotates"]
     folder = lab.node_dir(item["spec"]["nodeName"]) / "logs" / f"default_rotates_{item['metadata']['uid']}" / "main"
     files = list(folder.iterdir())
