@@ -11,7 +11,7 @@ import pytest
 
 from cli.lab import layout
 from tests.e2e.test_network_clashes import unavailable
-from tests.e2e.test_network_faults import Conversation
+from tests.support.conversations import Conversation
 from tests.support.labs import LabUnderTest, eventually, pod, running
 from tests.support.nodenet import NodeNet
 

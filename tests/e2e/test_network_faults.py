@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_network_repair import DAMAGE, PATIENCE, PROMISED, Place
-from tests.support import frames
+from tests.support.conversations import STALL, Conversation
 from tests.support.labs import PATIENCE as SLOWNESS
 from tests.support.labs import eventually, running
+from tests.support.netreport import explained
 
 pytestmark = pytest.mark.root
 # Seconds of random damage, at least; one of each class is done first. See docs/network.md.
@@ -25,71 +24,11 @@ SOAK = float(os.environ.get("PINNACE_NETWORK_SOAK", "20"))
 SEED = int(os.environ.get("PINNACE_NETWORK_SEED") or random.SystemRandom().randrange(1 << 32))
 # Seconds between a repair and the next damage.
 PAUSE = 0.5
-# Seconds without an answer after which a connection has failed, whatever comes later. Repairs take a tenth of it.
-STALL = 60.0 * SLOWNESS
-PORT = 7000
 # What may be deleted, by the words that do it.
 CLASSES = {
     "ip route": "route", "ip neigh": "neighbour", "bridge fdb": "FDB entry", "ip link": "link", "ip address": "address",
     "nft delete": "nft", "nft flush": "nft", "nft -a": "nft",
 }  # fmt: skip
-
-
-class Conversation:
-    """One TCP connection between two namespaces that never rests: a word there, and back."""
-
-    def __init__(self, client: Path, server: Path, address: str) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._listener = frames.within(server, lambda: socket.create_server((address, PORT), family=family))
-        self._client = frames.within(client, lambda: socket.create_connection((address, PORT), 10))
-        self._served, _ = self._listener.accept()
-        self._client.settimeout(STALL)
-        self.answers, self.longest, self.failure = 0, 0.0, ""
-        self._ending = threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._serve, self._ask)]
-        for thread in self._threads:
-            thread.start()
-
-    def _serve(self) -> None:
-        try:
-            while data := self._served.recv(64):
-                self._served.sendall(data)
-        except OSError:
-            pass
-
-    def _ask(self) -> None:
-        last = time.monotonic()
-        try:
-            while not self._ending.is_set():
-                self._client.sendall(b"x" * 64)
-                left = 64
-                while left:
-                    data = self._client.recv(left)
-                    if not data:
-                        raise ConnectionResetError("closed by the other end")
-                    left -= len(data)
-                now = time.monotonic()
-                self.answers, self.longest, last = self.answers + 1, max(self.longest, now - last), now
-                time.sleep(0.01)
-        except OSError as error:
-            self.failure = repr(error)
-
-    def goes_on(self) -> bool:
-        """More answers come on the connection that was there from the beginning."""
-        before = self.answers
-        eventually(lambda: self.failure or self.answers > before + 3, within=60)
-        assert not self.failure
-        return True
-
-    def take_longest(self) -> float:
-        """Seconds of the longest pause so far, which is counted from 0 again."""
-        longest, self.longest = self.longest, 0.0
-        return round(longest, 3)
-
-    def close(self) -> None:
-        self._ending.set()
-        for sock in (self._client, self._served, self._listener):
-            sock.close()
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +39,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def conversation(place: Place) -> Iterator[Conversation]:
-    pods = place.lab.pods()
-    there = Path(f"/proc/{place.lab.state(pods['there'])['pid']}/ns/net")
-    made = Conversation(place.here, there, place.there)
+    made = Conversation(place.here, there(place), place.there)
     yield made
     made.close()
+
+
+def there(place: Place) -> Path:
+    """The network namespace of the pod on node-2."""
+    return Path(f"/proc/{place.lab.state(place.lab.pods()['there'])['pid']}/ns/net")
 
 
 def damages() -> dict[str, list[str]]:
@@ -163,8 +105,16 @@ def test_a_cut_underlay_that_heals(place: Place, conversation: Conversation) -> 
     assert conversation.goes_on()
 
 
+# With time for the report, when the connection has stalled.
+@pytest.mark.timeout(600 * SLOWNESS)
 def test_agents_and_the_control_plane_are_lost_and_return(place: Place, conversation: Conversation) -> None:
     """The kernel forwards packets meanwhile; the agents that return change nothing, and make nothing anew."""
+    pods = {"here": place.here, "there": there(place)}
+    with explained(place.lab, "node-1", "node-2", pods=pods, more=conversation):
+        lose_agents_and_control_plane(place, conversation)
+
+
+def lose_agents_and_control_plane(place: Place, conversation: Conversation) -> None:
     before = place.net.snapshot(), made(place)
     for node in ("node-1", "node-2"):
         place.lab.kill(node)

@@ -16,7 +16,9 @@ import pytest
 
 from nodeagent.network.services.names import Family, Names, group_of
 from tests.support import frames
+from tests.support.labs import PATIENCE as SLOWNESS
 from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.netreport import explained
 from tests.support.nodenet import NodeNet
 from tests.support.servicelab import LOST, PORT, REFUSED, ServiceLab, backend, connect, fetch, get, service
 
@@ -259,6 +261,7 @@ def echo(namespace: Path, text: bytes) -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(300 * SLOWNESS)
 def test_answers_to_half_closed_connections_may_take_long(place: ServiceLab) -> None:
     """Nodes track them for an hour, not for the kernel's minute; an administrator may choose more."""
     setting, node = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"), place.host("node-3")
@@ -267,8 +270,16 @@ def test_answers_to_half_closed_connections_may_take_long(place: ServiceLab) -> 
         frames.within(node, lambda before=before: setting.write_text(before))
         place.lab.kill("node-3")
         place.lab.start_agent("node-3")
-        eventually(lambda: place.lab.run("net", "verify", "--node", "node-3").returncode == 0)
+        with explained(place.lab, "node-3"):
+            eventually(lambda: verified(place.lab, "node-3"))
         assert frames.within(node, setting.read_text).strip() == after
+
+
+def verified(lab: LabUnderTest, node: str) -> bool:
+    """AssertionError with what the command says of differences and problems."""
+    done = lab.run("net", "verify", "--node", node)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+    return True
 
 
 @pytest.mark.parametrize("client", ["client-1", "client-3"])
