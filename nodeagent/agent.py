@@ -221,6 +221,7 @@ class Agent:
                 network.reconciler.repairs,
                 pods,
                 network.policies,
+                repair=network.reconciler.repair,
                 packets=network.overlay.fast_path.packets,
                 problem=network.reconciler.unavailable,
             ).handlers()

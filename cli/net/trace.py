@@ -23,7 +23,7 @@ MAX_WAIT = 8.0
 
 
 def run(client: Any, args: Any) -> int:
-    """Exit code 0 when the packet arrives."""
+    """Exit code 0 when the packet arrives, as far as it is followed."""
     if not 0 < args.wait <= MAX_WAIT:
         raise BadRequest(f"--wait: more than 0s, at most {MAX_WAIT:.0f}s")
     namespace = client.context.namespace
@@ -40,8 +40,17 @@ def run(client: Any, args: Any) -> int:
     end = outward[-1].target if outward else ""
     if not dropped and (underlay := next((hop.underlay for hop in outward if hop.underlay), "")):
         dropped = _beyond(client, pod, end, target, underlay, args)
-    print(f"\ndropped: {dropped}" if dropped else f"\ndelivered to {end or shown}")
+    print(f"\ndropped: {dropped}" if dropped else f"\n{_arrival(client, outward, end or shown)}")
     return 1 if dropped else 0
+
+
+def _arrival(client: Any, hops: list[Any], end: str) -> str:
+    """Where a packet is that was not dropped. One that leaves the overlay has arrived if it was answered."""
+    left = any(hop.kind == "underlay" and not hop.underlay for hop in hops)
+    if not left or any(hop.kind == "answer" for hop in hops):
+        return f"delivered to {end}"
+    node = _node_at(client, address_and_port(end, 0)[0])
+    return f"sent to {end}, {f'an address of node {node}' if node else 'outside of the cluster'}: its arrival is not followed"
 
 
 def _at(target: Target) -> str:
@@ -115,8 +124,8 @@ def _show(node: str, hops: list[Any]) -> str:
     reason = ""
     for hop in hops:
         print(f"  {'✗' if hop.dropped else '·'} {hop.kind:<10}{_clean(hop.text)}")
-        if hop.dropped:
-            # A policy explains the rule before it.
+        if hop.dropped and not (reason and hop.kind == "answer"):
+            # A policy explains the rule before it; an answer explains nothing.
             reason = f"{node}: {hop.kind} {_clean(hop.text)}"
     return reason
 

@@ -34,19 +34,25 @@ def run(client: Any, args: Any) -> int:
         rows += [[node, d.kind, d.item, d.wanted or "<none>", d.actual or "<none>"] for d in report.deviations]
     if len(rows) > 1:
         print(tables.render(rows))
+    for node, report in sorted(results.done.items()):
+        if report.omitted:
+            print(f"{node}: {count(report.omitted, 'more difference')}")
     reports = results.done.values()
     differing, troubled = sum(bool(i.deviations) for i in reports), sum(bool(i.problems) for i in reports)
+    repaired = sum(bool(i.deviations) and i.fixed for i in reports)
     clean = sum(not i.deviations and not i.problems for i in reports)
-    print(summary(clean, differing, troubled=troubled, silent=len(results.failed), fixed=args.fix))
+    print(summary(clean, differing, troubled=troubled, silent=len(results.failed), repaired=repaired))
     for node, item in sorted(results.done.items()):
         for problem in item.problems:
             complaints.report(f"error: node {node}: {problem}")
-    return results.report() or int(troubled > 0 or (differing > 0 and not args.fix))
+    return results.report() or int(troubled > 0 or differing > repaired)
 
 
-def summary(clean: int, differing: int, *, troubled: int = 0, silent: int, fixed: bool) -> str:
-    """The last line; `troubled` nodes have problems that are not repaired, `silent` ones sent no report."""
-    repaired = f", which {'is' if differing == 1 else 'are'} repaired" if fixed and differing else ""
+def summary(clean: int, differing: int, *, troubled: int = 0, silent: int, repaired: int = 0) -> str:
+    """The last line: of `differing` nodes `repaired` ones have none left, `troubled` ones have problems that are not repaired,
+    and `silent` ones sent no report."""
+    which = "which" if repaired == differing else f"{repaired} of which"
+    fixed = f", {which} {'is' if repaired == 1 else 'are'} repaired" if repaired else ""
     problems = f", {troubled} with problems" if troubled else ""
     unknown = f", {silent} without a report" if silent else ""
-    return f"{count(clean, 'node')} as wanted, {differing} with differences{repaired}{problems}{unknown}"
+    return f"{count(clean, 'node')} as wanted, {differing} with differences{fixed}{problems}{unknown}"

@@ -22,8 +22,8 @@ _LOCAL = 2
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """`underlay` is the address of the host that a packet is sent to, `device` the port of a pod that it is led to; `local`: it
-    is for the node or the pod itself, and not forwarded."""
+    """`underlay` is the address of the host that an encapsulated packet is sent to, `device` the port of a pod that it is led
+    to; `local`: it is for the node or the pod itself, and not forwarded."""
 
     kind: str
     text: str
@@ -73,7 +73,7 @@ def onward(route: NetlinkSocket, source: str, target: str, came_in: str) -> Iter
     elif way.type == _LOCAL:
         yield Hop("pod", f"{target} is an address of the node itself", local=True)
     else:
-        yield Hop("underlay", f"leaves the cluster by {name}, from the node's address", underlay="")
+        yield Hop("underlay", f"leaves the overlay by {name}, from the node's address")
 
 
 def _lookup(source: str, target: str, index: int) -> Request:

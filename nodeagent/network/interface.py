@@ -88,11 +88,18 @@ class Deviation:
 class Comparison:
     """The kernel's state compared with the wanted one: `found` are the differences. `errors` are of parts that could not be
     compared or repaired; the others were. `clash` names what of the host is in the way, which is not repaired; empty for
-    nothing."""
+    nothing. `left` are those of `found` that a repair has left."""
 
     found: list[Deviation] = field(default_factory=list)
     errors: Errors = field(default_factory=Errors)
     clash: str = ""
+    left: list[Deviation] = field(default_factory=list)
+
+    @property
+    def repaired(self) -> list[Deviation]:
+        """Of a comparison that repairs."""
+        left = set(self.left)
+        return [item for item in self.found if item not in left]
 
 
 @dataclass(frozen=True, slots=True)

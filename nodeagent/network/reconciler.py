@@ -18,7 +18,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from nodeagent.network.addresses import Ipam
-from nodeagent.network.interface import NetworkError, Node, Peer, RepairedNetwork
+from nodeagent.network.interface import Comparison, NetworkError, Node, Peer, RepairedNetwork
 from nodeagent.network.vxlan import mac_of
 from pinnace import codec, pki
 from pinnace.api.v1 import nodes_pb2
@@ -218,12 +218,20 @@ class NetworkReconciler:
         if programmed:
             log.info("overlay_programmed entries=%d peers=%d", programmed, len(peers))
 
-    async def _repair(self) -> None:
+    async def repair(self) -> Comparison:
+        """Compare and repair, also for `kctl net verify --fix`; repairs are counted and logged. Raises NetworkError."""
         comparison = await self._network.repair()
-        for item in comparison.found:
+        repaired = comparison.repaired
+        for item in repaired:
             self.repairs[item.kind] += 1
-        for item in comparison.found[:MAX_LOGGED]:
+        for item in repaired[:MAX_LOGGED]:
             log.warning("network_repaired kind=%s item=%r wanted=%r actual=%r", item.kind, item.item, item.wanted, item.actual)
+        if len(repaired) > MAX_LOGGED:
+            log.warning("network_repaired_more number=%d", len(repaired) - MAX_LOGGED)
+        return comparison
+
+    async def _repair(self) -> None:
+        comparison = await self.repair()
         before, self._clash = self._clash, comparison.clash
         if self.problem in ("", before):
             self._set_problem(self._clash)

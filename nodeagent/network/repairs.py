@@ -74,12 +74,26 @@ def compare(parts: Iterable[Part], *, fix: bool) -> Comparison:
         of_part = part.verify()
         whole.found.extend(of_part.found)
         whole.errors.extend(of_part.errors)
-        if fix and of_part.found:
+        if not fix or not of_part.found:
+            return
+        try:
             part.repair(of_part.found)
+        except NetworkError:
+            whole.left.extend(_left(part, of_part.found))
+            raise
 
     for part in parts:
         whole.errors.attempt(functools.partial(one, part))
     return whole
+
+
+def _left(part: Part, found: list[Deviation]) -> list[Deviation]:
+    """What is still so after a repair that has failed, and may have done a part; all where that is not known."""
+    try:
+        still = {(item.kind, item.item) for item in part.verify().found}
+    except NetworkError:
+        return found
+    return [item for item in found if (item.kind, item.item) in still]
 
 
 def verify(netlink: Netlink, state: State) -> Comparison:

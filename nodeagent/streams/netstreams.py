@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,8 @@ from pinnace.errors import BadRequest, Internal, TooManyRequests
 # Packets that are followed at once, and the most seconds that one is waited for.
 MAX_TRACES, MAX_WAIT = 4, 10.0
 _PROTOCOLS = ("tcp", "udp", "sctp", "icmp")
+# Answers that show that the packet has not arrived; a port that is closed is an answer of the receiver.
+_UNREACHABLE = {os.strerror(number) for number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)}
 # Of one report: a flushed table is thousands.
 MAX_DEVIATIONS = 1_000
 
@@ -38,12 +42,12 @@ class Verdicts(Protocol):
 class NetStreams:
     def __init__(
         self, network: Repairs, repairs: Mapping[str, int], pods: PodManager, policies: Verdicts, *,
-        packets: Callable[[], dict[str, int]], problem: Callable[[], str],
+        repair: Callable[[], Awaitable[Comparison]], packets: Callable[[], dict[str, int]], problem: Callable[[], str],
     ) -> None:  # fmt: skip
-        """`repairs` counts what was repaired by kind, `packets` those of the fast path by result; `problem` says why the node
-        has no network, empty if it has one."""
+        """`repair` compares the network and repairs it, which `repairs` counts by kind; `packets` are those of the fast path by
+        result; `problem` says why the node has no network, empty if it has one."""
         self._network, self._repairs, self._pods, self._policies = network, repairs, pods, policies
-        self._packets, self._problem = packets, problem
+        self._repair, self._packets, self._problem = repair, packets, problem
         self._tracing = 0
 
     def handlers(self) -> dict[str, Handler]:
@@ -79,7 +83,7 @@ class NetStreams:
 
     def _judged(self, wanted: Any, probe: Probe, way: Way) -> list[Hop]:
         """The policies of the pod at this node's end, and the answer to the probe."""
-        answer = [Hop("answer", way.answer)] if way.answer else []
+        answer = [Hop("answer", way.answer, dropped=way.answer in _UNREACHABLE)] if way.answer else []
         if way.hops[-1].local:
             return [Hop("policy", "not restricted: the packet does not leave the node"), *answer]
         # A packet that was dropped before has met no policy.
@@ -104,15 +108,18 @@ class NetStreams:
         comparison = Comparison()
         if not wanted.countersOnly:
             try:
-                comparison = await (self._network.repair() if wanted.fix else self._network.verify())
+                comparison = await (self._repair() if wanted.fix else self._network.verify())
             except NetworkError as error:
                 raise Internal("; ".join([str(error), *getattr(error, "__notes__", ())])) from None
-        report = streams_pb2.NetworkReport(repairs=dict(self._repairs), fixed=wanted.fix, fastPathPackets=self._packets())
+        report = streams_pb2.NetworkReport(
+            repairs=dict(self._repairs), fixed=wanted.fix and not comparison.left, fastPathPackets=self._packets()
+        )
         # A reason of several is said once.
         problems = (self._problem(), comparison.clash, *map(str, comparison.errors))
         report.problems.extend(dict.fromkeys(filter(None, problems)))
         for item in comparison.found[:MAX_DEVIATIONS]:
             report.deviations.add(kind=item.kind, item=item.item, wanted=item.wanted, actual=item.actual)
+        report.omitted = max(len(comparison.found) - MAX_DEVIATIONS, 0)
         await outgoing.put(Frame(networkReport=report))
 
 

@@ -39,6 +39,8 @@ class FakeNetwork:
     errors: list[NetworkError] = field(default_factory=list)
     # What of the host each comparison finds in the way.
     clash: str = ""
+    # What every repair leaves.
+    left: list[Deviation] = field(default_factory=list)
     repairs: int = 0
     changed: Callable[[], None] = lambda: None
     names: list[tuple[str, ...]] = field(default_factory=list)
@@ -90,7 +92,7 @@ class FakeNetwork:
         if found:
             # The kernel notifies of repairs, too.
             self.changed()
-        return Comparison(found, Errors(self.errors), self.clash)
+        return Comparison(found, Errors(self.errors), self.clash, self.left)
 
     def _check(self) -> None:
         if self.fault:

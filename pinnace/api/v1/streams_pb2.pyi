@@ -445,7 +445,7 @@ class NetworkDeviation(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., item: _Optional[str] = ..., wanted: _Optional[str] = ..., actual: _Optional[str] = ...) -> None: ...
 
 class NetworkReport(_message.Message):
-    __slots__ = ("deviations", "repairs", "fixed", "fastPathPackets", "problems")
+    __slots__ = ("deviations", "repairs", "fixed", "fastPathPackets", "problems", "omitted")
     class RepairsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -465,12 +465,14 @@ class NetworkReport(_message.Message):
     FIXED_FIELD_NUMBER: _ClassVar[int]
     FASTPATHPACKETS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    OMITTED_FIELD_NUMBER: _ClassVar[int]
     deviations: _containers.RepeatedCompositeFieldContainer[NetworkDeviation]
     repairs: _containers.ScalarMap[str, int]
     fixed: bool
     fastPathPackets: _containers.ScalarMap[str, int]
     problems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, deviations: _Optional[_Iterable[_Union[NetworkDeviation, _Mapping]]] = ..., repairs: _Optional[_Mapping[str, int]] = ..., fixed: _Optional[bool] = ..., fastPathPackets: _Optional[_Mapping[str, int]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+    omitted: int
+    def __init__(self, deviations: _Optional[_Iterable[_Union[NetworkDeviation, _Mapping]]] = ..., repairs: _Optional[_Mapping[str, int]] = ..., fixed: _Optional[bool] = ..., fastPathPackets: _Optional[_Mapping[str, int]] = ..., problems: _Optional[_Iterable[str]] = ..., omitted: _Optional[int] = ...) -> None: ...
 
 class NetworkHop(_message.Message):
     __slots__ = ("kind", "text", "dropped", "source", "target", "underlay")

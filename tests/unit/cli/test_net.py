@@ -11,11 +11,11 @@ import grpc
 import pytest
 
 from cli import main
-from cli.net import capture, verify
+from cli.net import capture, trace, verify
 from cli.net.targets import Target, target_of
 from cli.net.verify import summary
 from pinnace import kinds
-from pinnace.api.v1.streams_pb2 import Exit, Frame, NetworkReport, OpenStream
+from pinnace.api.v1.streams_pb2 import Exit, Frame, NetworkHop, NetworkReport, OpenStream
 from pinnace.errors import BadRequest, TooManyRequests
 from tests.support.kctlserver import Server, made
 
@@ -108,13 +108,13 @@ def test_words_that_are_refused(
 
 def test_the_summary_counts_every_node() -> None:
     """Nodes that could not be compared are not as wanted."""
-    assert summary(2, 1, silent=0, fixed=False) == "2 nodes as wanted, 1 with differences"
-    assert summary(1, 0, silent=2, fixed=True) == "1 node as wanted, 0 with differences, 2 without a report"
-    assert summary(0, 1, silent=0, fixed=True) == "0 nodes as wanted, 1 with differences, which is repaired"
+    assert summary(2, 1, silent=0) == "2 nodes as wanted, 1 with differences"
+    assert summary(1, 0, silent=2) == "1 node as wanted, 0 with differences, 2 without a report"
+    assert summary(0, 1, silent=0, repaired=1) == "0 nodes as wanted, 1 with differences, which is repaired"
     assert (
-        summary(0, 2, silent=1, fixed=True) == "0 nodes as wanted, 2 with differences, which are repaired, 1 without a report"
+        summary(0, 2, silent=1, repaired=2) == "0 nodes as wanted, 2 with differences, which are repaired, 1 without a report"
     )
-    assert summary(1, 0, troubled=2, silent=0, fixed=True) == "1 node as wanted, 0 with differences, 2 with problems"
+    assert summary(1, 0, troubled=2, silent=0) == "1 node as wanted, 0 with differences, 2 with problems"
 
 
 DUAL = {"podIP": "fd00::7", "podIPs": [{"ip": "fd00::7"}, {"ip": "10.244.0.7"}]}
@@ -155,6 +155,7 @@ class Capturing:
 
     def __init__(self, server: Server, *frames: Frame) -> None:
         self.channel, self.context, self.get = grpc.insecure_channel("unix:/nowhere"), server.context, server.get
+        self.list = server.list
         self._frames = frames
 
     def stream(self, method: Any, opening: OpenStream, *, timeout: float | None) -> Iterator[Frame]:
@@ -180,6 +181,37 @@ def test_the_duration_of_a_capture(seconds: float, millis: int) -> None:
     assert capture._millis(seconds) == millis
 
 
+LEAVES = NetworkHop(kind="underlay", text="leaves the overlay by eth0, from the node's address", target="203.0.113.9:9")
+NODE = NetworkHop(kind="underlay", text=LEAVES.text, target="192.0.2.12:9")
+
+
+@pytest.mark.parametrize(
+    ("hops", "code", "last"),
+    [
+        ([LEAVES], 0, "sent to 203.0.113.9:9, outside of the cluster: its arrival is not followed"),
+        ([NODE], 0, "sent to 192.0.2.12:9, an address of node n2: its arrival is not followed"),
+        ([LEAVES, NetworkHop(kind="answer", text="connected", target=LEAVES.target)], 0, "delivered to 203.0.113.9:9"),
+        (
+            [LEAVES, NetworkHop(kind="answer", text="No route to host", dropped=True, target=LEAVES.target)], 1,
+            "dropped: n: answer No route to host",
+        ),
+        (
+            [NetworkHop(kind="policy", text="denied", dropped=True), NetworkHop(kind="answer", text="x", dropped=True)], 1,
+            "dropped: n: policy denied",
+        ),
+    ],
+)  # fmt: skip
+def test_a_packet_that_leaves_the_overlay_is_delivered_if_it_is_answered(
+    server: Server, capsys: pytest.CaptureFixture[str], hops: list[NetworkHop], code: int, last: str
+) -> None:
+    """Nothing else shows that it has arrived."""
+    server.put(made(kinds.NODE, "n2", status={"addresses": [{"type": "InternalIP", "address": "192.0.2.12"}]}))
+    client = Capturing(server, *(Frame(hop=hop) for hop in hops))
+    args = SimpleNamespace(pod="a", target="203.0.113.9:9", target_namespace="", protocol="", wait=1.0)
+    assert trace.run(client, args) == code
+    assert capsys.readouterr().out.strip().splitlines()[-1] == last
+
+
 class Nodes:
     """A client of nodes that send these reports."""
 
@@ -198,3 +230,19 @@ def test_a_node_with_a_problem_is_not_as_wanted(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr()
     assert said.out.strip() == "1 node as wanted, 0 with differences, 1 with problems"
     assert said.err.strip() == "error: node n2: the kernel has no WireGuard"
+
+
+def test_only_nodes_without_a_difference_left_are_repaired(capsys: pytest.CaptureFixture[str]) -> None:
+    """A repair may fail; differences that are not listed are counted."""
+    found = {"kind": "route", "item": "10.244.2.0/24"}
+    nodes = Nodes(
+        n1=NetworkReport(deviations=[found], fixed=True, omitted=4_000),
+        n2=NetworkReport(deviations=[found], problems=["no permission"]),
+    )
+    assert verify.run(nodes, SimpleNamespace(node=["n1", "n2"], fix=True)) == 1
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-2:] == [
+        "n1: 4000 more differences",
+        "0 nodes as wanted, 2 with differences, 1 of which is repaired, 1 with problems",
+    ]
+    assert verify.run(nodes, SimpleNamespace(node=["n1"], fix=True)) == 0

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from nodeagent.network.interface import Deviation, NetworkError, Peer
-from nodeagent.network.reconciler import PAUSE, RESYNC, RETRY, NetworkReconciler
+from nodeagent.network.reconciler import MAX_LOGGED, PAUSE, RESYNC, RETRY, NetworkReconciler
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import VirtualClock
 from tests.support.hosting import FakeNetwork
@@ -165,6 +167,20 @@ async def test_repairs_are_counted_also_when_a_part_fails(tmp_path: Path) -> Non
         await node.clock.advance(RETRY * 1.5)
         assert node.network.repairs > repairs
         assert node.reconciler.repairs == {"nft": 1}
+
+
+async def test_repairs_that_fail_are_not_counted_and_those_of_a_command_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `kctl net verify --fix` repairs; what the log leaves out is counted in it."""
+    node = Node(tmp_path)
+    async with node.running():
+        many = [Deviation("route", f"10.0.{number}.0/24", "present", "") for number in range(MAX_LOGGED + 3)]
+        node.network.deviations, node.network.left = list(many), many[:1]
+        assert len((await node.reconciler.repair()).found) == len(many)
+        assert node.reconciler.repairs == {"route": len(many) - 1}
+        assert caplog.text.count("network_repaired kind=") == MAX_LOGGED
+        assert "network_repaired_more number=2" in caplog.text
 
 
 async def test_a_network_that_could_not_be_set_up_is_tried_again(tmp_path: Path) -> None:

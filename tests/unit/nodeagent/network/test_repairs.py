@@ -285,6 +285,26 @@ def test_a_part_that_fails_does_not_hold_back_the_others() -> None:
     assert repaired == ["three", "four"]
 
 
+@pytest.mark.parametrize(("fails_again", "left"), [(False, ["two"]), (True, ["one", "two"])])
+def test_what_a_failed_repair_has_done_is_repaired(fails_again: bool, left: list[str]) -> None:
+    """The part is compared again; all counts as left where that fails, too."""
+    found = [Deviation("route", name, "present", "") for name in ("one", "two")]
+    results = [Comparison(list(found)), Comparison(found[1:])]
+
+    def verify() -> Comparison:
+        if fails_again and len(results) == 1:
+            raise NetworkError("no answer")
+        return results.pop(0)
+
+    def repair(found: list[Deviation]) -> None:
+        raise NetworkError("no permission")
+
+    comparison = repairs.compare([Part(verify, repair)], fix=True)
+    assert [item.item for item in comparison.left] == left
+    assert [item.item for item in comparison.repaired] == [name for name in ("one", "two") if name not in left]
+    assert [str(error) for error in comparison.errors] == ["no permission"]
+
+
 def test_a_part_without_a_difference_is_not_repaired() -> None:
     def repair(found: list[Deviation]) -> None:
         raise NetworkError("repaired")

@@ -71,7 +71,7 @@ class NoPods:
 )  # fmt: skip
 def test_policies_are_shown_of_packets_that_come_to_them(way: Way, expected: str | None) -> None:
     """Not of one for the node, which they do not restrict, nor of one that is dropped before."""
-    streams = NetStreams(None, {}, NoPods(), Denying(), packets=dict, problem=str)  # type: ignore[arg-type]
+    streams = NetStreams(None, {}, NoPods(), Denying(), repair=None, packets=dict, problem=str)  # type: ignore[arg-type]
     probe = Probe(Packet("10.244.1.2", "tcp", 40_000), "10.96.0.9", 80, 1.0)
     found = streams._judged(TraceNetworkOptions(**WANTED, podUid="u1"), probe, way)
     policies = [hop for hop in found if hop.kind == "policy"]
@@ -80,8 +80,24 @@ def test_policies_are_shown_of_packets_that_come_to_them(way: Way, expected: str
     assert [hop.text for hop in found if hop.kind == "answer"] == ([way.answer] if way.answer else [])
 
 
+@pytest.mark.parametrize(
+    ("answer", "dropped"),
+    [
+        ("connected", False), ("Connection refused", False), ("answered", False), ("No route to host", True),
+        ("Network is unreachable", True),
+    ],
+)  # fmt: skip
+def test_an_answer_that_the_receiver_is_unreachable_is_a_drop(answer: str, dropped: bool) -> None:
+    """The others come from the receiver itself."""
+    streams = NetStreams(None, {}, NoPods(), Denying(), repair=None, packets=dict, problem=str)  # type: ignore[arg-type]
+    way = Way((Hop("underlay", "leaves the overlay by eth0, from the node's address"),), "203.0.113.9:9", answer)
+    probe = Probe(Packet("10.244.1.2", "tcp", 40_000), "203.0.113.9", 9, 1.0)
+    [hop] = streams._judged(TraceNetworkOptions(**WANTED, podUid="u1"), probe, way)
+    assert (hop.kind, hop.text, hop.dropped) == ("answer", answer, dropped)
+
+
 async def report(network: FakeNetwork, problem: str = "", **options: bool) -> NetworkReport:
-    streams = NetStreams(network, {}, None, None, packets=dict, problem=lambda: problem)  # type: ignore[arg-type]
+    streams = NetStreams(network, {}, None, None, repair=network.repair, packets=dict, problem=lambda: problem)  # type: ignore[arg-type]
     outgoing = asyncio.Queue[Any]()
     opening = OpenStream(verifyNetwork=VerifyNetworkOptions(**options))
     await streams.handlers()["verifyNetwork"](opening, None, outgoing)  # type: ignore[arg-type]
@@ -100,3 +116,14 @@ async def test_a_report_has_what_is_not_repaired(fix: bool) -> None:
     assert list(found.problems) == ["no address", "a route is in the way", "no answer"]
     assert [item.item for item in found.deviations] == ["table inet pinnace"]
     assert list((await report(FakeNetwork(), fix=fix)).problems) == []
+
+
+async def test_a_report_says_whether_all_is_repaired_and_how_much_it_leaves_out() -> None:
+    """Of thousands of differences a part is listed."""
+    many = [Deviation("nft", f"element {number}", "present", "") for number in range(netstreams.MAX_DEVIATIONS + 5)]
+    found = await report(FakeNetwork(deviations=list(many)), fix=True)
+    assert (len(found.deviations), found.omitted, found.fixed) == (netstreams.MAX_DEVIATIONS, 5, True)
+    assert not (await report(FakeNetwork(deviations=list(many)), fix=False)).fixed
+    network = FakeNetwork(deviations=list(many))
+    network.left = many[:1]
+    assert not (await report(network, fix=True)).fixed
