@@ -2,7 +2,8 @@
 
 Pods reach the API at the Service's address, the first one of the range. Its endpoints are this control plane, as it leads, and
 all others whose Lease changes (`controlplane.apileases`). Nodes answer DNS queries at the address of kube-dns, whether or not
-that Service is there; it keeps the address from others, and clients look it up.
+that Service is there; it keeps the address from others, and clients look it up. So it has no endpoints, and a selector or ports
+of a user would be without effect: it is kept as the first one is.
 Source: pkg/controlplane/controller/kubernetesservice and pkg/controlplane/reconcilers of Kubernetes.
 """
 
@@ -122,9 +123,6 @@ class KubernetesService:
         wanted = _api(address, self._own) if name == NAME else _dns(address)
         if found is None:
             verbs.create(tx, kinds.SERVICE, wanted, call)
-        elif name == DNS_NAME:
-            # One that a user has made is left alone.
-            return True
         elif found.spec.clusterIP != address:
             verbs.delete(tx, kinds.SERVICE, namespace, name, call)
             return bool(found.metadata.deletionTimestamp.seconds)

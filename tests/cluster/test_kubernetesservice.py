@@ -100,6 +100,38 @@ async def test_what_is_changed_is_corrected(cluster: Cluster) -> None:
     assert addresses(cluster) == {6444: ["192.0.2.10"]}
 
 
+@pytest.mark.parametrize("change", ["ports", "type", "hidden", "alias", "address"])
+async def test_the_service_of_dns_is_kept(change: str, cluster: Cluster) -> None:
+    """Clients look up the address and the ports at which nodes answer. Annotations and further labels are users'."""
+
+    def edit(item: Any) -> None:
+        item.metadata.annotations["note"] = "x"
+        if change == "ports":
+            item.spec.selector["app"] = "mine"
+            item.spec.ports[0].port = 5353
+        elif change == "hidden":
+            item.metadata.labels["service.kubernetes.io/headless"] = ""
+        elif change == "alias":
+            item.spec.externalName = "dns.example"
+        item.spec.type = {"type": "NodePort", "alias": "ExternalName"}.get(change, "ClusterIP")
+
+    if change == "address":
+        await cluster.store.update(lambda tx: tx.delete(kinds.SERVICE, "kube-system", "kube-dns"))
+        other = objects.make(kinds.SERVICE, "kube-dns", namespace="kube-system", spec={"ports": [{"port": 53}]})
+        await cluster.store.update(lambda tx: tx.put(kinds.SERVICE, other))
+        await settle(TURNS)
+    else:
+        await cluster.change(kinds.SERVICE, "kube-dns", edit, namespace="kube-system")
+    await settle(TURNS)
+    found = cluster.get(kinds.SERVICE, "kube-dns", namespace="kube-system")
+    assert (found.spec.clusterIP, found.spec.type, dict(found.spec.selector)) == ("10.96.0.10", "ClusterIP", {})
+    assert [(port.name, port.port, port.protocol, port.nodePort) for port in found.spec.ports] == [
+        ("dns", 53, "UDP", 0), ("dns-tcp", 53, "TCP", 0),
+    ]  # fmt: skip
+    assert "service.kubernetes.io/headless" not in found.metadata.labels
+    assert found.metadata.annotations["note"] == ("" if change in ("alias", "address") else "x")
+
+
 @pytest.mark.parametrize("label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"])
 async def test_no_user_hides_the_api_from_nodes(cluster: Cluster, label: str) -> None:
     """By a traffic policy, which no endpoint of the API meets, or by labels with which nodes ignore objects."""
