@@ -7,11 +7,17 @@ test takes some ten times as long.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import lzma
+import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,58 +31,101 @@ MEMORY = "3G"
 # Bytes, of which few are ever written.
 DISK = 8 << 30
 BUSYBOX = Path("/bin/busybox")
+NICE = -5
 # How many times as long as on the machine itself a test may take.
 PATIENCE = 6
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A command's exit code, -1 when the machine did not get so far, and all that the machine said."""
+    """A case's exit code, -1 when the machine did not get so far, and all that the machine printed meanwhile."""
 
     code: int
     said: str
 
 
-def run(command: list[str], folder: Path, within: float) -> Ran:
-    """Boot, run `command` in this checkout, and switch off, all within so many seconds; `folder` is for files of ours, and
-    has the machine's disk."""
+@dataclass(frozen=True)
+class Machine:
+    """A machine that runs cases one after the other, in their order."""
+
+    process: subprocess.Popen[bytes]
+    console: Path
+
+    def ran(self, case: str, within: float) -> Ran:
+        """Wait for the end of a case; after so many seconds the machine is switched off, with all later cases."""
+        deadline = time.monotonic() + within
+        try:
+            while not (ended := self._end(case)) and self.process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.5)
+        except BaseException:
+            # Ctrl-C, which does not reach a session of its own, or the end of pytest's patience.
+            self.off()
+            raise
+        late = ""
+        if not (ended := ended or self._end(case)):
+            late = f"machine: switched off, exit code {self.process.poll()} (None: after {within:.0f} s)\n"
+            self.off()
+        said = self._said()
+        begun = said.find(begins(case))
+        return Ran(int(ended[1]) if ended else -1, said[max(begun, 0) : ended.start() if ended else None] + late)
+
+    def _end(self, case: str) -> re.Match[str] | None:
+        return re.search(rf"^machine: {re.escape(case)} exit (-?\d+)$", self._said(), re.MULTILINE)
+
+    def _said(self) -> str:
+        return self.console.read_text(errors="replace").replace("\r", "")
+
+    def off(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def begins(case: str) -> str:
+    """The line before the output of a case."""
+    return f"machine: {case} begins\n"
+
+
+@contextlib.contextmanager
+def running(cases: dict[str, tuple[str, ...]], folder: Path) -> Iterator[Machine]:
+    """Boot, and run pytest on this checkout with the arguments of each case; `folder` is for files of ours, and has the machine's
+    disk. The machine is switched off at the end of the block."""
     assert (KERNEL / "complete").exists(), "no kernel to boot: make .vm/complete"
-    initramfs = _initramfs(folder, _script(command))
+    initramfs = _initramfs(folder, _script(cases))
     console = folder / "console"
+    console.touch()
     disk = folder / "disk"
     with disk.open("wb") as file:
         file.truncate(DISK)
     subprocess.run(["mkfs.ext4", "-q", "-F", str(disk)], check=True, timeout=60)
     qemu = [
-        # Before other groups of tests, none of which takes as long.
-        "nice", "-n", "-5", "qemu-system-x86_64", "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", MEMORY,
+        "qemu-system-x86_64", "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", MEMORY,
         "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(initramfs), "-no-reboot", "-display", "none", "-nic", "none",
         "-append", "console=ttyS0 quiet panic=-1 rdinit=/init",
         "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
         "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
         "-serial", f"file:{console}", "-monitor", "none",
     ]  # fmt: skip
-    late = ""
+    machine = Machine(subprocess.Popen(qemu, stdin=subprocess.DEVNULL, start_new_session=True), console)
     try:
-        subprocess.run(qemu, stdin=subprocess.DEVNULL, timeout=within, check=False)
-    except subprocess.TimeoutExpired:
-        late = f"machine: switched off after {within:.0f} s\n"
-    said = console.read_text(errors="replace").replace("\r", "") + late
-    codes = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("machine: exit ")]
-    return Ran(int(codes[-1]) if codes else -1, said)
+        _prefer(machine.process.pid)
+        yield machine
+    finally:
+        machine.off()
 
 
-def pytest_run(folder: Path, *arguments: str, within: float) -> Ran:
-    """Tests of this checkout, in the machine."""
-    return run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments], folder, within)
+def _prefer(pid: int) -> None:
+    """Before other groups of tests, none of which takes as long. Where the kernel groups processes by session (sched(7),
+    autogroup), a nice value counts only within one, and every process of a lab has a session of its own."""
+    os.setpriority(os.PRIO_PROCESS, pid, NICE)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICE))
 
 
-def _script(command: list[str]) -> str:
+def _script(cases: dict[str, tuple[str, ...]]) -> str:
     return (
         f"cd {shlex.quote(str(ROOT))}\n"
         f"export PINNACE_TEST_PATIENCE={PATIENCE} PYTHONDONTWRITEBYTECODE=1\n"
-        f"{shlex.join(command)}\n"
-        "code=$?\n"
+        f"{shlex.join([sys.executable, '-m', 'tests.vm.cases', json.dumps(cases)])}\n"
     )
 
 
