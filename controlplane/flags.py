@@ -20,7 +20,7 @@ from pinnace.ipfamilies import NAMES, Family, family_of
 def parse(arguments: list[str]) -> Config:
     """Exits with a message for the user on bad input."""
     parser = argparse.ArgumentParser(
-        "pinnace-controlplane", description="Pinnace's control plane: API, scheduler, controllers."
+        "pinnace-controlplane", description="Pinnace's control plane: API, scheduler, controllers.", allow_abbrev=False
     )
     parser.set_defaults(**{item.name: item.default for item in fields(Config) if item.default is not MISSING})
     for add in (

@@ -33,8 +33,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"pinnace-nodeagent: {error.filename} is missing: join a cluster first (see `kctl node join-command`)")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Flags are not abbreviated, neither before the command nor after it: its parser is of the same class."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how, allow_abbrev=False)
+
+
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("pinnace-nodeagent", description="Pinnace's node agent.")
+    parser = _Parser(prog="pinnace-nodeagent", description="Pinnace's node agent.")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     join = verbs.add_parser("join", help="make this host a node, with a token from `kctl node join-command`")

@@ -28,7 +28,9 @@ JOINS_AT_ONCE = 32
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Exits with a message on bad input."""
-    parser = argparse.ArgumentParser("pinnace-simnodes", description="Simulated nodes for a Pinnace control plane.")
+    parser = argparse.ArgumentParser(
+        "pinnace-simnodes", description="Simulated nodes for a Pinnace control plane.", allow_abbrev=False
+    )
     add = parser.add_argument
     add("--config", type=Path, default=Path("/var/lib/pinnace/controlplane/admin.yaml"), metavar="FILE",
         help="the control plane's admin.yaml (default %(default)s)")  # fmt: skip

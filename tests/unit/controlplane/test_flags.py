@@ -211,3 +211,10 @@ def test_a_silent_node_is_not_ready_within_its_grace() -> None:
     """Its lease may have been renewed a moment after its last heartbeat."""
     assert Config(STATE).lease_grace == 14.0
     assert Config(STATE, heartbeat=1.0, node_grace=2.0).lease_grace == 1.75
+
+
+def test_a_flag_is_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs that read the flags, such as kctl for a lab, know whole names only."""
+    with pytest.raises(SystemExit):
+        flags.parse(["--advertise", "127.0.0.1", "--cluster-cid=10.9.0.0/16"])
+    assert "unrecognized arguments: --cluster-cid=10.9.0.0/16" in capsys.readouterr().err

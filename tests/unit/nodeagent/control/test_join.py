@@ -178,3 +178,11 @@ def test_a_token_on_the_command_line_is_refused(capsys: pytest.CaptureFixture[st
     error = capsys.readouterr().err
     assert "--token-file" in error
     assert TOKEN not in error
+
+
+@pytest.mark.parametrize("words", [["--log-lev=DEBUG", "run"], ["run", "--addr=192.0.2.1"]])
+def test_a_flag_is_not_abbreviated(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As of the control plane: before the command and after it."""
+    with pytest.raises(SystemExit):
+        _parse(words)
+    assert "unrecognized arguments" in capsys.readouterr().err

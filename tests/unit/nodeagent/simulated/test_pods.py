@@ -101,7 +101,15 @@ def test_what_could_not_be_sent_is_reported_again(pods: ScriptedPods) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--nodes", "0"], ["--nodes", "9999999"], ["--ready-after", "nan"], ["--prefix", "No_Name"], ["--cpu", "x"]]
+    "words",
+    [
+        ["--node", "1"],
+        ["--nodes", "0"],
+        ["--nodes", "9999999"],
+        ["--ready-after", "nan"],
+        ["--prefix", "No_Name"],
+        ["--cpu", "x"],
+    ],
 )
 def test_bad_flags_are_refused_by_name(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is dialled."""
