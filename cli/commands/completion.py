@@ -6,15 +6,16 @@ from cli import flags
 from cli.main import COMMANDS
 from pinnace import kinds
 
-# What may follow the commands that are of several verbs.
+# Verbs by command: as its parser has them, which a test compares. Importing all parsers takes longer than a completion may.
 VERBS = {
-    "config": "current-context delete-context get-contexts set-context use-context view",
+    "auth": "can-i whoami",
+    "config": "current-context delete-context get-contexts kubeconfig set-context use-context view",
     "create": (
         "clusterrole clusterrolebinding configmap cronjob deployment ingress job namespace poddisruptionbudget priorityclass "
-        "quota role rolebinding secret service serviceaccount"
+        "quota role rolebinding secret service serviceaccount token"
     ),
-    "image": "build list load prune pull rm",
-    "lab": "clock down list node start status stop up",
+    "image": "build history inspect list load prune pull push rm save tag",
+    "lab": "clock cut down fill free heal list node start status stop up",
     "net": "capture trace verify",
     "node": "cordon join-command uncordon",
     "rollout": "history pause restart resume status undo",
@@ -36,6 +37,8 @@ _kctl() {
         words=$(kctl get pods -o jsonpath='{.items[*].metadata.name}' 2>/dev/null)
     elif [ "$COMP_CWORD" -eq 2 ] && [[ $cmd =~ ^(@KIND_WORDS@|explain)$ ]]; then
         words="@KINDS@"
+    elif [ "$COMP_CWORD" -gt 2 ] && [[ "$cmd ${COMP_WORDS[2]}" =~ ^net\ (capture|trace)$ ]]; then
+        words=$(kctl get pods -o jsonpath='{.items[*].metadata.name}' 2>/dev/null)
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $cmd in
             @VERBS@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from cli import contexts, main
 from cli.commands import completion
 from cli.complaints import sentence
+from cli.creating import generators
 from cli.describing.containers import container_lines
 from pinnace import kinds
 from pinnace.errors import ApiError, BadRequest, Invalid, NotFound, Unavailable
@@ -52,6 +54,37 @@ def test_completion_offers_commands_their_verbs_and_kinds(line: str, offered: st
     script = f'{capsys.readouterr().out}\nCOMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; _kctl; echo "${{COMPREPLY[@]}}"'
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert offered in result.stdout.split()
+
+
+def test_completion_has_the_verbs_of_every_parser(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """All of them and no others; of `create`, which has no parser of verbs, a word for each kind that it makes of flags."""
+    verbs = {
+        name: " ".join(sorted(item.dest for item in action._choices_actions))
+        for name, parser in parsers.items()
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+    }
+    assert {name: words for name, words in completion.VERBS.items() if name != "create"} == verbs
+    words = set(completion.VERBS["create"].split()) - {"token"}
+    made = (*generators.GENERATORS, *generators.TYPED)
+    assert [len(words & set(kind.words)) for kind in made] == [1] * len(made)
+    assert len(words) == len(made)
+
+
+@pytest.mark.parametrize(("line", "offered"), [("net trace ", "web"), ("net capture ", "web"), ("net verify ", "")])
+def test_completion_offers_pods_to_commands_that_follow_packets(
+    line: str, offered: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the verb; a kctl that lists one pod stands in for the real one."""
+    fake = tmp_path / "kctl"
+    fake.write_text("#!/bin/sh\necho web\n")
+    fake.chmod(0o755)
+    completion.run(["bash"])
+    words = " ".join(f'"{word}"' for word in f"kctl {line}".split(" "))
+    script = f'{capsys.readouterr().out}\nCOMP_WORDS=({words}); COMP_CWORD=3; _kctl; echo "${{COMPREPLY[@]}}"'
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True, env=environment)
+    assert result.stdout.strip() == offered
 
 
 def _container() -> Any:
