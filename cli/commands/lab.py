@@ -105,6 +105,8 @@ def _up(args: Any) -> int:
     isolated = _isolated(args)
     if args.reach and isolated:
         raise BadRequest("--reach needs the uplink: add --no-isolated")
+    # First: without root the checks of this machine's kernel fail too, by other names.
+    removal.check_root()
     if args.encrypt:
         encryption.check()
         args.control_arg.append(encryption.FLAG)

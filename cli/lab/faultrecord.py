@@ -20,6 +20,11 @@ def of(lab: Lab, kind: str, hosts: tuple[str, ...]) -> Fault | None:
     return next((fault for fault in lab.faults if fault.kind == kind and set(fault.hosts) == set(hosts)), None)
 
 
+def cut_off(lab: Lab) -> set[str]:
+    """Hosts that are cut off from everything else."""
+    return {fault.hosts[0] for fault in lab.faults if fault.kind == CUT and len(fault.hosts) == 1}
+
+
 def overdue(lab: Lab) -> list[Fault]:
     """Faults whose time is over and whose watchdog has died before."""
     now = time.time()

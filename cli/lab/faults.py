@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from cli.lab import cuts, disks, freezing, nodes, processes, waiting
+from cli.lab import cuts, disks, freezing, nodes, processes, uplink, waiting
 from cli.lab.faultrecord import CUT, FILL, FREEZE, STOP, drop, of
 from cli.lab.layout import CONTROL, Fault, Lab, Process
 from cli.progress import Say
@@ -70,7 +70,7 @@ def _apply(lab: Lab, fault: Fault) -> None:
         case "freeze":
             freezing.freeze(lab, fault.hosts[0])
         case "cut":
-            cuts.apply(lab)
+            _cut(lab)
         case "fill":
             disks.fill(lab, fault.hosts[0])
 
@@ -93,8 +93,14 @@ def revert(lab: Lab, fault: Fault, *, config: Path, say: Say) -> list[str]:
             disks.free(lab, fault.hosts[0])
     drop(lab, fault)
     if fault.kind == CUT:
-        cuts.apply(lab)
+        _cut(lab)
     return warnings
+
+
+def _cut(lab: Lab) -> None:
+    """The node that leads this machine to Services is another one when it is cut off."""
+    cuts.apply(lab)
+    uplink.lead_services(lab)
 
 
 def thaw(lab: Lab, node: str, *, config: Path, say: Say) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -129,19 +130,23 @@ class Lab:
 
     @property
     def cluster_cidr(self) -> str:
-        """The IPv4 range of its pods, as the control plane was told; empty for none."""
+        """The IPv4 range of its pods, by the control plane's flags; empty for none."""
         return self._control_flag("--cluster-cidr", CLUSTER_CIDRS[self.ip_family])
 
     @property
     def service_cidr(self) -> str:
+        """The IPv4 range of its Services; empty for none."""
         return self._control_flag("--service-cluster-ip-range", SERVICE_CIDRS[self.ip_family])
 
     def _control_flag(self, name: str, default: str) -> str:
-        """The IPv4 range that a flag of the control plane has, empty for none."""
+        """The IPv4 range among the values of a flag of the control plane; empty for none."""
         words = [word for argument in self.control_args for word in argument.split("=", 1)]
         named = [words[at + 1] for at, word in enumerate(words[:-1]) if word == name]
-        ranges = [part for part in (named[-1] if named else default).split(",") if ":" not in part]
-        return next(iter(ranges), "")
+        for part in (named[-1] if named else default).split(","):
+            # Other text is IPv6, or an error that the control plane reports.
+            with contextlib.suppress(ValueError):
+                return str(IPv4Network(part.strip()))
+        return ""
 
     def node_dir(self, node: str) -> Path:
         return self.state_dir / "nodes" / node

@@ -85,14 +85,25 @@ def overlapping(network: IPv4Network, present: Iterable[Route]) -> Route | None:
     return next((route for route in specific if route.network.overlaps(network)), None)
 
 
-def choose(lab: str, present: Sequence[Route], taken: Iterable[IPv4Network], ranges: Sequence[str] = RANGES) -> Link:
-    """A free network of the ranges; where the search starts depends on the lab's name. Raises Clash."""
+def choose(
+    lab: str,
+    present: Sequence[Route],
+    taken: Iterable[IPv4Network],
+    ranges: Sequence[str] = RANGES,
+    *,
+    own: Sequence[IPv4Network] = (),
+) -> Link:
+    """A free network of the ranges; where the search starts depends on the lab's name. `taken`: links of other labs; `own`:
+    networks inside the lab, over which the switch would not use the link. Raises Clash."""
     used = set(taken)
     reasons = []
     for text in ranges:
         range_ = IPv4Network(text)
         if (clash := overlapping(range_, present)) is not None:
             reasons.append(f"{range_} overlaps the route {clash}")
+            continue
+        if (inner := next((network for network in own if network.overlaps(range_)), None)) is not None:
+            reasons.append(f"{range_} overlaps {inner}, which the lab itself uses")
             continue
         free = next(
             (network for network in _candidates(lab, range_) if not any(network.overlaps(other) for other in used)), None

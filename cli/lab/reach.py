@@ -25,6 +25,11 @@ PROTOCOL = 80
 NODES = f"{SUBNET}.0/24"
 
 
+def ranges(lab: Lab) -> list[IPv4Network]:
+    """The lab's IPv4 addresses: of its nodes, pods and Services."""
+    return [IPv4Network(text) for text in (NODES, lab.cluster_cidr, lab.service_cidr) if text]
+
+
 def agent_arguments(lab: Lab) -> list[str]:
     """Of each node's agent."""
     return [f"--reachable-from={GATEWAY}/32"] if lab.reach else []
@@ -49,15 +54,20 @@ def pod_routes(lab: Lab, pods: Mapping[str, str]) -> list[str]:
     ]
 
 
-def service_route(lab: Lab, running: Sequence[str]) -> list[str]:
-    """The same for Services, which any node that runs leads on. Pure."""
-    return [f"route replace {lab.service_cidr} via {lab.address(running[0])} proto {PROTOCOL}"] if running else []
+def service_route(lab: Lab, nodes: Sequence[str]) -> list[str]:
+    """The same for Services, over the first of the nodes. Pure."""
+    if not nodes or not lab.service_cidr:
+        return []
+    return [f"route replace {lab.service_cidr} via {lab.address(nodes[0])} proto {PROTOCOL}"]
 
 
 def machine_routes(lab: Lab, link: Link, present: Sequence[Route]) -> tuple[list[str], list[str]]:
-    """Commands of ip(8) for this machine's routes, and warnings of ranges that others have. Pure."""
+    """Commands of ip(8) for this machine's routes, and warnings of what is not reached. Pure."""
     lines, warnings = [f"route flush dev {lab.device} proto {PROTOCOL}"], []
     for what, text in (("pods", lab.cluster_cidr), ("Services", lab.service_cidr), ("nodes", NODES)):
+        if not text:
+            warnings.append(f"this machine cannot reach the lab's {what}, for they have no IPv4 addresses")
+            continue
         clash = links.overlapping(IPv4Network(text), present)
         if clash is None:
             lines.append(f"route add {text} via {link.switch} dev {lab.device} proto {PROTOCOL}")

@@ -25,7 +25,8 @@ def stop(lab: Lab) -> None:
     for host in (*lab.nodes, CONTROL):
         processes.end(lab, host)
     cgroups.remove(lab, list(lab.nodes))
-    if uplink.exists(lab):
+    # Also without a link: a kctl may have been killed between the removal of the link and that of its rules.
+    if lab.uplink or uplink.exists(lab):
         uplink.disconnect(lab)
     hosts.remove_all(lab)
     for node in lab.nodes:
@@ -44,8 +45,7 @@ def remove_remains(name: str) -> list[str]:
         for host in (*nodes, CONTROL):
             processes.end(lab, host)
         cgroups.remove(lab, list(nodes))
-        if uplink.exists(lab):
-            uplink.disconnect(lab)
+        uplink.disconnect(lab)
         hosts.remove_all(lab)
     disks.unmount(lab)
     return found
@@ -75,6 +75,6 @@ def leftovers(lab: Lab) -> list[str]:
     found += [f"cgroup {path}" for path in cgroups.folders(lab, list(lab.nodes))]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     found += [f"mount {line.split()[1]}" for line in mounts if f"/pinnace/labs/{lab.name}" in line]
-    found += [f"device {lab.device}"] if uplink.exists(lab) else []
+    found += uplink.leftovers(lab)
     found += [f"disk {name}" for name in disks.loops(lab)]
     return found + [f"directory {path}" for path in (lab.run_dir,) if path.exists()]

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
-from cli.lab import firewall, forwarding, hosts, links, processes, reach, resolvconf
-from cli.lab.layout import GATEWAY, SUBNET, SWITCH, Lab
+from cli.lab import faultrecord, firewall, forwarding, hosts, links, processes, reach, resolvconf
+from cli.lab.layout import GATEWAY, SWITCH, Lab
 from cli.lab.links import Link, Route
 from cli.lab.netns import entered
 from pinnace.dns.bursts import keep_bursts
@@ -71,9 +71,11 @@ def open_to_machine(lab: Lab, pods: Mapping[str, str]) -> list[str]:
 
 
 def lead_services(lab: Lab) -> None:
-    """The switch's route to Services over a node that runs, where the lab is to be reached. Raises ApiError."""
-    running = [node for node in lab.nodes if processes.alive(lab.processes.get(node))]
-    if lab.reach and (lines := reach.service_route(lab, running)):
+    """The switch's route to Services over a node that runs and is not cut off, where the lab is to be reached; without such a
+    node it stays as it is. Raises ApiError."""
+    cut = faultrecord.cut_off(lab)
+    able = [node for node in lab.nodes if node not in cut and processes.alive(lab.processes.get(node))]
+    if lab.reach and _present(lab) and (lines := reach.service_route(lab, able)):
         hosts.batch(lab, SWITCH, lines)
 
 
@@ -87,26 +89,63 @@ def disconnect(lab: Lab) -> None:
 
 
 def exists(lab: Lab) -> bool:
-    """Whether there is a link, or a process of the switch's."""
-    return lab.device in {name for _, name in socket.if_nameindex()} or bool(processes.of_host(lab, SWITCH))
+    """Whether there is a link, a process of the switch's, or an orphan. Raises Timeout."""
+    return _present(lab) or bool(processes.of_host(lab, SWITCH) or orphans())
+
+
+def leftovers(lab: Lab) -> list[str]:
+    """The lab's device, and orphans. Raises Timeout."""
+    return [*([f"device {lab.device}"] if _present(lab) else []), *orphans()]
+
+
+def orphans() -> list[str]:
+    """Changes of this machine that were for uplinks, when it has none: a kctl was killed while it removed the last one. Raises
+    Timeout."""
+    if not _orphaned():
+        return []
+    # Another kctl may be making or removing an uplink just now.
+    with forwarding.locked():
+        return _orphaned()
+
+
+def _orphaned() -> list[str]:
+    if any(name.startswith(links.PREFIX) for _, name in socket.if_nameindex()):
+        return []
+    found = [f"forwarding of {name}" for name in forwarding.opened()]
+    with contextlib.suppress(Internal):
+        if f"table ip {firewall.TABLE}" in hosts.command(["nft", "list", "tables", "ip"]).splitlines():
+            found.append(f"table ip {firewall.TABLE}")
+    return found
+
+
+def _present(lab: Lab) -> bool:
+    return lab.device in {name for _, name in socket.if_nameindex()}
 
 
 def describe(lab: Lab) -> str:
     """For `lab list` and `lab status`."""
     if not lab.uplink:
         return "isolated"
-    if lab.device not in {name for _, name in socket.if_nameindex()}:
+    if not _present(lab):
         return "down"
     return lab.device if processes.alive(lab.processes.get(SWITCH)) else f"{lab.device}, no DNS"
 
 
 def warnings(lab: Lab) -> list[str]:
-    """What of this machine's networks the lab's own addresses hide from its pods."""
+    """Networks of this machine that the lab's own addresses hide from its pods."""
+    return hidden(lab, _routes())
+
+
+def hidden(lab: Lab, present: list[Route]) -> list[str]:
+    """The same by this machine's routes. Pure."""
     found = []
-    present = _routes()
-    for text, flag in ((f"{SUBNET}.0/24", ""), (lab.cluster_cidr, "--control-arg=--cluster-cidr=CIDR")):
-        if (clash := links.overlapping(IPv4Network(text), present)) is not None:
-            fix = f" (another range for pods: kctl lab up {flag})" if flag else ""
+    for text, what, flag in (
+        (reach.NODES, "", ""),
+        (lab.cluster_cidr, "pods", "--cluster-cidr"),
+        (lab.service_cidr, "Services", "--service-cluster-ip-range"),
+    ):
+        if text and (clash := links.overlapping(IPv4Network(text), present)) is not None:
+            fix = f" (another range for {what}: kctl lab up --control-arg={flag}=CIDR)" if flag else ""
             found.append(f"pods cannot reach this machine's network {clash}, for {text} is the lab's own{fix}")
     return found
 
@@ -159,8 +198,9 @@ def _addresses() -> dict[str, str]:
 
 def _choose(lab: Lab, present: list[Route]) -> Link:
     taken = [IPv4Network(f"{address}/{links.LENGTH}", strict=False) for address in _addresses().values()]
+    ranges = [lab.uplink_cidr] if lab.uplink_cidr else links.RANGES
     try:
-        return links.choose(lab.name, present, taken, [lab.uplink_cidr] if lab.uplink_cidr else links.RANGES)
+        return links.choose(lab.name, present, taken, ranges, own=reach.ranges(lab))
     except links.Clash as clash:
         raise NoUplink(
             f"no network is free for the link: {clash}", "choose one with `kctl lab up --uplink-cidr CIDR`"

@@ -421,6 +421,35 @@ def test_a_crash_leaves_nothing_that_down_does_not_find(fresh: Outside, tmp_path
         lab.lab("up", "--no-isolated", "--nodes", "1")
 
 
+# kctl is killed when the link is removed, and its rules, its forwarding and their record are not.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cli.lab import layout, removal, uplink
+uplink._write_table = lambda: os.kill(os.getpid(), signal.SIGKILL)
+removal.down(layout.load(sys.argv[1]), config=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("record", ["kept", "lost"])
+def test_a_down_that_is_killed_is_completed_by_the_next(fresh: Outside, tmp_path: Path, record: str) -> None:
+    """Between the link and the table, where neither a device nor a process shows that there was an uplink."""
+    with single(fresh, tmp_path / "a") as lab:
+        killed = [*lab.words, sys.executable, "-P", "-c", KILLED, lab.name, str(lab.config)]
+        assert subprocess.run(killed, timeout=60, check=False).returncode != 0
+        assert leftovers(fresh, lab) == CLEAN | {
+            "table": True, "forwarding": ["1", "0", "0"], "records": leftovers(fresh, lab)["records"],
+        }  # fmt: skip
+        if record == "lost":
+            lose(lab)
+            program = "from cli.lab import uplink; print(uplink.orphans())"
+            found = run(*lab.words, sys.executable, "-P", "-c", program)
+            assert found == f"['forwarding of up0', 'table ip {firewall.TABLE}']\n"
+        assert "nothing is left" in lab.lab("down")
+        assert leftovers(fresh, lab) == CLEAN
+        lab.lab("up", "--no-isolated", "--nodes", "1")
+
+
 # What a reboot takes: every process of the lab, its launchers included, and the namespaces.
 REBOOT = """
 import sys

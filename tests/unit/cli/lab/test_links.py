@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies
 
-from cli.lab import links
+from cli.lab import links, reach
+from cli.lab.layout import Lab
 from cli.lab.links import Clash, Route
 
 NAME = strategies.from_regex(r"[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?", fullmatch=True)
@@ -78,3 +79,12 @@ def test_a_range_must_hold_a_link(text: str) -> None:
     """Between /8 and /30, IPv4, without host bits."""
     with pytest.raises(ValueError):
         links.parse_range(text)
+
+
+@pytest.mark.parametrize("text", ["198.51.100.0/24", "10.244.0.0/16", "10.96.0.0/16", "10.0.0.0/8"])
+def test_a_link_lies_outside_of_the_lab_s_own_networks(text: str) -> None:
+    """Nodes, pods and Services: the switch would look for this machine among them."""
+    own = reach.ranges(Lab("lab", {"node-1": 1}))
+    with pytest.raises(Clash, match=r"overlaps \S+, which the lab itself uses"):
+        links.choose("lab", [], [], [text], own=own)
+    assert links.choose("lab", [], [], [text, "198.18.0.0/15"], own=own).host.startswith("198.1")
