@@ -69,12 +69,17 @@ def down(lab: Lab, *, config: Path, keep_logs: bool = False) -> list[str]:
     return leftovers(lab)
 
 
+def mounts(lab: Lab, text: str) -> list[str]:
+    """Mount points of a lab in `text`, the content of /proc/self/mounts. Another lab's name may begin with this one's. Pure."""
+    own = f"/pinnace/labs/{lab.name}/"
+    return [line.split()[1] for line in text.splitlines() if any(own in f"{field}/" for field in line.split()[:4])]
+
+
 def leftovers(lab: Lab) -> list[str]:
     """What of a lab can still be found on this machine."""
     found = [f"process {pid}" for host in (*lab.nodes, CONTROL, SWITCH) for pid in processes.of_host(lab, host)]
     found += [f"cgroup {path}" for path in cgroups.folders(lab, list(lab.nodes))]
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    found += [f"mount {line.split()[1]}" for line in mounts if f"/pinnace/labs/{lab.name}" in line]
+    found += [f"mount {path}" for path in mounts(lab, Path("/proc/self/mounts").read_text())]
     found += uplink.leftovers(lab)
     found += [f"disk {name}" for name in disks.loops(lab)]
     return found + [f"directory {path}" for path in (lab.run_dir,) if path.exists()]
