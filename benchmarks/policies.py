@@ -30,7 +30,7 @@ import netload
 from support import DEADLINE, client, kctl, lab, manifest
 
 from nodeagent.linux.namespaces import visiting
-from nodeagent.network import nftcheck
+from nodeagent.network import nftcheck, nftread
 from nodeagent.network.elements import Difference
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.policies import reader
@@ -230,7 +230,7 @@ class Node:
     def _programmed(self, wanted: set[int], began: float) -> float:
         """Milliseconds from `began` to the transaction after which the kernel has these ports."""
         with visiting(self._namespace):
-            kernel = NetlinkSocket(nftcheck.NETFILTER)
+            kernel = NetlinkSocket(nftread.NETFILTER)
         last, changed = -1, 0.0
         with kernel:
             while time.perf_counter() - began < DEADLINE:
