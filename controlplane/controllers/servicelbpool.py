@@ -8,7 +8,7 @@ Source: the service controller of k8s.io/cloud-provider, for finalizer, events a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from controlplane import events
 from controlplane.controllers import announcer, podcontrol
@@ -16,6 +16,7 @@ from controlplane.controllers.addresspool import NODE, AddressPool, Unavailable
 from controlplane.controllers.runner import Moment, Requeue
 from controlplane.requests import verbs
 from controlplane.resources.endpointslice import BY_SERVICE
+from controlplane.resources.node import STATED
 from controlplane.resources.service import BY_LOAD_BALANCER, EVERY, PARTIAL, PENDING
 from controlplane.store import Event, StoredObject, Tx
 from pinnace import formats, kinds, services
@@ -103,13 +104,11 @@ class ServiceLoadBalancers:
         # In the one form in which the status and the index have addresses.
         wanted = [formats.usual_ip(text) for text in ([stated] if stated else _addresses(service))]
 
-        # What a Service has it keeps, whatever a node claims.
-        nodes = {text: name for text, name in _node_addresses(tx) if text not in _addresses(service)}
-
         def holder(text: str) -> str:
-            if text in nodes:
-                return f"{NODE}{nodes[text]}"
-            others = (_key(row) for row in tx.by_index(kinds.SERVICE, BY_LOAD_BALANCER, text))
+            # What a Service has it keeps, whatever a node claims.
+            nodes = () if text in _addresses(service) else tx.by_index(kinds.NODE, STATED, text)
+            rows = tx.by_index(kinds.SERVICE, BY_LOAD_BALANCER, text)
+            others = (*(f"{NODE}{row.message.metadata.name}" for row in nodes), *map(_key, rows))
             return next((other for other in others if other != key), "")
 
         families = [family for family in service.spec.ipFamilies or [services.IPV4] if family in self._pool.families]
@@ -202,11 +201,3 @@ def _addresses(service: Service) -> list[str]:
 
 def _has_finalizer(service: Service) -> bool:
     return FINALIZER_LOAD_BALANCER in service.metadata.finalizers
-
-
-def _node_addresses(tx: Tx) -> Iterator[tuple[str, str]]:
-    """Addresses of nodes, which no other node may announce, with the nodes' names."""
-    for row in tx.list_untracked(kinds.NODE):
-        for item in row.message.status.addresses:
-            if formats.is_address(item.address):
-                yield formats.usual_ip(item.address), row.message.metadata.name

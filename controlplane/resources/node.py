@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from controlplane.podaddresses import IP_TYPES
+from controlplane.podaddresses import IP_TYPES, canonical
 from controlplane.resources.columns import AGE, NAME, NONE, Cell, Column, Columns, age, wide
 from controlplane.resources.plugin import DELETE, Attributes, BasePlugin
 from controlplane.resources.resource import PROXIED, Resource, Stream
@@ -17,7 +17,7 @@ from pinnace.errors import Cause, Invalid
 from pinnace.ipfamilies import Network
 from pinnace.wellknown import ANNOTATION_WIREGUARD_KEY
 
-# The index of nodes by what is each node's alone: its IP addresses and its WireGuard key.
+# The index of nodes by what is each node's alone: its IP addresses, in canonical form, and its WireGuard key.
 STATED = "stated"
 _ROLE_PREFIX, _ROLE = "node-role.kubernetes.io/", "kubernetes.io/role"
 _COLUMNS = (
@@ -63,7 +63,8 @@ def _address(item: Node, type_: str) -> str:
 
 def _stated(item: Node) -> Sequence[str]:
     key = item.metadata.annotations.get(ANNOTATION_WIREGUARD_KEY, "")
-    return [*(found.address for found in item.status.addresses if found.type in IP_TYPES), *([key] if key else [])]
+    addresses = (found.address for found in item.status.addresses if found.type in IP_TYPES)
+    return [*(canonical(text) or text for text in addresses), *([key] if key else [])]
 
 
 NODE = Resource(

@@ -178,8 +178,10 @@ class _Allocation:
                 return place
         begin = len(kinds.SERVICE_CLAIM.prefix)
         claims = {row.key[begin:]: row.message.spec.holderIdentity for row in self._tx.list_untracked(kinds.SERVICE_CLAIM)}
-        # A claim that its Service does not have any more holds nothing. This is examined only in a full range.
-        for claimed in (claims.keys(), self._valid(claims)):
+        # A claim that its Service does not have any more holds nothing. This is examined only in a full range: it reads the
+        # Service of each claim.
+        for read in (claims.keys, lambda: self._valid(claims)):
+            claimed = read()
             used = {place for place in part if name(place) in claimed or name(place) in self._own}
             found = first_free(part, used, seed)
             if found is not None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from controlplane import resources
+from controlplane.controllers.addresspool import AddressPool
+from controlplane.controllers.runner import Moment
+from controlplane.controllers.servicelbpool import ServiceLoadBalancers
 from controlplane.requests import verbs
-from controlplane.serviceranges import AddressRange, ServiceRanges
+from controlplane.serviceranges import AddressRange, ServiceRanges, pool_range
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.clock import settle
 from tests.support.cluster import TURNS, Cluster, running
+from tests.support.readcounts import CountingReads
 from tests.support.servicepods import Backends, service
 
 FIRST, SECOND, THIRD = "192.0.2.64", "192.0.2.65", "192.0.2.66"
@@ -127,6 +132,20 @@ async def test_the_address_of_a_node_is_given_to_no_service(cluster: Cluster, ba
     assert event.message.endswith(f"requested address {FIRST} is in use by node n1")
 
 
+async def test_a_reconciliation_does_not_compare_with_all_addresses_of_nodes(cluster: Cluster, backends: Backends) -> None:
+    """Nodes are listed once, for the one that announces; whether a node has an address costs a lookup."""
+    await cluster.create(balanced())
+    controller = ServiceLoadBalancers(AddressPool([pool_range(f"{FIRST}-{THIRD}")]))
+    now = Moment(cluster.time.now(), cluster.time.now())
+
+    def reads(tx: Tx) -> Counter[tuple[str, str]]:
+        counting = CountingReads(tx)
+        controller.reconcile(counting.tx, "default/web", now)
+        return counting.calls
+
+    assert cluster.store.view(reads)["list_untracked", "Node"] == 1
+
+
 async def test_one_address_in_two_forms_is_one() -> None:
     """Of IPv6, which may be written in capitals and with zeros; the status has the usual form."""
     async with running(registry=resources.built_in(DUAL), pool=["2001:db8::10-2001:db8::20"]) as cluster:
@@ -135,6 +154,10 @@ async def test_one_address_in_two_forms_is_one() -> None:
         assert (addresses(cluster, "one"), addresses(cluster, "two")) == (["2001:db8::12"], [])
         text = "requested address 2001:db8::12 is in use by Service default/one"
         assert any(text in event.message for event in cluster.events("SyncLoadBalancerFailed"))
+        await Backends(cluster).join("n1")
+        await claim(cluster, "n1", "2001:DB8:0::13")
+        await cluster.create(balanced("three", ipFamilies=["IPv6"], loadBalancerIP="2001:db8::13"))
+        assert addresses(cluster, "three") == []
 
 
 async def test_an_address_goes_with_its_family() -> None:

@@ -20,6 +20,7 @@ from pinnace.errors import Forbidden, Internal, Invalid
 from tests.support import objects
 from tests.support.api import Api
 from tests.support.cluster import Cluster, running
+from tests.support.readcounts import CountingReads
 
 SMALL = ServiceRanges((AddressRange("10.97.0.0/28"),), PortRange(31_000, 31_003))
 
@@ -440,6 +441,29 @@ async def test_claims_of_services_that_do_not_have_them_are_free() -> None:
         }
         for item in (kept, *made):
             assert {holders[name] for name in used(item)} == {f"default/{item.metadata.name}"}
+
+
+async def test_services_are_read_for_a_full_range_only() -> None:
+    """Which claims hold something is examined when no place is without one."""
+    ranges = ServiceRanges(ports=PortRange(31_000, 31_063))
+    async with running(registry=resources.built_in(ranges)) as cluster:
+
+        def fill(tx: Tx, last: int) -> None:
+            for port in range(31_000, last):
+                made = kinds.SERVICE_CLAIM.cls()
+                made.metadata.name, made.spec.holderIdentity = f"port-{port}", "default/gone"
+                tx.put(kinds.SERVICE_CLAIM, made)
+
+        def reads(tx: Tx) -> int:
+            counting = CountingReads(tx)
+            made = verbs.create(counting.tx, kinds.SERVICE, service("web", type="NodePort"), cluster.call())
+            assert made.spec.ports[0].nodePort
+            return counting.calls["get_untracked", "Service"]
+
+        await cluster.store.update(lambda tx: fill(tx, 31_063))
+        assert [cluster.store.view(reads) for _ in range(5)] == [0] * 5
+        await cluster.store.update(lambda tx: fill(tx, 31_064))
+        assert cluster.store.view(reads) > 0
 
 
 async def test_applied_services_stay_as_they_are(cluster: Cluster) -> None:
