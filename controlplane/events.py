@@ -15,9 +15,11 @@ MAX_COUNT = 2**31 - 1
 
 
 def record(
-    tx: Tx, about: Any, reason: str, message: str, *, source: str, now: float, warning: bool = False, kind: Kind | None = None
-) -> None:
-    """Record an event about an object in the transaction that does it. `kind`: its kind, where it is not one of `v1`."""
+    tx: Tx, about: Any, reason: str, message: str, *, source: str, now: float, warning: bool = False, kind: Kind | None = None,
+    once: bool = False,
+) -> None:  # fmt: skip
+    """Record an event about an object in the transaction that does it. `kind`: its kind, where it is not one of `v1`. `once`:
+    as `put`."""
     event = kinds.EVENT.cls()
     event.involvedObject.kind = kind.kind if kind else about.DESCRIPTOR.name
     event.involvedObject.apiVersion = kind.api_version if kind else "v1"
@@ -26,16 +28,19 @@ def record(
     event.reason, event.message = reason, message[:MAX_MESSAGE]
     event.type = "Warning" if warning else "Normal"
     event.source.component = event.reportingComponent = source
-    put(tx, event, now=now)
+    put(tx, event, now=now, once=once)
 
 
-def put(tx: Tx, event: Any, *, now: float) -> None:
-    """Store an event whose involvedObject, reason, message, type and source are set."""
+def put(tx: Tx, event: Any, *, now: float, once: bool = False) -> None:
+    """Store an event whose involvedObject, reason, message, type and source are set. `once`: one that is stored is left as it
+    is, for states that are found again and again."""
     about = event.involvedObject
     digest = hashlib.sha256("\0".join((about.uid, event.reason, event.message, event.source.host)).encode()).hexdigest()
     namespace = about.namespace or "default"
     name = f"{about.name[:200]}.{digest[:16]}"
     known = tx.get(kinds.EVENT, namespace, name)
+    if known is not None and once:
+        return
     if known is not None:
         known.count = min(known.count + 1, MAX_COUNT)
         known.lastTimestamp.CopyFrom(codec.time_of(now))

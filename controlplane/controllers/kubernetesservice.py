@@ -24,7 +24,9 @@ from pinnace.core.v1.endpoints_pb2 import Endpoints
 from pinnace.core.v1.service_pb2 import Service
 from pinnace.discovery.v1.endpointslice_pb2 import EndpointSlice
 from pinnace.kinds import Kind
+from pinnace.messages import clone
 from pinnace.wellknown import (
+    ANNOTATION_SOURCE_RANGES,
     DEFAULT_NAMESPACE,
     LABEL_HEADLESS,
     LABEL_SERVICE_NAME,
@@ -66,8 +68,6 @@ class KubernetesService:
         self._seen: dict[str, Seen] = {}
         # Leases that did not change for too long.
         self._late: set[str] = set()
-        # Control planes at addresses of the other IP family, of which an event was recorded.
-        self._unreachable: list[Address] = []
 
     def keys(self, event: Event, view: Tx, watched: float) -> Iterable[str]:
         row = event.row
@@ -127,14 +127,7 @@ class KubernetesService:
             verbs.delete(tx, kinds.SERVICE, namespace, name, call)
             return bool(found.metadata.deletionTimestamp.seconds)
         elif _is_changed(found, wanted):
-            del found.spec.ports[:]
-            found.spec.ports.extend(wanted.spec.ports)
-            found.spec.selector.clear()
-            found.spec.type, found.spec.sessionAffinity = services.CLUSTER_IP, "None"
-            found.spec.internalTrafficPolicy = services.CLUSTER
-            found.spec.externalName = ""
-            for label in HIDING:
-                found.metadata.labels.pop(label, None)
+            _restore(found, wanted)
             verbs.update(tx, kinds.SERVICE, found, call)
         return True
 
@@ -160,14 +153,13 @@ class KubernetesService:
         return sorted(found), min((wait for wait in waits if wait > 0), default=None)
 
     def _reachable(self, tx: Tx, addresses: list[Address], now: Moment) -> list[Address]:
-        """The addresses of the Service's IP family; an event names the others, once."""
+        """The addresses of the Service's IP family. An event names the others; it counts no reconciliations."""
         family = services.family_of(self._addresses[API])
         others = [item for item in addresses if services.family_of(item[0]) != family]
         service = tx.get(kinds.SERVICE, DEFAULT_NAMESPACE, NAME)
-        if others and others != self._unreachable and service is not None:
+        if others and service is not None:
             text = f"Not {family}, left out of the endpoints: {', '.join(map(apileases.text_of, others))}; change --advertise"
-            events.record(tx, service, "AddressFamilyMismatch", text, source=self.name, now=now.wall, warning=True)
-        self._unreachable = others
+            events.record(tx, service, "AddressFamilyMismatch", text, source=self.name, now=now.wall, warning=True, once=True)
         return [item for item in addresses if item not in others]
 
 
@@ -198,12 +190,24 @@ def _service(key: str, labels: Mapping[str, str], address: str) -> Service:
     return made
 
 
+def _restore(found: Service, wanted: Service) -> None:
+    """All fields but its addresses: some are invalid with others, such as ranges of clients without a load balancer."""
+    before = clone(found.spec)
+    found.spec.CopyFrom(wanted.spec)
+    found.spec.clusterIPs.extend(before.clusterIPs)
+    found.spec.ipFamilies.extend(before.ipFamilies)
+    found.spec.ipFamilyPolicy = before.ipFamilyPolicy or services.SINGLE_STACK
+    found.metadata.annotations.pop(ANNOTATION_SOURCE_RANGES, None)
+    for label in HIDING:
+        found.metadata.labels.pop(label, None)
+
+
 def _is_changed(found: Service, wanted: Service) -> bool:
     """Whether a Service differs in what decides where its traffic goes, or nodes ignore it: with policy Local none has an
     endpoint, as those of the API are of no node. Ports that several control planes have differ by
     themselves: the endpoints have the right ones."""
     spec = found.spec
-    if spec.type != services.CLUSTER_IP or spec.selector or spec.sessionAffinity != "None":
+    if spec.type != services.CLUSTER_IP or spec.selector or spec.externalIPs or spec.sessionAffinity != "None":
         return True
     if spec.internalTrafficPolicy == services.LOCAL or any(label in found.metadata.labels for label in HIDING):
         return True

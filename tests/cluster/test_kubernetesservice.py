@@ -11,14 +11,21 @@ import pytest
 
 from controlplane import apileases
 from controlplane.apileases import Announcement
+from controlplane.controllers.kubernetesservice import API, KubernetesService
+from controlplane.controllers.runner import Moment
+from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.clock import settle
+from pinnace.errors import Unavailable
 from pinnace.ipfamilies import Family
 from tests.support import objects
 from tests.support.cluster import TURNS, Cluster, running
 from tests.support.servicepods import slices
 
 LEASES = "kube-system"
+RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+# Of a Service that a user changes.
+TYPES = {"type": "NodePort", "alias": "ExternalName", "balanced": "LoadBalancer", "ranges": "LoadBalancer"}
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ async def test_what_is_changed_is_corrected(cluster: Cluster) -> None:
     assert addresses(cluster) == {6444: ["192.0.2.10"]}
 
 
-@pytest.mark.parametrize("change", ["ports", "type", "hidden", "alias", "address"])
+@pytest.mark.parametrize("change", ["ports", "type", "hidden", "alias", "address", "balanced", "ranges", "external"])
 async def test_the_service_of_dns_is_kept(change: str, cluster: Cluster) -> None:
     """Clients look up the address and the ports at which nodes answer. Annotations and further labels are users'."""
 
@@ -113,7 +120,14 @@ async def test_the_service_of_dns_is_kept(change: str, cluster: Cluster) -> None
             item.metadata.labels["service.kubernetes.io/headless"] = ""
         elif change == "alias":
             item.spec.externalName = "dns.example"
-        item.spec.type = {"type": "NodePort", "alias": "ExternalName"}.get(change, "ClusterIP")
+        elif change == "balanced":
+            item.spec.loadBalancerSourceRanges.append("10.0.0.0/8")
+            item.spec.loadBalancerClass = "example.com/other"
+        elif change == "ranges":
+            item.metadata.annotations[RANGES] = "10.0.0.0/8"
+        elif change == "external":
+            item.spec.externalIPs.append("198.51.100.1")
+        item.spec.type = TYPES.get(change, "ClusterIP")
 
     if change == "address":
         await cluster.store.update(lambda tx: tx.delete(kinds.SERVICE, "kube-system", "kube-dns"))
@@ -128,7 +142,9 @@ async def test_the_service_of_dns_is_kept(change: str, cluster: Cluster) -> None
     assert [(port.name, port.port, port.protocol, port.nodePort) for port in found.spec.ports] == [
         ("dns", 53, "UDP", 0), ("dns-tcp", 53, "TCP", 0),
     ]  # fmt: skip
-    assert "service.kubernetes.io/headless" not in found.metadata.labels
+    assert not {"service.kubernetes.io/headless", RANGES} & {*found.metadata.labels, *found.metadata.annotations}
+    assert (list(found.spec.externalIPs), list(found.spec.loadBalancerSourceRanges)) == ([], [])
+    assert list(found.spec.clusterIPs) == ["10.96.0.10"]
     assert found.metadata.annotations["note"] == ("" if change in ("alias", "address") else "x")
 
 
@@ -198,6 +214,26 @@ async def test_control_planes_of_the_other_family_are_left_out(cluster: Cluster)
     [event] = cluster.events("AddressFamilyMismatch")
     text = "Not IPv4, left out of the endpoints: [2001:db8::1]:6444; change --advertise"
     assert (event.involvedObject.name, event.message, event.count) == ("kubernetes", text, 1)
+
+
+async def test_the_event_of_the_other_family_is_of_the_transaction_that_is_committed(cluster: Cluster) -> None:
+    """Its function may run several times before."""
+    controller = KubernetesService(("2001:db8::1", 6444), api="10.96.0.1", dns="10.96.0.10")
+    runs: list[int] = []
+
+    def fn(tx: Tx) -> None:
+        controller.reconcile(tx, API, Moment(1_000_000.0, 0.0))
+        runs.append(1)
+        if len(runs) == 1:
+            raise Unavailable("the function runs again")
+
+    with pytest.raises(Unavailable):
+        await cluster.store.update(fn)
+    assert cluster.events("AddressFamilyMismatch") == []
+    for _ in range(2):
+        await cluster.store.update(fn)
+    [event] = cluster.events("AddressFamilyMismatch")
+    assert event.count == 1
 
 
 def test_a_name_is_resolved_to_what_pods_can_reach() -> None:
