@@ -84,7 +84,7 @@ def default(item: Service) -> None:
 
 def validate(item: Service) -> list[Cause]:
     spec, headless = item.spec, services.is_headless(item)
-    errors = [*_topology(item), *_type(item)]
+    errors = [*_type(item)]
     if not spec.ports and not headless and spec.type != services.EXTERNAL_NAME:
         errors.append(fielderrors.required("spec.ports"))
     errors += [*_ports(item), *meta.labels("spec.selector", spec.selector), *_affinity(item)]
@@ -94,14 +94,6 @@ def validate(item: Service) -> list[Cause]:
         path = f"spec.externalIPs[{index}]"
         errors += [*each(path, address, formats.ip), *not_special(path, address)]
     return [*errors, *_load_balancer(item), *_policies(item)]
-
-
-def _topology(item: Service) -> Iterator[Cause]:
-    """The annotation and its predecessor agree."""
-    found, mode = item.metadata.annotations, ANNOTATION_TOPOLOGY_MODE
-    if mode in found and ANNOTATION_TOPOLOGY_HINTS in found and found[mode] != found[ANNOTATION_TOPOLOGY_HINTS]:
-        text = f"must match annotations[{ANNOTATION_TOPOLOGY_HINTS}] when both are specified"
-        yield fielderrors.invalid(f"metadata.annotations[{mode}]", found[mode], text)
 
 
 def _type(item: Service) -> Iterator[Cause]:
@@ -215,8 +207,25 @@ def _policies(item: Service) -> Iterator[Cause]:
         yield fielderrors.not_supported("spec.trafficDistribution", spec.trafficDistribution, DISTRIBUTIONS)
 
 
+def validate_create(item: Service) -> list[Cause]:
+    """The annotation of the topology mode and its predecessor agree."""
+    mode, hints = _topology(item)
+    if mode is None or hints is None or mode == hints:
+        return []
+    text = f"must match annotations[{ANNOTATION_TOPOLOGY_HINTS}] when both are specified"
+    return [fielderrors.invalid(f"metadata.annotations[{ANNOTATION_TOPOLOGY_MODE}]", mode, text)]
+
+
+def _topology(item: Service) -> tuple[str | None, str | None]:
+    found = item.metadata.annotations
+    return found.get(ANNOTATION_TOPOLOGY_MODE), found.get(ANNOTATION_TOPOLOGY_HINTS)
+
+
 def validate_update(old: Service, new: Service) -> list[Cause]:
     errors = clusterips.validate_update(old, new)
+    # Stored Services may have annotations that earlier releases accepted; they can be changed and deleted.
+    if _topology(old) != _topology(new):
+        errors += validate_create(new)
     both = old.spec.type == new.spec.type == services.LOAD_BALANCER
     if both and _class_of(old) != _class_of(new):
         errors.append(fielderrors.invalid("spec.loadBalancerClass", _class_of(new), "may not change once set"))
@@ -251,6 +260,6 @@ def _ingress(path: str, item: LoadBalancerIngress) -> Iterator[Cause]:
 
 
 RULES: KindRules[Service] = KindRules(
-    prepare=prepare, default=default, validate=validate, validate_update=validate_update, validate_status=validate_status,
-    name=formats.dns_label,
+    prepare=prepare, default=default, validate=validate, validate_create=validate_create, validate_update=validate_update,
+    validate_status=validate_status, name=formats.dns_label,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from controlplane.serviceranges import AddressRange, ServiceRanges, pool_range
 from controlplane.store import Tx
 from pinnace import kinds
 from pinnace.clock import settle
+from pinnace.errors import Invalid
 from tests.support.cluster import TURNS, Cluster, running
 from tests.support.readcounts import CountingReads
 from tests.support.servicepods import Backends, service
@@ -158,6 +159,26 @@ async def test_one_address_in_two_forms_is_one() -> None:
         await claim(cluster, "n1", "2001:DB8:0::13")
         await cluster.create(balanced("three", ipFamilies=["IPv6"], loadBalancerIP="2001:db8::13"))
         assert addresses(cluster, "three") == []
+
+
+async def test_services_of_earlier_releases_can_be_deleted(cluster: Cluster) -> None:
+    """Though new ones may not have such annotations: the finalizer is removed by an update."""
+    await cluster.create(balanced())
+    topology = "service.kubernetes.io/topology-mode"
+    earlier = {topology: "Auto", "service.kubernetes.io/topology-aware-hints": "auto"}
+
+    def store(tx: Tx) -> None:
+        item = tx.require(kinds.SERVICE, "default", "web")
+        item.metadata.annotations.update(earlier)
+        tx.put(kinds.SERVICE, item)
+
+    await cluster.store.update(store)
+    await cluster.change(kinds.SERVICE, "web", lambda item: item.metadata.annotations.update(note="x"))
+    with pytest.raises(Invalid, match="must match annotations"):
+        await cluster.change(kinds.SERVICE, "web", lambda item: item.metadata.annotations.update({topology: "Disabled"}))
+    await cluster.delete(kinds.SERVICE, "web")
+    await settle(TURNS)
+    assert cluster.get(kinds.SERVICE, "web") is None
 
 
 async def test_an_address_goes_with_its_family() -> None:
