@@ -27,7 +27,8 @@ _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
 # Seconds for a namespace with our tables.
 WITHIN = 20.0
-# Rules that add elements.
+# Sets, and rules that add elements.
+_SET = re.compile(r"\bset (\w+) \{")
 _UPDATE, _TIMEOUT = re.compile(r"\bupdate @(\w+) \{([^}]*)\}"), re.compile(r"\btimeout (\d+)s\b")
 
 
@@ -72,16 +73,18 @@ def differences(table: str, want: Mapping[str, str], have: Mapping[str, str]) ->
 
 
 def foreign(table: str, texts: Iterable[str]) -> list[tuple[Element, int]]:
-    """Elements of sets with a timeout that none of the rules of `texts` has added, with their timeout. Which ones packets add
-    is not known, but how long they stay is. Raises NetworkError."""
-    known = dict[str, set[int]]()
-    for name, update in (found.groups() for text in texts for found in _UPDATE.finditer(text)):
+    """Elements of the sets with a timeout in `texts` that none of the rules in there has added, with their timeout. Which ones
+    packets add is not known, but how long they stay is. Other sets and maps are harmless while no rule of ours refers to them,
+    and their keys may be of any type. Raises NetworkError."""
+    parts = tuple(texts)
+    known: dict[str, set[int]] = {name: set() for text in parts for name in _SET.findall(text)}
+    for name, update in (found.groups() for text in parts for found in _UPDATE.finditer(text)):
         timeout = _TIMEOUT.search(update)
         known.setdefault(name, set()).add(int(timeout[1]) if timeout is not None else 0)
     found = list[tuple[Element, int]]()
     for item in nftread.containers(table):
-        if item.is_timed:
-            expected = {timeout or item.timeout for timeout in known.get(item.name, ())}
+        if item.is_timed and not item.is_map and item.name in known:
+            expected = {timeout or item.timeout for timeout in known[item.name]}
             clients = nftread.clients(table, item, but=expected)
             found += [(Element(item.name, client.key), client.timeout) for client in clients]
     return found

@@ -108,8 +108,10 @@ class NftRepair:
         self._nft.run(guard.bridge_rules(TABLE, guard.PORTS, self._bindings(), mac=self._mac()))
 
     def _repair_elements(self) -> None:
-        self._ruleset.expire(self._foreign)
-        self._ruleset.repair()
+        errors = Errors()
+        errors.attempt(self._ruleset.repair)
+        errors.attempt(lambda: self._ruleset.expire(self._foreign))
+        errors.check()
 
 
 def _program(nft: Nftables, text: str, mac: str) -> None:

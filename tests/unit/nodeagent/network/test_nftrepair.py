@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from nodeagent.network import dnsrules, guard
-from nodeagent.network.elements import TABLE
-from nodeagent.network.interface import Deviation
+from nodeagent.network.elements import TABLE, Element
+from nodeagent.network.interface import Deviation, NetworkError
 from nodeagent.network.loadbalancer import rules
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
@@ -45,13 +45,15 @@ def services(item: Service, **slices: str) -> ServiceTable:
     return table
 
 
-def programmed(item: Service, work: Callable[[Nftables, NftRepair], None], **slices: str) -> None:
+def programmed(
+    item: Service, work: Callable[[Nftables, NftRepair], None], *, ruleset_of: type[Ruleset] = Ruleset, **slices: str
+) -> None:  # fmt: skip
     """Call `work` with the tables of a node that has a Service with one endpoint."""
 
     def run() -> None:
         table = services(item, **slices)
         with contextlib.closing(Nftables()) as own, contextlib.closing(Nftables()) as other:
-            ruleset = Ruleset(own)
+            ruleset = ruleset_of(own)
             ruleset.ensure(FRAGMENTS)
             ruleset.declare("services", table.elements())
             own.run(guard.bridge_rules(TABLE, guard.PORTS, (), mac=MAC))
@@ -82,6 +84,42 @@ def test_clients_that_no_rule_has_added_are_deleted() -> None:
         other.run_text(f"get element inet pinnace {SEEN} {known.replace(' timeout 100s', '')}")
 
     programmed(STICKY, work)
+
+
+def test_sets_and_maps_of_others_do_not_prevent_a_repair() -> None:
+    """Their keys may be of types that an agent cannot write; they are no difference while no rule of ours refers to them."""
+
+    def work(other: Nftables, repair: NftRepair) -> None:
+        other.run_text("add set inet pinnace mine { type ether_addr; flags timeout; timeout 1h; }")
+        other.run_text("add map inet pinnace yours { type ipv4_addr : classid; flags timeout; timeout 1h; }")
+        other.run_text("add element inet pinnace mine { 02:00:00:00:00:09 }")
+        other.run_text("add element inet pinnace yours { 192.0.2.9 : 1:2 }")
+        assert repair.verify() == []
+        other.run_text(f"delete element inet pinnace services_4 {{ {FRONTEND} }}")
+        found = repair.verify()
+        assert [(item.item, item.actual) for item in found] == [(f"inet pinnace element services_4 {FRONTEND}", "")]
+        repair.repair(found)
+        assert repair.verify(thorough=True) == []
+
+    programmed(STICKY, work)
+
+
+class Rejecting(Ruleset):
+    """One whose elements of packets the kernel rejects."""
+
+    def expire(self, items: Iterable[Element]) -> None:
+        super().expire([*items, Element("services_nothing_4", ("192.0.2.1",))])
+
+
+def test_clients_that_cannot_be_deleted_do_not_prevent_a_repair() -> None:
+    def work(other: Nftables, repair: NftRepair) -> None:
+        other.run_text("add element inet pinnace dnsclients_4 { 10.244.1.7 timeout 1h }")
+        other.run_text(f"delete element inet pinnace services_4 {{ {FRONTEND} }}")
+        with pytest.raises(NetworkError, match="No such file"):
+            repair.repair(repair.verify())
+        assert repair.verify() == []
+
+    programmed(STICKY, work, ruleset_of=Rejecting)
 
 
 def test_an_address_that_contains_one_of_ipv4_is_no_difference() -> None:
