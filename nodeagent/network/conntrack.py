@@ -179,7 +179,7 @@ def end(kernel: Kernel, messages: Iterable[Message]) -> int:
     return len(requests)
 
 
-def forget(kernel: Kernel, ports: Collection[tuple[int, int]]) -> int:
+def delete_sent_to(kernel: Kernel, ports: Collection[tuple[int, int]]) -> int:
     """Delete the connections whose first packet went to one of these, each a protocol and a port; returns their number. Raises
     OSError."""
     ended = 0

@@ -12,8 +12,9 @@ The names of containers end in the number of their address family, 4 or 6.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,9 +59,8 @@ def _no_part(name: str) -> Part | None:
 @dataclass(frozen=True, slots=True)
 class Fragment:
     """A concern's part of the skeleton: chains, sets and maps in nft(8)'s syntax, as they stand inside the table's braces.
-    `part`
-    returns a further one by the name of its chain, which its map has as well, if any; its text follows from the name and `text`
-    alone."""
+    `part` returns a further one by the name of its chain, which its map has as well, if any; its text follows from the name and
+    `text` alone."""
 
     concern: str
     text: str
@@ -168,6 +168,13 @@ def _joined(parts: Key) -> str:
     if _SAFE.match(text) is None:
         raise ValueError(f"no part of an element: {text[:100]!r}")
     return text
+
+
+def batches(items: Iterable[Element], size: int) -> Iterator[tuple[Element, ...]]:
+    """At most `size` of one container each."""
+    for _, members in itertools.groupby(items, lambda item: item.container):
+        while batch := tuple(itertools.islice(members, size)):
+            yield batch
 
 
 def skeleton_of(chains: Iterable[str]) -> str:

@@ -197,7 +197,7 @@ class OverlayNetwork:
 
         def end(kernel: NetlinkSocket) -> None:
             with kernel:
-                conntrack.forget(kernel, ports)
+                conntrack.delete_sent_to(kernel, ports)
 
         try:
             with told("tracked connections to host ports"):

@@ -17,17 +17,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from nodeagent.network import elements, legacy, nftread
 from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, Key, Listing, Part, concern_of
-from nodeagent.network.interface import NetworkError
+from nodeagent.network.interface import Errors, NetworkError
 from nodeagent.network.nftables import Nftables
+from nodeagent.network.nftread import Container
 
 log = logging.getLogger("pinnace.network")
 # Transactions that the kernel may reject while elements that it rejects are looked for.
 _REJECTIONS = 64
 # Characters of parts' text beyond which those that nothing needs any more are looked for.
 _MAX_PARTS = 4 << 20
+# Elements that packets have added, deleted in one transaction.
+_EXPIRED = 4000
 Table = dict[tuple[str, Key], Element]
 
 
@@ -162,24 +166,33 @@ class Ruleset:
             log.error("element_rejected container=%s key=%s error=%s", item.container, " . ".join(item.key), error)
             self._state.tables[concern_of(item.container)].pop((item.container, item.key), None)
 
-    def forget(self, keys: Mapping[str, Collection[Key]]) -> None:
+    def delete_clients(self, keys: Mapping[str, Collection[Key]]) -> None:
         """Delete the elements that packets have added to sets and that end in one of these, such as frontends', by set. Each
-        set is read once: it may have many. No error if there is no such set."""
-        wanted = {name: set(own) for name, own in keys.items() if name in self._state.pieces}
-        gone = list[Element]()
+        set is read once: it may have many, and an error with one does not keep those of others. No error if there is no such
+        set."""
+        wanted = {name: set(own) for name, own in keys.items() if own and name in self._state.pieces}
+        errors = Errors()
         for item in nftread.containers(f"{FAMILY} {TABLE}") if wanted else ():
-            ends = wanted.get(item.name, set())
-            lengths = {len(key) for key in ends}
-            for client in nftread.clients(f"{FAMILY} {TABLE}", item) if ends else ():
-                if any(client.key[-length:] in ends for length in lengths):
-                    gone.append(Element(item.name, client.key))
-        self.expire(gone)
+            if ends := wanted.get(item.name):
+                errors.attempt(partial(self._delete_clients_of, item, ends))
+        errors.check()
+
+    def _delete_clients_of(self, container: Container, ends: Collection[Key]) -> None:
+        lengths = {len(key) for key in ends}
+        clients = nftread.clients(f"{FAMILY} {TABLE}", container)
+        self.expire(
+            Element(container.name, client.key) for client in clients if any(client.key[-length:] in ends for length in lengths)
+        )
 
     def expire(self, items: Iterable[Element]) -> None:
-        """Delete elements of sets with a timeout."""
-        gone = tuple(items)
-        # Added first: one that expires meanwhile would fail the deletion.
-        self._commit(elements.commands(Difference(add=gone)) + elements.commands(Difference(remove=gone)))
+        """Delete elements of sets with a timeout, some thousand in a transaction: one that the kernel rejects does not keep the
+        others. No concern owns them, so `stale` stays."""
+        errors = Errors()
+        for batch in elements.batches(items, _EXPIRED):
+            # Added first: one that expires meanwhile would fail the deletion.
+            text = elements.commands(Difference(add=batch)) + elements.commands(Difference(remove=batch))
+            errors.attempt(partial(self._nft.run_text, text))
+        errors.check()
 
     def _apply(self, changes: Iterable[Difference]) -> None:
         """Each in a transaction, together with the parts that it needs."""

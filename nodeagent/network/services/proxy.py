@@ -78,7 +78,7 @@ class _Work:
     table: ServiceTable
     declared: bool = False
     flows: dict[Frontend, frozenset[Target]] = field(default_factory=dict)
-    forget: set[tuple[str, Key]] = field(default_factory=set)
+    clients: set[tuple[str, Key]] = field(default_factory=set)
     problems: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -180,7 +180,7 @@ class ServiceProxy:
         changes = work.table.compute(BATCH)
         work.problems |= changes.problems
         work.flows |= changes.flows
-        work.forget |= changes.forget
+        work.clients |= changes.clients
         if work.declared:
             self._program(work, changes, began)
         elif complete and not work.table.pending:
@@ -214,23 +214,23 @@ class ServiceProxy:
 
     def _program(self, work: _Work, changes: Changes, began: float) -> None:
         ruleset = self._kernel.ruleset
-        self._forget(work)
+        self._delete_clients(work)
         if changes.add or changes.remove:
             ruleset.change(CONCERN, sorted(changes.add), sorted(changes.remove))
         elif ruleset.stale:
             ruleset.repair()
         self._finish(len(changes.add) + len(changes.remove), began)
 
-    def _forget(self, work: _Work) -> None:
+    def _delete_clients(self, work: _Work) -> None:
         """A failure leaves clients with another endpoint than chance would give them, no more."""
         keys = dict[str, set[Key]]()
-        for container, key in work.forget:
+        for container, key in work.clients:
             keys.setdefault(container, set()).add(key)
         try:
-            self._kernel.ruleset.forget(keys)
+            self._kernel.ruleset.delete_clients(keys)
         except NetworkError as error:
-            log.warning("clients_not_forgotten sets=%s error=%s", ",".join(sorted(keys)[:SHOWN]), error)
-        work.forget.clear()
+            log.warning("clients_not_deleted sets=%s error=%s", ",".join(sorted(keys)[:SHOWN]), error)
+        work.clients.clear()
 
     def _finish(self, size: int, began: float) -> None:
         if size:

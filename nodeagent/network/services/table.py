@@ -25,13 +25,13 @@ _NOTHING = Wanted(frozenset(), frozenset(), {}, {})
 
 @dataclass(slots=True)
 class Changes:
-    """To apply in one transaction. `forget`: remembered clients of slots that have another endpoint, by set and frontend, to
+    """To apply in one transaction. `clients`: those remembered of slots that have another endpoint, by set and frontend, to
     be deleted before. `flows`: by frontend, the endpoints that tracked connections may still have; after. `problems`: by
     Service."""
 
     add: set[Element] = field(default_factory=set)
     remove: set[Element] = field(default_factory=set)
-    forget: set[tuple[str, Key]] = field(default_factory=set)
+    clients: set[tuple[str, Key]] = field(default_factory=set)
     flows: dict[Frontend, frozenset[Target]] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
 
@@ -192,7 +192,7 @@ class ServiceTable:
         if problems:
             found.problems[service.key] = problems
         if service.timeout:
-            found.forget |= _reused(service, before, after.assigned)
+            found.clients |= _reused(service, before, after.assigned)
         if service.health_port:
             namespace, _, name = service.key.partition("/")
             here = {address for port in service.ports for address in ready_here(backends.of(port), self.facts)}

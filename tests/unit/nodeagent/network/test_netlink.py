@@ -397,7 +397,7 @@ def test_a_detached_pod_leaves_nothing(netns: Path) -> None:
     on_node(work)
 
 
-def test_connections_to_a_port_are_forgotten_and_others_kept() -> None:
+def test_connections_to_a_port_are_deleted_and_others_kept() -> None:
     """Of both families, tracked by a rule that asks for their state. The second time there is none, which is no error."""
 
     def work(netlink: Netlink) -> None:
@@ -410,14 +410,14 @@ def test_connections_to_a_port_are_forgotten_and_others_kept() -> None:
                     client.sendto(b"x", (host, port))
         assert tracked() == {5300, 5301}
         for ended in (2, 0):
-            assert forget((socket.IPPROTO_UDP, 5300), (socket.IPPROTO_SCTP, 5301), (socket.IPPROTO_UDP, 5302)) == ended
+            assert delete((socket.IPPROTO_UDP, 5300), (socket.IPPROTO_SCTP, 5301), (socket.IPPROTO_UDP, 5302)) == ended
             assert tracked() == {5301}
-        assert forget((socket.IPPROTO_TCP, 5301)) == 0
+        assert delete((socket.IPPROTO_TCP, 5301)) == 0
         assert tracked() == {5301}
 
-    def forget(*ports: tuple[int, int]) -> int:
+    def delete(*ports: tuple[int, int]) -> int:
         with NetlinkSocket(conntrack.NETFILTER) as kernel:
-            return conntrack.forget(kernel, ports)
+            return conntrack.delete_sent_to(kernel, ports)
 
     def tracked() -> set[int]:
         with NetlinkSocket(conntrack.NETFILTER) as kernel:

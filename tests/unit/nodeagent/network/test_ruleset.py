@@ -285,15 +285,50 @@ def test_elements_that_packets_have_added_are_deleted_by_their_last_parts() -> N
     def work(ruleset: Ruleset) -> None:
         ruleset.ensure([PEERS, fragment])
         ruleset.declare("ports", [])
-        ruleset.forget({"ports_seen1_4": [("80",)]})
+        ruleset.delete_clients({"ports_seen1_4": [("80",)]})
         nft(f"add {text}".replace("set ", "set inet pinnace ", 1))
         nft("add element inet pinnace ports_seen1_4 { 192.0.2.1 . 80, 192.0.2.2 . 81, 192.0.2.3 . 80, 192.0.2.3 . 82 }")
         ruleset.repair()
-        ruleset.forget({"ports_seen1_4": [("80",), ("82",)], "ports_seen2_4": [("81",)]})
+        ruleset.delete_clients({"ports_seen1_4": [("80",), ("82",)], "ports_seen2_4": [("81",)]})
         assert "192.0.2.2 . 81" in nft("list set inet pinnace ports_seen1_4")
         assert not re.search(r" \. 8[02]", nft("list set inet pinnace ports_seen1_4"))
 
     in_namespace(work)
+
+
+class Rejecting(Nftables):
+    """The kernel rejects commands that contain `rejected`."""
+
+    rejected = ""
+
+    def run_text(self, commands: str) -> None:
+        super().run_text(
+            f"{commands}\nadd set inet nothing s {{ }}" if self.rejected and self.rejected in commands else commands
+        )
+
+
+def test_an_error_with_elements_of_packets_keeps_neither_others_nor_the_table() -> None:
+    """Those of other sets, and of the same one beyond some thousand, are deleted; the table is not compared for it."""
+
+    def run() -> None:
+        with contextlib.closing(Rejecting()) as library:
+            ruleset = Ruleset(library)
+            sets = "\n".join(
+                f"set ports_seen{n}_4 {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 1h; }}" for n in (1, 2)
+            )
+            ruleset.ensure([PEERS, Fragment("ports", sets)])
+            keys = [f"10.0.{n >> 8}.{n & 255} . 80" for n in range(10000)]
+            library.run_text(f"add element inet pinnace ports_seen1_4 {{ {', '.join(keys)} }}")
+            library.run_text("add element inet pinnace ports_seen2_4 { 192.0.2.1 . 81 }")
+            library.rejected = keys[5000]
+            items = [Element("ports_seen1_4", tuple(key.split(" . "))) for key in keys]
+            with pytest.raises(NetworkError):
+                ruleset.expire([*items, Element("ports_seen2_4", ("192.0.2.1", "81"))])
+            assert not ruleset.stale
+            assert 0 < nft("list set inet pinnace ports_seen1_4").count(" . 80") < 5000
+            assert "192.0.2.1" not in nft("list set inet pinnace ports_seen2_4")
+
+    alone(run)
 
 
 def test_elements_of_another_concern_are_an_error() -> None:

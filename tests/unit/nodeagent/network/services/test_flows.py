@@ -115,6 +115,6 @@ def test_connections_to_host_ports_are_listed_once() -> None:
     """For all ports of a protocol, by address family."""
     bodies = [message(UDP, ends, port) for ends in ((CLIENT, "192.0.2.1", POD), SIX) for port in range(50, 60)]
     kernel = Kernel(*bodies, Uncopied(message(TCP)))
-    assert conntrack.forget(kernel, {(UDP, port) for port in range(52, 56)}) == 16
+    assert conntrack.delete_sent_to(kernel, {(UDP, port) for port in range(52, 56)}) == 16
     assert kernel.listed == [conntrack.list_flows(UDP, family) for family in (socket.AF_INET, socket.AF_INET6)]
     assert len(kernel.deleted) == 16

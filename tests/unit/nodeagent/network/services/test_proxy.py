@@ -42,15 +42,15 @@ def tracked() -> set[Ends | None]:
 
 
 class Recorded(Ruleset):
-    """`forgotten`: of each call."""
+    """`deleted`: of each call."""
 
     def __init__(self, nft: Nftables) -> None:
         super().__init__(nft)
-        self.forgotten: list[Mapping[str, Collection[Key]]] = []
+        self.deleted: list[Mapping[str, Collection[Key]]] = []
 
-    def forget(self, keys: Mapping[str, Collection[Key]]) -> None:
-        self.forgotten.append(keys)
-        super().forget(keys)
+    def delete_clients(self, keys: Mapping[str, Collection[Key]]) -> None:
+        self.deleted.append(keys)
+        super().delete_clients(keys)
 
 
 class Kernel:
@@ -223,7 +223,7 @@ def test_health_checks_follow() -> None:
     running(test)
 
 
-def test_clients_of_a_slot_that_another_endpoint_gets_are_forgotten() -> None:
+def test_clients_of_a_slot_that_another_endpoint_gets_are_deleted() -> None:
     """Of that Service alone."""
 
     async def test(node: Node) -> None:
@@ -260,10 +260,10 @@ def test_clients_of_many_frontends_are_read_once() -> None:
         await settle()
         container = "services_cluster_seen0g37a8eec1ce19687d_4"
         nft(f"add element inet pinnace {container} {{ 10.244.1.9 . 192.0.2.9 . tcp . 80, 10.244.1.9 . 10.96.0.20 . tcp . 89 }}")
-        assert not any(node.kernel.ruleset.forgotten)
+        assert not any(node.kernel.ruleset.deleted)
         node.put(slice_("10.244.1.7", "10.244.1.6", of="s", ports=targets))
         await settle()
-        [found] = filter(None, node.kernel.ruleset.forgotten)
+        [found] = filter(None, node.kernel.ruleset.deleted)
         assert {name: len(keys) for name, keys in found.items()} == {container: 20}
         assert "10.244.1.9" not in nft(f"list set inet pinnace {container}")
 

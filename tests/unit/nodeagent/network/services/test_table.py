@@ -279,10 +279,10 @@ def test_affinity_has_a_choice_for_each_endpoint() -> None:
         "4 10.96.0.20 tcp 80 : cluster_enter3of3t60g37a8eec1ce19687d_4", "cluster_choice1_4 10.96.0.20 tcp 80 : cluster_stick1t60g37a8eec1ce19687d_4",
         "cluster_choice2_4 10.96.0.20 tcp 80 : cluster_stick2t60g37a8eec1ce19687d_4", "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.6 8080",
     }  # fmt: skip
-    assert changes.forget == set()
+    assert changes.clients == set()
     found.set_slice("default/web-1", slice_(A, "10.244.1.7", "10.244.1.8"))
     changes = found.compute(10)
-    assert changes.forget == {("services_cluster_seen1g37a8eec1ce19687d_4", ("10.96.0.20", "tcp", "80"))}
+    assert changes.clients == {("services_cluster_seen1g37a8eec1ce19687d_4", ("10.96.0.20", "tcp", "80"))}
     assert "cluster_slot1_4 10.96.0.20 tcp 80 : 10.244.1.8 8080" in lines(changes.add)
 
 
@@ -492,7 +492,7 @@ def test_an_endpoint_that_is_new_takes_the_place_of_none(affinity: str) -> None:
     assert len(found.compute(10).flows[Frontend(4, "10.96.0.20", "udp", 53)]) == 1000
     found.set_slice("default/web-1", slice_(*far(1001, first=1), A, ports=ports))
     changes = found.compute(10)
-    assert (changes.add, changes.remove, changes.forget) == (set(), set(), set())
+    assert (changes.add, changes.remove, changes.clients) == (set(), set(), set())
     assert len(changes.flows[Frontend(4, "10.96.0.20", "udp", 53)]) == 1002
     found.set_slice("default/web-1", slice_(*far(3, first=1), *far(997, first=5), A, ports=ports))
     [change] = lines(found.compute(10).add)
