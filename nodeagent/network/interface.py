@@ -141,7 +141,7 @@ class Network(Protocol):
 
     async def attach(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort] = ()) -> None:
         """Give a pod's namespace `addresses` on the node's bridge, one of each address family at most, and the pod the node's
-        `ports`. Repeatable. Raises NetworkError."""
+        `ports`, to which connections of before have ended then. Repeatable. Raises NetworkError."""
 
     def resume(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort]) -> None:
         """A pod that was attached before the agent started, as `attach` has it; the next `sync` programs its ports."""
@@ -166,7 +166,8 @@ class Repairs(Protocol):
         """Compare the kernel's state with the wanted one; nothing is changed. Raises NetworkError."""
 
     async def repair(self) -> Comparison:
-        """`verify`, and repair all of it; returns what was wrong. Raises NetworkError."""
+        """`verify`, and repair all of it; returns the differences. Ends connections to host ports that could not be ended when
+        they changed. Raises NetworkError."""
 
 
 class RepairedNetwork(Network, Repairs, Protocol):

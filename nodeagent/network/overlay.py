@@ -14,10 +14,11 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from nodeagent.network import conntrack, dnsrules, elements, guard, nat, plan, repairs
+from nodeagent.network import conntrack, dnsrules, elements, guard, handover, nat, plan, repairs
 from nodeagent.network.elements import Fragment
 from nodeagent.network.fastpath import skeleton as fastpath
 from nodeagent.network.fastpath.fastpath import FastPath
@@ -84,7 +85,7 @@ class OverlayNetwork:
         self._overlapping: dict[str, str] = {}
         # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
-        self._programming = asyncio.Lock()
+        self._programming, self._ending = asyncio.Lock(), asyncio.Lock()
         # Protocol and port of those that have changed, and may have connections of before. Filled by the thread.
         self._changed_ports = deque[tuple[int, int]]()
         # Called once the devices and tables of a node are there.
@@ -179,34 +180,41 @@ class OverlayNetwork:
                 self._programmed = None
                 await self._run(lambda netlink: self._declare_ports(ports))
                 self._programmed = ports
-        await self._end_connections()
 
     def _declare_ports(self, ports: tuple[HostPort, ...]) -> None:
         change = self.ruleset.declare(nat.HOST_PORTS, nat.elements(ports))
         changed = [item.key[-2:] for item in (*change.add, *change.remove) if item.container in nat.MAPS]
         self._changed_ports.extend((_PROTOCOLS[protocol], int(port)) for protocol, port in changed if protocol != "tcp")
 
-    async def _end_connections(self) -> None:
-        """Those of UDP to host ports that have changed. UDP has no end: a client that keeps sending would be led to the pod
-        that had the port before, or to none. In another thread: a node may track many connections. Raises NetworkError."""
-        ports = set[tuple[int, int]]()
-        while self._changed_ports:
-            ports.add(self._changed_ports.popleft())
-        if not ports:
-            return
+    async def _end_connections(self, own: Collection[HostPort] | None = None) -> None:
+        """Those of UDP and SCTP to host ports that have changed; concurrent callers wait for it. UDP has no end: a client that
+        keeps sending would be led to the pod that had the port before, or to none. In another thread: a node may track many
+        connections. After a failure the next comparison tries again; raises NetworkError if one of the ports is of `own`, None
+        being all, and logs it otherwise."""
+        async with self._ending:
+            ports = set[tuple[int, int]]()
+            while self._changed_ports:
+                ports.add(self._changed_ports.popleft())
+            if not ports:
+                return
 
-        def end(kernel: NetlinkSocket) -> None:
-            with kernel:
-                conntrack.delete_sent_to(kernel, ports)
+            def prepare(sockets: ExitStack) -> Callable[[], int]:
+                kernel = sockets.enter_context(NetlinkSocket(conntrack.NETFILTER))
+                return lambda: self._delete_connections(kernel, ports)
 
-        try:
-            with told("tracked connections to host ports"):
-                # Opened by the thread of netlink, in whose namespace they are.
-                kernel = await self._run(lambda netlink: NetlinkSocket(conntrack.NETFILTER))
-                await threads.connections.run(end, kernel)
-        except BaseException:
-            self._changed_ports.extend(ports)
-            raise
+            try:
+                with told("tracked connections to host ports"):
+                    await handover.run(self.visit, threads.connections, prepare)
+            except BaseException as error:
+                self._changed_ports.extend(ports)
+                concerned = own is None or any((_PROTOCOLS[item.protocol], item.host_port) in ports for item in own)
+                if concerned or not isinstance(error, NetworkError):
+                    raise
+                log.warning("connections_not_ended ports=%d error=%s", len(ports), error)
+
+    def _delete_connections(self, kernel: NetlinkSocket, ports: Collection[tuple[int, int]]) -> int:
+        """On a thread of its own. Raises OSError."""
+        return conntrack.delete_sent_to(kernel, ports)
 
     async def attach(self, pod: str, netns: Path, addresses: Sequence[str], ports: Sequence[HostPort] = ()) -> None:
         if self._state.node is None:
@@ -224,6 +232,8 @@ class OverlayNetwork:
         await self._run(work)
         self.resume(pod, netns, addresses, ports)
         await self._program()
+        if lasting := [port for port in ports if port.protocol != "tcp"]:
+            await self._end_connections(lasting)
 
     def _bind(self, bindings: list[Binding]) -> None:
         """All of one device, on the thread. Raises NetworkError."""
@@ -253,6 +263,7 @@ class OverlayNetwork:
             known.pop(device_of(pod), None)
         if self._ports.pop(pod, ()):
             await self._program()
+            await self._end_connections(())
 
         def work(netlink: Netlink) -> None:
             self.fast_path.unbind(device_of(pod))
@@ -306,8 +317,10 @@ class OverlayNetwork:
         except NetworkError:
             # Peers that fail do not hold back the host ports.
             await self._program()
+            await self._end_connections(())
             raise
         await self._program()
+        await self._end_connections(())
         return wrong
 
     def _name(self, overlapping: dict[str, str]) -> None:
@@ -342,7 +355,12 @@ class OverlayNetwork:
                 # Each time: a device may have been made again by a repair that failed later on.
                 self.fast_path.show(netlink, self._state.bindings)
 
-        return await self._run(work)
+        found = await self._run(work)
+        try:
+            await self._end_connections()
+        except NetworkError as error:
+            found.errors.append(error)
+        return found
 
     def _compared(self, netlink: Netlink, *, fix: bool) -> Comparison:
         whole, clash = repairs.compare(self._parts(netlink, thorough=not fix), fix=fix), list[str]()

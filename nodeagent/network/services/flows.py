@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from nodeagent.network import conntrack, nlsocket, rtnetlink
@@ -22,18 +23,13 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 Live = Mapping[Frontend, frozenset[Target]]
 
 
-def cleaning(live: Live) -> Callable[[], int]:
+def cleaning(live: Live, sockets: ExitStack) -> Callable[[], int]:
     """A function to delete connections to these frontends that lead to none of their endpoints, such as those from before the
     first one; it returns their number. It may take a second, in any thread: its sockets are those of this one's network
-    namespace. Both raise OSError."""
+    namespace, and open until `sockets` closes. Both raise OSError."""
     needs_addresses = any(not item.address for item in live)
-    kernel, route = NetlinkSocket(NETFILTER), NetlinkSocket()
-
-    def clean() -> int:
-        with kernel, route:
-            return delete(live, kernel, _own_addresses(route) if needs_addresses else ())
-
-    return clean
+    kernel, route = sockets.enter_context(NetlinkSocket(NETFILTER)), sockets.enter_context(NetlinkSocket())
+    return lambda: delete(live, kernel, _own_addresses(route) if needs_addresses else ())
 
 
 def delete(live: Live, kernel: conntrack.Kernel, own: Iterable[str]) -> int:

@@ -12,8 +12,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from nodeagent.network import handover
 from nodeagent.network.elements import Key
 from nodeagent.network.interface import NetworkError
 from nodeagent.network.ruleset import Ruleset
@@ -156,13 +158,14 @@ class ServiceProxy:
         return more
 
     async def _clean(self, work: _Work) -> None:
-        """End connections, last: one that is tracked anew is led by the new table. What fails is tried again."""
+        """End connections, last: one that is tracked anew is led by the new table. After a failure the next try is that of all
+        Services, with its back-off: after up to MAX_RETRY seconds."""
         live, work.flows = work.flows, {}
         if not live:
             return
         began = time.perf_counter()
         try:
-            deleted = await threads.connections.run(await self._kernel.visit(lambda: flows.cleaning(live)))
+            deleted = await handover.run(self._kernel.visit, threads.connections, partial(flows.cleaning, live))
         except (NetworkError, OSError):
             work.flows = live
             raise

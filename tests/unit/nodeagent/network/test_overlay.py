@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -19,7 +22,8 @@ from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.rtnetlink import Address
 from nodeagent.network.vxlan import DEVICE
-from tests.support.networks import alone
+from pinnace.clock import settle
+from tests.support.networks import alone, pinned
 
 pytestmark = pytest.mark.root
 NODE = Node(("10.244.1.0/24",), ("10.244.0.0/14",), "10.9.0.1", "02:00:00:00:00:01", 1, 4789)
@@ -43,10 +47,12 @@ def host() -> Iterator[int]:
     os.close(found)
 
 
+N = TypeVar("N", bound=OverlayNetwork)
+
+
 @asynccontextmanager
-async def agent(host: int, folder: Path) -> AsyncIterator[OverlayNetwork]:
+async def set_up(host: int, network: N) -> AsyncIterator[N]:
     """An agent's network, set up on the host."""
-    network = OverlayNetwork(folder / "forwarding", folder)
     # Before the first visit, which opens the sockets.
     await asyncio.get_running_loop().run_in_executor(network._thread, syscalls.setns, host, syscalls.CLONE_NEWNET)
     try:
@@ -54,6 +60,10 @@ async def agent(host: int, folder: Path) -> AsyncIterator[OverlayNetwork]:
         yield network
     finally:
         await network.close()
+
+
+def agent(host: int, folder: Path) -> AbstractAsyncContextManager[OverlayNetwork]:
+    return set_up(host, OverlayNetwork(folder / "forwarding", folder))
 
 
 @contextmanager
@@ -125,17 +135,19 @@ async def test_an_agent_that_does_not_know_its_peers_yet_keeps_them(host: int, t
         assert await network.visit(entries) == before == plan.wanted(NODE, PEERS)
 
 
+def send() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for port in (5300, 5301, 5302):
+            client.sendto(b"x", (NODE.address, port))
+
+
+def tracked() -> set[int]:
+    with NetlinkSocket(conntrack.NETFILTER) as kernel:
+        return {conntrack.flow_of(message).port for message in kernel.dump(conntrack.list_flows())}
+
+
 async def test_connections_to_a_host_port_of_udp_end_when_it_changes(host: int, tmp_path: Path) -> None:
     """Of all that have changed, and only of them."""
-
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            for port in (5300, 5301, 5302):
-                client.sendto(b"x", (NODE.address, port))
-
-    def tracked() -> set[int]:
-        with NetlinkSocket(conntrack.NETFILTER) as kernel:
-            return {conntrack.flow_of(message).port for message in kernel.dump(conntrack.list_flows())}
 
     async with agent(host, tmp_path) as network:
         await network.visit(send)
@@ -149,3 +161,73 @@ async def test_connections_to_a_host_port_of_udp_end_when_it_changes(host: int, 
         assert await network.visit(tracked) >= {5300, 5301}
         await network.detach("p")
         assert await network.visit(tracked) & {5300, 5301, 5302} == {5302}
+
+
+FIRST, SECOND = HostPort("udp", "", 5300, "10.244.1.5", 53), HostPort("udp", "", 5301, "10.244.1.6", 53)
+
+
+class Failing(OverlayNetwork):
+    """The kernel does not list tracked connections."""
+
+    failing = True
+
+    def _delete_connections(self, kernel: NetlinkSocket, ports: Collection[tuple[int, int]]) -> int:
+        if self.failing:
+            raise OSError(errno.ENOBUFS, "no buffers")
+        return super()._delete_connections(kernel, ports)
+
+
+async def test_connections_that_cannot_be_listed_fail_only_the_pod_whose_port_it_is(host: int, tmp_path: Path) -> None:
+    """Other pods are attached and removed, and peers programmed. Comparisons try again, and report the error."""
+    async with set_up(host, Failing(tmp_path / "forwarding", tmp_path)) as network:
+        await network.visit(send)
+        with pinned(tmp_path / "p") as first, pinned(tmp_path / "q") as second:
+            with pytest.raises(NetworkError, match="tracked connections to host ports: no buffers"):
+                await network.attach("p", first, ["10.244.1.5"], [FIRST])
+            await network.attach("q", second, ["10.244.1.6"])
+            await network.attach("q", second, ["10.244.1.6"], [HostPort("tcp", "", 5302, "10.244.1.6", 53)])
+            await network.detach("q")
+            assert await network.sync(PEERS) > 0
+            assert [str(error) for error in (await network.repair()).errors] == [
+                "tracked connections to host ports: no buffers"
+            ]
+            assert 5300 in await network.visit(tracked)
+            network.failing = False
+            assert (await network.repair()).errors == []
+            assert await network.visit(tracked) & {5300, 5301} == {5301}
+            await network.attach("p", first, ["10.244.1.5"], [FIRST])
+
+
+class Waiting(OverlayNetwork):
+    """Lists of tracked connections last until `may_end`."""
+
+    def __init__(self, forwarding: Path, keys: Path) -> None:
+        super().__init__(forwarding, keys)
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def _delete_connections(self, kernel: NetlinkSocket, ports: Collection[tuple[int, int]]) -> int:
+        self.begun.set()
+        self.may_end.wait(60)
+        return super()._delete_connections(kernel, ports)
+
+
+async def test_a_pod_waits_until_connections_to_its_host_port_have_ended(host: int, tmp_path: Path) -> None:
+    """Also if they are ended for another caller; a pod without host ports does not wait."""
+    async with set_up(host, Waiting(tmp_path / "forwarding", tmp_path)) as network:
+        await network.visit(send)
+        with pinned(tmp_path / "q") as second, pinned(tmp_path / "r") as third:
+            network.resume("p", tmp_path, ["10.244.1.5"], [FIRST])
+            network.resume("q", second, ["10.244.1.6"], [SECOND])
+            both = [asyncio.ensure_future(network.sync([]))]
+            try:
+                assert await asyncio.to_thread(network.begun.wait, 60)
+                both.append(asyncio.ensure_future(network.attach("q", second, ["10.244.1.6"], [SECOND])))
+                await settle()
+                # Its visit to the kernel is after that of the other one.
+                await network.attach("r", third, ["10.244.1.7"])
+                await settle()
+                assert [task.done() for task in both] == [False, False]
+            finally:
+                network.may_end.set()
+            await asyncio.gather(*both)
+            assert await network.visit(tracked) & {5300, 5301} == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, TypeVar
 
 import pytest
@@ -308,7 +308,8 @@ def test_connections_of_endpoints_that_have_gone_are_ended() -> None:
     rules = "table ip t { chain o { type nat hook output priority -100; udp dport 53 dnat to 127.0.0.1:5300; }; }"
 
     def clean(live: flows.Live) -> int:
-        return flows.cleaning(live)()
+        with ExitStack() as sockets:
+            return flows.cleaning(live, sockets)()
 
     def work() -> None:
         with NetlinkSocket() as kernel:
