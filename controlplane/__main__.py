@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 from controlplane.config import Config
 from controlplane.flags import parse
@@ -46,6 +47,15 @@ async def _notify(ready: asyncio.Event) -> None:
             notify.send(b"READY=1")
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Groups of tasks are in others."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    else:
+        yield error
+
+
 def main() -> None:
     config = parse(sys.argv[1:])
     openfiles.raise_limit()
@@ -56,7 +66,7 @@ def main() -> None:
     try:
         asyncio.run(serve(config))
     except* (ApiError, OSError) as group:
-        for error in group.exceptions:
+        for error in _causes(group):
             print(f"pinnace-controlplane: {error}", file=sys.stderr)
         sys.exit(1)
 

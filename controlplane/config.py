@@ -166,10 +166,15 @@ class Config:
         return ServiceRanges(tuple(AddressRange(cidr) for cidr in cidrs), PortRange.parse(self.node_ports))
 
     @property
-    def share_bits(self) -> dict[Family, int]:
-        """Prefix lengths that the flags give, by family."""
-        given: dict[Family, int] = {4: self.node_bits_ipv4 or self.node_bits, 6: self.node_bits_ipv6 or self.node_bits}
+    def family_bits(self) -> dict[Family, int]:
+        """Prefix lengths of the flags that are of one family."""
+        given: dict[Family, int] = {4: self.node_bits_ipv4, 6: self.node_bits_ipv6}
         return {family: bits for family, bits in given.items() if bits}
+
+    @property
+    def share_bits(self) -> dict[Family, int]:
+        """Prefix lengths that the flags give, by family; that of --node-bits for whichever the cluster has."""
+        return {4: self.node_bits, 6: self.node_bits, **self.family_bits} if self.node_bits else self.family_bits
 
     @property
     def web_address(self) -> str:

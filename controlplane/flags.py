@@ -16,6 +16,9 @@ from controlplane.podranges import wrong_share
 from pinnace.formats import is_address
 from pinnace.ipfamilies import NAMES, Family, family_of
 
+# The controller of the Service `kubernetes`.
+_API_SERVICE = "kubernetes-service"
+
 
 def parse(arguments: list[str]) -> Config:
     """Exits with a message for the user on bad input."""
@@ -210,11 +213,13 @@ def _add_process(parser: argparse.ArgumentParser) -> None:
 
 
 def _wrong_network(config: Config) -> str:
-    own: dict[Family, int] = {4: config.node_bits_ipv4, 6: config.node_bits_ipv6}
-    if config.node_bits and (len(config.cluster_cidrs) > 1 or any(own.values())):
+    own = config.family_bits
+    if config.node_bits and len(config.cluster_cidrs) > 1:
         return "--node-bits is for single-stack clusters: set --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6"
-    families = {family_of(cidr) for cidr in config.cluster_cidrs} or {*own}
-    for family in (family for family, given in own.items() if given and family not in families):
+    if config.node_bits and own:
+        return f"--node-bits and --node-cidr-mask-size-ipv{min(own)} are alternatives: set only one of them"
+    families = {family_of(cidr) for cidr in config.cluster_cidrs} or {4, 6}
+    for family in (family for family in own if family not in families):
         return f"--node-cidr-mask-size-ipv{family} needs an {NAMES[family]} range in --cluster-cidr, not {config.cluster_cidr}"
     bits = config.share_bits
     given = [(cidr, bits[family_of(cidr)]) for cidr in config.cluster_cidrs if family_of(cidr) in bits]
@@ -227,9 +232,10 @@ def _wrong_network(config: Config) -> str:
 
 
 def _wrong_api(config: Config) -> str:
-    """An address that could be no endpoint of the Service `kubernetes`; of a host name the addresses of its family are used."""
+    """An address that could be no endpoint of the Service `kubernetes`; of a host name the addresses of its family are used.
+    Without its controller another one keeps the Service, as with kube-apiserver's endpoint reconciler `none`."""
     host, family = config.api_for_pods[0], config.api_family
-    if not is_address(host) or family_of(host) == family:
+    if not is_address(host) or family_of(host) == family or _API_SERVICE in config.disabled:
         return ""
     cidr = config.service_cidr.partition(",")[0]
     return (

@@ -18,18 +18,18 @@ _NO_HOSTS = "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127
 _DNS_PORT, _WIREGUARD_PORT = 53, 51820
 
 
-def wrong_ranges(*, pods: Sequence[str], services: Sequence[str], pool: Pool) -> str:
-    """The first error, naming the flag; empty: none. `pods` empty: they are not known yet."""
+def wrong_ranges(*, pods: Sequence[str], services: Sequence[str], pool: Pool, pods_are: str = "--cluster-cidr") -> str:
+    """The first error, naming the flag; empty: none. `pods` empty: they are not known yet. `pods_are`: what has them."""
     if (clash := overlap(services, pods)) is not None:
-        return f"--service-cluster-ip-range {clash[0]} overlaps with --cluster-cidr {clash[1]}"
+        return f"--service-cluster-ip-range {clash[0]} overlaps with {pods_are} {clash[1]}"
     # DNS and the Service `kubernetes` are of the first range; no Service needs to be of the second.
     if pods and family_of(services[0]) not in map(family_of, pods):
         family = NAMES[family_of(services[0])]
         return (
-            f"--service-cluster-ip-range {services[0]} is {family}, and --cluster-cidr {','.join(pods)} is not: pods without "
+            f"--service-cluster-ip-range {services[0]} is {family}, and {pods_are} {','.join(pods)} is not: pods without "
             f"an {family} address reach neither DNS nor the API; set ranges of the same IP families"
         )
-    return _wrong_pool(pool, [("--service-cluster-ip-range", services), ("--cluster-cidr", pods)])
+    return _wrong_pool(pool, [("--service-cluster-ip-range", services), (pods_are, pods)])
 
 
 def _wrong_pool(pool: Pool, used: Sequence[tuple[str, Sequence[str]]]) -> str:

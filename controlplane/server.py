@@ -214,8 +214,8 @@ class ControlPlane:
     async def _pod_cidrs(self, store: Store) -> PodCIDRs:
         """Raises Invalid when flags and cluster do not fit."""
         config, now = self._config, self._clock.now()
-        cidrs, bits = config.cluster_cidrs, config.share_bits
-        found = await store.update(lambda tx: network.settle(tx, cidrs=cidrs, bits=bits, now=now))
+        cidrs, bits, own = config.cluster_cidrs, config.share_bits, config.family_bits
+        found = await store.update(lambda tx: network.settle(tx, cidrs=cidrs, bits=bits, needed=own, now=now))
         # The cluster's range of pods may be another one than the flags have.
         network.check_ranges(found, config.service_cidr.split(","), config.pool)
         return PodCIDRs(*found.ranges, claims=not store.backend.exclusive)

@@ -7,7 +7,7 @@ range, so a cluster keeps what it has until its operator says otherwise; a Confi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.podranges import SHARE, Range, wrong_share
@@ -15,7 +15,7 @@ from controlplane.rangechecks import Pool, wrong_ranges
 from controlplane.store import Tx
 from pinnace import codec, kinds
 from pinnace.errors import Invalid
-from pinnace.ipfamilies import Family, families_of, family_of
+from pinnace.ipfamilies import NAMES, Family, families_of, family_of
 from pinnace.wellknown import SYSTEM_NAMESPACE
 
 NAMESPACE, NAME = SYSTEM_NAMESPACE, "cluster-network"
@@ -32,9 +32,11 @@ class Network:
 DEFAULT, EARLIER = Network((Range("10.244.0.0/14", 24),)), Network((Range("10.244.0.0/16", 24),))
 
 
-def settle(tx: Tx, *, cidrs: Sequence[str], bits: Mapping[Family, int], now: float) -> Network:
+def settle(
+    tx: Tx, *, cidrs: Sequence[str], bits: Mapping[Family, int], now: float, needed: Collection[Family] = ()
+) -> Network:  # fmt: skip
     """The network of this cluster, recorded: what the flags say (nothing for what they lack), what it has, or the default.
-    Raises Invalid when the two do not fit."""
+    `needed`: families that it must have, as flags are for them. Raises Invalid when the two do not fit."""
     record = tx.get(kinds.CONFIG_MAP, NAMESPACE, NAME)
     if record is not None:
         known = _read(record.data)
@@ -42,7 +44,7 @@ def settle(tx: Tx, *, cidrs: Sequence[str], bits: Mapping[Family, int], now: flo
         known = EARLIER if any(True for _ in tx.list_untracked(kinds.NODE)) else DEFAULT
     shares = {**SHARE, **{family_of(item.cidr): item.bits for item in known.ranges}, **bits}
     found = Network(tuple(Range(cidr, shares[family_of(cidr)]) for cidr in cidrs or [item.cidr for item in known.ranges]))
-    for error in _wrong(found):
+    for error in _wrong(found) or _missing(found, needed):
         raise Invalid(error)
     if record is None or found != known:
         record = record if record is not None else kinds.CONFIG_MAP.cls()
@@ -56,9 +58,18 @@ def settle(tx: Tx, *, cidrs: Sequence[str], bits: Mapping[Family, int], now: flo
 
 
 def check_ranges(network: Network, services: Sequence[str], pool: Pool) -> None:
-    """Raises Invalid when ranges of Services or of load balancers do not fit the cluster's ranges of pods."""
-    if wrong := wrong_ranges(pods=[item.cidr for item in network.ranges], services=services, pool=pool):
+    """Raises Invalid when ranges of Services or of load balancers do not fit the cluster's ranges of pods: those of no flag, as
+    the command line has checked the others."""
+    pods = [item.cidr for item in network.ranges]
+    if wrong := wrong_ranges(pods=pods, services=services, pool=pool, pods_are="the cluster's pod CIDR"):
         raise Invalid(wrong)
+
+
+def _missing(network: Network, needed: Collection[Family]) -> list[str]:
+    cidrs = [item.cidr for item in network.ranges]
+    text = f"range, and the cluster's pod CIDR is {','.join(cidrs)}: set --cluster-cidr"
+    missing = [family for family in needed if family not in families_of(cidrs)]
+    return [f"--node-cidr-mask-size-ipv{family} needs an {NAMES[family]} {text}" for family in missing]
 
 
 def _wrong(network: Network) -> list[str]:

@@ -95,7 +95,10 @@ def test_each_flag_fills_its_setting() -> None:
             ["--cluster-cidr=10.9.0.0/16", "--node-cidr-mask-size-ipv6=64"],
             "--node-cidr-mask-size-ipv6 needs an IPv6 range in --cluster-cidr, not 10.9.0.0/16",
         ),
-        (["--node-bits=25", "--node-cidr-mask-size-ipv4=24"], "--node-bits is for single-stack clusters"),
+        (
+            ["--node-bits=25", "--node-cidr-mask-size-ipv4=24"],
+            "--node-bits and --node-cidr-mask-size-ipv4 are alternatives: set only one of them",
+        ),
         (["--enable-admission-plugins=PodSecurity"], "not an optional admission plugin (DenyServiceExternalIPs)"),
         (["--cluster-domain=A"], "lowercase RFC 1123 subdomain"),
         (["--heartbeat=10"], "at least twice --heartbeat"),
@@ -131,6 +134,8 @@ def test_the_api_has_an_address_of_the_primary_family(
         assert flags.parse(words).advertise == advertise
         assert flags.parse(["--web=", "--advertise=2001:db8::1", *words[2:]]).web == ""
         return
+    # Another controller may know an address that pods reach.
+    assert flags.parse([*words, "--disable-controller=kubernetes-service"]).advertise == advertise
     with pytest.raises(SystemExit):
         flags.parse(words)
     first = services.partition(",")[0]
@@ -138,6 +143,13 @@ def test_the_api_has_an_address_of_the_primary_family(
         f"--advertise {advertise} is not of the same IP family as the first --service-cluster-ip-range, {first}:"
         in " ".join(capsys.readouterr().err.split())
     )
+
+
+def test_the_example_with_an_ipv6_address_is_accepted() -> None:
+    """Of docs/network.md: it needs ranges of this family too."""
+    text = (Path(__file__).parents[3] / "docs/network.md").read_text()
+    example = text[text.index("    --advertise ") :].partition("\n\n")[0]
+    assert flags.parse(example.split()).api_for_pods == ("2001:db8::1", 6444)
 
 
 @pytest.mark.parametrize(

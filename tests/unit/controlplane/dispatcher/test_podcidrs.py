@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
+from controlplane import flags
 from controlplane.dispatcher import network
 from controlplane.dispatcher.podcidrs import PodCIDRs
 from controlplane.dispatcher.subnets import Subnets
@@ -136,9 +138,11 @@ async def test_a_claim_of_an_ipv6_subnet_has_a_name_that_kubernetes_allows() -> 
     await store.close()
 
 
-async def settled(store: Store, cidr: str = "", bits: dict[Family, int] | None = None) -> network.Network:
+async def settled(
+    store: Store, cidr: str = "", bits: dict[Family, int] | None = None, needed: Collection[Family] = ()
+) -> network.Network:  # fmt: skip
     cidrs = tuple(filter(None, cidr.split(",")))
-    return await store.update(lambda tx: network.settle(tx, cidrs=cidrs, bits=bits or {}, now=0))
+    return await store.update(lambda tx: network.settle(tx, cidrs=cidrs, bits=bits or {}, needed=needed, now=0))
 
 
 async def test_a_cluster_keeps_its_network() -> None:
@@ -177,6 +181,19 @@ async def test_a_cluster_gets_a_second_family() -> None:
     await store.close()
 
 
+async def test_a_prefix_length_of_a_family_that_the_cluster_lacks_is_refused() -> None:
+    """Whether the cluster's range is that of a flag or not; --node-bits is for the family that it has."""
+    store = await Store.open(MemoryBackend(), VirtualClock())
+    serving = asyncio.ensure_future(store.serve())
+    text = "--node-cidr-mask-size-ipv6 needs an IPv6 range, and the cluster's pod CIDR is 10.244.0.0/14: set --cluster-cidr"
+    own, either = (flags.parse(["--advertise=192.0.2.1", flag]) for flag in ("--node-cidr-mask-size-ipv6=64", "--node-bits=25"))
+    with pytest.raises(Invalid, match=re.escape(text)):
+        await settled(store, bits=own.share_bits, needed=own.family_bits)
+    assert (await settled(store, bits=either.share_bits, needed=either.family_bits)).ranges == (Range("10.244.0.0/14", 25),)
+    serving.cancel()
+    await store.close()
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -202,11 +219,11 @@ async def test_a_broken_record_is_named_and_flags_mend_it(data: dict[str, str]) 
 def test_ranges_of_services_and_load_balancers_fit_the_clusters_range_of_pods() -> None:
     """Also if that is of no flag, but the cluster's own."""
     network.check_ranges(network.DEFAULT, ["10.96.0.0/12", "fd00::/108"], [])
-    text = "--service-cluster-ip-range 10.245.0.0/24 overlaps with --cluster-cidr 10.244.0.0/14"
+    text = "--service-cluster-ip-range 10.245.0.0/24 overlaps with the cluster's pod CIDR 10.244.0.0/14"
     with pytest.raises(Invalid, match=re.escape(text)):
         network.check_ranges(network.DEFAULT, ["10.96.0.0/12", "10.245.0.0/24"], [])
     pool = [pool_range("192.0.2.1"), pool_range("10.245.0.0/24")]
-    with pytest.raises(Invalid, match=r"--load-balancer-pool 10\.245\.0\.0-10\.245\.0\.255 overlaps with --cluster-cidr"):
+    with pytest.raises(Invalid, match=r"--load-balancer-pool 10\.245\.0\.0-10\.245\.0\.255 overlaps with the cluster's pod"):
         network.check_ranges(network.DEFAULT, ["10.96.0.0/12"], pool)
-    with pytest.raises(Invalid, match=r"--service-cluster-ip-range fd00::/108 is IPv6, and --cluster-cidr"):
+    with pytest.raises(Invalid, match=r"--service-cluster-ip-range fd00::/108 is IPv6, and the cluster's pod CIDR"):
         network.check_ranges(network.DEFAULT, ["fd00::/108"], [])
