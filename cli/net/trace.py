@@ -14,7 +14,7 @@ from cli import podchoice
 from cli.net import answers
 from cli.net.targets import Target, address_and_port, target_of
 from pinnace import kinds
-from pinnace.errors import ApiError, BadRequest, Internal
+from pinnace.errors import ApiError, BadRequest, Forbidden, Internal
 
 # Seconds: to be ready for packets of another node, and of a call.
 READY, WITHIN = 0.7, 40.0
@@ -49,8 +49,13 @@ def _arrival(client: Any, hops: list[Any], end: str) -> str:
     left = any(hop.kind == "underlay" and not hop.underlay for hop in hops)
     if not left or any(hop.kind == "answer" for hop in hops):
         return f"delivered to {end}"
-    node = _node_at(client, address_and_port(end, 0)[0])
-    return f"sent to {end}, {f'an address of node {node}' if node else 'outside of the cluster'}: its arrival is not followed"
+    try:
+        node = _node_at(client, address_and_port(end, 0)[0])
+        where = f", an address of node {node}" if node else ", outside of the cluster"
+    except Forbidden:
+        # A user may trace without listing nodes; only the last line needs them here.
+        where = ""
+    return f"sent to {end}{where}: its arrival is not followed"
 
 
 def _at(target: Target) -> str:

@@ -16,7 +16,8 @@ from cli.net.targets import Target, target_of
 from cli.net.verify import summary
 from pinnace import kinds
 from pinnace.api.v1.streams_pb2 import Exit, Frame, NetworkHop, NetworkReport, OpenStream
-from pinnace.errors import BadRequest, TooManyRequests
+from pinnace.errors import BadRequest, Forbidden, TooManyRequests
+from pinnace.kinds import Kind
 from tests.support.kctlserver import Server, made
 
 PORTS = [
@@ -210,6 +211,22 @@ def test_a_packet_that_leaves_the_overlay_is_delivered_if_it_is_answered(
     args = SimpleNamespace(pod="a", target="203.0.113.9:9", target_namespace="", protocol="", wait=1.0)
     assert trace.run(client, args) == code
     assert capsys.readouterr().out.strip().splitlines()[-1] == last
+
+
+def test_a_trace_to_an_outside_address_needs_no_list_of_nodes(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    """A user who may not list them learns all but whether the address is one of theirs."""
+
+    def refuse(kind: Kind, *_: Any, **__: Any) -> list[Any]:
+        raise Forbidden(f"{kind.resource} is forbidden")
+
+    client = Capturing(server, Frame(hop=LEAVES))
+    client.list = refuse
+    args = SimpleNamespace(pod="a", target="203.0.113.9:9", target_namespace="", protocol="", wait=1.0)
+    assert trace.run(client, args) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last == "sent to 203.0.113.9:9: its arrival is not followed"
 
 
 class Nodes:
