@@ -15,7 +15,7 @@ from cli.lab import cuts, disks, freezing, nodes, processes, uplink, waiting
 from cli.lab.faultrecord import CUT, FILL, FREEZE, STOP, drop, of
 from cli.lab.layout import CONTROL, Fault, Lab, Process
 from cli.progress import Say
-from pinnace.errors import BadRequest
+from pinnace.errors import ApiError, BadRequest, Internal
 
 # Seconds in which a node that thaws is to reconcile with the control plane before its containers thaw.
 RECONCILED_WITHIN = 30.0
@@ -35,10 +35,22 @@ def inject(lab: Lab, kind: str, hosts: tuple[str, ...], *, seconds: float, confi
     lab.save()
     try:
         _apply(lab, fault)
-    except BaseException:
+    except BaseException as error:
         drop(lab, fault)
+        if kind == CUT:
+            _withdraw_cut(lab, error)
         raise
     return fault
+
+
+def _withdraw_cut(lab: Lab, cause: BaseException) -> None:
+    """Its rules may be in effect, as the route to Services is changed after them; without a record they could not be reverted.
+    Raises Internal with both errors."""
+    try:
+        cuts.apply(lab)
+    except ApiError as error:
+        text = f"the rules of the cut may be in effect until the next `kctl lab cut`: {error}"
+        raise Internal(f"{str(cause) or type(cause).__name__}; {text}") from cause
 
 
 def _check(lab: Lab, kind: str, hosts: tuple[str, ...]) -> None:

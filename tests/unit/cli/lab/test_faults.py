@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.lab import cuts, disks, faultrecord, layout, processes, watchdog
+from cli.lab import cuts, disks, faultrecord, faults, layout, processes, uplink, watchdog
 from cli.lab.faultrecord import CUT, FILL, FREEZE
 from cli.lab.layout import CONTROL, Fault, Lab, Process
-from pinnace.errors import BadRequest
+from pinnace.errors import ApiError, BadRequest, Internal
 
 
 @pytest.fixture
@@ -69,6 +69,36 @@ def test_a_cut_drops_what_two_hosts_send_each_other_and_nothing_else(lab: Lab) -
 
 def test_without_cuts_there_is_no_table(lab: Lab) -> None:
     assert cuts.rules_of(lab).splitlines()[-1] == f"delete table bridge {cuts.TABLE}"
+
+
+def test_a_cut_that_fails_leaves_no_rules(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the route to Services cannot be changed, after the rules are. The record no longer names them."""
+    applied: list[str] = []
+
+    def fail(_: Lab) -> None:
+        raise Internal("the route cannot be changed")
+
+    monkeypatch.setattr(cuts, "apply", lambda lab: applied.append(cuts.rules_of(lab)))
+    monkeypatch.setattr(uplink, "lead_services", fail)
+    lab.processes[CONTROL] = Process(os.getpid(), processes.start_time(os.getpid()))
+    with pytest.raises(Internal, match="the route cannot be changed"):
+        faults.inject(lab, CUT, ("node-1",), seconds=0.0, config=Path("config"))
+    assert lab.faults == []
+    assert ["drop" in rules for rules in applied] == [True, False]
+
+
+def test_a_cut_that_cannot_be_withdrawn_is_reported(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the error that came first."""
+    errors: list[ApiError] = [Internal("first"), Internal("second")]
+
+    def fail(_: Lab) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(cuts, "apply", fail)
+    lab.processes[CONTROL] = Process(os.getpid(), processes.start_time(os.getpid()))
+    text = "first; the rules of the cut may be in effect until the next `kctl lab cut`: second"
+    with pytest.raises(Internal, match=text):
+        faults.inject(lab, CUT, ("node-1",), seconds=0.0, config=Path("config"))
 
 
 def test_hosts_are_named_as_users_know_them(lab: Lab) -> None:
