@@ -333,10 +333,11 @@ class OverlayNetwork:
         self._overlapping = overlapping
 
     def watch(self, changed: Callable[[], None]) -> None:
-        def notified() -> None:
-            # Also rules of others count.
+        def notified(foreign: bool) -> None:
+            # Rules of others count, and so do our own.
             self.fast_path.bump()
-            changed()
+            if foreign:
+                changed()
 
         if self._notifications is not None:
             # Of a reconciler that has failed and begins again.

@@ -98,7 +98,8 @@ class PodManager:
     def _hold_statics(self) -> None:
         """Have static pods wait for the policies of their namespaces; one that has its sandbox waits for nothing."""
         assert self._deps is not None
-        for worker in self._static_workers():
+        # For each message of the control plane; without a static pod it costs nothing.
+        for worker in self._static_workers() if self.static_namespaces.named else ():
             until = self.static_namespaces.wait_until(worker.pod, self._deps.clock.now())
             if until != worker.observed.held_until:
                 worker.hold(until)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 
 import pytest
 
+from nodeagent.network.nftables import Nftables
 from nodeagent.network.notifications import Notifications
 from tests.support.networks import alone
 
@@ -55,15 +57,15 @@ def notified(line: str) -> bool:
     """Whether a change is, in a namespace with devices of ours and a foreign one."""
 
     async def run() -> bool:
-        called = list[None]()
-        notifications = Notifications(lambda: called.append(None))
+        called = list[bool]()
+        notifications = Notifications(called.append)
         notifications.start()
         await _delivered()
         called.clear()
         shell(line)
         await _delivered()
         notifications.close()
-        return bool(called)
+        return True in called
 
     def prepared() -> bool:
         _prepare()
@@ -89,10 +91,42 @@ def test_neighbours_of_other_devices_are_not(change: str) -> None:
     assert not notified(FOREIGN[change])
 
 
+def test_transactions_of_this_process_are_told_from_those_of_others() -> None:
+    """By any of its threads; one of both is everyone's."""
+
+    async def run() -> list[list[bool]]:
+        called, found, library = list[bool](), list[list[bool]](), Nftables()
+        notifications = Notifications(called.append)
+        notifications.start()
+        numbers = itertools.count(1)
+
+        def own() -> None:
+            library.run_text(f"add element inet t s {{ 10.1.0.{next(numbers)}, 10.1.0.{next(numbers)} }}")
+
+        def other() -> None:
+            shell(f"nft add element inet t s '{{ 10.1.0.{next(numbers)} }}'")
+
+        for changes in ([own], [other], [own, other], [other, own]):
+            for change in changes:
+                change()
+            await _delivered()
+            found.append(called.copy())
+            called.clear()
+        notifications.close()
+        library.close()
+        return found
+
+    def prepared() -> list[list[bool]]:
+        _prepare()
+        return asyncio.run(run())
+
+    assert alone(prepared) == [[False], [True], [True], [True]]
+
+
 def test_nothing_is_notified_after_the_end() -> None:
     async def run() -> None:
-        called = list[None]()
-        notifications = Notifications(lambda: called.append(None))
+        called = list[bool]()
+        notifications = Notifications(called.append)
         notifications.start()
         notifications.close()
         notifications.close()
