@@ -109,7 +109,7 @@ def test_a_pod_that_ends_ends_its_capture(lab: LabUnderTest) -> None:
 def test_wrong_wishes_are_refused(lab: LabUnderTest, address: str) -> None:
     for flags, said in (
         (("captured", "--host", "nonsense"), b"'nonsense' is not an IP address"),
-        (("captured", "--port", "70000"), b"70000 is not a port"),
+        (("captured", "--port", "70000"), b'"70000" is not a number from 0 to 65535'),
         (("missing",), b'pods "missing" not found'),
     ):
         result = lab.run("net", "capture", *flags)
