@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from nodeagent.linux import syscalls
 from nodeagent.network import nftread
-from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, commands, create, extend, needed
+from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, commands, create
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.policies import skeleton
 from tests.support.frames import within
@@ -35,8 +35,6 @@ class Router:
         for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             within(self.namespace, lambda setting=setting: Path("/proc/sys/net", setting).write_text("1"))  # type: ignore[misc]
         self.pods = {name: self._pod(number, addresses) for number, (name, addresses) in enumerate(pods.items())}
-        # Chains and maps of namespaces, by name.
-        self._parts: dict[str, str] = {}
         self.nft(create([skeleton.fragment(), *more]))
 
     def _namespace(self) -> Path:
@@ -93,14 +91,7 @@ class Router:
         return within(self.namespace, run)
 
     def apply(self, change: Difference) -> None:
-        waiting, new = list(needed(change.add)), dict[str, str]()
-        while waiting:
-            name = waiting.pop()
-            if name not in self._parts and name not in new and (part := skeleton.part(name)) is not None:
-                new[name] = part.text
-                waiting += part.needs
-        self.nft(extend(new.values()) + commands(change))
-        self._parts |= new
+        self.nft(commands(change))
 
     def close(self) -> None:
         for held in self._held:

@@ -27,9 +27,8 @@ class Tables:
             there = self._by_container.setdefault(item.container, {})
             assert item.key not in there, item
             there[item.key] = item.value
-        for name, there in self._by_container.items():
-            if name.startswith("policy_blocks_"):
-                _check_disjoint(_bounds(key[0]) for key in there)
+        for family in (4, 6):
+            _check_disjoint(_bounds(key[0]) for key in self._of("blocks", family))
 
     def _of(self, name: str, family: int) -> dict[Key, Key]:
         return self._by_container.get(container(name, family), {})
@@ -41,24 +40,18 @@ class Tables:
         family = family_of(pod)
         if (pod,) not in self._of(f"{direction}_pods", family) or (pod, peer) in self._of("self", family):
             return True
-        return any(self._matches(direction, pod, identity, traffic) for identity in self._identities(pod, peer))
+        return any(self._matches(direction, pod, identity, traffic) for identity in self._identities(peer))
 
-    def _identities(self, pod: str, peer: str) -> Iterator[str]:
+    def _identities(self, peer: str) -> Iterator[str]:
         yield _EVERYONE
         family = family_of(peer)
         for layer in ("spaces", "peers"):
             yield from self._of(layer, family).get((peer,), ())
         number = int(ipaddress.ip_address(peer))
-        for (text,), value in self._ranges(pod, family).items():
+        for (text,), value in self._of("blocks", family).items():
             first, last = _bounds(text)
             if first <= number <= last:
                 yield from value
-
-    def _ranges(self, pod: str, family: int) -> dict[Key, Key]:
-        """Those of the pod's namespace, by the chain that it is led to, whichever end of the packet it is."""
-        source, destination = (self._of(name, family).get((pod,), ("",))[0] for name in ("source", "destination"))
-        assert source.replace("_source_", "_destination_") == destination
-        return self._by_container.get(source.removeprefix("jump ").replace("_source_", "_blocks_"), {})
 
     def _matches(self, direction: str, pod: str, identity: str, traffic: Traffic) -> bool:
         family = family_of(pod)

@@ -6,16 +6,14 @@ which stands for all that policies can see of it. What the pods of a profile gra
 - a pod that enters or leaves a group costs one element: its identity;
 - a pod of this node costs one element for each cell of its profile, and up to three for each direction in which it is isolated;
 - a policy costs the ports that it grants to the identities that its rules name, for each profile that it selects, however many
-  pods have it; and, for the members of a group that no policy of this node has named before, a new identity;
-- ranges of addresses (ipBlock) divide each other where they overlap, but only those of one namespace, which has maps of its
-  own: a change of one costs the ranges of its namespace, and its pods if they are the first or the last.
+  pods have it; and, for the members of a group that no policy of this node has named before, a new identity.
 
 `tests/unit` compares every state that is reached by changes with one that is computed anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nodeagent.network.elements import Difference, Element
@@ -27,12 +25,11 @@ from nodeagent.network.policies.identities import Identities, Identity, Trait
 from nodeagent.network.policies.members import Members
 from nodeagent.network.policies.model import DIRECTIONS, Block, Group, Pod, Policy, family_of
 from nodeagent.network.policies.profiles import Key
-from nodeagent.network.policies.skeleton import blocks_of, container, ways_of
+from nodeagent.network.policies.skeleton import container
 from pinnace import policypeers
 
-# Of the ranges of a namespace; see `blocks.affordable`. Each may be an identity, which is an element for each of its pods.
-MAX_RANGES = 20_000
-_Ranges = dict[tuple[int, int, int], Identity]
+# Of the ranges of all policies of the node; see `blocks.affordable`.
+MAX_RANGES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,12 @@ class Compiler:
         self._identities = Identities()
         self._members = Members(self._identities, policypeers.ALL_PODS.id())
         self._used: set[Facet] = set()
-        # Those of them that are ranges of addresses, by namespace.
-        self._blocks: dict[str, set[Facet]] = {}
         # Elements by what they are for: the place of a peer, a range of peers, or a pod.
         self._made: dict[object, frozenset[Element]] = {}
-        # By namespace; then by family, first and last address.
-        self._ranges: dict[str, _Ranges] = {}
+        self._ranges: dict[tuple[int, int, int], Identity] = {}
         self._cells = Cells(self._grants, self._identities)
-        # How many ranges cost too much, and are allowed nothing, by namespace.
-        self.left_out: dict[str, int] = {}
+        # Ranges of peers that cost too much, and are allowed nothing.
+        self.left_out = 0
 
     def elements(self) -> set[Element]:
         """All that there should be."""
@@ -72,11 +66,9 @@ class Compiler:
         facets = self._use(touched.facets)
         for place, identity in self._members.change(changes.slices, facets).items():
             self._make(place, _mapped(place.layer, place.address, identity), written)
-        profiles = {profile for profile, _ in touched.ends}
-        for namespace in sorted({source.namespace for facet in touched.facets if (source := _blocks_of(facet)) is not None}):
-            if self._change_ranges(namespace, written):
-                profiles.update(self._grants.profiles.of_namespace(namespace))
-        for uid in touched.pods.union(*(profile.members for profile in profiles)):
+        if any(_is_range(facet) for facet in touched.facets):
+            self._change_ranges(written)
+        for uid in touched.pods.union(*(profile.members for profile, _ in touched.ends)):
             self._make(("pod", uid), frozenset(self._isolation(uid)), written)
         self._cells.change(touched, written)
         return written.difference()
@@ -87,9 +79,6 @@ class Compiler:
         changed = {facet: used for facet, used in found.items() if used != (facet in self._used)}
         for facet, used in changed.items():
             (self._used.add if used else self._used.discard)(facet)
-            if (source := _blocks_of(facet)) is not None:
-                there = self._blocks.setdefault(source.namespace, set())
-                (there.add if used else there.discard)(facet)
         return changed
 
     def _make(self, key: object, made: frozenset[Element], written: Written) -> None:
@@ -99,35 +88,27 @@ class Compiler:
         written.add |= made - old
         written.remove |= old - made
 
-    def _change_ranges(self, namespace: str, written: Written) -> bool:
-        """Whether the namespace has ranges of a family for the first time, or none any more."""
-        owners = self._owners(namespace)
+    def _change_ranges(self, written: Written) -> None:
+        owners = self._owners()
         used = blocks.affordable(owners, self._max_ranges)
-        self.left_out.pop(namespace, None)
-        if len(used) < len(owners):
-            self.left_out[namespace] = len(owners) - len(used)
-        old, new = self._ranges.pop(namespace, _Ranges()), _Ranges()
+        self.left_out = len(owners) - len(used)
+        old, self._ranges = self._ranges, {}
         for family in (4, 6):
             for first, last, traits in _merged(blocks.intervals(used, family), owners):
-                new[family, first, last] = self._identities.acquire(family, traits)
-        for place in {*old, *new}:
-            if old.get(place) == new.get(place):
+                self._ranges[family, first, last] = self._identities.acquire(family, traits)
+        for place in {*old, *self._ranges}:
+            if old.get(place) == self._ranges.get(place):
                 continue
             family, first, last = place
-            made = _mapped(blocks_of(namespace), blocks.text(first, last, family), new.get(place))
-            self._make((namespace, place), made, written)
+            made = _mapped("blocks", blocks.text(first, last, family), self._ranges.get(place))
+            self._make(("range", place), made, written)
         for identity in old.values():
             self._identities.release(identity)
-        if new:
-            self._ranges[namespace] = new
-        return _families(old) != _families(new)
 
-    def _owners(self, namespace: str) -> dict[Block, set[Trait]]:
+    def _owners(self) -> dict[Block, set[Trait]]:
         """The traits of addresses in a block. Of facets to which the same is granted, one stands for all: a thousand policies
         with a block each have one identity, which is one element for each pod."""
-        sources = {source: facet for facet in self._blocks.get(namespace, ()) if (source := _blocks_of(facet)) is not None}
-        if not sources:
-            self._blocks.pop(namespace, None)
+        sources = {facet.source: facet for facet in self._used if isinstance(facet.source, BlockSet) and facet.port is None}
         alike = dict[frozenset[tuple[End, frozenset[Granted]]], Trait]()
         found = dict[Block, set[Trait]]()
         for source in sorted(sources, key=lambda item: item.digest):
@@ -141,28 +122,18 @@ class Compiler:
         profile = self._grants.profiles.of(uid)
         if profile is None:
             return
-        namespace = profile.traits.namespace
-        ranged = _families(self._ranges.get(namespace, {}))
-        isolated = [direction for direction in DIRECTIONS if self._grants.isolated((profile, direction))]
         for address in self._grants.profiles.pods[uid].addresses:
             family = family_of(address)
-            for direction in isolated:
-                yield Element(container(f"{direction}_pods", family), (address,))
-                yield Element(container("self", family), (address, address))
+            for direction in DIRECTIONS:
+                if self._grants.isolated((profile, direction)):
+                    yield Element(container(f"{direction}_pods", family), (address,))
+                    yield Element(container("self", family), (address, address))
                 if self._grants.ranged((profile, direction)):
                     yield Element(container(f"{direction}_ranged", family), (address,))
-            if isolated and family in ranged:
-                for end, chain in ways_of(namespace).items():
-                    yield Element(container(end, family), (address,), (f"jump {container(chain, family)}",))
 
 
-def _blocks_of(facet: Facet) -> BlockSet | None:
-    """Of a facet that ranges of addresses have, without a named port."""
-    return facet.source if isinstance(facet.source, BlockSet) and facet.port is None else None
-
-
-def _families(ranges: _Ranges) -> Set[int]:
-    return {family for family, _, _ in ranges}
+def _is_range(facet: Facet) -> bool:
+    return isinstance(facet.source, BlockSet) and facet.port is None
 
 
 def _merged(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from nodeagent.network.interface import NetworkError
-from nodeagent.network.policies import budget, compiler, evaluator, pending, reader
+from nodeagent.network.policies import budget, evaluator, pending, reader
 from nodeagent.network.policies.budget import Budget
 from nodeagent.network.policies.compiler import Changes, Compiler
 from nodeagent.network.policies.evaluator import Traffic, Verdict
@@ -43,13 +43,9 @@ RETRY = 1.0
 INTERVAL = 0.1
 _LEFT_OUT = (
     "{} NetworkPolicies of namespace {} allow nothing on this node: all of the namespace have more than "
-    f"{budget.MOST.grants:,} pairs of a peer and a port together, {budget.MOST.sources:,} peers (ipBlocks of a rule are one), "
-    f"or {budget.MOST.ranges:,} ipBlocks and exceptions"
+    f"{budget.MOST.grants:,} pairs of a peer and a port together, or {budget.MOST.sources:,} peers (ipBlocks of a rule are one)"
 )
-_OVERLAPS = (
-    "{} ipBlocks in NetworkPolicies of namespace {} allow nothing on this node: those that overlap divide each other into more "
-    f"than {compiler.MAX_RANGES:,} ranges together"
-)
+
 _UNKNOWN = (
     "the NetworkPolicies of namespace {} are not known: a pod of it starts without those that the control plane has yet to send"
 )
@@ -87,8 +83,6 @@ class Enforcer:
         # Policies that the assignment no longer has, of namespaces of which the node still has pods.
         self._withdrawn: dict[str, set[Key]] = {}
         self._budget = Budget()
-        # Blocks that overlap too much, by namespace.
-        self._overlapping: dict[str, int] = {}
         self._pending = Pending(portion)
         # Of what the kernel has; None: it is computed anew.
         self._compiler: Compiler | None = None
@@ -205,24 +199,16 @@ class Enforcer:
 
     async def _program_portion(self, namespace: str) -> bool:
         """Whether there was more than a portion to program."""
-        present = self._compiler
-        if present is not None and not self._pending:
+        compiler = self._compiler
+        if compiler is not None and not self._pending:
             return False
-        changes = self._pending.take(self._pods_of, namespace) if present is not None else self._everything()
+        changes = self._pending.take(self._pods_of, namespace) if compiler is not None else self._everything()
         more = self._pending.has_policies(namespace) if namespace else bool(self._pending)
         self._compiler = None
-        new = present or Compiler()
-        await self._network.program(lambda ruleset: _apply(ruleset, new, changes, anew=present is None))
+        new = compiler or Compiler()
+        await self._network.program(lambda ruleset: _apply(ruleset, new, changes, anew=compiler is None))
         self._compiler = new
-        self._report_overlaps(new.left_out)
         return more
-
-    def _report_overlaps(self, now: Mapping[str, int]) -> None:
-        before, self._overlapping = self._overlapping, dict(now)
-        for namespace, count in now.items():
-            if count > before.get(namespace, 0):
-                log.error("policies_overlap namespace=%s blocks_left_out=%d", namespace, count)
-                self.event("NetworkPoliciesLeftOut", _OVERLAPS.format(count, namespace), True)
 
     def _everything(self) -> Changes:
         self._pending.clear()
@@ -247,7 +233,10 @@ def _read(item: NetworkPolicy) -> Policy:
 
 
 def _apply(ruleset: Ruleset, compiler: Compiler, changes: Changes, *, anew: bool) -> None:
+    before = compiler.left_out
     change = compiler.change(changes)
+    if compiler.left_out > before:
+        log.error("policies_too_large ranges_left_out=%d", compiler.left_out)
     if anew:
         ruleset.declare(CONCERN, compiler.elements())
     elif change.add or change.remove:

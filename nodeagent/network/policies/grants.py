@@ -182,13 +182,13 @@ def _contribution(policy: Policy, profile: Profile | None) -> _Contribution:
     found: dict[tuple[str, Facet], tuple[Granted, ...]] = {}
     for rule in policy.rules:
         if rule.direction in policy.directions:
-            for facet, granted in _granted(policy.namespace, rule, profile):
+            for facet, granted in _granted(rule, profile):
                 found[rule.direction, facet] = (*found.get((rule.direction, facet), ()), granted)
     ranged = {key[0] for key, grants in found.items() if any(item.size > 1 for granted in grants for item in granted or ())}
     return _Contribution(policy.directions, frozenset(ranged), found)
 
 
-def _granted(namespace: str, rule: Rule, profile: Profile | None) -> Iterator[tuple[Facet, Granted]]:
+def _granted(rule: Rule, profile: Profile | None) -> Iterator[tuple[Facet, Granted]]:
     """A named port is one of the pod's for traffic to it, and one of the peer's for traffic from it."""
     ports, names = set[PortBlock](), list[NamedPort]()
     for port in rule.ports or ():
@@ -198,16 +198,16 @@ def _granted(namespace: str, rule: Rule, profile: Profile | None) -> Iterator[tu
             names.append(port)
         elif profile is not None:
             ports |= {PortBlock(port.protocol, 1, number) for number in profile.numbers(port)}
-    for source in _sources(namespace, rule):
+    for source in _sources(rule):
         if rule.ports is None or ports:
             yield Facet(source), None if rule.ports is None else frozenset(ports)
         for name in names:
             yield Facet(source, name), None
 
 
-def _sources(namespace: str, rule: Rule) -> list[Selection | BlockSet | None]:
+def _sources(rule: Rule) -> list[Selection | BlockSet | None]:
     if rule.peers is None:
         return [None]
     ranges = [peer for peer in rule.peers if isinstance(peer, Block)]
     found: list[Selection | BlockSet | None] = [peer for peer in rule.peers if isinstance(peer, Selection)]
-    return [*found, blocks.set_of(namespace, ranges)] if ranges else found
+    return [*found, blocks.set_of(ranges)] if ranges else found

@@ -1,6 +1,4 @@
-"""The rules of policies in nftables: the way of a packet through sets and maps. Their number does not depend on policies. Only
-a namespace whose policies have ranges of addresses (ipBlock) has a map and two chains of its own for each family: ranges that
-overlap divide each other, and those of one namespace must not divide another's.
+"""The fixed part of policies in nftables: the way of a packet through sets and maps. Their number does not depend on policies.
 
 Every forwarded packet of a connection is evaluated, in both directions, by the connection's own source, destination and port of
 the destination: a packet of the reply direction has them swapped. So no verdict is remembered, and a connection that policies
@@ -17,32 +15,24 @@ service, just before this chain, and `policy_allowed_4` sets it so again; of a f
 For a packet to a pod (IN), from A to B:
 
     B in policy_in_pods?            no: accepted
-    identity := that of everyone, then policy_spaces[A], policy_peers[A], policy_blocks_N[A]; for each
+    identity := that of everyone, then policy_spaces[A], policy_peers[A], policy_blocks[A]; for each
         B . identity                        in policy_in_any?     all traffic
         cell := policy_in_cells[B . identity]
         cell . protocol . port              in policy_in_1?
         B in policy_in_ranged?      yes: the same with the first bits of the port (see `portblocks`)
     A = B (policy_self)?            a pod reaches itself through a Service
     dropped
-
-N is B's namespace: policy_source[B] is the chain policy_source_N, which looks A up in policy_blocks_N.
 """
 
 from __future__ import annotations
 
-import re
-
-from nodeagent.network.elements import Fragment, Part
+from nodeagent.network.elements import Fragment
 from nodeagent.network.policies import identities, portblocks
 from nodeagent.network.policies.model import DIRECTIONS, IN, OUT
 
 CONCERN = "policy"
-# Maps from a peer's address to an identity. Those of ranges of addresses are a namespace's own.
-LAYERS = "spaces", "peers"
-# Maps from a pod's address to the chain of its namespace's ranges, by where in a packet the peer's address is.
-_PEERS = {"saddr": "source", "daddr": "destination"}
-# A namespace's own map or chain. Namespaces are DNS labels.
-_OWN = re.compile(rf"{CONCERN}_(blocks|source|destination)_([a-z0-9-]+)_([46])\Z")
+# Maps from a peer's address to an identity.
+LAYERS = "spaces", "peers", "blocks"
 # Before every other chain of the hook: what they set in a packet is not lost.
 _PRIORITY = -300
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
@@ -58,38 +48,17 @@ def container(name: str, family: int) -> str:
     return f"{CONCERN}_{name}_{family}"
 
 
-def blocks_of(namespace: str) -> str:
-    """The name of the map of a namespace's ranges, without concern and family."""
-    return f"blocks_{namespace}"
-
-
-def ways_of(namespace: str) -> dict[str, str]:
-    """The maps that lead a pod of the namespace to its ranges, and the chains that they lead to; as `blocks_of`."""
-    return {name: f"{name}_{namespace}" for name in _PEERS.values()}
-
-
 def fragment() -> Fragment:
     parts = [_containers(family) + _ends(family) for family in (4, 6)]
-    return Fragment(CONCERN, "".join(parts) + _allowed() + _entry(), part)
-
-
-def part(name: str) -> Part | None:
-    """A namespace's map of ranges, or one of the chains that look a peer up there. Pure."""
-    if (found := _OWN.match(name)) is None:
-        return None
-    family = int(found[3])
-    if found[1] == "blocks":
-        return Part(f"    map {name} {{ type {_ADDRESS[family]} : classid; flags interval; }}\n")
-    [field] = [field for field, kind in _PEERS.items() if kind == found[1]]
-    ranges = container(blocks_of(found[2]), family)
-    return Part(_chain(name, [f"meta priority set {_HEADER[family]} {field} map @{ranges}"]), (ranges,))
+    return Fragment(CONCERN, "".join(parts) + _allowed() + _entry())
 
 
 def _containers(family: int) -> str:
     address = _ADDRESS[family]
     found = [f"set {container('self', family)} {{ type {address} . {address}; }}"]
-    found += [f"map {container(layer, family)} {{ type {address} : classid; }}" for layer in LAYERS]
-    found += [f"map {container(name, family)} {{ type {address} : verdict; }}" for name in _PEERS.values()]
+    for layer in LAYERS:
+        flags = " flags interval;" if layer == "blocks" else ""
+        found.append(f"map {container(layer, family)} {{ type {address} : classid;{flags} }}")
     for direction in DIRECTIONS:
         found += [f"set {container(f'{direction}_{name}', family)} {{ type {address}; }}" for name in ("pods", "ranged")]
         found.append(f"set {container(f'{direction}_any', family)} {{ type {address} . classid; }}")
@@ -164,17 +133,12 @@ def _end(way: str, direction: str, family: int) -> str:
     pod, peer = _fields(way, direction, family)
     name = f"{CONCERN}_{way}_{direction}"
     match = f"jump {name}_match_{family}"
-    ways = container(_PEERS[peer.split()[1]], family)
     return _chain(
         f"{name}_{family}",
         [
             f"meta priority set {identities.text_of(identities.EVERYONES)} {match}",
             # A map without the key ends the rule.
             *(f"meta priority set {peer} map @{container(layer, family)} {match}" for layer in LAYERS),
-            # The chain sets it if the peer is in a range. 0:0 is no identity.
-            "meta priority set 0:0",
-            f"{pod} vmap @{ways}",
-            f"meta priority != 0:0 {match}",
             f"{pod} . {peer} @{container('self', family)} goto {name}_passed_{family}",
             f"goto {CONCERN}_denied",
         ],

@@ -81,62 +81,18 @@ def test_changes_lead_to_what_a_new_agent_computes(history: list[World]) -> None
         assert present == compiled(new) == compiler.elements()
 
 
-def test_ranges_of_a_namespace_are_bounded() -> None:
+def test_ranges_of_all_policies_are_bounded() -> None:
     """Many policies, none of which is too large. Those that divide no other range are kept; all are back with fewer policies."""
     policies: dict[tuple[str, str], Policy | None] = {("x", "small"): policy_from("small", Block("192.0.2.0/24"), 80)}
     for number in range(100):
         policies["x", f"p{number}"] = policy_from(f"p{number}", Block("0.0.0.0/0", (f"10.{number}.0.0/16",)), 1 + number)
     compiler = Compiler(max_ranges=2_000)
     compiler.change(Changes(policies, {}, {"u": Pod("x", {}, ("10.244.1.2",))}))
-    assert compiler.left_out["x"] > 80
-    assert Element("policy_blocks_x_4", ("192.0.2.0/24",)) in {replace(item, value=()) for item in compiler.elements()}
+    assert compiler.left_out > 80
+    assert Element("policy_blocks_4", ("192.0.2.0/24",)) in {replace(item, value=()) for item in compiler.elements()}
     assert len(compiler.elements()) < 2_000
     compiler.change(Changes({("x", f"p{number}"): None for number in range(2, 100)}))
-    assert compiler.left_out == {}
-
-
-def wide(block: Block) -> dict[tuple[str, str], Policy | None]:
-    """A policy of another namespace than `policy_from` makes them."""
-    return {("y", "wide"): replace(policy_from("wide", block), namespace="y")}
-
-
-@pytest.mark.parametrize("over", [False, True], ids=["at its limit", "beyond it"])
-def test_the_ranges_of_a_namespace_do_not_divide_another_ones(*, over: bool) -> None:
-    """With as many blocks and overlaps as a namespace may have, and more; the other one's changes cost what they are."""
-    limit = 2_000
-    many = tuple(Block(f"20.0.{number >> 7}.{2 * number & 255}/32") for number in range(limit - 2 if not over else limit))
-    policies = {("x", "many"): replace(policy_from("many", Block("0.0.0.0/0")), rules=(Rule(IN, many),))}
-    policies |= {
-        ("x", f"p{number}"): policy_from(f"p{number}", Block("20.0.0.0/8"), 1 + number) for number in range(2 if over else 0)
-    }
-    pods = {"a": Pod("x", {}, ("10.244.1.2",)), "b": Pod("y", {}, ("10.244.1.3",))}
-    compiler = Compiler(max_ranges=limit)
-    compiler.change(Changes({**policies, **wide(Block("0.0.0.0/0"))}, {}, pods))
-    assert compiler.left_out == ({"x": 1} if over else {})
-    assert [item.key for item in compiler.elements() if item.container == "policy_blocks_y_4"] == [("0.0.0.0/0",)]
-    change = compiler.change(Changes(wide(Block("0.0.0.0/0", ("10.0.0.0/8", "192.168.0.0/16")))))
-    assert change.size < 10
-    assert {item.container for item in (*change.add, *change.remove)} == {"policy_blocks_y_4", "policy_in_any_4"}
-    small = compiler.change(Changes({("x", "many"): replace(policies["x", "many"], rules=(Rule(IN, many[1:]),))}))
-    assert {item.container for item in (*small.add, *small.remove)} <= {
-        "policy_blocks_x_4",
-        "policy_in_any_4",
-        "policy_in_cells_4",
-        "policy_in_1_4",
-    }
-
-
-def test_a_pod_is_led_to_the_ranges_of_its_namespace_while_there_are_any() -> None:
-    """Of its own families, and only if it is isolated."""
-    pods = {"a": Pod("x", {}, ("10.244.1.2", "fd00::2")), "b": Pod("y", {}, ("10.244.1.3",))}
-    compiler = Compiler()
-    compiler.change(Changes({("x", "p"): policy_from("p", Block("10.0.0.0/8"))}, {}, pods))
-    ways = {(item.container, item.key, item.value) for item in compiler.elements() if "jump" in " ".join(item.value)}
-    assert ways == {(f"policy_{end}_4", ("10.244.1.2",), (f"jump policy_{end}_x_4",)) for end in ("source", "destination")}
-    change = compiler.change(Changes({("x", "p"): policy_from("p", Block("fd00::/8"))}))
-    moved = {(item.container, item.key) for item in change.add if "jump" in " ".join(item.value)}
-    assert moved == {(f"policy_{end}_6", ("fd00::2",)) for end in ("source", "destination")}
-    assert not [item for item in compiler.elements() if item.container in ("policy_source_4", "policy_destination_4")]
+    assert compiler.left_out == 0
 
 
 def policy_from(name: str, block: Block, port: int = 0) -> Policy:
@@ -196,20 +152,18 @@ def many(count: int) -> dict[tuple[str, str], Policy | None]:
 
 
 def test_a_pod_like_others_costs_no_ports() -> None:
-    """With a thousand policies, and labels that none of them names: its isolation, an element for each of two peers, and two that
-    lead to its namespace's ranges."""
+    """With a thousand policies, and labels that none of them names: its isolation, and an element for each of two peers."""
     compiler, pods = Compiler(), {f"l{number}": Pod("x", {"n": str(number)}, (f"10.0.0.{number}",)) for number in range(10)}
     compiler.change(Changes(many(1000), {"g.0": {}}, dict(pods)))
     group = next(peer.group for peer in next(iter(many(1).values())).rules[0].peers if not isinstance(peer, Block))  # type: ignore[union-attr]
     compiler.change(Changes(slices={f"{group}.0": {"10.9.0.1": ()}}))
     before = compiler.elements()
     change = compiler.change(Changes(pods={"new": Pod("x", {"n": "new"}, ("10.0.1.1",))}))
-    found = sorted(item.container.removeprefix("policy_") for item in change.add)
-    assert found == ["destination_4", "in_cells_4", "in_cells_4", "in_pods_4", "self_4", "source_4"]
-    assert change.remove == ()
+    found = sorted(item.container for item in change.add)
+    assert (found, change.remove) == (["policy_in_cells_4", "policy_in_cells_4", "policy_in_pods_4", "policy_self_4"], ())
     compiler.change(Changes(pods={"new": None}))
     assert compiler.elements() == before
-    assert len(before) == 2 * 1000 + 6 * len(pods) + 2
+    assert len(before) == 2 * 1000 + 4 * len(pods) + 2
 
 
 def test_a_label_that_a_selector_names_first_costs_the_pods_that_have_it() -> None:
@@ -250,10 +204,10 @@ def test_blocks_with_the_same_rights_share_an_identity() -> None:
     compiler, pods = Compiler(), {"a": Pod("x", {}, ("10.0.0.1",))}
     compiler.change(Changes(dict(policies), {}, dict(pods)))
     before = compiler.elements()
-    assert len({item.value for item in before if item.container == "policy_blocks_x_4"}) == 1
+    assert len({item.value for item in before if item.container == "policy_blocks_4"}) == 1
     for number in range(100):
         compiler.change(Changes({("x", f"p{number}"): policy_from(f"p{number}", Block(f"10.{number}.0.0/24"), 81)}))
-        values = {item.key[0]: item.value for item in compiler.elements() if item.container == "policy_blocks_x_4"}
+        values = {item.key[0]: item.value for item in compiler.elements() if item.container == "policy_blocks_4"}
         alone = values.pop(f"10.{number}.0.0/24")
         assert (len(set(values.values())), alone in values.values()) == (1, False)
         compiler.change(Changes({("x", f"p{number}"): policies["x", f"p{number}"]}))

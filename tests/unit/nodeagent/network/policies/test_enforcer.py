@@ -185,32 +185,6 @@ async def test_a_pod_that_starts_with_unknown_policies_is_reported() -> None:
     assert text.startswith("the NetworkPolicies of namespace default are not known: ")
 
 
-def overlapping(namespace: str, name: str) -> Change:
-    """Within the limit of one policy, but two are beyond that of a namespace."""
-    blocks = [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [f"{number}.{ord(name)}.0.0/16"]}} for number in range(1, 91)]
-    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": blocks}]}
-    return Change(f"NetworkPolicy/{namespace}/{name}", None, message(namespace, name, spec))
-
-
-async def test_blocks_that_overlap_too_much_are_reported() -> None:
-    """Once, and again only when more are left out; another namespace's blocks do not count."""
-    node, events = Node(), list[tuple[str, str, bool]]()
-    node.enforcer.event = lambda *event: events.append(event)
-    async with node.running():
-        node.enforcer.update("u1", POD)
-        node.enforcer.update("u2", Pod("other", {}, (OTHER,)))
-        node.enforcer.assigned([overlapping("default", "a"), overlapping("other", "a")])
-        await node.clock.advance(60)
-        assert events == []
-        node.enforcer.assigned([overlapping("default", "b")])
-        await node.clock.advance(60)
-        node.enforcer.assigned([ALLOW])
-        await node.clock.advance(60)
-    [(reason, text, warning)] = events
-    assert (reason, warning) == ("NetworkPoliciesLeftOut", True)
-    assert "ipBlocks in NetworkPolicies of namespace default allow nothing on this node" in text
-
-
 async def test_labels_decide_anew() -> None:
     """Those of pods that the enforcer knows; a pod in the host's network is none of them."""
     spec = {"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"]}
