@@ -47,6 +47,7 @@ class Nftables:
             getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_char_p
         library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
         library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
         self._library = library
         self._context = self._new()
 
@@ -69,6 +70,17 @@ class Nftables:
         """All of the commands in nft(8)'s syntax, or none. Raises NetworkError."""
         self._run(commands.encode())
         self.commits += 1
+
+    def check(self, commands: str) -> None:
+        """Whether the kernel would do all of the commands: it does none of them. Raises NetworkError."""
+        with _ONE:
+            if self._context is None:
+                self._open()
+            self._library.nft_ctx_set_dry_run(self._context, True)
+            try:
+                self._run_alone(commands.encode())
+            finally:
+                self._library.nft_ctx_set_dry_run(self._context, False)
 
     def read(self, what: str) -> list[Json]:
         """The objects that `list` lists, such as `table inet pinnace`, which costs as much as all sets have elements (see

@@ -15,6 +15,8 @@ transaction that failed, the next one begins with a comparison with the kernel.
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +30,12 @@ from nodeagent.network.nftread import Container
 log = logging.getLogger("pinnace.network")
 # Transactions that the kernel may reject while elements that it rejects are looked for.
 _REJECTIONS = 64
+# Of elements that are rejected together.
+_MAX_LOGGED = 5
+# Ranges that are removed one by one: for each of them libnftables reads the whole set or map.
+_FEW = 16
+_NAMED = re.compile(r"\b(?:chain|set|map) (\w+) \{")
+_RANGED = re.compile(r"\b(set|map) (\w+) \{[^}]*\bflags interval\b")
 # Characters of parts' text beyond which those that nothing needs any more are looked for.
 _MAX_PARTS = 4 << 20
 # Elements that packets have added, deleted in one transaction.
@@ -146,25 +154,26 @@ class Ruleset:
         """Apply each; of one that the kernel rejects all but the elements that it rejects, so that a single one does not hold
         back the others for ever."""
         budget = _REJECTIONS
-        waiting = [change for change in changes if change.size]
+        waiting = [(change, True) for change in changes if change.size]
         while waiting:
-            change = waiting.pop()
+            change, refill = waiting.pop()
             try:
-                self._apply([change])
+                self._apply([change], refill=refill)
             except NetworkError as error:
                 budget -= 1
                 if budget < 0 or concern_of((change.add or change.remove)[0].container) not in self._state.tables:
                     raise
                 if len(change.add) + len(change.remove) > 1:
-                    waiting += _halves(change)
+                    waiting += [(half, False) for half in _halves(change)]
                     continue
                 self._reject(change, error)
         self._state.stale = False
 
     def _reject(self, change: Difference, error: NetworkError) -> None:
-        for item in change.add:
+        for item in change.add[:_MAX_LOGGED]:
             log.error("element_rejected container=%s key=%s error=%s", item.container, " . ".join(item.key), error)
-            self._state.tables[concern_of(item.container)].pop((item.container, item.key), None)
+        for item in change.add:
+            self._state.tables.get(concern_of(item.container), {}).pop((item.container, item.key), None)
 
     def delete_clients(self, keys: Mapping[str, Collection[Key]]) -> None:
         """Delete the elements that packets have added to sets and that end in one of these, such as frontends', by set. Each
@@ -194,18 +203,37 @@ class Ruleset:
             errors.attempt(partial(self._nft.run_text, text))
         errors.check()
 
-    def _apply(self, changes: Iterable[Difference]) -> None:
-        """Each in a transaction, together with the parts that it needs."""
+    def _apply(self, changes: Iterable[Difference], *, refill: bool = True) -> None:
+        """Each in a transaction, together with the parts that it needs. `refill`: sets and maps that lose many ranges are
+        emptied and filled again."""
         errors = []
         for change in changes:
             parts = self._parts(change.add, self._state.pieces)
             try:
-                self._commit(elements.extend(parts.values()) + elements.commands(change))
+                self._commit(
+                    elements.extend(parts.values()) + (self._refilled(change) if refill else elements.commands(change))
+                )
                 self._state.pieces |= parts
             except NetworkError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def _refilled(self, change: Difference) -> str:
+        """The commands of a change."""
+        many = {name for name, count in Counter(item.container for item in change.remove).items() if count > _FEW}
+        kinds = {name: kind for item in self._state.fragments if many for kind, name in _RANGED.findall(item.text)}
+        names = many.intersection(kinds)
+        if not names:
+            return elements.commands(change)
+        tables = [self._state.tables.get(concern, {}) for concern in {concern_of(name) for name in names}]
+        filled = tuple(item for table in tables for item in table.values() if item.container in names)
+        rest = Difference(
+            tuple(item for item in change.add if item.container not in names),
+            tuple(item for item in change.remove if item.container not in names),
+        )
+        emptied = "".join(f"flush {kinds[name]} {FAMILY} {TABLE} {name}\n" for name in sorted(names))
+        return emptied + elements.commands(rest) + elements.commands(Difference(filled))
 
     def _parts(self, items: Iterable[Element], present: Collection[str]) -> dict[str, str]:
         """Those that elements need and that are not present, by name, with those that they need themselves."""
@@ -237,48 +265,54 @@ class Ruleset:
         return Listing(elements.skeleton_of(chains), names, nftread.filled(self._nft, table, found))
 
     def _create(self, listing: Listing, tables: frozenset[tuple[str, str]]) -> Difference:
-        """Replace the table. Elements of concerns that have not declared theirs are carried over, unless the kernel refuses:
-        they may be of another form in the new skeleton."""
+        """Replace the table, in one transaction: packets never meet a part of it. Elements of concerns that have not declared
+        theirs are carried over, but for those that the new skeleton has no place for."""
         state = self._state
         present = {item for found in listing.elements.values() for item in found}
         present |= legacy.carried(tables, self._nft)
         kept = [item for item in present if concern_of(item.container) not in state.tables]
-        wanted = [Difference(tuple(sorted(table.values()))) for table in state.tables.values()]
-        everything = [*wanted, Difference(tuple(sorted(kept)))]
+        wanted = [item for table in state.tables.values() for item in table.values()]
+        parts = self._parts([*wanted, *kept], ())
+        text = elements.create(state.fragments, parts.values())
+        names = frozenset(_NAMED.findall(text))
+        everything = sorted({*wanted, *(item for item in kept if elements.needed([item]) <= names)})
+        begin = text + legacy.remove(tables)
         state.pieces = {}
-        parts = self._parts([item for change in everything for item in change.add], ())
         try:
-            self._commit(
-                elements.create(state.fragments, parts.values())
-                + legacy.remove(tables)
-                + "".join(map(elements.commands, everything))
-            )
-            state.pieces, state.stale = parts, False
+            self._commit(begin + elements.commands(Difference(tuple(everything))))
         except NetworkError:
-            self._commit(elements.create(state.fragments) + legacy.remove(tables))
-            self._carry(kept)
-            self._contain(wanted)
-        return elements.difference(_sum(wanted).add, present - set(kept))
+            everything = self._accepted(begin, everything)
+            self._commit(begin + elements.commands(Difference(tuple(everything))))
+        state.pieces, state.stale = parts, False
+        dropped = set(kept).difference(everything)
+        if dropped:
+            log.warning(
+                "elements_dropped count=%d containers=%s", len(dropped), ",".join(sorted({i.container for i in dropped}))
+            )
+        return elements.difference(wanted, present.difference(kept))
 
-    def _carry(self, kept: list[Element]) -> None:
-        """Each container by itself: the kernel refuses those whose container is of another form, or gone. Of one in which it
-        refuses some elements, such as those that lead to a chain that is gone, the others are kept."""
-        budget = _REJECTIONS
-        for container in sorted({item.container for item in kept}):
-            waiting = [Difference(tuple(sorted(item for item in kept if item.container == container)))]
-            dropped, reason = 0, ""
-            while waiting:
-                change = waiting.pop()
-                try:
-                    self._apply([change])
-                except NetworkError as error:
-                    budget -= 1
-                    if budget > 0 and len(change.add) > 1:
-                        waiting += _halves(change)
-                    else:
-                        dropped, reason = dropped + len(change.add), str(error)
-            if dropped:
-                log.warning("elements_dropped container=%s count=%d error=%s", container, dropped, reason)
+    def _accepted(self, begin: str, items: Iterable[Element]) -> list[Element]:
+        """Those that the kernel takes after the commands `begin`, by trial, so that one does not hold back the others for ever.
+        First whole sets and maps: one of another form has none that it takes."""
+        by_container: dict[str, list[Element]] = {}
+        for item in items:
+            by_container.setdefault(item.container, []).append(item)
+        found, waiting, budget = list[Element](), [list(by_container.values())], _REJECTIONS
+        while waiting:
+            groups = waiting.pop()
+            some = [item for group in groups for item in group]
+            try:
+                self._nft.check(begin + elements.commands(Difference((*found, *some))))
+                found += some
+            except NetworkError as error:
+                budget -= 1
+                halves = groups if len(groups) > 1 else [[item] for item in some]
+                if budget > 0 and len(halves) > 1:
+                    middle = len(halves) // 2
+                    waiting += [halves[:middle], halves[middle:]]
+                else:
+                    self._reject(Difference(tuple(some)), error)
+        return found
 
     def _commit(self, text: str) -> None:
         if not text:

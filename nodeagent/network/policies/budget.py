@@ -1,8 +1,11 @@
 """The share of a namespace in what a node keeps of NetworkPolicies: one tenant's policies do not take the others' room. Pure.
 
 A *grant* is a peer of a rule with one of its ports: an element for pods that are alike. A *source* is a group, or all blocks of
-a rule: an element for each pod. Policies of a namespace beyond its share allow nothing; they still isolate the pods that they
-select. The oldest are within it: a new policy takes nothing from those that are there.
+a rule: an element for each pod. A *range* is a block or an exception of one: an element or two in the node's map of ranges, all
+of which are computed anew when one of them changes, and more where they overlap (see `blocks.affordable`).
+
+Policies of a namespace beyond its share allow nothing; they still isolate the pods that they select. The oldest are within it:
+a new policy takes nothing from those that are there.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from nodeagent.network.policies.model import Policy, Ports, Rule, Selection
+from nodeagent.network.policies.model import Block, Policy, Ports, Rule, Selection
 from nodeagent.network.policies.portblocks import split
 from nodeagent.network.policies.profiles import Key
 
@@ -21,19 +24,20 @@ class Size:
 
     grants: int = 0
     sources: int = 0
+    ranges: int = 0
 
     def __add__(self, other: Size) -> Size:
-        return Size(self.grants + other.grants, self.sources + other.sources)
+        return Size(self.grants + other.grants, self.sources + other.sources, self.ranges + other.ranges)
 
     def __sub__(self, other: Size) -> Size:
-        return Size(self.grants - other.grants, self.sources - other.sources)
+        return Size(self.grants - other.grants, self.sources - other.sources, self.ranges - other.ranges)
 
     def fits(self, most: Size) -> bool:
-        return self.grants <= most.grants and self.sources <= most.sources
+        return self.grants <= most.grants and self.sources <= most.sources and self.ranges <= most.ranges
 
 
 # Of all policies of a namespace, on one node.
-MOST = Size(100_000, 10_000)
+MOST = Size(100_000, 10_000, 4_000)
 NOTHING = Size()
 
 
@@ -53,7 +57,13 @@ def size(policy: Policy | None) -> Size:
     if policy is None:
         return NOTHING
     grants = sum(ports(rule) * (1 if rule.peers is None else len(rule.peers)) for rule in policy.rules)
-    return Size(grants, max(1, sum(map(sources, policy.rules))))
+    return Size(grants, max(1, sum(map(sources, policy.rules))), _ranges(policy))
+
+
+def _ranges(policy: Policy) -> int:
+    """Those of several rules count once."""
+    found = {peer for rule in policy.rules for peer in rule.peers or () if isinstance(peer, Block)}
+    return sum(1 + len(block.excepts) for block in found)
 
 
 class Budget:

@@ -43,7 +43,8 @@ RETRY = 1.0
 INTERVAL = 0.1
 _LEFT_OUT = (
     "{} NetworkPolicies of namespace {} allow nothing on this node: all of the namespace have more than "
-    f"{budget.MOST.grants:,} pairs of a peer and a port together, or {budget.MOST.sources:,} peers (ipBlocks of a rule are one)"
+    f"{budget.MOST.grants:,} pairs of a peer and a port together, {budget.MOST.sources:,} peers (ipBlocks of a rule are one), "
+    f"or {budget.MOST.ranges:,} ipBlocks and exceptions"
 )
 
 _UNKNOWN = (

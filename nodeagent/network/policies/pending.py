@@ -81,7 +81,7 @@ class Pending:
 
     def _some(self, pods: Mapping[str, int], first: str) -> Iterator[tuple[Key, _Change]]:
         def cost(namespace: str, size: Size) -> int:
-            return size.grants + size.sources * max(1, pods.get(namespace, 0))
+            return max(size.grants, size.ranges) + size.sources * max(1, pods.get(namespace, 0))
 
         room = self._portion
         for namespace in sorted(self._policies, key=lambda item: (item != first, cost(item, self._sizes[item]), item)):

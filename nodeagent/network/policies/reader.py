@@ -32,7 +32,7 @@ from pinnace.networking.v1.networkpolicy_pb2 import IPBlock, NetworkPolicy, Netw
 
 # Of one policy: pairs of a peer and a block of ports; sources (see `budget`); and the cost of its ranges of addresses
 # (`blocks.affordable`).
-MAX_GRANTS, MAX_SOURCES, MAX_RANGES = 20_000, 2_000, 50_000
+MAX_GRANTS, MAX_SOURCES, MAX_RANGES = 20_000, 2_000, 8_000
 _DIRECTIONS = {policypeers.INGRESS: IN, policypeers.EGRESS: OUT}
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 

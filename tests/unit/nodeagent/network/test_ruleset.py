@@ -228,6 +228,67 @@ def test_elements_are_taken_over_beside_one_that_another_skeleton_rejects() -> N
     in_namespace(work)
 
 
+class Recorder(Nftables):
+    """Keeps the transactions that the kernel has committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.committed: list[str] = []
+
+    def run_text(self, commands: str) -> None:
+        super().run_text(commands)
+        self.committed.append(commands)
+
+
+def test_a_table_is_replaced_in_one_transaction_also_if_elements_are_rejected() -> None:
+    """Of a chain that is gone and of a map of another form: packets never meet a table without the elements of the others."""
+    gone = Element("ports_goto_4", ("10.96.0.2", "udp", "53"), ("goto second",))
+    form = PORTS.text.replace("inet_proto . inet_service : ipv4_addr . inet_service", "inet_service : ipv4_addr")
+    others = [Element("peers_4", (f"192.0.2.{number}",)) for number in range(100)]
+
+    def work(ruleset: Ruleset) -> None:
+        ruleset.ensure([PEERS, replace(PORTS, text=PORTS.text + "chain second { drop; }\n")])
+        ruleset.declare("ports", [GOTO, gone, WEB])
+        ruleset.declare("peers", others)
+        library = Recorder()
+        try:
+            another = Ruleset(library)
+            another.ensure([PEERS, replace(PORTS, text=form)])
+            assert kernel(another) == {GOTO, *others}
+            [replaced] = [text for text in library.committed if "delete table" in text]
+            assert all(f"{item.key[0]}" in replaced for item in others)
+        finally:
+            library.close()
+
+    in_namespace(work)
+
+
+def test_many_ranges_are_removed_at_once() -> None:
+    """The set is emptied and filled again, as each removal would read all of it; a few are removed by themselves."""
+    ranges = [Element("ports_net_4", (f"10.{number // 250}.{number % 250}.0/25",)) for number in range(1000)]
+
+    def work(_: Ruleset) -> None:
+        library = Recorder()
+        try:
+            ruleset = Ruleset(library)
+            ruleset.ensure(BOTH)
+            ruleset.declare("ports", [WEB, *ranges])
+            ruleset.change("ports", [], ranges[:2])
+            assert "flush" not in library.committed[-1]
+            ruleset.change("ports", [GOTO, NET], [WEB, *ranges[2:]])
+            assert "flush set inet pinnace ports_net_4" in library.committed[-1]
+            assert kernel(ruleset) == {GOTO, NET}
+            ruleset.declare("ports", ranges)
+            nft("delete element inet pinnace ports_net_4 { 10.0.9.0/25 }")
+            ruleset.change("ports", [], ranges[100:])
+            assert kernel(ruleset) == set(ranges[:100])
+            assert not ruleset.stale
+        finally:
+            library.close()
+
+    in_namespace(work)
+
+
 def test_differences_made_by_others_are_found_and_repaired() -> None:
     """Elements, and the whole table; a failed transaction is followed by a comparison."""
 

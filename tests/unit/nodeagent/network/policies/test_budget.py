@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nodeagent.network.policies import reader
 from nodeagent.network.policies.budget import Budget, Size, size
-from nodeagent.network.policies.model import IN, Block, Policy, Ports, Rule, Selection
+from nodeagent.network.policies.model import IN, OUT, Block, Policy, Ports, Rule, Selection
 from tests.support.policyworlds import message
 
 
@@ -21,13 +21,13 @@ def test_a_grant_is_a_peer_with_a_port_and_a_source_a_group_or_all_blocks_of_a_r
     """A range of ports has several blocks."""
     peers = Block("10.0.0.0/8"), Block("11.0.0.0/8"), Selection("g"), Selection("h")
     rule = Rule(IN, peers, (Ports("tcp", 1, 1), Ports("tcp", 15, 32)))
-    assert size(Policy("x", "p", (), frozenset({IN}), (rule, Rule(IN)))) == Size(4 * (1 + 3) + 1, 3 + 1)
+    assert size(Policy("x", "p", (), frozenset({IN}), (rule, Rule(IN)))) == Size(4 * (1 + 3) + 1, 3 + 1, 2)
     assert size(Policy("x", "p", (), frozenset({IN}), ())) == Size(0, 1)
 
 
 def test_the_newest_policies_beyond_the_share_allow_nothing() -> None:
     """They restrict their pods all the same, and allow again once there is room."""
-    budget = Budget(Size(10, 10))
+    budget = Budget(Size(10, 10, 10))
     old, new = policy("z", 6, created=1), policy("a", 6, created=2)
     assert budget.change({key("z"): old}) == {key("z"): old}
     found = budget.change({key("a"): new})[key("a")]
@@ -39,7 +39,7 @@ def test_the_newest_policies_beyond_the_share_allow_nothing() -> None:
 
 
 def test_a_policy_that_grows_takes_no_room_of_an_older_one() -> None:
-    budget = Budget(Size(10, 10))
+    budget = Budget(Size(10, 10, 10))
     old, new = policy("old", 5, created=1), policy("new", 5, created=2)
     assert budget.change({key("old"): old, key("new"): new}) == {key("old"): old, key("new"): new}
     changed = budget.change({key("old"): policy("old", 6, created=1)})
@@ -49,7 +49,7 @@ def test_a_policy_that_grows_takes_no_room_of_an_older_one() -> None:
 
 
 def test_another_namespace_has_a_share_of_its_own() -> None:
-    budget = Budget(Size(10, 10))
+    budget = Budget(Size(10, 10, 10))
     other = policy("p", 9, namespace="y")
     changed = budget.change({key("p"): policy("p", 11), key("p", "y"): other})
     assert changed[key("p", "y")] == other
@@ -58,12 +58,25 @@ def test_another_namespace_has_a_share_of_its_own() -> None:
 
 def test_sources_are_counted_too() -> None:
     """Also of policies without rules."""
-    budget = Budget(Size(100, 2))
+    budget = Budget(Size(100, 2, 100))
     changed = budget.change({key(str(number)): policy(str(number), 1, created=number) for number in range(3)})
     assert [name for (_, name), found in changed.items() if found is not None and not found.rules] == ["2"]
     empty = Policy("x", "empty", (), frozenset({IN}), (), created=4)
     budget.change({key("empty"): empty})
     assert budget.left_out == {"x": frozenset({key("2"), key("empty")})}
+
+
+def test_ranges_are_counted_too() -> None:
+    """Blocks and their exceptions, once for each policy."""
+    budget = Budget(Size(100, 100, 5))
+    block = Block("10.0.0.0/8", ("10.1.0.0/16", "10.2.0.0/16"))
+    policies = {
+        key(name): Policy("x", name, (), frozenset({IN, OUT}), (Rule(IN, (block,)), Rule(OUT, (block,))), created)
+        for created, name in enumerate(("old", "new"))
+    }
+    assert {size(policy) for policy in policies.values()} == {Size(2, 2, 3)}
+    budget.change(dict(policies))
+    assert budget.left_out == {"x": frozenset({key("new")})}
 
 
 def test_the_age_of_a_policy_is_read() -> None:
