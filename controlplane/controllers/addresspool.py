@@ -36,7 +36,7 @@ class AddressPool:
 
     def take(self, owner: str, family: str, wanted: str, holder: Callable[[str], str]) -> str:
         """An address for a Service: `wanted`, or any of the family if that is empty. `holder`: the Service that has an address,
-        or `node NAME`; empty for none. Costs a look at each address that is in use. Raises Unavailable."""
+        or `node NAME`; empty for none. Costs O(addresses in use). Raises Unavailable."""
         if wanted:
             if not self.holds(wanted):
                 raise Unavailable(f"requested address {wanted} is not in the pool")

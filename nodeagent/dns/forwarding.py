@@ -32,7 +32,7 @@ UDP_WITHIN, TCP_WITHIN, ALL_WITHIN, STALE_AFTER = 1.5, 3.0, 4.5, 1.8
 ROUNDS = 2
 # Seconds that answers are kept, negative ones, and expired ones for the time when no server answers; and the TTL of the last.
 MOST, MOST_NEGATIVE, STALE, STALE_TTL = 3600, 300, 3600, 5
-# Seconds in which a silent server is asked after the others, and not over TCP if only that had no answer.
+# Seconds in which a silent server is queried after the others, and not over TCP if only that had no answer.
 AVOIDED = 10.0
 # Questions under way (more than queries that wait at once, see `serving`), answers that are kept, and their bytes.
 MAX_UNDER_WAY, MAX_KEPT, MAX_TOTAL = 2304, 2048, 4 << 20

@@ -66,15 +66,15 @@ class RR(NamedTuple):
 
 @dataclass(slots=True)
 class Message:
-    """A response without its record of EDNS. `cut`: its flag TC is set, or there were more records in a section than `read`
-    takes; those of the next sections are not read."""
+    """A response without its record of EDNS. `truncated`: its flag TC is set, or there were more records in a section than
+    `read` takes; those of the next sections are not read."""
 
     flags: int
     rcode: int
     answer: list[RR] = field(default_factory=list)
     authority: list[RR] = field(default_factory=list)
     additional: list[RR] = field(default_factory=list)
-    cut: bool = False
+    truncated: bool = False
 
 
 def read(data: bytes, most: int) -> Message:
@@ -126,7 +126,7 @@ class _Parser(dns.wire.Parser):
 
 def _message(parser: dns.wire.Parser, most: int) -> Message:
     _, flags, questions, *counts = parser.get_struct("!6H")
-    found = Message(flags, flags & 0x0F, cut=bool(flags & messages.TC))
+    found = Message(flags, flags & 0x0F, truncated=bool(flags & messages.TC))
     for _ in range(questions):
         parser.get_name()
         parser.get_bytes(4)
@@ -138,7 +138,7 @@ def _message(parser: dns.wire.Parser, most: int) -> Message:
             elif record.type not in _OBSOLETE:
                 section.append(record)
         if count > most:
-            found.cut = True
+            found.truncated = True
             break
     return found
 

@@ -184,9 +184,9 @@ def relayed(query: Query, given: Message, limit: int, *, age: int, most: int, fo
     if found is not None:
         chain = itertools.chain(_written(found.answers), answer)
         ends = [item for item in authority if item.type == SOA]
-        return _respond(query, limit, given.rcode, authoritative=True, answer=chain, authority=ends, cut=given.cut)
+        return _respond(query, limit, given.rcode, authoritative=True, answer=chain, authority=ends, truncated=given.truncated)
     return _respond(
-        query, limit, given.rcode, answer=answer, authority=authority, additional=additional, cut=given.cut,
+        query, limit, given.rcode, answer=answer, authority=authority, additional=additional, truncated=given.truncated,
         verified=bool(given.flags & messages.AD) and (query.do or bool(query.flags & messages.AD)),
     )  # fmt: skip
 
@@ -198,7 +198,7 @@ def _aged(records: Iterable[RR], age: int, most: int) -> Iterator[RR]:
 
 def _respond(
     query: Query, limit: int, rcode: int, *, answer: Iterable[RR], authority: Iterable[RR] = (), additional: Iterable[RR] = (),
-    authoritative: bool = False, verified: bool = False, cut: bool = False,
+    authoritative: bool = False, verified: bool = False, truncated: bool = False,
 ) -> Response:  # fmt: skip
     """At most `limit` bytes: without the additional section, and then with as many answers as fit and the flag TC. Clients that
     do not ask again over TCP (musl before 1.2.4) use those. Records are taken while they fit."""
@@ -210,15 +210,15 @@ def _respond(
         whole = _addresses(query, answer)
     answers, fits = writer.section(answer)
     counts = (answers, 0, 0)
-    if fits and not cut:
+    if fits and not truncated:
         named, fits = writer.section(authority)
         # Where there is no answer, what says so is one.
-        cut = not fits and not answers
+        truncated = not fits and not answers
         counts = (answers, named, writer.section(additional, whole=True)[0] if fits else 0)
     else:
-        cut = True
+        truncated = True
     flags = messages.QR | messages.RA | (query.flags & (messages.RD | messages.CD)) | rcode & 0xF
-    flags |= (messages.AA if authoritative else 0) | (messages.AD if verified else 0) | (messages.TC if cut else 0)
+    flags |= (messages.AA if authoritative else 0) | (messages.AD if verified else 0) | (messages.TC if truncated else 0)
     return Response(writer.message(flags, counts, edns), rcode, answers if whole else 0, whole)
 
 

@@ -109,7 +109,7 @@ _LAYOUTS: dict[int, _Layout] = {
 
 def matching(protocol: int, judge: Callable[[Ends], bool], sent_to: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
     """Whether a message is of a connection of this protocol which both accept; `sent_to` gets `Ends.to` before the rest is
-    looked at. To be called with each message of a listing."""
+    parsed. To be called with each message of a listing."""
 
     def matches(body: bytes) -> bool:
         layout = _LAYOUTS.get(body[0])

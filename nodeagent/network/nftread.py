@@ -1,8 +1,8 @@
 """What the kernel has in nftables, read by netlink: tables, containers (sets and maps), chains and rules, clients of a set.
 
 libnftables reads all elements of all sets for most of its lists, even for that of tables, and takes 30 µs and 2 kB for each.
-Sets that packets fill have 65,536, one for each endpoint of a Service with affinity: so it is asked for single sets and maps
-that the agent fills (`Nftables.read_each`), and all the rest is read here. In the network namespace of the calling thread.
+Sets that packets fill have 65,536, one for each endpoint of a Service with affinity: so it reads single sets and maps that
+the agent fills (`Nftables.read_each`), and all the rest is read here. In the network namespace of the calling thread.
 
 Source: linux/netfilter/nf_tables.h (NFT_MSG_*, NFTA_*); linux/netfilter.h (NFPROTO_*).
 """

@@ -45,7 +45,7 @@ class NetStreams:
         repair: Callable[[], Awaitable[Comparison]], packets: Callable[[], dict[str, int]], problem: Callable[[], str],
     ) -> None:  # fmt: skip
         """`repair` compares the network and repairs it, which `repairs` counts by kind; `packets` are those of the fast path by
-        result; `problem` says why the node has no network, empty if it has one."""
+        result; `problem` returns the reason why the node has no network, empty if it has one."""
         self._network, self._repairs, self._pods, self._policies = network, repairs, pods, policies
         self._repair, self._packets, self._problem = repair, packets, problem
         self._tracing = 0

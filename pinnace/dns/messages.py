@@ -29,7 +29,7 @@ def truncated(message: bytes) -> bool:
 
 
 def answer_count(message: bytes) -> int:
-    """Records in the answer section, as the header says."""
+    """Number of records in the answer section, from the header."""
     return int.from_bytes(message[6:8], "big")
 
 

@@ -276,7 +276,7 @@ def test_answers_to_half_closed_connections_may_take_long(place: ServiceLab) -> 
 
 
 def verified(lab: LabUnderTest, node: str) -> bool:
-    """AssertionError with what the command says of differences and problems."""
+    """AssertionError with the differences and problems that the command prints."""
     done = lab.run("net", "verify", "--node", node)
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
     return True

@@ -102,7 +102,7 @@ class Place:
         return (self.directory / str(node) / "log").read_text()
 
     def report(self, node: int) -> str:
-        """What explains that a connection does not go on, or that an agent finds a difference for ever."""
+        """The explanation of a stalled connection, or of a difference that an agent finds for ever."""
         found = [f"{name}: {conversation}" for name, conversation in self.conversations.items()]
         found += [f"==== {name}\n{netreport.namespace(path)}\n{netreport.links(path)}" for name, path in self.netns.items()]
         return "\n".join([*found, "==== log", self.log(node)[-netreport.MOST_OF_LOG :]])
@@ -139,7 +139,7 @@ def numbers(step: int) -> Iterator[int]:
 
 @pytest.mark.parametrize(("node", "step"), [(1, 1), (2, 2)])
 def test_an_agent_that_ends_at_any_change_of_its_start_interrupts_nothing(place: Place, node: int, step: int) -> None:
-    """The network was as wanted before: connections go on without an agent, and with the next one."""
+    """The network was as wanted before: connections continue without an agent, and with the next one."""
     for number in numbers(step):
         with explained(place, node, number):
             place.kill(node)

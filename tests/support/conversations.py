@@ -1,4 +1,4 @@
-"""A TCP connection that never rests, between two network namespaces: whether it goes on, and for how long it stood still."""
+"""A TCP connection that never rests, between two network namespaces: whether it continues, and its longest pause."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Conversation:
         return True
 
     def __str__(self) -> str:
-        """For people, when it does not go on."""
+        """A text for users, when it has stalled."""
         threads = ", ".join(f"{thread.name} {'runs' if thread.is_alive() else 'has ended'}" for thread in self._threads)
         found = f"{self.answers} answers, client {self.failure or 'well'}, server {self.server_failure or 'well'}, {threads}"
         for name, sock in (("client", self._client), ("server", self._served)):

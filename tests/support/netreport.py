@@ -1,4 +1,4 @@
-"""What explains a connection that stands still, or a node that is not as wanted: all that its network has, and what its agent said.
+"""The explanation of a stalled connection, or of a node that is not as wanted: all that its network has, and its agent's log.
 
 For messages of failed tests: nothing here raises because something is missing.
 """

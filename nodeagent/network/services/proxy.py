@@ -1,8 +1,8 @@
 """Keeps the node's Services programmed: changes are collected while the kernel is busy, and applied in one transaction.
 
 All state is that of the thread which owns netlink; only what has changed is handed to it. After a failure the table is
-compared with the kernel, with a back-off. Connections that are to end are looked for in another thread, as a node may track so
-many that pods which are attached would wait for it; the next change follows when they have ended.
+compared with the kernel, with a back-off. Connections that are to end are listed in another thread, as a node may track so many
+that pods which are attached would wait for it; the next change follows when they have ended.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def service(key: str, item: Service, problems: list[str]) -> ServiceInfo:
         timeout=_within(timeout, problems) if spec.sessionAffinity == _CLIENT_IP else 0,
         internal_local=spec.internalTrafficPolicy == _LOCAL,
         external_local=spec.externalTrafficPolicy == _LOCAL,
-        health_port=_node_port(spec.healthCheckNodePort, problems),
+        health_port=_node_port(spec.healthCheckNodePort, problems, name="healthCheckNodePort"),
     )  # fmt: skip
 
 
@@ -61,14 +61,14 @@ def _within(timeout: int, problems: list[str]) -> int:
     """Seconds of affinity."""
     found = min(max(timeout, 1), _LONGEST)
     if found != timeout:
-        problems.append(f"affinity ends after {found} s instead of {timeout} s")
+        problems.append(f"sessionAffinity timeout limited to {found} s (is {timeout} s)")
     return found
 
 
-def _node_port(number: int, problems: list[str]) -> int:
-    """0 for none."""
+def _node_port(number: int, problems: list[str], *, name: str = "nodePort") -> int:
+    """0 for none; `name` is that of the field."""
     if not 0 <= number < 1 << 16:
-        problems.append(f"port {number} of nodes is none")
+        problems.append(f"invalid {name} {number}")
         return 0
     return number
 
@@ -113,10 +113,10 @@ def _distinct(ports: Iterable[ServicePort], problems: list[str]) -> list[tuple[s
             continue
         protocol, node_port = values
         if (protocol, item.port, False) in used:
-            problems.append(f"port {item.port}/{protocol} occurs twice")
+            problems.append(f"duplicate port {item.port}/{protocol}")
             continue
         if (protocol, node_port, True) in used:
-            problems.append(f"port {node_port}/{protocol} of nodes occurs twice")
+            problems.append(f"duplicate nodePort {node_port}/{protocol}")
             node_port = 0
         used |= {(protocol, item.port, False), (protocol, node_port, bool(node_port))}
         found.append((item.name, protocol, item.port, node_port))
@@ -126,7 +126,7 @@ def _distinct(ports: Iterable[ServicePort], problems: list[str]) -> list[tuple[s
 def _port(port: ServicePort, problems: list[str]) -> tuple[str, int] | None:
     protocol = (port.protocol or "TCP").lower()
     if protocol not in PROTOCOLS or not 0 < port.port < 1 << 16:
-        problems.append(f"port {port.port}/{port.protocol[:10]} is none")
+        problems.append(f"invalid port {port.port}/{port.protocol[:10]}")
         return None
     return protocol, _node_port(port.nodePort, problems)
 
@@ -145,7 +145,7 @@ def _addresses(what: str, texts: Iterable[str], problems: list[str]) -> tuple[st
     for text in _first(MAX_ADDRESSES, what, dict.fromkeys(texts), problems):
         address = _address(text)
         if address is None:
-            problems.append(f"{text[:64]} is no address of a Service")
+            problems.append(f"{what}: invalid address {text[:64]!r}")
         else:
             found.append(address)
     return tuple(found)
@@ -174,7 +174,7 @@ def _ranges(texts: Iterable[str], problems: list[str]) -> dict[int, tuple[_Netwo
                 raise ValueError(text)
             network = ipaddress.ip_network(text.strip(), strict=False)
         except ValueError:
-            problems.append(f"{text[:64]} is no CIDR")
+            problems.append(f"invalid source range {text[:64]!r}")
             restricted = {4, 6}
             continue
         found.setdefault(network.version, []).append(network)
@@ -208,7 +208,7 @@ def backends(slices: Iterable[EndpointSlice], problems: list[str]) -> Backends:
         for port in _first(MAX_PORTS, f"ports of slice {item.metadata.name[:253]}", item.ports, problems):
             protocol = (port.protocol or "TCP").lower()
             if protocol not in PROTOCOLS or not 0 < port.port < 1 << 16:
-                problems.append(f"port {port.port}/{protocol[:10]} of slice {item.metadata.name[:253]} is none")
+                problems.append(f"invalid port {port.port}/{protocol[:10]} of slice {item.metadata.name[:253]}")
                 continue
             members = found.setdefault((family, port.name, protocol), {})
             for endpoint in _endpoints(ends, port.port):
@@ -222,7 +222,7 @@ def _address_of(endpoint: SliceEndpoint, family: int, problems: list[str]) -> st
     text = endpoint.addresses[0] if endpoint.addresses else ""
     address = _address(text)
     if address is None or _family(address) != family:
-        problems.append(f"{text[:64]!r} is no address of an endpoint")
+        problems.append(f"invalid endpoint address {text[:64]!r}")
         return None
     return address
 

@@ -214,7 +214,7 @@ class ServiceTable:
         self._approximate[service.key] = None
         nearest = min(self._uses, key=lambda timeout: (abs(timeout - service.timeout), timeout))
         problems.append(
-            f"affinity ends after {nearest} s: Services have {MAX_TIMEOUTS} other timeouts than {service.timeout} s"
+            f"sessionAffinity timeout set to {nearest} s (is {service.timeout} s): Services have {MAX_TIMEOUTS} other timeouts"
         )
         return replace(service, timeout=nearest)
 

@@ -185,5 +185,5 @@ def _is_in(address: str, cidrs: tuple[str, ...]) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def _networks(cidrs: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """Those of a port of a Service are asked for each of its frontends."""
+    """Cached: called with those of a port of a Service for each of its frontends."""
     return tuple(map(ipaddress.ip_network, cidrs))

@@ -204,7 +204,7 @@ async def test_an_expired_answer_is_given_while_no_server_answers(monkeypatch: p
         assert (await resolver.ask("www.example")).rcode() == 2
 
 
-async def test_what_was_cut_is_asked_for_over_tcp() -> None:
+async def test_truncated_answers_are_queried_over_tcp() -> None:
     """For clients of UDP too, who get what fits."""
 
     def large(query: dns.message.Message, way: str) -> dns.message.Message:
@@ -330,7 +330,7 @@ async def test_a_large_answer_is_made_once_for_all_letters(monkeypatch: pytest.M
 @pytest.mark.parametrize("refused", [True, False], ids=["refused", "dropped"])
 async def test_a_truncated_answer_serves_where_tcp_is_blocked(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
     """With its records and the flag TC, also over TCP, and not from the cache. The server counts as one that answers, and is
-    not asked over TCP for a while."""
+    not queried over TCP for a while."""
     monkeypatch.setattr(forwarding, "TCP_WITHIN", 0.3)
 
     def large(query: dns.message.Message, way: str) -> dns.message.Message | None:
@@ -365,7 +365,7 @@ async def test_a_truncated_answer_serves_when_the_time_is_over(monkeypatch: pyte
 
 
 async def test_an_answer_truncated_to_nothing_is_none_where_tcp_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next server is asked, and first from then on."""
+    """The next server is queried, and first from then on."""
     monkeypatch.setattr(forwarding, "TCP_WITHIN", 0.3)
 
     def empty(query: dns.message.Message, way: str) -> dns.message.Message | None:

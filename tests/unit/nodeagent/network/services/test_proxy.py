@@ -210,7 +210,7 @@ def test_problems_of_a_service_are_logged_in_few_words(caplog: pytest.LogCapture
 
     running(test)
     [text] = [record.getMessage() for record in caplog.records if "service_problems" in record.getMessage()]
-    assert text.endswith("127.0.0.5 is no address of a Service; 3 more")
+    assert text.endswith("external IPs: invalid address '127.0.0.5'; 3 more")
 
 
 def test_health_checks_follow() -> None:

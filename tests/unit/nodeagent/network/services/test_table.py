@@ -178,10 +178,10 @@ def test_ranges_beyond_those_that_are_read_may_be_of_either_family() -> None:
         ({**BALANCED, "ingress": [f"198.51.100.{n}" for n in range(1, 66)]}, "65 addresses of a load balancer, of which 64 are used"),
         ({"clusterIPs": [f"10.96.1.{n}" for n in range(1, 66)]}, "65 cluster IPs, of which 64 are used"),
         ({"ports": [{"name": f"p{n}", "port": n} for n in range(1, 258)]}, "257 ports, of which 256 are used"),
-        ({"ports": [{"name": "a", "port": 1, "nodePort": 30000}, {"name": "b", "port": 2, "nodePort": 30000}]}, "port 30000/tcp of nodes occurs twice"),
-        ({"ports": [{"port": 1, "nodePort": 70000}]}, "port 70000 of nodes is none"),
-        ({"healthCheckNodePort": 70000}, "port 70000 of nodes is none"),
-        ({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}, "affinity ends after 86400 s instead of 86401 s"),
+        ({"ports": [{"name": "a", "port": 1, "nodePort": 30000}, {"name": "b", "port": 2, "nodePort": 30000}]}, "duplicate nodePort 30000/tcp"),
+        ({"ports": [{"port": 1, "nodePort": 70000}]}, "invalid nodePort 70000"),
+        ({"healthCheckNodePort": 70000}, "invalid healthCheckNodePort 70000"),
+        ({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}, "sessionAffinity timeout limited to 86400 s (is 86401 s)"),
     ],
 )  # fmt: skip
 def test_what_is_left_out_of_a_service_is_named(spec: dict[str, Any], problem: str) -> None:
@@ -196,9 +196,9 @@ def test_what_is_left_out_of_a_service_is_named(spec: dict[str, Any], problem: s
             slice_(A, ports=[{"name": f"p{n}", "port": 1} for n in range(257)]),
             "257 ports of slice web-1, of which 256 are used",
         ),
-        (slice_(A, ports=[{"name": ""}]), "port 0/tcp of slice web-1 is none"),
-        (slice_("fd00::5"), "'fd00::5' is no address of an endpoint"),
-        (slice_({"addresses": []}), "'' is no address of an endpoint"),
+        (slice_(A, ports=[{"name": ""}]), "invalid port 0/tcp of slice web-1"),
+        (slice_("fd00::5"), "invalid endpoint address 'fd00::5'"),
+        (slice_({"addresses": []}), "invalid endpoint address ''"),
     ],
 )
 def test_what_is_left_out_of_a_slice_is_named(item: EndpointSlice, problem: str) -> None:
