@@ -50,8 +50,8 @@ def parse(words: list[str]) -> Changes:
 
 
 def _lines(lines: Iterable[str]) -> list[Variable]:
-    """Of `KEY=VALUE` lines; what follows a # is left out."""
-    pairs = (line.rstrip("\n").partition("#")[0].partition("=") for line in lines)
+    """Of `KEY=VALUE` lines, which may end with CR LF; what follows a # is left out."""
+    pairs = (line.removesuffix("\n").removesuffix("\r").partition("#")[0].partition("=") for line in lines)
     return [{"name": name, "value": value} for name, sign, value in pairs if sign]
 
 

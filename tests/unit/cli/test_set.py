@@ -160,9 +160,10 @@ def test_variables_from_standard_input(
     server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lines of `env`; comments and others are left out."""
-    monkeypatch.setattr("sys.stdin", io.StringIO("X=1\nnothing\nY=2 # two\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("X=1\nnothing\nY=2 # two\nZ=3\r\n"))
     said(capsys, "env", "deployment/web", "-e", "-", "-c", "side")
-    assert container(server, "side")["env"] == [{"name": "X", "value": "1"}, {"name": "Y", "value": "2 "}]
+    found = [{"name": "X", "value": "1"}, {"name": "Y", "value": "2 "}, {"name": "Z", "value": "3"}]
+    assert container(server, "side")["env"] == found
 
 
 def test_variables_are_listed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
