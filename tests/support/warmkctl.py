@@ -5,6 +5,7 @@ the same `main`, and ends as Python ends. Most of a run's time is its start, and
 that tests start in the background or at a terminal, and runs with variables that matter before `main` start Python.
 
 As a program it is the warm process; its argument is the file descriptor that requests arrive at, and it ends when that is closed.
+Runs end with it.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import array
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import select
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from nodeagent.linux import syscalls
 
 KCTL = (sys.executable, "-P", "-m", "cli.main")
 # Read by Python, the C library or a module before `main` runs.
@@ -59,42 +64,48 @@ class Warm:
         self, arguments: tuple[str, ...], data: bytes | None, environment: dict[str, str], *,
         umask: int = -1, cwd: Path | None = None, within: float,
     ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
-        """As `run`, from the warm process."""
+        """As `run`, from the warm process. Raises ChildProcessError if that has ended before the run."""
+        deadline, command = time.monotonic() + within, ["kctl", *arguments]
         request = Request(list(arguments), environment, str(cwd or Path.cwd()), _umask() if umask < 0 else umask)
-        pipes = [os.pipe() for _ in range(3)]
-        given, taken = socket.socketpair()
-        readers, stdin = [pipes[1][0], pipes[2][0]], pipes[0][1]
-        theirs = [os.dup(0) if data is None else os.dup(pipes[0][0]), pipes[1][1], pipes[2][1], taken.fileno()]
-        with ThreadPoolExecutor(3) as pool, given:
-            self._send(request, theirs)
-            for number in (pipes[0][0], *theirs[:3]):
-                os.close(number)
-            taken.close()
-            writing = pool.submit(_write, stdin, data or b"")
-            out, err = (pool.submit(_read, number) for number in readers)
-            given.settimeout(within)
+        with contextlib.ExitStack() as ours:
+            with contextlib.ExitStack() as theirs:
+                stdin, feed = _pipe(theirs, ours)
+                out, stdout = _pipe(ours, theirs)
+                err, stderr = _pipe(ours, theirs)
+                given, taken = (
+                    stack.enter_context(end) for stack, end in zip((ours, theirs), socket.socketpair(), strict=True)
+                )
+                self._send(
+                    request, [0 if data is None else stdin.fileno(), *(item.fileno() for item in (stdout, stderr, taken))]
+                )
             try:
-                said = given.recv(64)
+                output, errors, code = _exchange(feed, data or b"", [out, err, given], deadline)
             except TimeoutError:
-                # The process ends when nothing waits for it any more.
-                given.shutdown(socket.SHUT_RDWR)
-                raise subprocess.TimeoutExpired(["kctl", *arguments], within) from None
-            writing.result()
-            assert said, "the warm process has ended"
-            return subprocess.CompletedProcess(["kctl", *arguments], int(said), out.result(), err.result())
+                # The run is killed when nothing waits for it any more.
+                raise subprocess.TimeoutExpired(command, within) from None
+        if not code:
+            raise ChildProcessError("the warm process has ended")
+        return subprocess.CompletedProcess(command, int(code), output, errors)
 
     def _send(self, request: Request, numbers: list[int]) -> None:
-        with self._lock:
-            if self._requests is None:
-                self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                command = [sys.executable, "-P", str(Path(__file__)), str(theirs.fileno())]
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
-                theirs.close()
-        with os.fdopen(os.memfd_create("request"), "w+b") as file:
+        with os.fdopen(os.memfd_create("request"), "w+b") as file, self._lock:
             file.write(json.dumps(asdict(request)).encode())
             file.flush()
-            rights = array.array("i", [*numbers, file.fileno()])
-            self._requests.sendmsg([b"run"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [*numbers, file.fileno()]))]
+            try:
+                self._started().sendmsg([b"run"], rights)
+            except ConnectionError:
+                # Something has killed it.
+                self.close()
+                self._started().sendmsg([b"run"], rights)
+
+    def _started(self) -> socket.socket:
+        if self._requests is None:
+            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            command = [sys.executable, "-P", str(Path(__file__)), str(theirs.fileno())]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+            theirs.close()
+        return self._requests
 
     @property
     def pid(self) -> int:
@@ -133,17 +144,45 @@ def _umask() -> int:
     return int(line.split()[1], 8)
 
 
-def _write(number: int, data: bytes) -> None:
-    # As with subprocess: not everything need be read.
-    with os.fdopen(number, "wb", buffering=0) as file, contextlib.suppress(BrokenPipeError):
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
+    """Its two ends, each closed with its owner."""
+    read, written = os.pipe()
+    return reader.enter_context(io.FileIO(read, "rb")), writer.enter_context(io.FileIO(written, "wb"))
 
 
-def _read(number: int) -> bytes:
-    with os.fdopen(number, "rb") as file:
-        return file.read()
+def _exchange(feed: io.FileIO, data: bytes, outputs: list[io.FileIO | socket.socket], deadline: float) -> list[bytes]:
+    """Write the data, and read each output to its end, all at the same time. Raises TimeoutError."""
+    os.set_blocking(feed.fileno(), False)
+    rest, read = memoryview(data), {output.fileno(): bytearray() for output in outputs}
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(feed, selectors.EVENT_WRITE)
+        for number in read:
+            waiting.register(number, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(deadline - time.monotonic())
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            for key, _ in ready:
+                if key.fileobj is not feed:
+                    read[key.fd] += (found := os.read(key.fd, 65536))
+                    ended = not found
+                else:
+                    rest = _write(feed, rest)
+                    ended = not rest
+                if ended:
+                    waiting.unregister(key.fd)
+                    if key.fileobj is feed:
+                        feed.close()
+    return [bytes(found) for found in read.values()]
+
+
+def _write(feed: io.FileIO, rest: memoryview) -> memoryview:
+    """What is left to write."""
+    try:
+        return rest[os.write(feed.fileno(), rest) :]
+    except BrokenPipeError:
+        # As with subprocess: not everything need be read.
+        return rest[:0]
 
 
 # In the warm process
@@ -175,8 +214,13 @@ def serve(requests: socket.socket) -> None:
         with os.fdopen(described, "rb") as file:
             file.seek(0)
             request = Request(**json.loads(file.read()))
+        own = os.getpid()
         pid = os.fork()
         if pid == 0:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != own:
+                os._exit(1)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             for opened in (requests.detach(), answer, *runs):
                 os.close(opened)
             become(request, streams)
@@ -209,7 +253,8 @@ def become(request: Request, streams: list[int]) -> None:
         os.close(opened)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old, mode, buffering = getattr(sys, name), "r" if number == 0 else "w", 1 if number == 2 else -1
-        stream = open(number, mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)
+        # Its newlines are not translated: on Linux, Python opens the three so.
+        stream = open(number, mode, buffering, encoding=old.encoding, errors=old.errors, newline="\n", closefd=False)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     os.chdir(request.cwd)
@@ -220,6 +265,8 @@ def become(request: Request, streams: list[int]) -> None:
 
 
 def main() -> None:
+    # Ctrl-C reaches the whole process group, and pytest runs kctl after it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from cli import main as kctl
 
     importlib.import_module("cli.client")
