@@ -7,6 +7,7 @@ An agent is the parts that the product's has, put together in the order in which
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,7 +15,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +38,8 @@ from nodeagent.network.vxlan import mac_of
 from pinnace.api.v1 import nodes_pb2
 from pinnace.clock import SystemClock
 from pinnace.policypeers import PeerSelector
+from tests.support.deathsignal import end_with_parent
+from tests.support.labs import eventually
 from tests.support.policyworlds import message
 from tests.support.services import service, slice_
 
@@ -182,6 +184,7 @@ def _become(order: Order) -> None:
     """In a fork."""
     code = FAILED
     try:
+        end_with_parent()
         os.setsid()
         log = os.open(f"{order.directory}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         for descriptor in (1, 2):
@@ -198,8 +201,10 @@ def _become(order: Order) -> None:
 
 
 def serve() -> None:
-    """The process of `Forker`, until standard input ends."""
+    """The process of `Forker`, until standard input ends; agents end with it."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # Ctrl-C reaches the whole process group, and finalizers of pytest run after it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         order = Order(**json.loads(line))
         pid = os.fork()
@@ -210,6 +215,8 @@ def serve() -> None:
 
 
 class Forker:
+    """`close` ends all agents."""
+
     def __init__(self) -> None:
         program = "from tests.support.crashing import serve; serve()"
         self._process = subprocess.Popen(
@@ -236,6 +243,7 @@ def runs(pid: int) -> bool:
 
 def kill(pid: int) -> None:
     """As `kill -9`; returns once the process is gone, and with it what it held in the kernel."""
-    os.kill(pid, signal.SIGKILL)
-    while runs(pid):
-        time.sleep(0.005)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    # Without its forker, only PID 1 can wait for it, which is not an init everywhere.
+    eventually(lambda: not runs(pid), within=10, every=0.005)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +14,13 @@ from urllib.request import ProxyHandler, build_opener
 from cli.lab import hosts, layout
 from cli.lab.layout import SWITCH
 from cli.lab.netns import entered
-from nodeagent.linux import syscalls
+from tests.support.deathsignal import end_with_parent
 from tests.support.labs import LabUnderTest, eventually
 from tests.support.outside import run
 
 _OWN = os.readlink("/proc/self/ns/net")
 # Its port on the switch.
 PORT = "neighbour"
-
-
-def _end_with_parent() -> None:
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Neighbour:
@@ -57,7 +52,7 @@ def neighbour(lab: LabUnderTest, address: str) -> Iterator[Neighbour]:
     """A host with this address of the underlay."""
     found = layout.load(lab.name)
     switch = found.namespace(SWITCH, "net")
-    held = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], preexec_fn=_end_with_parent)
+    held = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], preexec_fn=end_with_parent)
     try:
         eventually(lambda: os.readlink(f"/proc/{held.pid}/ns/net") != _OWN, within=10, every=0.01)
         namespace = Path(f"/proc/{held.pid}/ns/net")

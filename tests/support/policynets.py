@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from nodeagent.linux import syscalls
 from nodeagent.network import nftread
 from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, commands, create
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.policies import skeleton
+from tests.support.deathsignal import end_with_parent
 from tests.support.frames import within
 from tests.support.labs import eventually
 
 T = TypeVar("T")
 _OWN = os.readlink("/proc/self/ns/net")
-
-
-def _end_with_parent() -> None:
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Router:
@@ -38,7 +33,7 @@ class Router:
         self.nft(create([skeleton.fragment(), *more]))
 
     def _namespace(self) -> Path:
-        held = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], preexec_fn=_end_with_parent)
+        held = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], preexec_fn=end_with_parent)
         self._held.append(held)
         eventually(lambda: os.readlink(f"/proc/{held.pid}/ns/net") != _OWN, within=10, every=0.01)
         return Path(f"/proc/{held.pid}/ns/net")

@@ -7,26 +7,21 @@ leaves nothing. Nothing is made in the machine's own network namespace.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from nodeagent.linux import syscalls
+from tests.support.deathsignal import end_with_parent
 from tests.support.labs import eventually
 from tests.support.outside import run
 
 _OWN = os.readlink("/proc/self/ns/net")
 
 
-def _end_with_parent() -> None:
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _namespace() -> subprocess.Popen[bytes]:
     """A process in a network namespace of its own."""
-    held = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], preexec_fn=_end_with_parent)
+    held = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], preexec_fn=end_with_parent)
     eventually(lambda: os.readlink(f"/proc/{held.pid}/ns/net") != _OWN, within=10, every=0.01)
     return held
 
@@ -53,7 +48,7 @@ class Host:
 
     def start(self, command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         """A process in it, which ends with the calling thread."""
-        return subprocess.Popen([*self.words, *command], stdout=log, stderr=log, cwd="/", preexec_fn=_end_with_parent)
+        return subprocess.Popen([*self.words, *command], stdout=log, stderr=log, cwd="/", preexec_fn=end_with_parent)
 
     def unplug(self) -> None:
         """Take its cable away: the link is down."""

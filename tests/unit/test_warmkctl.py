@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deathsignal import has_ended
 from tests.support.labs import PATIENCE, eventually
 from tests.support.warmkctl import Warm, fits
 
@@ -179,16 +180,8 @@ def test_a_warm_process_that_was_killed_takes_its_runs_along_and_has_a_successor
         with pytest.raises(ChildProcessError), waiting(warm, environment, umask=0o077) as child:
             begins(child)
             os.kill(warm.pid, signal.SIGKILL)
-            eventually(lambda: not has_lines(child))
+            eventually(lambda: has_ended(int(child.name)))
         assert warm.run(("version", "--client"), None, environment, within=DEADLINE).returncode == 0
-
-
-def has_lines(process: Path) -> bool:
-    """Whether it runs: what has ended has no command line, even before anything waits for it."""
-    try:
-        return bool((process / "cmdline").read_bytes())
-    except OSError:
-        return False
 
 
 def test_what_is_read_before_main_has_a_process_of_its_own() -> None:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.deathsignal import end_with_parent
 from tests.support.labs import ROOT
 
 HERE = Path(__file__).parent
@@ -105,12 +106,17 @@ def running(cases: dict[str, tuple[str, ...]], folder: Path) -> Iterator[Machine
         "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
         "-serial", f"file:{console}", "-monitor", "none",
     ]  # fmt: skip
-    machine = Machine(subprocess.Popen(qemu, stdin=subprocess.DEVNULL, start_new_session=True), console)
+    machine = Machine(start(qemu), console)
     try:
         _prefer(machine.process.pid)
         yield machine
     finally:
         machine.off()
+
+
+def start(command: list[str]) -> subprocess.Popen[bytes]:
+    """A process that Ctrl-C does not reach, and that ends with this one."""
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent)
 
 
 def _prefer(pid: int) -> None:
