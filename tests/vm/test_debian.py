@@ -6,6 +6,7 @@ These are the same tests that run here, in a virtual machine (see `machine`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterator
@@ -57,16 +58,17 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[machine.Machine]:
-    """One for all cases that are to run, in the same order: a boot and the imports of pytest take more than a minute."""
+def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[machine.Machines]:
+    """One machine for all cases that are to run, in the same order: a boot and the imports of pytest take more than a minute."""
     names = [item.callspec.params["name"] for item in request.session.items if item.path == Path(__file__)]
     cases = {name: ("--timeout=900", "-rs", *CASES[name].arguments) for name in names}
-    with machine.running(cases, tmp_path_factory.mktemp("machine")) as found:
+    boot = lambda cases: machine.running(cases, tmp_path_factory.mktemp("machine"))  # noqa: E731
+    with contextlib.closing(machine.Machines(cases, boot)) as found:
         yield found
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_on_debian(debian: machine.Machine, name: str) -> None:
+def test_on_debian(debian: machine.Machines, name: str) -> None:
     """All of them pass, none is skipped, and there are as many as there should be at least."""
     ran = debian.ran(name, within=WITHIN)
     summary = [line for line in ran.said.splitlines() if " passed" in line or " failed" in line]
