@@ -173,14 +173,17 @@ def test_sctp(place: Place) -> None:
 
 def test_an_address_outside_of_the_cluster_that_nothing_answers_at(place: Place) -> None:
     """A route to a network in which no host has it; without a route it is dropped here."""
-    place.net("node-1").shell("ip route add 203.0.113.0/24 dev eth0")
-    code, text = place.trace("203.0.113.9:9", "--wait", "6s")
-    assert code == 1, text
-    assert text.strip().endswith("dropped: node-1: answer No route to host")
-    code, text = place.trace("203.0.113.9:9", "--protocol", "udp", "--wait", "0.5s")
-    assert code == 0, text
-    assert text.strip().endswith("sent to 203.0.113.9:9, outside of the cluster: its arrival is not followed")
-    place.net("node-1").shell("ip route del 203.0.113.0/24 dev eth0")
+    node = place.net("node-1")
+    node.shell("ip route add 203.0.113.0/24 dev eth0")
+    try:
+        code, text = place.trace("203.0.113.9:9", "--wait", "6s")
+        assert code == 1, text
+        assert text.strip().endswith("dropped: node-1: answer No route to host")
+        code, text = place.trace("203.0.113.9:9", "--protocol", "udp", "--wait", "0.5s")
+        assert code == 0, text
+        assert text.strip().endswith("sent to 203.0.113.9:9, outside of the cluster: its arrival is not followed")
+    finally:
+        node.shell("ip route del 203.0.113.0/24 dev eth0")
 
 
 def test_an_address_that_no_node_has(place: Place) -> None:
