@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.support.imports import imported_by
+from tests.support.labs import PATIENCE
 
 COMMAND = "from cli.main import run; run(sys.argv[1:])"
+# Each command in a fork that has imported no other.
+EACH = """
+import importlib, os, pkgutil
+import cli.commands, cli.main
+for command in pkgutil.iter_modules(cli.commands.__path__):
+    if os.fork() == 0:
+        importlib.import_module(f"cli.commands.{command.name}")
+        os._exit(0)
+    if os.wait()[1]:
+        print(command.name, flush=True)
+"""
 
 
 @pytest.mark.parametrize(
@@ -25,3 +40,11 @@ def test_a_command_imports_what_it_needs(words: list[str], absent: list[str]) ->
     imported = imported_by(COMMAND, *words)
     assert "cli.flags" in imported
     assert imported & set(absent) == set()
+
+
+def test_no_command_needs_the_imports_of_another() -> None:
+    """Most tests run kctl in forks of a process that has imported all commands."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", EACH], capture_output=True, text=True, timeout=300 * PATIENCE, check=True
+    )
+    assert done.stdout == "", done.stderr
