@@ -8,17 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.labs import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(tmp_path: Path, command: str) -> subprocess.CompletedProcess[str]:
     """A run of one test, which starts a process that outlives it."""
-    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text().replace("GRACE = 10.0", "GRACE = 0.5"))
+    conftest = (ROOT / "tests/conftest.py").read_text()
+    assert "\nGRACE = 20.0\n" in conftest
+    (tmp_path / "conftest.py").write_text(conftest.replace("\nGRACE = 20.0\n", "\nGRACE = 2.0\n"))
     pids = tmp_path / "pid"
     body = f"import subprocess\ndef test_it():\n    p = subprocess.Popen({command!r}.split())\n"
     (tmp_path / "test_it.py").write_text(f"{body}    open({str(pids)!r}, 'w').write(str(p.pid))\n")
     words = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(tmp_path)]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60 * PATIENCE, cwd=tmp_path, env=environment)
     try:
         os.kill(int(pids.read_text()), signal.SIGKILL)
     except ProcessLookupError:
