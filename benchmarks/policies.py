@@ -3,7 +3,8 @@
 In a lab of one node with 40 pods in five namespaces, until the transaction after which the node's nftables has all policies:
 `agent_1000_policies_ms` if they wait for an agent that was stopped, from when it continues: session, agent and kernel;
 `apply_1000_policies_ms` from the first `Apply`, of 100 policies each, and `accept_1000_policies_ms` of that until the API has accepted
-the last one. Only the number of the table's generation is read meanwhile.
+the last one. In another lab, `first_pods_1000_policies_ms`: from the `Apply` of the node's first pods, in a namespace that has 1,000
+policies. Only the number of the table's generation is read meanwhile.
 
 The rest is without a lab. As an agent does it, from the API's messages to the kernel: 20 namespaces, 50 pods of the node and 500 in the
 cluster. `same_pods`: the same number of policies that all select all 20 pods of one namespace. Then one more policy, member and pod, and
@@ -171,12 +172,16 @@ class Node:
         self._namespace, self._agent = record.namespace("node-1", "net"), record.processes["node-1"].pid
 
     def start(self) -> None:
-        spaces = [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"ns{n}"}} for n in range(self._cluster.spaces)
-        ]
-        self._apply(spaces)
-        self._apply([self._pod(uid, pod) for uid, pod in self._cluster.pods.items()])
+        self._make_namespaces()
+        self._make_pods()
         wait(lambda: self._ready() == len(self._cluster.pods))
+
+    def _make_namespaces(self) -> None:
+        names = (f"ns{number}" for number in range(self._cluster.spaces))
+        self._apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names])
+
+    def _make_pods(self) -> None:
+        self._apply([self._pod(uid, pod) for uid, pod in self._cluster.pods.items()])
 
     def _pod(self, uid: str, pod: Pod) -> dict[str, Any]:
         found = manifest(f"bench-{uid}", nodeName="node-1")
@@ -205,6 +210,14 @@ class Node:
             began = time.perf_counter()
             os.kill(self._agent, signal.SIGCONT)
         return {"agent_1000_policies_ms": self._programmed(ports(messages), began)}
+
+    def first_pods(self, messages: Messages) -> dict[str, float]:
+        """Milliseconds from the `Apply` of pods until the kernel has the policies of their namespaces."""
+        self._make_namespaces()
+        self._apply([*manifests(messages)])
+        began = time.perf_counter()
+        self._make_pods()
+        return {"first_pods_1000_policies_ms": self._programmed(ports(messages), began)}
 
     def applied(self, messages: Messages) -> dict[str, float]:
         """Milliseconds from the first `Apply` until the kernel has policies, and until the API has accepted the last."""
@@ -276,7 +289,10 @@ def through_an_agent() -> dict[str, float]:
         node.start()
         found = node.waiting(messages)
         node.delete()
-        return found | node.applied(messages)
+        found |= node.applied(messages)
+    cluster = Cluster(spaces=1, local=8, pods=8, apps=8)
+    with lab("bench-policies", 1) as (config, record):
+        return found | Node(config, record, cluster).first_pods(cluster.policies(POLICIES, same=False))
 
 
 def main() -> None:
