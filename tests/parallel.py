@@ -31,7 +31,7 @@ AGAIN_WITHIN = 15 * 60
 MAX_FLAKY = 5
 # Groups at a time.
 AT_ONCE = 5
-# The longest but for the virtual machine decides when the suite ends: labs are as many groups as start at once beside others.
+# The longest but for the virtual machine decides when the suite ends: labs are as many groups as start together with others.
 LAB_GROUPS = 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from cli import flags, nodewise
 
@@ -10,9 +11,30 @@ from cli import flags, nodewise
 def run(arguments: list[str]) -> int:
     parser = flags.Parser("net", "Verify nodes' networks, trace packets, capture pods' packets")
     verbs = parser.verbs()
+    _add_verify(verbs)
+    _add_capture(verbs)
+    _add_trace(verbs)
+    args = parser.parse_args(arguments)
+    if args.verb == "trace":
+        from cli.net import trace as tracing
+
+        return tracing.run(flags.client(args), args)
+    if args.verb == "capture":
+        from cli.net import capture as capturing
+
+        return capturing.run(flags.client(args), args)
+    from cli.net import verify as verifying
+
+    return verifying.run(flags.client(args), args)
+
+
+def _add_verify(verbs: Any) -> None:
     verify = verbs.add_parser("verify", help="compare the kernel's state with the desired one, on every node")
     verify.add_argument("--fix", action="store_true", help="repair the differences")
     nodewise.add_flag(verify)
+
+
+def _add_capture(verbs: Any) -> None:
     capture = verbs.add_parser("capture", help="write a pod's packets as a pcap file: -w web.pcap --port 80")
     capture.add_argument("pod", metavar="POD", help="pod, or TYPE/NAME of a workload or a Service: one of its pods")
     capture.add_argument("-w", "--write", default="-", metavar="FILE", help="file to write (default: standard output)")
@@ -35,6 +57,9 @@ def run(arguments: list[str]) -> int:
         metavar="BYTES",
         help="bytes of each packet (default: all)",
     )
+
+
+def _add_trace(verbs: Any) -> None:
     trace = verbs.add_parser("trace", help="follow a packet from a pod: kctl net trace web service/db:5432")
     trace.add_argument("pod", metavar="POD", help="sender: a pod, or TYPE/NAME of a workload or a Service: one of its pods")
     trace.add_argument(
@@ -53,18 +78,6 @@ def run(arguments: list[str]) -> int:
         metavar="DURATION",
         help="time for packets to arrive (default: 2s; at most 8s)",
     )
-    args = parser.parse_args(arguments)
-    if args.verb == "trace":
-        from cli.net import trace as tracing
-
-        return tracing.run(flags.client(args), args)
-    if args.verb == "capture":
-        from cli.net import capture as capturing
-
-        return capturing.run(flags.client(args), args)
-    from cli.net import verify as verifying
-
-    return verifying.run(flags.client(args), args)
 
 
 def _duration(text: str) -> float:

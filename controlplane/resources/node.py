@@ -1,4 +1,4 @@
-"""Nodes, and whose pod CIDRs theirs are. Their agents report the status; users cordon and taint."""
+"""Nodes, and the owners of pod CIDRs. Their agents report the status; users cordon and taint."""
 
 from __future__ import annotations
 
