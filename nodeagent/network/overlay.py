@@ -10,24 +10,22 @@ import asyncio
 import dataclasses
 import hashlib
 import logging
-import socket
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from nodeagent.network import conntrack, dnsrules, elements, guard, handover, nat, plan, repairs
+from nodeagent.network import conntrack, dnsrules, elements, guard, nat, plan, repairs
 from nodeagent.network.elements import Fragment
 from nodeagent.network.fastpath import skeleton as fastpath
 from nodeagent.network.fastpath.fastpath import FastPath
 from nodeagent.network.fastpath.node import NodeFastPath
 from nodeagent.network.guard import Binding
+from nodeagent.network.hostportconnections import HostPortConnections
 from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
 from nodeagent.network.loadbalancer import rules
 from nodeagent.network.loadbalancer.answering import Answering
-from nodeagent.network.netlink import BRIDGE, Netlink, told
+from nodeagent.network.netlink import BRIDGE, Netlink
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftrepair import NftRepair
 from nodeagent.network.nlsocket import NetlinkSocket
@@ -40,7 +38,6 @@ from nodeagent.network.ruleset import Ruleset
 from nodeagent.network.services import nodeports, skeleton
 from nodeagent.network.services.model import facts_of
 from nodeagent.network.wireguard import TunnelPeer
-from nodeagent.node import threads
 from pinnace.ipfamilies import FAMILIES, Family, families_of
 
 T = TypeVar("T")
@@ -49,7 +46,6 @@ log = logging.getLogger("pinnace.network")
 DEADLINE = 30.0
 # Peers that are left out, at once.
 MAX_LOGGED = 20
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 
 
 def device_of(pod: str) -> str:
@@ -85,9 +81,8 @@ class OverlayNetwork:
         self._overlapping: dict[str, str] = {}
         # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
-        self._programming, self._ending = asyncio.Lock(), asyncio.Lock()
-        # Protocol and port of those that have changed, and may have connections of before. Filled by the thread.
-        self._changed_ports = deque[tuple[int, int]]()
+        self._programming = asyncio.Lock()
+        self._connections = HostPortConnections(self.visit, self._delete_connections)
         # Called once the devices and tables of a node are there.
         self.configured: Callable[[Node], None] = lambda node: None
 
@@ -183,34 +178,8 @@ class OverlayNetwork:
 
     def _declare_ports(self, ports: tuple[HostPort, ...]) -> None:
         change = self.ruleset.declare(nat.HOST_PORTS, nat.elements(ports))
-        changed = [item.key[-2:] for item in (*change.add, *change.remove) if item.container in nat.MAPS]
-        self._changed_ports.extend((_PROTOCOLS[protocol], int(port)) for protocol, port in changed if protocol != "tcp")
-
-    async def _end_connections(self, own: Collection[HostPort] | None = None) -> None:
-        """Those of UDP and SCTP to host ports that have changed; concurrent callers wait for it. UDP has no end: a client that
-        keeps sending would be led to the pod that had the port before, or to none. In another thread: a node may track many
-        connections. After a failure the next comparison tries again; raises NetworkError if one of the ports is of `own`, None
-        being all, and logs it otherwise."""
-        async with self._ending:
-            ports = set[tuple[int, int]]()
-            while self._changed_ports:
-                ports.add(self._changed_ports.popleft())
-            if not ports:
-                return
-
-            def prepare(sockets: ExitStack) -> Callable[[], int]:
-                kernel = sockets.enter_context(NetlinkSocket(conntrack.NETFILTER))
-                return lambda: self._delete_connections(kernel, ports)
-
-            try:
-                with told("tracked connections to host ports"):
-                    await handover.run(self.visit, threads.connections, prepare)
-            except BaseException as error:
-                self._changed_ports.extend(ports)
-                concerned = own is None or any((_PROTOCOLS[item.protocol], item.host_port) in ports for item in own)
-                if concerned or not isinstance(error, NetworkError):
-                    raise
-                log.warning("connections_not_ended ports=%d error=%s", len(ports), error)
+        changed = (item.key[-2:] for item in (*change.add, *change.remove) if item.container in nat.MAPS)
+        self._connections.changed((protocol, port) for protocol, port in changed)
 
     def _delete_connections(self, kernel: NetlinkSocket, ports: Collection[tuple[int, int]]) -> int:
         """On a thread of its own. Raises OSError."""
@@ -233,7 +202,7 @@ class OverlayNetwork:
         self.resume(pod, netns, addresses, ports)
         await self._program()
         if lasting := [port for port in ports if port.protocol != "tcp"]:
-            await self._end_connections(lasting)
+            await self._connections.end(lasting)
 
     def _bind(self, bindings: list[Binding]) -> None:
         """All of one device, on the thread. Raises NetworkError."""
@@ -263,7 +232,7 @@ class OverlayNetwork:
             known.pop(device_of(pod), None)
         if self._ports.pop(pod, ()):
             await self._program()
-            await self._end_connections(())
+            await self._connections.end(())
 
         def work(netlink: Netlink) -> None:
             self.fast_path.unbind(device_of(pod))
@@ -317,10 +286,10 @@ class OverlayNetwork:
         except NetworkError:
             # Peers that fail do not hold back the host ports.
             await self._program()
-            await self._end_connections(())
+            await self._connections.end(())
             raise
         await self._program()
-        await self._end_connections(())
+        await self._connections.end(())
         return wrong
 
     def _name(self, overlapping: dict[str, str]) -> None:
@@ -358,7 +327,7 @@ class OverlayNetwork:
 
         found = await self._run(work)
         try:
-            await self._end_connections()
+            await self._connections.end()
         except NetworkError as error:
             found.errors.append(error)
         return found
