@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -164,13 +165,7 @@ def test_neighbour_discovery_of_a_pod_reaches_nobody(place: Place) -> None:
     (CVE-2020-10749): no frame of them passes, and nothing that the others know changes."""
     mac, gateway = place.mac(place.of(ATTACKER)), place.gateway("node-1", 6)
     own, neighbour = place.addresses(ATTACKER)[6], place.addresses(NEIGHBOUR)[6]
-
-    def known() -> list[str]:
-        where = (place.of(NEIGHBOUR), place.host("node-1"))
-        words = (("ip", "-6", "neigh"), ("ip", "-6", "route"), ("ip", "-6", "-o", "addr"))
-        return [self_free(place.inside(namespace, *command)) for namespace in where for command in words]
-
-    before = known()
+    before = known(place)
     with frames.captured(place.of(NEIGHBOUR), "eth0") as at_pod, frames.captured(place.host("node-1"), "pinnace0") as at_node:
         for owner in (gateway, neighbour, own):
             for target in (ALL_NODES, place.mac(place.of(NEIGHBOUR)), ""):
@@ -181,8 +176,28 @@ def test_neighbour_discovery_of_a_pod_reaches_nobody(place: Place) -> None:
         frames.send_frame(place.of(ATTACKER), "eth0", frames.router_advertisement(mac))
         seen = [frame for frame in (*at_pod(), *at_node()) if is_discovery(frame) and frame[6:12] == frames.mac(mac)]
     assert seen == []
-    assert known() == before
+    assert known(place) == before
+    assert owners(place, place.of(NEIGHBOUR), mac) == []
+    assert owners(place, place.host("node-1"), mac) == [own]
     test_pods_reach_each_other(place, NEIGHBOUR, 6)
+
+
+def known(place: Place) -> list[str]:
+    """IPv6 neighbours, routes and addresses of the neighbour and of node-1. Without the node's uplink, where other hosts of the
+    underlay advertise themselves at any time."""
+    words = (("neigh",), ("route",), ("-o", "addr"))
+    pod, node = (
+        [place.inside(namespace, "ip", "-6", *command) for command in words]
+        for namespace in (place.of(NEIGHBOUR), place.host("node-1"))
+    )
+    inside = ["\n".join(line for line in text.splitlines() if "eth0" not in line.split()) for text in node]
+    return [self_free(text).replace(" tentative", "") for text in (*pod, *inside)]
+
+
+def owners(place: Place, namespace: Path, mac: str) -> list[str]:
+    """The IPv6 addresses that a host or a pod believes to be at a MAC address, on any device and in any state."""
+    found = json.loads(place.inside(namespace, "ip", "-6", "-j", "neigh"))
+    return sorted(item["dst"] for item in found if item.get("lladdr") == mac)
 
 
 def test_a_pod_learns_no_router_and_has_no_other_address(place: Place) -> None:
@@ -276,8 +291,11 @@ def test_agents_that_start_again_leave_the_network_as_it_is(place: Place) -> Non
     ("command", "words"),
     [
         ("ip -6 route flush dev pinnace-vx proto 80", ("ip", "-6", "route")),
-        ("ip -6 neigh flush dev pinnace-vx nud permanent", ("ip", "-6", "neigh", "show", "dev", "pinnace-vx")),
-        ("ip -6 neigh flush dev pinnace0 nud permanent", ("ip", "-6", "neigh", "show", "dev", "pinnace0")),
+        (
+            "ip -6 neigh flush dev pinnace-vx nud permanent",
+            ("ip", "-6", "neigh", "show", "dev", "pinnace-vx", "nud", "permanent"),
+        ),
+        ("ip -6 neigh flush dev pinnace0 nud permanent", ("ip", "-6", "neigh", "show", "dev", "pinnace0", "nud", "permanent")),
         ("ip -6 addr flush dev pinnace0", ("ip", "-6", "-o", "addr", "show", "dev", "pinnace0")),
         ("sysctl -qw net.ipv6.conf.pinnace0.disable_ipv6=1", ("ip", "-6", "-o", "addr", "show", "dev", "pinnace0")),
         ("sysctl -qw net.ipv6.conf.all.forwarding=0", ("sysctl", "net.ipv6.conf.all.forwarding")),
@@ -316,5 +334,5 @@ def test_the_attacks_work_without_the_rules(place: Place) -> None:
     finally:
         for node in ("node-1", "node-2"):
             place.lab.start_agent(node)
-    eventually(lambda: place.addresses(ATTACKER)[6] in place.on("node-1", "nft", "list", "ruleset"))
+    eventually(place.guarded)
     test_a_pod_cannot_send_from_its_neighbours_address(place, "IP address", 6)

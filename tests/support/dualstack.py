@@ -13,6 +13,7 @@ from tests.support.labs import LabUnderTest, eventually, pod
 
 VICTIM, NEIGHBOUR, ATTACKER = "victim", "neighbour", "attacker"
 PODS = (VICTIM, NEIGHBOUR, ATTACKER)
+NODES = ("node-1", "node-2")
 ALL_NODES = "33:33:00:00:00:01"
 # A host on the underlay that is no node.
 OUTSIDE = {4: "198.51.100.1", 6: "2001:db8:c633:64::1"}
@@ -72,6 +73,10 @@ class Place:
         kind = frames.ETH_IPV6 if packet[0] >> 4 == 6 else frames.ETH_IP
         frame = frames.ethernet(own_mac or self.mac(self.of(ATTACKER)), target, packet, kind)
         frames.send_frame(self.of(ATTACKER), "eth0", frames.tagged(frame, *tags))
+
+    def guarded(self) -> bool:
+        """Whether both nodes have the tables that keep forged packets out: of the bridge, and of the node with its peers."""
+        return all({"bindings6", "peers_6"} <= set(self.on(node, "nft", "list", "ruleset").split()) for node in NODES)
 
     def received(self, name: str, family: int, send: Any) -> list[bytes]:
         """What a pod gets when `send` is called."""
