@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import socket
@@ -17,7 +18,7 @@ import pytest
 from nodeagent.network.vxlan import mac_of
 from tests.e2e.test_capture import read
 from tests.support import frames
-from tests.support.dualstack import ATTACKER, NEIGHBOUR, PODS, VICTIM, Place
+from tests.support.dualstack import ATTACKER, NEIGHBOUR, NODES, PODS, VICTIM, Place
 from tests.support.labs import eventually, pod, running
 
 pytestmark = pytest.mark.root
@@ -218,17 +219,21 @@ def test_only_nodes_send_encapsulated_packets(place: Place, who: str) -> None:
 
 
 def test_these_attacks_work_without_the_rules(place: Place) -> None:
-    """Last: the tables are deleted by hand without agents."""
-    for node in ("node-1", "node-2"):
+    """Last: the tables are deleted by hand without agents, which make them again when they start."""
+    for node in NODES:
         place.lab.kill(node)
         for family in ("inet", "bridge", "arp"):
             place.on(node, "nft", "delete", "table", family, "pinnace")
-    payload, port = forged(place)
-    target = (place.underlay("node-2")[6], port)
-    for host in ("node-1", "control"):
-        got = place.received(VICTIM, 6, lambda host=host: frames.send_udp(place.host(host), target, payload))
-        assert b"forged" in got
-    for node in ("node-1", "node-2"):
-        place.lab.start_agent(node)
-    eventually(lambda: place.addresses(ATTACKER)[6] in place.on("node-1", "nft", "list", "ruleset"))
+    try:
+        payload, port = forged(place)
+        target = (place.underlay("node-2")[6], port)
+        for host in ("node-1", "control"):
+            # The first packet to a neighbour that has to be found may take longer than one wait.
+            sent = functools.partial(frames.send_udp, place.host(host), target, payload)
+            eventually(lambda sent=sent: b"forged" in place.received(VICTIM, 6, sent))
+    finally:
+        for node in NODES:
+            place.lab.start_agent(node)
+    # The forged packets of a host are dropped by the node that they reach.
+    eventually(place.guarded)
     test_only_nodes_send_encapsulated_packets(place, "a host that is no node")
