@@ -1,7 +1,7 @@
 """The whole suite in less time: groups of tests side by side, each a pytest of its own with its own labs and directories.
 
-Most tests of labs wait, so two cores carry five groups; those that only compute come one after the other. Labs have a process's number in their names, and tests compare what
-belongs to their own lab, so groups do not meet. Usage: `python -m tests.parallel [pytest arguments]`.
+Most tests of labs wait, so two cores carry five groups. Labs have a process's number in their names, and tests compare what belongs
+to their own lab, so groups do not meet. Usage: `python -m tests.parallel [pytest arguments]`.
 
 Tests here start hundreds of processes on a loaded machine. What failed runs again when all groups have ended, alone: a test that
 then passes is reported by name as flaky, and a run has few of them or it has failed.
@@ -33,22 +33,28 @@ MAX_FLAKY = 5
 AT_ONCE = 5
 # The longest but for the virtual machine decides when the suite ends: labs are as many groups as start together with others.
 LAB_GROUPS = 3
+# The larger half of the unit tests.
+NODE = "nodeagent"
 
 
 def groups() -> dict[str, list[str]]:
     """Paths by name of group, in the order in which they start: the virtual machine, which takes longest and one processor at most, labs in
-    three parts, which mostly wait, real clients and labs that are broken, then drills of clusters of control planes, which wait too, and at
-    last what needs no lab and computes."""
+    three parts, which mostly wait, real clients and labs that are broken; then what needs no lab and computes, in parts, so that no core is
+    idle at the end, with drills of clusters of control planes between, which wait too."""
     alone = {"e2e", "robustness", "clients", "drills", "support", "unit", "vm"}
     quick = sorted(path.name for path in TESTS.iterdir() if path.is_dir() and (path / "__init__.py").exists())
     labs = sorted(path.name for path in (TESTS / "e2e").glob("test_*.py"))
+    unit = sorted(
+        f"tests/unit/{path.name}" for path in (TESTS / "unit").iterdir() if path.name[:2] != "__" and path.name != NODE
+    )
     return {
         "virtual machine": ["tests/vm"],
         **{f"labs {part + 1}": [f"tests/e2e/{name}" for name in labs[part::LAB_GROUPS]] for part in range(LAB_GROUPS)},
         "robustness": ["tests/clients", "tests/robustness"],
+        "unit, node": [f"tests/unit/{NODE}"],
         "drills": ["tests/drills"],
+        "unit": unit,
         "without labs": [f"tests/{name}" for name in quick if name not in alone],
-        "unit": ["tests/unit"],
     }
 
 
