@@ -156,7 +156,7 @@ class EtcdClient:
         )
         call = watch(metadata=_METADATA)
         try:
-            await call.write(request)
+            await _requested(call, request)
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
@@ -234,6 +234,19 @@ class EtcdClient:
             await asyncio.wait([self._moving])
         if self._member is not None:
             await self._member.leave("closed")
+
+
+async def _requested(call: Any, request: Message) -> None:
+    """Send the request of a stream, or return when the call ends before: then reading from it raises its status. `write` of a
+    call that is cancelled while its connection is being made never returns. Raises grpc.aio.AioRpcError."""
+    sent = asyncio.ensure_future(call.write(request))
+    call.add_done_callback(lambda _: sent.cancel())
+    try:
+        await asyncio.wait([sent])
+    finally:
+        sent.cancel()
+    if not sent.cancelled():
+        sent.result()
 
 
 def _serialized(message: Message) -> bytes:

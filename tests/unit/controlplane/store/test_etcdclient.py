@@ -101,6 +101,32 @@ async def test_a_renewed_certificate_is_shown_from_then_on(files: Files, monkeyp
             await client.close()
 
 
+async def test_a_watch_whose_member_is_left_while_it_connects_ends() -> None:
+    """The member accepts the connection and says nothing, as one that was restarted just now; it is left for another."""
+    accepted, left, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await left.wait()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async with asyncio.timeout(60), await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        client = EtcdClient([f"{host}:{port}"], timeout=0.5, credentials=None)
+        try:
+            watch = asyncio.ensure_future(anext(client.stream(pb.WatchRequest())))
+            await accepted.wait()
+            await client.member().leave("no leader")
+            with pytest.raises(Unavailable, match="no leader"):
+                await watch
+        finally:
+            await client.close()
+            left.set()
+        await closed.wait()
+
+
 def test_files_that_do_not_fit_each_other_are_tried_again(files: Files, caplog: pytest.LogCaptureFixture) -> None:
     """As between the replacement of one and of the other, or while one is missing."""
     credentials = Credentials(files)
