@@ -16,7 +16,7 @@ from controlplane.resources import Registry, Resource
 from controlplane.rpc import connections, tables
 from controlplane.rpc.parts import of_part
 from controlplane.rpc.permissions import Permissions
-from controlplane.rpc.reading import rendering, seal, selection, watch
+from controlplane.rpc.reading import fill, rendering, selection, watch
 from controlplane.store import Store, Tx, origin
 from pinnace import wire
 from pinnace.api.v1 import objects_pb2, objects_pb2_grpc
@@ -89,13 +89,15 @@ class Objects(objects_pb2_grpc.ObjectsServicer):
         selected = selection(resource, request)
         page = await self._store.page(selected.query(request.limit), request.continueToken)
         as_table = request.HasField("table")
-        return objects_pb2.ListResponse(
-            items=() if as_table else [seal(selected.kind, row) for row in page.rows],
+        made = objects_pb2.ListResponse(
             table=await tables.page(resource, page.rows, request.table, now=self._clock.now()) if as_table else None,
             resourceVersion=str(page.revision),
             continueToken=page.token,
             remainingItemCount=page.remaining,
         )
+        for row in () if as_table else page.rows:
+            fill(selected.kind, row, made.items.add())
+        return made
 
     async def Watch(self, request: objects_pb2.WatchRequest, context: Any) -> AsyncIterator[objects_pb2.WatchResponse]:
         resource = self._read("watch", request.ref, request.fieldSelector)

@@ -21,12 +21,12 @@ from pinnace.kinds import Kind
 
 # Objects, and their bytes, in one message of a watch, so that no message nears gRPC's 4 MiB.
 WATCH_BATCH, WATCH_SIZE = 100, 1 << 20
-_EVENT = objects_pb2.WatchEvent
-Render = Callable[[StoredObject], objects_pb2.Object]
+# Fills an empty part of a message: objects are large, and are copied when their message becomes part of another one.
+Render = Callable[[StoredObject, objects_pb2.Object], None]
 
 
-def seal(kind: Kind, row: StoredObject) -> objects_pb2.Object:
-    return objects_pb2.Object(apiVersion=kind.api_version, kind=kind.kind, protobuf=row.encoded(kind))
+def fill(kind: Kind, row: StoredObject, target: objects_pb2.Object) -> None:
+    target.apiVersion, target.kind, target.protobuf = kind.api_version, kind.kind, row.encoded(kind)
 
 
 def selection(resource: Resource, request: Any) -> Selection:
@@ -51,37 +51,34 @@ async def watch(
     Raises Expired, Invalid."""
     async with aclosing(unsent.bounded(watching.watch(store, selected, revision), end, user=user)) as batches:
         async for batch in batches:
-            for response in _split(_message(change, render) for change in batch):
+            for response in _split(batch, render):
                 yield response
 
 
 def rendering(resource: Resource, request: objects_pb2.WatchRequest, clock: Clock) -> Render:
     """How one watch shows its objects: as they are, or as tables of one row, of which the first alone has the columns."""
     if not request.HasField("table"):
-        return partial(seal, resource.kind)
+        return partial(fill, resource.kind)
     header = True
 
-    def render(row: StoredObject) -> objects_pb2.Object:
+    def render(row: StoredObject, target: objects_pb2.Object) -> None:
         nonlocal header
         made = tables.table(resource, [item_of(resource, row)], request.table, now=clock.now(), header=header)
         header = False
-        return tables.sealed(made)
+        target.CopyFrom(tables.sealed(made))
 
     return render
 
 
-def _message(change: Change, render: Render) -> objects_pb2.WatchEvent:
-    item = None if change.row is None else render(change.row)
-    type_ = Type.BOOKMARK if change.type is Type.SYNCED else change.type
-    return _EVENT(type=type_.value, object=item, resourceVersion=str(change.revision))
-
-
-def _split(events: Iterable[objects_pb2.WatchEvent]) -> Iterator[objects_pb2.WatchResponse]:
-    """Messages of these events. While one is sent nothing here refers to it or to a part of it."""
+def _split(changes: Iterable[Change], render: Render) -> Iterator[objects_pb2.WatchResponse]:
+    """Messages of these changes. While one is sent nothing here refers to it or to a part of it."""
     made = objects_pb2.WatchResponse()
     size = 0
-    for event in events:
-        made.events.append(event)
+    for change in changes:
+        type_ = Type.BOOKMARK if change.type is Type.SYNCED else change.type
+        event = made.events.add(type=type_.value, resourceVersion=str(change.revision))
+        if change.row is not None:
+            render(change.row, event.object)
         size += event.ByteSize()
         del event
         if len(made.events) == WATCH_BATCH or size >= WATCH_SIZE:
