@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 from tests.support.frames import within
 
 TCP, UDP = "tcp", "udp"
-# Seconds in which a packet that nothing drops is answered on a busy machine, and between two datagrams.
+# Seconds in which a packet that nothing drops is answered, and of a round: of each of its datagrams.
 TIMEOUT, AGAIN = 1.0, 0.2
 _KINDS = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}
 
@@ -37,7 +37,6 @@ class Probe(NamedTuple):
 class _Dial:
     sock: socket.socket
     probe: Probe
-    sent: float = 0.0
 
 
 class Prober:
@@ -77,7 +76,8 @@ class Prober:
         self._selector.close()
 
     def probe(self, probes: Iterable[Probe], *, timeout: float = TIMEOUT) -> dict[Probe, str]:
-        """The name of the endpoint that answered; "" for none within `timeout`."""
+        """The name of the endpoint that answered; "" for none within `timeout`, or longer where this process has to wait for a
+        processor: it plays both ends."""
         found = dict.fromkeys(probes, "")
         by_source: dict[str, list[Probe]] = {}
         for probe in found:
@@ -88,7 +88,7 @@ class Prober:
             for dial in within(self._endpoints[source], lambda mine=mine: [_dial(probe) for probe in mine])  # type: ignore[misc]
         ]
         try:
-            self._converse(dials, found, time.monotonic() + timeout)
+            self._converse(dials, found, max(1, round(timeout / AGAIN)))
         finally:
             for dial in dials:
                 with contextlib.suppress(KeyError, ValueError):
@@ -96,21 +96,29 @@ class Prober:
                 dial.sock.close()
         return found
 
-    def _converse(self, dials: list[_Dial], found: dict[Probe, str], deadline: float) -> None:
+    def _converse(self, dials: list[_Dial], found: dict[Probe, str], rounds: int) -> None:
         waiting = {dial.probe: dial for dial in dials}
         for dial in dials:
             self._selector.register(dial.sock, selectors.EVENT_READ, dial)
-        while waiting and (now := time.monotonic()) < deadline:
+        for _ in range(rounds):
             for dial in waiting.values():
-                if dial.probe.protocol == UDP and now - dial.sent >= AGAIN:
-                    dial.sent = now
+                if dial.probe.protocol == UDP:
                     with contextlib.suppress(OSError):
                         dial.sock.send(b"?")
-            for key, _ in self._selector.select(min(AGAIN, deadline - now)):
-                if isinstance(key.data, _Dial):
-                    self._hear(key.data, found, waiting)
-                else:
-                    key.data()
+            ends = time.monotonic() + AGAIN
+            # Once more after its end, for what has come while another process ran.
+            while waiting and self._hear_all(max(0.0, ends - time.monotonic()), found, waiting):
+                pass
+
+    def _hear_all(self, timeout: float, found: dict[Probe, str], waiting: dict[Probe, _Dial]) -> bool:
+        """What is there within `timeout`; False when that was nothing."""
+        ready = self._selector.select(timeout)
+        for key, _ in ready:
+            if isinstance(key.data, _Dial):
+                self._hear(key.data, found, waiting)
+            else:
+                key.data()
+        return bool(ready)
 
     def _hear(self, dial: _Dial, found: dict[Probe, str], waiting: dict[Probe, _Dial]) -> None:
         """An answer ends the probe, an error of TCP too: it was refused."""
