@@ -296,7 +296,7 @@ class Agent:
         cgroups = Cgroups(self._config.cgroup, node=self._config.resources.node_limits(machine))
         return WorkerDependencies(
             runtimes=runtimes, execute=functools.partial(_execute, native), network=self._network.overlay,
-            isolation=self._network.policies,
+            isolation=self._network.policies, serving=self._network.serving.wait,
             images=images.store, puller=images.puller, cgroups=cgroups, clock=self._clock, pools=self._pools,
             exec_slots=ExecSlots(), policy=self._config.policy,
             state=state, memory=self._memory, logs=state / "logs", host_ips=self._announcement.host_ips,

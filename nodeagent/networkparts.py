@@ -16,6 +16,7 @@ from nodeagent.control.policygroups import GROUP
 from nodeagent.control.policynamespaces import NAMESPACE
 from nodeagent.network import dnsrecords, tunnelkey
 from nodeagent.network.fastpath.fastpath import FastPath
+from nodeagent.network.interface import Node
 from nodeagent.network.loadbalancer.announcer import KINDS as ANNOUNCED
 from nodeagent.network.loadbalancer.announcer import Announcer
 from nodeagent.network.nodeaddress import NodeAddresses, SourceAddress
@@ -28,6 +29,7 @@ from nodeagent.network.services.health import HealthServer
 from nodeagent.network.services.model import facts_of
 from nodeagent.network.services.proxy import KINDS as SERVICE_KINDS
 from nodeagent.network.services.proxy import ServiceProxy
+from nodeagent.network.serving import Serving
 from nodeagent.node.config import Config
 from nodeagent.runtime import seccomp
 from nodeagent.runtime.seccomp import SeccompUnavailable
@@ -62,8 +64,9 @@ class NetworkParts:
         self.announcer = Announcer(self.overlay, clock, config.node)
         self._health = HealthServer()
         self._services = ServiceProxy(self.overlay, clock, self._health.set)
+        self.serving = Serving((self._services.serving, self.names.serving), clock)
         self.policies = Enforcer(self.overlay, clock, assignment.policed)
-        self.overlay.configured = lambda node: self._services.configure(facts_of(node))
+        self.overlay.configured = self._configured
         assignment.all_known = self._all_known
         assignment.subscribe(dnsrecords.KINDS, self.names.changed)
         assignment.subscribe(ANNOUNCED, self.announcer.changed)
@@ -80,6 +83,10 @@ class NetworkParts:
         if self._assignment.items(kinds.SERVICE.kind):
             self._all_known()
         await self.reconciler.restore()
+
+    def _configured(self, node: Node) -> None:
+        self.serving.network_is_up()
+        self._services.configure(facts_of(node))
 
     def _all_known(self) -> None:
         """All Services and slices are there: what is not among them does not exist."""

@@ -68,6 +68,8 @@ class ResolverManager:
         self._asking = asyncio.Lock()
         # Whether the assignment has all names, and whether the resolver knows.
         self._complete = self._is_told = False
+        # Set once the resolver has answered with all names, and in a cluster without DNS.
+        self.serving = asyncio.Event()
 
     def cluster_dns(self) -> ClusterDns:
         """The DNS settings of pods."""
@@ -75,6 +77,8 @@ class ResolverManager:
 
     def told(self, welcome: nodes_pb2.Welcome) -> None:
         self._cluster = Cluster.of(welcome)
+        if not self._cluster.servers:
+            self.serving.set()
         self._wake.set()
 
     def changed(self, changes: Iterable[Any]) -> None:
@@ -166,6 +170,9 @@ class ResolverManager:
             self._is_told = True
             self._write({"complete": True})
         await self._drain()
+        if self._is_told and not self.serving.is_set() and await self.metrics():
+            # It answers the agent after all that it was sent before.
+            self.serving.set()
 
     def _line(self, key: str) -> dict[str, Any]:
         kind, namespace, name = key.split("/", 2)

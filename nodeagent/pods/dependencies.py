@@ -35,6 +35,8 @@ class WorkerDependencies:
     execute: Execute
     network: Network
     isolation: PodIsolation
+    # Waits until the node serves Services and names to pods, or for some seconds.
+    serving: Callable[[], Awaitable[None]]
     images: ImageStore
     puller: Puller
     cgroups: Cgroups

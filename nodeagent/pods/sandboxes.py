@@ -46,6 +46,7 @@ class Sandbox:
                 netns = Path(names.namespace(self._folder, "net"))
                 await pod_ctx.deps.isolation.isolate(pod_ctx.uid, reader.pod(pod_ctx.pod, addresses))
                 await pod_ctx.deps.network.attach(pod_ctx.uid, netns, addresses, host_ports(pod_ctx.pod, addresses))
+                await pod_ctx.deps.serving()
             self._write_etc()
             state.sandbox_made()
         except (StartError, NetworkError, OSError, HostnameError) as error:

@@ -355,3 +355,23 @@ def test_the_socket_of_a_node_is_bound_to_the_cluster_s_address_alone(lab: LabUn
     """Port 53 of the node's other addresses is free for others."""
     with entered(layout.load(lab.name).namespace(FIRST, "net")), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind((lab.get("node", FIRST)["status"]["addresses"][0]["address"], 53))
+
+
+def test_the_first_lookup_of_a_pod_waits_for_the_resolver(lab: LabUnderTest) -> None:
+    """On a node that has just started; here the resolver cannot start at first, as another program has its port."""
+    record, script = layout.load(lab.name), f"dig +short +tries=1 +time=1 @{SERVER} kubernetes.{DOMAIN}"
+    failures = record.log(FIRST).read_text().count("resolver_failed")
+    lab.kill(FIRST)
+    os.kill(resolver_of(lab), signal.SIGKILL)
+    eventually(lambda: not resolver_of(lab))
+    with entered(record.namespace(FIRST, "net")):
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with other:
+        other.bind((SERVER, 53))
+        lab.apply(pod("early", "sh", "-c", script, container={"image": dnsimage.NAME}, nodeName=FIRST, restartPolicy="Never"))
+        lab.start_agent(FIRST)
+        # It tries again after 0.1 s, 0.2 s and so on; a pod that did not wait would have given up by then.
+        eventually(lambda: record.log(FIRST).read_text().count("resolver_failed") >= failures + 4)
+    eventually(lambda: lab.get("pod", "early")["status"]["phase"] in ("Succeeded", "Failed"))
+    assert lab.kctl("logs", "early") == "10.96.0.1\n"
+    lab.kctl("delete", "pod", "early", "--now")

@@ -158,9 +158,15 @@ class Host:
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     # A command ends once the event under its first word is set, if there is one.
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    # Set while pods reach Services and names.
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.isolation = FakeIsolation(self.network)
+        self.serving.set()
+
+    async def _serving(self) -> None:
+        await self.serving.wait()
 
     def deps(self, *, images: Any = None, puller: Any = None) -> WorkerDependencies:
         async def execute(handle: Handle, command: list[str], within: float) -> tuple[int, str]:
@@ -182,7 +188,8 @@ class Host:
         cgroups.mkdir(exist_ok=True)
         runtimes = Runtimes({NATIVE: self.runtime or FakeRuntime(self.clock)})
         return WorkerDependencies(
-            runtimes=runtimes, execute=execute, network=self.network, isolation=self.isolation, images=images, puller=puller,
+            runtimes=runtimes, execute=execute, network=self.network, isolation=self.isolation, serving=self._serving,
+            images=images, puller=puller,
             cgroups=Cgroups("pinnace", cgroups), clock=self.clock, pools=Pools(), exec_slots=ExecSlots(), policy=Policy(), state=self.folder, memory=self.folder / "memory",
             logs=self.folder / "logs", local_volumes=self.folder / "local-volumes", host_ips=lambda: ("192.0.2.1",), node_facts={"hostname": "n1", "capacity.memory": str(1 << 30)},
             dns=ClusterDns, rotation=LogRotation(), pod_max_pids=0, ipam=lambda: self.ipam,

@@ -95,6 +95,8 @@ class ServiceProxy:
         self._slices: dict[str, EndpointSlice | None] = {}
         self._work: _Work | None = None
         self._complete = False
+        # Set once all Services that the node had at first are programmed.
+        self.serving = asyncio.Event()
         self.counters = Counters()
 
     def configure(self, facts: Facts) -> None:
@@ -152,6 +154,8 @@ class ServiceProxy:
             shown = [*problems[:SHOWN], *([f"{len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])]
             log.warning("service_problems service=%s problems=%s", key, "; ".join(shown))
         work.problems.clear()
+        if work.declared:
+            self.serving.set()
         if not more:
             await self._health(work.table.health())
             await self._clean(work)

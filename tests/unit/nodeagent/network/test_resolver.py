@@ -208,8 +208,11 @@ async def test_names_that_have_not_come_yet_are_not_denied(node: Node) -> None:
         node.set("EndpointSlice/default/web-1", ends("10.244.1.2"))
         await eventually_metric(node, "EndpointSlice", 1)
         assert await node.ask(WEB) == 2
+        assert not node.manager.serving.is_set()
         node.manager.all_known()
-        await node.answers(["A 10.96.0.5"])
+        async with asyncio.timeout(15):
+            await node.manager.serving.wait()
+        assert await node.ask(WEB) == ["A 10.96.0.5"]
         assert await node.ask("late.default.svc.cluster.local") == 3
     # The next agent, until it has all, takes nothing away.
     del node.objects["Service/default/web"]
@@ -218,6 +221,13 @@ async def test_names_that_have_not_come_yet_are_not_denied(node: Node) -> None:
         assert await node.ask(WEB) == ["A 10.96.0.5"]
         node.manager.all_known()
         await node.answers(3)
+
+
+async def test_pods_wait_for_no_names_in_a_cluster_without_dns(node: Node) -> None:
+    node.welcome = nodes_pb2.Welcome()
+    async with node.agent():
+        await node.manager.serving.wait()
+    assert node.pids() == []
 
 
 async def eventually_metric(node: Node, kind: str, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from nodeagent.pods.sandboxes import Sandbox, begin_anew
 from nodeagent.pods.status import pod_status
 from nodeagent.pods.steps import CreateSandbox, PostStart, Release, Start, Step, Terminate, Wait, next_step
 from nodeagent.pods.worker import Worker
+from pinnace.clock import settle
 from tests.support.hosting import Host
 from tests.support.objects import pod
 from tests.support.observed import T0, observed, ran
@@ -176,6 +178,22 @@ async def test_it_is_on_disk_before_anything_starts(tmp_path: Path) -> None:
     assert (record["epoch"], record["finished"]) == (1, ["one"])
     following = Worker(host.deps(), item)
     assert (following.observed.epoch, following.observed.finished) == (1, {"one"})
+
+
+@pytest.mark.parametrize("host", [False, True])
+async def test_a_pod_waits_for_services_and_names_of_its_node(tmp_path: Path, host: bool) -> None:
+    """Its network is there meanwhile; one in the host's network needs neither."""
+    node = Host(tmp_path)
+    node.serving.clear()
+    item = pod("web", hostNetwork=host)
+    worker = Worker(node.deps(), item)
+    worker.folder.mkdir(parents=True)
+    creating = asyncio.ensure_future(Sandbox(worker._pod_ctx).create())
+    await settle()
+    assert (creating.done(), worker.observed.sandbox, item.metadata.uid in node.network.attached) == (host, host, not host)
+    node.serving.set()
+    await creating
+    assert worker.observed.sandbox
 
 
 def hooked(name: str) -> dict[str, Any]:

@@ -128,9 +128,11 @@ def test_objects_from_before_the_network_is_set_up_are_programmed_with_it() -> N
         node.put(*web(1))
         await settle()
         assert node.kernel.visits == 0
+        assert not node.proxy.serving.is_set()
         node.configure()
         await settle()
         assert node.addresses() == {"10.96.0.20", "10.96.0.21"}
+        assert node.proxy.serving.is_set()
         node.remove("Service", "s0")
         await settle()
         assert node.addresses() == {"10.96.0.21"}
