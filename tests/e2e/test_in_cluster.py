@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -59,8 +60,15 @@ def test_the_apis_certificate_has_the_names_of_its_service(lab: LabUnderTest) ->
     found = layout.load(lab.name)
     context = ssl.create_default_context(cadata=(found.control_dir / "pki/ca.crt").read_text())
     full = "kubernetes.default.svc.cluster.local"
+
+    def connected() -> socket.socket | None:
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("10.96.0.1", 443), timeout=10)
+        return None
+
     for name in ("kubernetes", "kubernetes.default", "kubernetes.default.svc", full, "10.96.0.1"):
+        # Processes of a node may be earlier than its Services.
         with entered(found.namespace("node-1", "net")):
-            plain = socket.create_connection(("10.96.0.1", 443), timeout=10)
+            plain = eventually(connected)
         with plain, context.wrap_socket(plain, server_hostname=name) as secure:
             assert secure.version() in ("TLSv1.2", "TLSv1.3")

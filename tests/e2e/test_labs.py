@@ -74,7 +74,9 @@ def test_a_lab_is_resumed_after_a_reboot(lab: LabUnderTest) -> None:
     assert {item["metadata"]["name"]: item["spec"]["podCIDR"] for item in lab.get("nodes")["items"]} == nodes
     found = eventually(lambda: _restarted(lab, names), within=60)
     address = found["two"]["status"]["podIP"]
-    lab.kctl("exec", "one", "--", "timeout", "5", "sh", "-c", f"wget -q -O - http://{address}/ 2>&1 | grep -q 404")
+    # A server that has started may not listen yet.
+    fetch = ("timeout", "5", "sh", "-c", f"wget -q -O - http://{address}/ 2>&1 | grep -q 404")
+    eventually(lambda: lab.run("exec", "one", "--", *fetch).returncode == 0)
 
 
 def _restarted(lab: LabUnderTest, names: list[str]) -> dict[str, dict[str, Any]]:
