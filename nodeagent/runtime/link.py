@@ -28,7 +28,8 @@ from nodeagent.runtime.interface import RuntimeLost, StartError
 from pinnace.clock import Clock
 
 log = logging.getLogger("pinnace.runtime")
-# Seconds: to get the launcher up, and for one request (an image on a slow disk, a busy machine).
+# Seconds: to start launchers again that end early, and for one that runs to listen or to answer a request (an image on a slow
+# disk, a busy machine).
 LAUNCHER_WITHIN = 10.0
 ANSWER_WITHIN = 60.0
 # Its `__main__`, and all that it and its forks run.
@@ -103,7 +104,7 @@ class LauncherLink:
             return self._socket
 
     async def _connect(self) -> socket.socket:
-        deadline = self._clock.monotonic() + LAUNCHER_WITHIN
+        began = self._clock.monotonic()
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
             try:
@@ -115,9 +116,10 @@ class LauncherLink:
             except OSError:
                 pass
             connection.close()
-            if self.launcher is None or self.launcher.poll() is not None:
+            if not (runs := self.launcher is not None and self.launcher.poll() is None):
                 self._spawn()
-            if self._clock.monotonic() > deadline:
+            # Without processor time Python takes long to start; another launcher would take longer.
+            if self._clock.monotonic() - began > (ANSWER_WITHIN if runs else LAUNCHER_WITHIN):
                 raise RuntimeLost(f"the launcher did not start; see {self._log_path}")
             await self._clock.sleep(0.005)
 
