@@ -17,7 +17,7 @@ import pytest
 from cli.lab import processes
 from nodeagent.runtime import apparmor
 from tests.support.boxes import boxes, program_layer
-from tests.support.labs import ROOT, LabUnderTest, eventually, pod, running
+from tests.support.labs import ROOT, SLEEP, LabUnderTest, eventually, pod, running
 
 pytestmark = [
     pytest.mark.root,
@@ -37,12 +37,11 @@ profile {OWN} flags=(attach_disconnected) {{
 PROFILES = {"pinnace-default": DEFAULT.read_text(), OWN: OWN_PROFILE}
 # What it is confined by; then what only a profile refuses, for the container has CAP_SYS_ADMIN.
 SAY = "cat /proc/self/attr/current; mkdir -p /tmp/locked /tmp/on; echo x > /tmp/locked/x; mount -t tmpfs none /tmp/on"
-WAIT = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
 
 
 def confined(name: str, profile: dict[str, Any] | None, script: str = SAY, **context: Any) -> dict[str, Any]:
     security = {"capabilities": {"add": ["SYS_ADMIN"]}, **context} | ({"appArmorProfile": profile} if profile else {})
-    return pod(name, "sh", "-c", f"({script}) 2>&1; {WAIT}", container={"securityContext": security})
+    return pod(name, "sh", "-c", f"({script}) 2>&1; {SLEEP}", container={"securityContext": security})
 
 
 @pytest.fixture(scope="module")

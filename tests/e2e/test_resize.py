@@ -13,11 +13,10 @@ import pytest
 
 from nodeagent.runtime import cgroupfiles
 from nodeagent.runtime.cgroups import Cgroups
-from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.labs import SLEEP, LabUnderTest, eventually, pod, running
 
 pytestmark = pytest.mark.root
 NODE = "node-1"
-SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 AGENT = (
     "--capacity=cpu=2,memory=400Mi", "--eviction-hard=memory.available<20Mi", "--eviction-monitoring-interval=10m",
 )  # fmt: skip

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from nodeagent.runtime.cgroups import Cgroups
-from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.labs import SLEEP, LabUnderTest, eventually, pod, running
 
 pytestmark = pytest.mark.root
 NODE = "node-1"
 # Grows until somebody stops it; `tail` keeps the last line, and /dev/zero has only one.
 HOG = "tail /dev/zero"
-SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 AGENT = (
     "--capacity=cpu=2,memory=400Mi", "--system-reserved=cpu=200m,memory=50Mi", "--kube-reserved=memory=50Mi",
     "--eviction-hard=memory.available<20Mi", "--pod-max-pids=64", "--max-pods=12",
@@ -91,7 +90,7 @@ def test_a_kill_from_elsewhere_is_no_oom(lab: LabUnderTest) -> None:
 
 def test_a_container_that_resists_its_end_is_no_oom(lab: LabUnderTest) -> None:
     """It is killed for having had its time."""
-    lab.apply(limited("stubborn", "trap '' TERM; " + "while :; do sleep 0.1; done", activeDeadlineSeconds=1,
+    lab.apply(limited("stubborn", "trap '' TERM; while :; do sleep 10; done", activeDeadlineSeconds=1,
                       terminationGracePeriodSeconds=1, restartPolicy="Never"))  # fmt: skip
     eventually(lambda: ended(lab, "stubborn") == ("Error", 137))
 

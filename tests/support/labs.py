@@ -24,6 +24,9 @@ PATIENCE = float(os.environ.get("PINNACE_TEST_PATIENCE", "1"))
 DEADLINE = 120.0 * PATIENCE
 # Of agents and control planes: the strictest, as in deploy/systemd.
 UMASK = 0o077
+# A shell's script that waits, and ends at once on SIGTERM. A loop of brief sleeps would start processes all the time: on an
+# emulated machine a few of them take a processor.
+SLEEP = "sleep 1000000 & trap 'kill $!; exit 0' TERM; wait"
 
 
 class KctlError(AssertionError):
@@ -172,7 +175,7 @@ def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float =
             failure = error
         if time.monotonic() > deadline:
             raise failure
-        time.sleep(max(every, min(time.monotonic() - began, 1.0)))
+        time.sleep(max(every, min(time.monotonic() - began, PATIENCE)))
 
 
 @contextmanager
@@ -191,7 +194,8 @@ def running(
     # A name of this run's own, so that two runs on one machine do not take each other's labs down.
     name = f"{name}-{os.getpid() % 1000:03}"
     lab = LabUnderTest(name, folder, words=words)
-    lab.run("lab", "down", "--name", name)
+    if name in layout.names():
+        lab.run("lab", "down", "--name", name)
     lab.lab(
         "up",
         *up,
@@ -214,7 +218,7 @@ def running(
 
 def pod(name: str, *command: str, namespace: str = "default", **spec: Any) -> dict[str, Any]:
     """A pod of one busybox container `main`; by default it sleeps and ends at once on SIGTERM."""
-    run = list(command) or ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+    run = list(command) or ["sh", "-c", SLEEP]
     container = {"name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": run}
     container |= spec.pop("container", {})
     return {
