@@ -104,21 +104,24 @@ class ControlPlane:
                     tasks.append(group.create_task(recorder.run()))
                 components = await self._assemble(store, registry, recorder)
                 tasks += [group.create_task(loop) for loop in self._loops(components)]
-                lead = group.create_task(self._leader(components).run())
-                server = await self._listen(components)
-                if self._config.web or self._config.web_fds:
-                    tasks.append(group.create_task((await self._listen_web(components)).serve()))
-                ready.set()
-                tasks.append(group.create_task(memory.keep_collecting(self._clock)))
-                c = self._config
-                log.info("serving listen=%s web=%s socket=%s store=%s", c.listen, c.web, c.socket, c.store)
-                await stop.wait()
-                # First, while the store still works: another control plane can lead at once.
-                lead.cancel()
-                await asyncio.wait([lead])
-                await components.announcement.withdraw()
-                components.nodes.close()
-                await server.stop(STOP_GRACE)
+                lead, server = group.create_task(self._leader(components).run()), None
+                try:
+                    server = await self._listen(components)
+                    if self._config.web or self._config.web_fds:
+                        tasks.append(group.create_task((await self._listen_web(components)).serve()))
+                    ready.set()
+                    tasks.append(group.create_task(memory.keep_collecting(self._clock)))
+                    c = self._config
+                    log.info("serving listen=%s web=%s socket=%s store=%s", c.listen, c.web, c.socket, c.store)
+                    await stop.wait()
+                finally:
+                    # First, while the store still works: another control plane can lead at once.
+                    lead.cancel()
+                    await asyncio.wait([lead])
+                    await components.announcement.withdraw()
+                    components.nodes.close()
+                    if server is not None:
+                        await server.stop(STOP_GRACE)
                 for task in tasks:
                     task.cancel()
         finally:
