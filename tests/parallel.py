@@ -31,6 +31,9 @@ AGAIN_WITHIN = 15 * 60
 MAX_FLAKY = 5
 # Groups at a time.
 AT_ONCE = 5
+# How many times as long as alone a test may take beside others (tests.support.labs.PATIENCE), and its seconds then, unless it has its own.
+PATIENCE = 2
+TEST_WITHIN = 180 * PATIENCE
 # The longest but for the virtual machine decides when the suite ends: labs are as many groups as start together with others.
 LAB_GROUPS = 3
 # The larger half of the unit tests.
@@ -72,9 +75,8 @@ def start(paths: list[str], arguments: list[str], scratch: Path) -> Group:
     scratch.mkdir()
     group_files = scratch.with_suffix(".log"), scratch.with_suffix(".failed")
     environment = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(scratch), FAILED: str(group_files[1])}
-    # Groups share the machine: what waits for something may take longer than alone.
-    environment.setdefault("PINNACE_TEST_PATIENCE", "2")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *paths]
+    environment.setdefault("PINNACE_TEST_PATIENCE", str(PATIENCE))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_WITHIN}", *arguments, *paths]
     with open(group_files[0], "wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     return Group(process, *group_files)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,9 +30,9 @@ SIZES = [10_000, 900_000]
 # five times (unsent.py), and 100 KiB for each of the calls themselves; then the changes, and their history. The object: a call
 # that was broken keeps its message until Python collects it.
 BOUND = 5 * LIMIT + WATCHERS * (100 << 10) + 3 * TOTAL + (64 << 20)
-# Seconds of most calls meanwhile; of each, there is a deadline. One that waits for a stalled watcher takes STALLED at least, and then
-# all of them do.
-PROMPT = 2.0 * PATIENCE
+# Seconds of nine in ten calls meanwhile. One that waits for a stalled watcher takes STALLED at least.
+PROMPT = min(2.0 * PATIENCE, 0.8 * STALLED)
+pytestmark = pytest.mark.timeout(600)
 # Seconds of a watch at most.
 CALL = 180.0 * PATIENCE
 _OPTIONS = (("grpc.ssl_target_name_override", pki.SERVER_NAME), ("grpc.use_local_subchannel_pool", 1))
@@ -68,17 +67,23 @@ def memory(found: Plane) -> int:
 
 
 def write(found: Plane, size: int, letter: str) -> list[float]:
-    """Every ConfigMap with this letter; the seconds that each call took."""
-    took: list[float] = []
+    """Every ConfigMap with this letter; the seconds that each call took, of thirty small ones or a large one."""
+    took, many = list[float](), max(1, 300_000 // size)
     with found.client() as client:
-        for number in range(TOTAL // size):
-            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{number}"}, "data": {"x": letter * size}}
+        for start in range(0, TOTAL // size, many):
             request = objects_pb2.ApplyRequest(namespace="default", fieldManager="test")
-            request.objects.add(apiVersion="v1", kind="ConfigMap", json=json.dumps(body).encode())
+            for number in range(start, min(start + many, TOTAL // size)):
+                body = {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": {"name": f"c{number}"},
+                    "data": {"x": letter * size},
+                }
+                request.objects.add(apiVersion="v1", kind="ConfigMap", json=json.dumps(body).encode())
             began = time.monotonic()
-            [result] = client.call(client.objects.Apply, request).results
-            assert not result.HasField("error")
+            results = client.call(client.objects.Apply, request).results
             took.append(time.monotonic() - began)
+            assert [result for result in results if result.HasField("error")] == []
     return took
 
 
@@ -125,7 +130,8 @@ def test_watchers_that_never_read_hold_a_bounded_amount(watched: Plane, size: in
             time.sleep(0.1)
         took = write(watched, size, "b")
         most = max(most, memory(watched))
-        assert (statistics.median(asked) < PROMPT, statistics.median(took) < PROMPT) == (True, True), (asked, took)
+        for calls in (asked, took):
+            assert sum(seconds < PROMPT for seconds in calls) >= 0.9 * len(calls), (asked, took)
         ends = [told(call, "b", TOTAL // size) for call in crowd.calls[:: watchers // CONNECTIONS]]
         # For -rP: the figures of interest.
         print(f"memory {before >> 20} -> {most >> 20} MiB, longest write {max(took):.3f} s, {ends}")
