@@ -49,6 +49,22 @@ class Cluster:
         return Cluster(tuple(welcome.clusterDNS), welcome.clusterDomain, networks)
 
 
+class _Answers:
+    """The resolver's on one connection, in the order of the questions; `owed` are still to be read."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue(_MAX_ANSWERS)
+        self.owed = 0
+
+    async def last(self) -> bytes:
+        """To the latest question. Those to earlier ones, which were no longer waited for, are dropped."""
+        while True:
+            answer = await self.queue.get()
+            self.owed -= 1
+            if not self.owed:
+                return answer
+
+
 class ResolverManager:
     """`lookup` and `keys` are the assignment's."""
 
@@ -62,8 +78,7 @@ class ResolverManager:
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
-        # What the resolver answers; empty when it has ended.
-        self._answers: asyncio.Queue[bytes] = asyncio.Queue(_MAX_ANSWERS)
+        self._answers = _Answers()
         self._ended = False
         self._asking = asyncio.Lock()
         # Whether the assignment has all names, and whether the resolver knows.
@@ -97,8 +112,9 @@ class ResolverManager:
         async with self._asking:
             try:
                 self._write({"ask": "metrics"})
+                self._answers.owed += 1
                 async with asyncio.timeout(TAKEN_WITHIN):
-                    answer: dict[str, str] = json.loads(await self._answers.get())
+                    answer: dict[str, str] = json.loads(await self._answers.last())
                 return answer["metrics"]
             except (OSError, TimeoutError, ValueError):
                 return ""
@@ -119,14 +135,14 @@ class ResolverManager:
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, MAX_RETRY)
             finally:
-                await self._close()
+                self._close()
 
     async def _serve(self, cluster: Cluster) -> None:
         """Keep a resolver for these addresses until it ends, or there are others. Raises OSError, TimeoutError, ValueError,
         NetworkError."""
         await self._network.serve_names(cluster.servers)
         reader, self._writer = await self._process.connected(cluster.servers)
-        self._answers, self._ended = asyncio.Queue(_MAX_ANSWERS), False
+        self._answers, self._ended = _Answers(), False
         listener = asyncio.ensure_future(self._listen(reader))
         try:
             told = self._settings()
@@ -146,9 +162,10 @@ class ResolverManager:
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Until it ends; an answer that is not waited for is dropped with the connection."""
+        answers = self._answers.queue
         with contextlib.suppress(OSError, ValueError, asyncio.QueueFull):
             while line := await reader.readline():
-                self._answers.put_nowait(line)
+                answers.put_nowait(line)
         self._ended = True
         self._wake.set()
 
@@ -197,13 +214,11 @@ class ResolverManager:
         async with asyncio.timeout(TAKEN_WITHIN):
             await self._writer.drain()
 
-    async def _close(self) -> None:
-        """Let go of the resolver, which continues."""
+    def _close(self) -> None:
+        """Let go of the resolver, which continues. What it has not read is dropped: it may never read again."""
         if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            self._writer.transport.abort()
+            self._writer = None
 
 
 def _upstream(dns: ClusterDns) -> list[str]:

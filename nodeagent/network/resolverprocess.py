@@ -26,6 +26,8 @@ from pinnace.clock import Clock
 log = logging.getLogger("pinnace.dns")
 # Seconds until it serves or has ended, and between looks.
 WITHIN, LOOK = 15.0, 0.02
+# Seconds until it has answered, or ended when it is told to; and attempts in a row without that after which it is killed.
+ANSWER_WITHIN, MAX_UNANSWERED = 10.0, 2
 # Bytes of a line: its metrics.
 MAX_LINE = 1 << 20
 # Bytes of the log of earlier processes that are kept.
@@ -49,13 +51,15 @@ class ResolverProcess:
         self._directory, self._clock, self._seccomp, self._port = directory, clock, seccomp, port
         self._code = _digest()
         self.process: subprocess.Popen[bytes] | None = None
+        self._unanswered = 0
 
     @property
     def log(self) -> Path:
         return self._directory / "log"
 
     async def connected(self, addresses: Sequence[str]) -> Streams:
-        """To a process of this version for these addresses. Raises OSError, TimeoutError, ValueError."""
+        """To a process of this version for these addresses. One that repeatedly does not answer is killed, so that a later call
+        starts another. Raises OSError, TimeoutError, ValueError."""
         root = self._directory / "root"
         root.mkdir(parents=True, exist_ok=True, mode=0o755)
         # The resolver's user passes through it, to nothing: its root is below.
@@ -69,15 +73,39 @@ class ResolverProcess:
             while True:
                 with contextlib.suppress(ConnectionError, FileNotFoundError):
                     streams = await asyncio.open_unix_connection(str(control), limit=MAX_LINE)
-                    if await _version(streams) == version:
+                    if await self._serves(streams, version):
                         return streams
-                    await self._end(streams)
                 if self.process is None:
                     self.process = self._start(options)
                 elif (code := self.process.poll()) is not None:
                     self.process = None
                     raise OSError(f"the resolver ended with code {code}: {self._last_line()}")
                 await self._clock.sleep(LOOK)
+
+    async def _serves(self, streams: Streams, version: str) -> bool:
+        """Whether it is of this version; another one has ended then. Raises ConnectionError, TimeoutError, ValueError."""
+        found = False
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                found = await _version(streams) == version
+                if not found:
+                    await self._end(streams)
+            self._unanswered = 0
+        except TimeoutError:
+            self._unanswered += 1
+            if self._unanswered >= MAX_UNANSWERED:
+                self._kill(_peer(streams))
+            raise
+        finally:
+            if not found:
+                streams[1].transport.abort()
+        return found
+
+    def _kill(self, pid: int) -> None:
+        log.error("resolver_killed pid=%d unanswered=%d", pid, self._unanswered)
+        self._unanswered = 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def _start(self, options: Options) -> subprocess.Popen[bytes]:
         # Without docstrings it is a megabyte smaller.
@@ -96,21 +124,25 @@ class ResolverProcess:
             return str(error)
 
     async def _end(self, streams: Streams) -> None:
-        """The process at the other end (unix(7), SO_PEERCRED), of another version or for other addresses."""
-        sock: socket.socket = streams[1].get_extra_info("socket")
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid = int(struct.unpack("3i", credentials)[0])
+        """The process at the other end, of another version or for other addresses."""
+        pid = _peer(streams)
         log.info("resolver_replaced pid=%d", pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         # Its sockets are free when this one ends.
         while await streams[0].read(MAX_LINE):
             pass
-        streams[1].close()
         if self.process is not None and self.process.pid == pid:
             while self.process.poll() is None:
                 await self._clock.sleep(LOOK)
             self.process = None
+
+
+def _peer(streams: Streams) -> int:
+    """The PID of the process at the other end (unix(7), SO_PEERCRED)."""
+    sock: socket.socket = streams[1].get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
 
 
 async def _version(streams: Streams) -> str:

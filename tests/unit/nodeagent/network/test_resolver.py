@@ -23,7 +23,7 @@ import dns.message
 import pytest
 
 from nodeagent.dns import process, reading
-from nodeagent.network import resolverprocess
+from nodeagent.network import resolver, resolverprocess
 from nodeagent.network.resolver import ResolverManager
 from nodeagent.network.resolverprocess import ResolverProcess
 from nodeagent.pods.spec.resolver import ClusterDns, DnsFlags
@@ -90,12 +90,16 @@ class Node:
         if self.is_complete:
             self.manager.all_known()
         self.manager.told(self.welcome)
-        task = asyncio.ensure_future(self.manager.run())
+        self.task = asyncio.ensure_future(self.manager.run())
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await self.stop()
+
+    async def stop(self) -> None:
+        """The agent ends."""
+        self.task.cancel()
+        await asyncio.wait([self.task])
 
     async def ask(self, name: str, type_: str = "A", server: str = SERVER) -> list[str] | int | None:
         """The answers, or the response code of what has none; None: there was no answer."""
@@ -444,3 +448,54 @@ async def test_without_cluster_dns_there_is_none(node: Node) -> None:
         assert node.pids() == []
         assert node.network.names == []
         assert node.manager.cluster_dns().servers == ()
+
+
+async def test_the_agent_ends_while_its_resolver_does_not_read(node: Node) -> None:
+    """As one that is stopped, with more to be read than its socket holds."""
+    async with node.agent():
+        await node.answers(3)
+        (pid,) = node.pids()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(15):
+                while (writer := node.manager._writer) and not writer.transport.get_write_buffer_size():
+                    node.set("EndpointSlice/default/web-1", ends(*(f"10.244.1.{last}" for last in range(200))))
+                    await asyncio.sleep(0.01)
+            async with asyncio.timeout(15):
+                # Cancels what is left of it, also when this test fails.
+                await node.stop()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert node.pids() == [pid]
+
+
+async def test_one_that_does_not_answer_is_killed_and_replaced(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After repeated attempts."""
+    async with node.agent():
+        await node.answers(3)
+        (pid,) = node.pids()
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(resolverprocess, "ANSWER_WITHIN", 0.3)
+    async with node.agent():
+        await eventually(lambda: f"resolver_killed pid={pid} unanswered=2" in caplog.text)
+        monkeypatch.setattr(resolverprocess, "ANSWER_WITHIN", 10.0)
+        node.set("Service/default/web", service("10.96.0.5"))
+        await node.answers(["A 10.96.0.5"])
+        assert pid not in node.pids()
+
+
+async def test_metrics_after_a_late_answer_are_those_of_now(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with node.agent():
+        await node.answers(3)
+        (pid,) = node.pids()
+        os.kill(pid, signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(resolver, "TAKEN_WITHIN", 0.5)
+            assert await node.manager.metrics() == ""
+            assert await node.manager.metrics() == ""
+        os.kill(pid, signal.SIGCONT)
+        node.set("Service/default/web", service("10.96.0.5"))
+        await node.answers(["A 10.96.0.5"])
+        assert 'pinnace_dns_objects{kind="Service"} 1' in await node.manager.metrics()
