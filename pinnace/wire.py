@@ -18,6 +18,8 @@ from pinnace.meta.v1 import meta_pb2
 # Channel and server options: bytes that one stream may have sent and the peer not read. gRPC would let it grow to
 # megabytes for each; this much fills 80 Mbit/s over 50 ms and any local network.
 WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 512 << 10))
+# Channel options of agents: a peer that does not answer is noticed after 15 seconds, also when nothing ends its connection.
+KEEPALIVE = (("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000))
 STATUS_KEY = "pinnace-status-bin"
 # How large a status a client takes, in bytes, in the metadata of its call. gRPC refuses metadata above 8 KiB in all unless
 # a channel says otherwise, and a refused status is no status.

@@ -20,7 +20,7 @@ import grpc
 
 from nodeagent.control.credentials import Credentials, Pair
 from nodeagent.streams.service import Streams
-from pinnace import channels, pki, wire
+from pinnace import cancellation, channels, pki, wire
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc
 from pinnace.authentication.v1.authentication_pb2 import TokenRequest
 from pinnace.clock import Clock, jitter
@@ -38,11 +38,10 @@ _OPTIONS = (
     # Each connection is of its own certificate.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 8 << 20),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3_000),
+    *wire.KEEPALIVE,
     *wire.WINDOW,
 )
 
@@ -65,10 +64,12 @@ class Events:
 
 @dataclass(slots=True, eq=False)
 class _Received:
-    """The session's assignment so far: the revision of the last message that this agent is to confirm soon."""
+    """The session's assignment so far: the revision of the last message that this agent is to confirm soon. `error`: why
+    this agent can send no more on it."""
 
     revision: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
 
     def note(self, assignment: nodes_pb2.Assignment) -> None:
         """The first of a session tells what the node has lost meanwhile; one without a change asks for a confirmation."""
@@ -136,7 +137,7 @@ class Session:
             received.arrived.set()
 
     async def run(self, events: Events) -> None:
-        """Hold a session until cancelled."""
+        """Hold a session until cancelled. Raises errors of `events`; it may be called again then."""
         retry, task = FIRST_RETRY, None
         try:
             while True:
@@ -151,11 +152,21 @@ class Session:
                 else:
                     task = await self._move(task, events)
         finally:
-            for pending in (task, *self._closing):
-                if pending is not None:
-                    pending.cancel()
-            if self._connection is not None:
-                await self._connection.channel.close()
+            # No later run may use it: it is closed, or may be what failed.
+            connection, self._connection = self._connection, None
+            if task is not None:
+                task.cancel()
+            if cancellation.requested():
+                await self._end(connection)
+            else:
+                self._retire(connection)
+
+    async def _end(self, connection: _Connection | None) -> None:
+        """The agent ends: nothing is waited for."""
+        for closing in self._closing:
+            closing.cancel()
+        if connection is not None:
+            await connection.channel.close()
 
     async def _ended_or_renewed(self, task: asyncio.Task[None]) -> bool:
         """Wait; True when the session has ended."""
@@ -203,8 +214,8 @@ class Session:
         finally:
             welcomed.cancel()
         if not connection.welcomed.is_set():
-            _outcome(task)
             self._retire(connection)
+            _outcome(task)
             await self._clock.sleep(jitter(MAX_RETRY))
             self._renewed.set()
             return old
@@ -233,7 +244,8 @@ class Session:
             task.add_done_callback(self._closing.discard)
 
     async def _hold(self, connection: _Connection, events: Events, earlier: asyncio.Task[None] | None) -> None:
-        """One session, to its end. It ends `earlier` when it is open. Raises AioRpcError."""
+        """One session, to its end. It ends `earlier` when it is open. Raises AioRpcError, errors of `events`, and
+        RuntimeError when the call was cancelled for another reason."""
         interval: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         received, complete = _Received(), False
         call = connection.stub.Session(self._speak(events, received, interval))
@@ -261,6 +273,10 @@ class Session:
                     received.arrived.set()
                 elif kind == "stream":
                     self._carry(connection, message.stream, events.streams)
+        except asyncio.CancelledError:
+            if cancellation.requested():
+                raise
+            raise received.error or RuntimeError("the call of the session was cancelled") from None
         finally:
             self._complete -= complete
             self._speaking.discard(received)
@@ -280,21 +296,31 @@ class Session:
             await streams.serve(connection.stub, request, busy=busy)
 
     async def _speak(self, events: Events, received: _Received, interval: asyncio.Future[float]) -> AsyncIterator[Any]:
-        yield nodes_pb2.NodeMessage(hello=events.hello())
-        every = await interval
-        while True:
-            await self._clock.wait(received.arrived, min(every, SOON) if events.applied() < received.revision else every)
-            received.arrived.clear()
-            beat = nodes_pb2.Heartbeat(applied=events.applied(), staticNamespaces=events.static_namespaces())
-            yield nodes_pb2.NodeMessage(heartbeat=beat)
+        try:
+            yield nodes_pb2.NodeMessage(hello=events.hello())
+            every = await interval
+            while True:
+                await self._clock.wait(received.arrived, min(every, SOON) if events.applied() < received.revision else every)
+                received.arrived.clear()
+                beat = nodes_pb2.Heartbeat(applied=events.applied(), staticNamespaces=events.static_namespaces())
+                yield nodes_pb2.NodeMessage(heartbeat=beat)
+        except Exception as error:
+            # gRPC cancels the call, and keeps the reason to itself.
+            received.error = error
+            raise
 
     async def _call(self, method: str, request: Any) -> Any:
-        """A unary call. Raises AioRpcError, or RuntimeError before there is a connection."""
+        """A unary call. Raises AioRpcError, or RuntimeError before there is a connection and when it is closed meanwhile."""
         connection = self._connection
         if connection is None:
             raise RuntimeError("not connected yet")
         with connection.call():
-            return await getattr(connection.stub, method)(request, timeout=REPORT_WITHIN)
+            try:
+                return await getattr(connection.stub, method)(request, timeout=REPORT_WITHIN)
+            except asyncio.CancelledError:
+                if cancellation.requested():
+                    raise
+                raise RuntimeError("the connection was closed") from None
 
     async def show(self, pods: Iterable[Any]) -> list[str]:
         """Show these static pods in the API and no others; returns what was refused. Raises as `report` does."""
@@ -302,7 +328,7 @@ class Session:
         return list(answer.refusals)
 
     async def report(self, request: nodes_pb2.ReportStatusRequest) -> None:
-        """Raises grpc.aio.AioRpcError, or RuntimeError before there is a connection."""
+        """Raises grpc.aio.AioRpcError, or RuntimeError without a connection."""
         await self._call("ReportStatus", request)
 
     async def renew(self, csr: bytes) -> str:

@@ -6,9 +6,11 @@ when it is told to.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from pinnace import cancellation
 from pinnace.clock import Clock
 
 log = logging.getLogger("pinnace.agent")
@@ -17,14 +19,17 @@ FIRST_RETRY, MAX_RETRY, RESET = 1.0, 30.0, 60.0
 
 
 async def keep(name: str, part: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Run a part until it returns, again whenever it raises. Until cancelled."""
+    """Run a part until it returns, again whenever it raises, also a CancelledError of a call that it waited for. Until
+    cancelled."""
     delay = FIRST_RETRY
     while True:
         began = clock.monotonic()
         try:
             await part()
             return
-        except Exception:
+        except (Exception, asyncio.CancelledError):
+            if cancellation.requested():
+                raise
             if clock.monotonic() - began > RESET:
                 delay = FIRST_RETRY
             log.exception("part_failed name=%s retry=%.0f", name, delay)

@@ -18,6 +18,7 @@ from nodeagent.control import keys
 from nodeagent.control.credentials import Credentials
 from nodeagent.control.renewal import Endpoint, Renewal
 from nodeagent.control.session import Events, Session
+from nodeagent.node import supervisor
 from pinnace import csr, pki
 from pinnace.api.v1 import nodes_pb2, nodes_pb2_grpc, streams_pb2
 from pinnace.clock import Clock, SystemClock, VirtualClock
@@ -48,6 +49,10 @@ class Control(nodes_pb2_grpc.NodesServicer):
         self.named: list[list[str]] = []
         # Ends the sessions that are open and those that are opened.
         self.end = asyncio.Event()
+        # Reports that have come, and what their answers wait for.
+        self.reports = 0
+        self.answer = asyncio.Event()
+        self.answer.set()
 
     async def Session(self, messages: Any, context: Any) -> AsyncIterator[nodes_pb2.ControlMessage]:
         if self.refuse is not None:
@@ -89,6 +94,8 @@ class Control(nodes_pb2_grpc.NodesServicer):
             yield frame
 
     async def ReportStatus(self, request: Any, context: Any) -> Any:
+        self.reports += 1
+        await self.answer.wait()
         return nodes_pb2.ReportStatusResponse()
 
     async def RenewCertificate(self, request: Any, context: Any) -> Any:
@@ -132,22 +139,43 @@ class Agent:
         self.welcomes: list[str] = []
         self.assigned: list[nodes_pb2.Assignment] = []
         self.applied = 0
+        # By the name of a callback: what its next call raises.
+        self.failures: dict[str, Exception] = {}
         self.static_namespaces: tuple[str, ...] = ()
         self.clocks = 0
         self.session = Session(address, self.credentials, clock)
         self.renewal = Renewal(
             self.credentials, Endpoint("n1", ""), clock, ask=self.session.renew, renewed=self.session.reconnect
         )
+        self.clock = clock
 
     async def run(self) -> None:
-        async def welcomed(welcome: Any) -> None:
-            self.welcomes.append(welcome.podCIDR)
-
+        """As the agent does, again whenever it fails."""
         events = Events(
-            nodes_pb2.Hello, welcomed, self.assigned.append, self.carrier, lambda: self.applied, self._clock,  # type: ignore[arg-type]
-            lambda: self.static_namespaces,
+            self._hello, self._welcomed, self.assigned.append, self.carrier, self._applied, self._clock,  # type: ignore[arg-type]
+            self._static_namespaces,
         )  # fmt: skip
-        await self.session.run(events)
+        await supervisor.keep("session", lambda: self.session.run(events), self.clock)
+
+    def _fail(self, name: str) -> None:
+        if name in self.failures:
+            raise self.failures.pop(name)
+
+    def _hello(self) -> nodes_pb2.Hello:
+        self._fail("hello")
+        return nodes_pb2.Hello()
+
+    async def _welcomed(self, welcome: Any) -> None:
+        self._fail("welcomed")
+        self.welcomes.append(welcome.podCIDR)
+
+    def _applied(self) -> int:
+        self._fail("applied")
+        return self.applied
+
+    def _static_namespaces(self) -> tuple[str, ...]:
+        self._fail("static_namespaces")
+        return self.static_namespaces
 
     def _clock(self) -> None:
         self.clocks += 1
@@ -435,3 +463,56 @@ async def test_a_heartbeat_is_sent_at_once_when_static_pods_have_changed(tmp_pat
         agent.static_namespaces = ("db", "shop")
         agent.session.beat()
         await until(lambda: control.named and control.named[-1] == ["db", "shop"])
+
+
+@pytest.mark.parametrize("name", ["hello", "welcomed", "applied", "static_namespaces"])
+async def test_a_session_that_fails_in_the_agent_is_opened_again(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a new connection, and with the reason in the log."""
+    monkeypatch.setattr("nodeagent.node.supervisor.FIRST_RETRY", 0.05)
+    async with connected(tmp_path) as (control, agent):
+        agent.failures[name] = OSError("the disk is full")
+        if name in ("hello", "welcomed"):
+            control.end.set()
+            await until(lambda: not agent.failures)
+            control.end.clear()
+        await until(lambda: not agent.failures)
+        count = len(agent.welcomes)
+        await until(lambda: len(agent.welcomes) > count)
+        await until(lambda: control.open == {control.sessions})
+        await agent.session.report(nodes_pb2.ReportStatusRequest())
+    assert "OSError: the disk is full" in caplog.text
+
+
+async def test_streams_and_reports_continue_on_the_connection_of_a_session_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.node.supervisor.FIRST_RETRY", 0.05)
+    async with connected(tmp_path) as (control, agent):
+        await control.offers.put(nodes_pb2.ControlMessage(stream=nodes_pb2.StreamOffer(id="s", open=streams_pb2.OpenStream())))
+        await until(lambda: "s" in control.streams)
+        control.answer.clear()
+        report = asyncio.ensure_future(agent.session.report(nodes_pb2.ReportStatusRequest()))
+        await until(lambda: control.reports)
+        agent.failures["applied"] = OSError("the disk is full")
+        await until(lambda: control.open == {2})
+        assert agent.carrier.running == {"s"}
+        control.answer.set()
+        await report
+        await control.streams["s"].put(None)
+        await until(lambda: not agent.carrier.running)
+
+
+async def test_a_report_whose_connection_is_closed_fails(tmp_path: Path) -> None:
+    """It is no cancellation of the task that reports."""
+    async with connected(tmp_path) as (control, agent):
+        control.answer.clear()
+        report = asyncio.ensure_future(agent.session.report(nodes_pb2.ReportStatusRequest()))
+        await until(lambda: control.reports)
+        connection = agent.session._connection
+        assert connection is not None
+        await connection.channel.close()
+        with pytest.raises(RuntimeError, match="the connection was closed"):
+            await report
+        control.answer.set()

@@ -37,6 +37,26 @@ async def test_a_long_run_resets_the_back_off() -> None:
     task.cancel()
 
 
+async def test_a_part_whose_call_was_cancelled_is_started_again() -> None:
+    """As gRPC cancels calls of a channel that is closed. A cancellation of the part itself ends it."""
+    clock, starts, ends = VirtualClock(0.0), list[float](), list[asyncio.Future[None]]()
+
+    async def part() -> None:
+        starts.append(clock.now())
+        ends.append(asyncio.get_running_loop().create_future())
+        await ends[-1]
+
+    task = asyncio.ensure_future(supervisor.keep("part", part, clock))
+    await settle()
+    ends[0].cancel()
+    await clock.advance(2)
+    assert starts == [0, 1]
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert starts == [0, 1]
+
+
 async def test_a_part_that_returns_is_not_started_again() -> None:
     starts = []
 
