@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -20,7 +21,7 @@ from google.protobuf.message import Message
 
 from controlplane.store import etcd_messages_pb2 as pb
 from controlplane.store.etcdtls import Credentials
-from pinnace import channels
+from pinnace import cancellation, channels
 from pinnace.errors import ApiError, TooLarge, Unavailable
 
 log = logging.getLogger("pinnace.store")
@@ -75,9 +76,8 @@ class Member:
 
     def reraise(self) -> None:
         """Closing a channel cancels its calls. Raises Unavailable unless the caller itself was cancelled."""
-        task = asyncio.current_task()
-        if self.cause and not (task is not None and task.cancelling()):
-            raise Unavailable(f"etcd {self.endpoint}: {self.cause}") from None
+        if not cancellation.requested():
+            raise Unavailable(f"etcd {self.endpoint}: {self.cause or 'the call was cancelled'}") from None
 
     async def ailment(self, seconds: float) -> str:
         """Why it should not be used; empty for a healthy member."""
@@ -171,19 +171,21 @@ class EtcdClient:
     async def _probe(self) -> None:
         while True:
             await asyncio.sleep(PROBE_EVERY)
-            member = self.member()
-            cause = await member.ailment(PROBE_TIMEOUT)
-            if cause:
-                await self._move(member, cause)
+            with _lasting("etcd_probe_failed"):
+                member = self.member()
+                cause = await member.ailment(PROBE_TIMEOUT)
+                if cause:
+                    await self._move(member, cause)
 
     async def _renew(self, credentials: Credentials) -> None:
         renewed = False
         while True:
             await asyncio.sleep(RENEW_EVERY)
-            # Again until a connection with them was made.
-            renewed = await asyncio.to_thread(credentials.renew) or renewed
-            if renewed and self._moving is None:
-                renewed = not await self._reconnect()
+            with _lasting("etcd_renewal_failed"):
+                # Again until a connection with them was made.
+                renewed = await asyncio.to_thread(credentials.renew) or renewed
+                if renewed and self._moving is None:
+                    renewed = not await self._reconnect()
 
     async def _reconnect(self) -> bool:
         """Whether the member in use has taken a connection with the present credentials, or was left meanwhile."""
@@ -234,6 +236,17 @@ class EtcdClient:
             await asyncio.wait([self._moving])
         if self._member is not None:
             await self._member.leave("closed")
+
+
+@contextmanager
+def _lasting(event: str) -> Iterator[None]:
+    """Around one round of a loop: an error is logged, and the loop continues."""
+    try:
+        yield
+    except (Exception, asyncio.CancelledError):
+        if cancellation.requested():
+            raise
+        log.exception(event)
 
 
 async def _requested(call: Any, request: Message) -> None:

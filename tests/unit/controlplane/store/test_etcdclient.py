@@ -143,3 +143,54 @@ def test_files_that_do_not_fit_each_other_are_tried_again(files: Files, caplog: 
     assert credentials.renew()
     assert credentials.current is not first
     assert not credentials.renew()
+
+
+class Failing(Credentials):
+    """Of which the first `errors` renewals raise."""
+
+    def __init__(self, files: Files, *errors: BaseException) -> None:
+        super().__init__(files)
+        self.errors = list(errors)
+
+    def renew(self) -> bool:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().renew()
+
+
+async def test_a_renewal_that_fails_is_tried_again(
+    files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when it fails as a call that gRPC cancels. The reasons are in the log."""
+    monkeypatch.setattr(etcdclient, "RENEW_EVERY", 0.02)
+    member = Member()
+    async with asyncio.timeout(60), serving(member) as endpoint:
+        errors = (OSError("the disk is full"), asyncio.CancelledError("of a call"))
+        client = EtcdClient([endpoint], timeout=5, credentials=Failing(files, *errors))
+        try:
+            assert await status(client) == 1
+            replace(files, pki.issue(CA, "second", (), now=time.time()))
+            while member.callers[-1] != "second":
+                await asyncio.sleep(0.02)
+                await status(client)
+        finally:
+            await client.close()
+    assert caplog.text.count("etcd_renewal_failed") == 2
+    assert "the disk is full" in caplog.text
+
+
+async def test_a_call_that_is_cancelled_for_another_reason_is_unavailable(files: Files) -> None:
+    """Only a task that is cancelled itself gets CancelledError: one that was not would end in silence."""
+    member = Member()
+    async with asyncio.timeout(60), serving(member) as endpoint:
+        client = EtcdClient([endpoint], timeout=5, credentials=Credentials(files))
+        try:
+            watch = client.stream(pb.WatchRequest())
+            assert (await anext(watch)).created
+            following = asyncio.ensure_future(anext(watch))
+            await asyncio.sleep(0)
+            await client.member().channel.close()
+            with pytest.raises(Unavailable, match="the call was cancelled"):
+                await following
+        finally:
+            await client.close()
