@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from nodeagent.node import supervisor
 from nodeagent.simulated.joining import Joined, Joiner
 from nodeagent.simulated.pods import ScriptedPods
 from pinnace import __version__, channels, pki, wire
@@ -32,6 +34,7 @@ _OPTIONS = (
     # gRPC would wait up to two minutes, and half of the time that a control plane was away.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3_000),
+    *wire.KEEPALIVE,
     *wire.WINDOW,
 )
 
@@ -69,8 +72,8 @@ class SimulatedAgent:
         try:
             async with asyncio.TaskGroup() as group:
                 stub = nodes_pb2_grpc.NodesStub(channel)
-                group.create_task(self._hold_sessions(stub))
-                group.create_task(self._report(stub))
+                for name, part in (("session", self._hold_sessions), ("reports", self._report)):
+                    group.create_task(supervisor.keep(f"{self.name} {name}", functools.partial(part, stub), self._clock))
         finally:
             await channel.close()
 
