@@ -1,5 +1,7 @@
 """The share of a namespace in what a node keeps of NetworkPolicies: one tenant's policies do not take the others' room. Pure.
 
+Of blocks that overlap with those of other namespaces it is not enough: see `shares`.
+
 A *grant* is a peer of a rule with one of its ports: an element for pods that are alike. A *source* is a group, or all blocks of
 a rule: an element for each pod. A *range* is a block or an exception of one: an element or two in the node's map of ranges, all
 of which are computed anew when one of them changes, and more where they overlap (see `blocks.affordable`).

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nodeagent.network.elements import Difference, Element
-from nodeagent.network.policies import blocks
+from nodeagent.network.policies import blocks, shares
 from nodeagent.network.policies.blocks import BlockSet, Interval
 from nodeagent.network.policies.cells import Cells, Written
 from nodeagent.network.policies.grants import End, Facet, Granted, Grants
@@ -27,9 +27,6 @@ from nodeagent.network.policies.model import DIRECTIONS, Block, Group, Pod, Poli
 from nodeagent.network.policies.profiles import Key
 from nodeagent.network.policies.skeleton import container
 from pinnace import policypeers
-
-# Of the ranges of all policies of the node; see `blocks.affordable`.
-MAX_RANGES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +39,9 @@ class Changes:
 
 
 class Compiler:
-    def __init__(self, max_ranges: int = MAX_RANGES) -> None:
-        self._max_ranges = max_ranges
+    def __init__(self, max_named: int = shares.MAX_NAMED) -> None:
+        """`max_named`: see `shares`."""
+        self._max_named = max_named
         self._grants = Grants()
         self._identities = Identities()
         self._members = Members(self._identities, policypeers.ALL_PODS.id())
@@ -52,8 +50,10 @@ class Compiler:
         self._made: dict[object, frozenset[Element]] = {}
         self._ranges: dict[tuple[int, int, int], Identity] = {}
         self._cells = Cells(self._grants, self._identities)
-        # Ranges of peers that cost too much, and are allowed nothing.
-        self.left_out = 0
+        # Of peers, by namespace; those that the node keeps; and those that cost too much, and are allowed nothing.
+        self._blocks: dict[str, frozenset[Block]] = {}
+        self._kept = frozenset[Block]()
+        self.left_out: Mapping[str, frozenset[Block]] = {}
 
     def elements(self) -> set[Element]:
         """All that there should be."""
@@ -89,12 +89,12 @@ class Compiler:
         written.remove |= old - made
 
     def _change_ranges(self, written: Written) -> None:
-        owners = self._owners()
-        used = blocks.affordable(owners, self._max_ranges)
-        self.left_out = len(owners) - len(used)
+        sources = {facet.source: facet for facet in self._used if isinstance(facet.source, BlockSet) and facet.port is None}
+        self._choose_blocks(sources)
+        owners = self._owners(sources)
         old, self._ranges = self._ranges, {}
         for family in (4, 6):
-            for first, last, traits in _merged(blocks.intervals(used, family), owners):
+            for first, last, traits in _merged(blocks.intervals(self._kept, family), owners):
                 self._ranges[family, first, last] = self._identities.acquire(family, traits)
         for place in {*old, *self._ranges}:
             if old.get(place) == self._ranges.get(place):
@@ -105,10 +105,22 @@ class Compiler:
         for identity in old.values():
             self._identities.release(identity)
 
-    def _owners(self) -> dict[Block, set[Trait]]:
+    def _choose_blocks(self, sources: Mapping[BlockSet, Facet]) -> None:
+        """Those that the node can afford."""
+        found = dict[str, set[Block]]()
+        for source, facet in sources.items():
+            for namespace in {profile.traits.namespace for profile, _ in self._grants.ends(facet)}:
+                found.setdefault(namespace, set()).update(source.blocks)
+        if found == self._blocks:
+            return
+        self._blocks = {namespace: frozenset(there) for namespace, there in found.items()}
+        self._kept = shares.kept(self._blocks, self._max_named)
+        beyond = {namespace: there - self._kept for namespace, there in self._blocks.items()}
+        self.left_out = {namespace: there for namespace, there in beyond.items() if there}
+
+    def _owners(self, sources: Mapping[BlockSet, Facet]) -> dict[Block, set[Trait]]:
         """The traits of addresses in a block. Of facets to which the same is granted, one stands for all: a thousand policies
         with a block each have one identity, which is one element for each pod."""
-        sources = {facet.source: facet for facet in self._used if isinstance(facet.source, BlockSet) and facet.port is None}
         alike = dict[frozenset[tuple[End, frozenset[Granted]]], Trait]()
         found = dict[Block, set[Trait]]()
         for source in sorted(sources, key=lambda item: item.digest):

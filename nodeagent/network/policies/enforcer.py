@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from nodeagent.network.interface import NetworkError
-from nodeagent.network.policies import budget, evaluator, pending, reader
+from nodeagent.network.policies import budget, evaluator, pending, reader, shares
 from nodeagent.network.policies.budget import Budget
 from nodeagent.network.policies.compiler import Changes, Compiler
 from nodeagent.network.policies.evaluator import Traffic, Verdict
-from nodeagent.network.policies.model import Group, Pod, Policy
+from nodeagent.network.policies.model import Block, Group, Pod, Policy
 from nodeagent.network.policies.pending import Pending
 from nodeagent.network.policies.profiles import Key
 from nodeagent.network.policies.skeleton import CONCERN
@@ -46,7 +46,10 @@ _LEFT_OUT = (
     f"{budget.MOST.grants:,} pairs of a peer and a port together, {budget.MOST.sources:,} peers (ipBlocks of a rule are one), "
     f"or {budget.MOST.ranges:,} ipBlocks and exceptions"
 )
-
+_BLOCKS_LEFT_OUT = (
+    "{} ipBlocks of namespace {} allow nothing on this node: those of all namespaces overlap too much "
+    f"(more than {shares.MAX_NAMED:,} ranges), and this namespace is among those with the most"
+)
 _UNKNOWN = (
     "the NetworkPolicies of namespace {} are not known: a pod of it starts without those that the control plane has yet to send"
 )
@@ -69,10 +72,17 @@ class Change(Protocol):
 
 class Enforcer:
     def __init__(
-        self, network: Network, clock: Clock, policed: Callable[[str], bool], *, portion: int = pending.PORTION
+        self,
+        network: Network,
+        clock: Clock,
+        policed: Callable[[str], bool],
+        *,
+        portion: int = pending.PORTION,
+        compiler: Callable[[], Compiler] = Compiler,
     ) -> None:
         """`policed`: whether the assignment has the policies of a namespace, those that there are; if not, it says nothing of
         them. `portion`: elements of a transaction, at most (see `pending`)."""
+        self._new_compiler = compiler
         self._policed = policed
         self._network = network
         self._clock = clock
@@ -87,6 +97,8 @@ class Enforcer:
         self._pending = Pending(portion)
         # Of what the kernel has; None: it is computed anew.
         self._compiler: Compiler | None = None
+        # Blocks that the kernel does not have, by namespace.
+        self._blocks_left_out: Mapping[str, frozenset[Block]] = {}
         self._programming = asyncio.Lock()
         self._changed = asyncio.Event()
         # Of the node: reason, message, and whether it is a warning.
@@ -206,10 +218,18 @@ class Enforcer:
         changes = self._pending.take(self._pods_of, namespace) if compiler is not None else self._everything()
         more = self._pending.has_policies(namespace) if namespace else bool(self._pending)
         self._compiler = None
-        new = compiler or Compiler()
+        new = compiler or self._new_compiler()
         await self._network.program(lambda ruleset: _apply(ruleset, new, changes, anew=compiler is None))
         self._compiler = new
+        self._report_blocks(new.left_out)
         return more
+
+    def _report_blocks(self, left_out: Mapping[str, frozenset[Block]]) -> None:
+        before, self._blocks_left_out = self._blocks_left_out, left_out
+        for namespace, found in left_out.items():
+            if len(found) > len(before.get(namespace, ())):
+                log.error("blocks_left_out namespace=%s count=%d first=%s", namespace, len(found), min(found).cidr)
+                self.event("NetworkPoliciesLeftOut", _BLOCKS_LEFT_OUT.format(len(found), namespace), True)
 
     def _everything(self) -> Changes:
         self._pending.clear()
@@ -222,7 +242,8 @@ class Enforcer:
         if pod is None:
             return None
         peer = evaluator.peer_at(other, self._slices)
-        return evaluator.evaluate(self._policies.values(), pod, peer, direction=direction, traffic=traffic)
+        left_out = self._blocks_left_out.get(pod.namespace, frozenset())
+        return evaluator.evaluate(self._policies.values(), pod, peer, direction=direction, traffic=traffic, left_out=left_out)
 
 
 def _read(item: NetworkPolicy) -> Policy:
@@ -234,10 +255,7 @@ def _read(item: NetworkPolicy) -> Policy:
 
 
 def _apply(ruleset: Ruleset, compiler: Compiler, changes: Changes, *, anew: bool) -> None:
-    before = compiler.left_out
     change = compiler.change(changes)
-    if compiler.left_out > before:
-        log.error("policies_too_large ranges_left_out=%d", compiler.left_out)
     if anew:
         ruleset.declare(CONCERN, compiler.elements())
     elif change.add or change.remove:

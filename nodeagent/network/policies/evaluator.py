@@ -7,7 +7,7 @@ Source: networking/v1, NetworkPolicySpec; where Kubernetes leaves a choice, docs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from nodeagent.network.policies import blocks
@@ -60,12 +60,25 @@ def peer_at(address: str, slices: Mapping[str, Group]) -> Peer:
     return Peer(address, frozenset(map(group_of, containing)), tuple(sorted(ports)))
 
 
-def evaluate(policies: Iterable[Policy], pod: Pod, peer: Peer, *, direction: str, traffic: Traffic) -> Verdict:
-    """Traffic of `pod` to `peer` (OUT), or from it (IN); the other end may have policies of its own."""
+def evaluate(
+    policies: Iterable[Policy],
+    pod: Pod,
+    peer: Peer,
+    *,
+    direction: str,
+    traffic: Traffic,
+    left_out: Set[Block] = frozenset(),
+) -> Verdict:
+    """Traffic of `pod` to `peer` (OUT), or from it (IN); the other end may have policies of its own. `left_out`: blocks of the
+    pod's namespace that the node cannot afford (see `shares`)."""
     restricting = [item for item in policies if direction in item.directions and item.selects(pod.namespace, pod.labels)]
     if not restricting:
         return Verdict(True)
-    allowing = [item for item in restricting if any(_allows(rule, pod, peer, traffic) for rule in _rules(item, direction))]
+    allowing = [
+        item
+        for item in restricting
+        if any(_allows(rule, pod, peer, traffic, left_out) for rule in item.rules if rule.direction == direction)
+    ]
     if allowing:
         return Verdict(True, _names(allowing))
     # A pod always reaches itself, through a Service too.
@@ -76,15 +89,18 @@ def _names(policies: Iterable[Policy]) -> tuple[str, ...]:
     return tuple(sorted(f"{item.namespace}/{item.name}" for item in policies))
 
 
-def _rules(policy: Policy, direction: str) -> list[Rule]:
-    return [rule for rule in policy.rules if rule.direction == direction]
-
-
-def _allows(rule: Rule, pod: Pod, peer: Peer, traffic: Traffic) -> bool:
-    if rule.peers is not None and not any(_is(item, peer) for item in rule.peers):
-        return False
+def _allows(rule: Rule, pod: Pod, peer: Peer, traffic: Traffic, left_out: Set[Block]) -> bool:
     receiver = peer.ports if rule.direction == OUT else pod.ports
-    return rule.ports is None or any(_has(item, traffic, receiver) for item in rule.ports)
+    for port in rule.ports if rule.ports is not None else (None,):
+        # The peers of a named port of theirs are pods, which need no range.
+        missing = frozenset[Block]() if rule.direction == OUT and isinstance(port, NamedPort) else left_out
+        if _includes(rule, peer, missing) and (port is None or _has(port, traffic, receiver)):
+            return True
+    return False
+
+
+def _includes(rule: Rule, peer: Peer, left_out: Set[Block]) -> bool:
+    return rule.peers is None or any(item not in left_out and _is(item, peer) for item in rule.peers)
 
 
 def _is(item: Selection | Block, peer: Peer) -> bool:

@@ -8,7 +8,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.network.policies.blocks import Interval, affordable, contains, intervals, text
+from nodeagent.network.policies.blocks import Cost, Interval, affordable, contains, intervals, sizes, text
 from nodeagent.network.policies.model import LAST_PORT, Block, Ports
 from nodeagent.network.policies.portblocks import SIZES, split
 from pinnace.ipfamilies import canonical
@@ -36,6 +36,15 @@ def test_blocks_that_are_affordable_have_so_many_in_their_intervals(blocks: list
     kept = affordable(blocks, most)
     assert kept <= set(blocks)
     assert sum(len(item.blocks) for item in intervals(kept, 4)) <= most
+
+
+@given(st.lists(some_blocks(), max_size=6, unique=True))
+def test_the_cost_of_blocks_that_are_added_is_their_sizes(blocks: list[Block]) -> None:
+    """After each of them, and in any order."""
+    cost = Cost()
+    for number, block in enumerate(blocks, 1):
+        cost.add(block)
+        assert cost.total == sum(sizes(set(blocks[:number])).values())
 
 
 def test_blocks_that_divide_no_other_one_are_kept() -> None:

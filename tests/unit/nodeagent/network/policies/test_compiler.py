@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nodeagent.network.elements import Element
 from nodeagent.network.policies import cells, evaluator, identities, reader
 from nodeagent.network.policies.compiler import Changes, Compiler
 from nodeagent.network.policies.evaluator import Traffic
-from nodeagent.network.policies.model import IN, OUT, Block, Pod, Policy, Ports, Rule
+from nodeagent.network.policies.model import IN, OUT, Block, NamedPort, Pod, PodPort, Policy, Ports, Rule
+from pinnace import policypeers
 from pinnace.selectors import Requirement
 from tests.support.policyreference import Packet, Reference
 from tests.support.policysets import Tables
 from tests.support.policyworlds import OUTSIDE, PORTS, World, histories, message, worlds
+from tests.unit.nodeagent.network.policies.test_blocks import some_blocks
 
 TRAFFIC = [*(Traffic(protocol, port) for protocol in ("tcp", "udp") for port in PORTS), Traffic("sctp", 80), Traffic("icmp")]
 
@@ -86,19 +89,77 @@ def test_ranges_of_all_policies_are_bounded() -> None:
     policies: dict[tuple[str, str], Policy | None] = {("x", "small"): policy_from("small", Block("192.0.2.0/24"), 80)}
     for number in range(100):
         policies["x", f"p{number}"] = policy_from(f"p{number}", Block("0.0.0.0/0", (f"10.{number}.0.0/16",)), 1 + number)
-    compiler = Compiler(max_ranges=2_000)
+    compiler = Compiler(max_named=2_000)
     compiler.change(Changes(policies, {}, {"u": Pod("x", {}, ("10.244.1.2",))}))
-    assert compiler.left_out > 80
+    assert {name: len(found) > 50 for name, found in compiler.left_out.items()} == {"x": True}
     assert Element("policy_blocks_4", ("192.0.2.0/24",)) in {replace(item, value=()) for item in compiler.elements()}
     assert len(compiler.elements()) < 2_000
     compiler.change(Changes({("x", f"p{number}"): None for number in range(2, 100)}))
-    assert compiler.left_out == 0
+    assert not compiler.left_out
 
 
-def policy_from(name: str, block: Block, port: int = 0) -> Policy:
+def test_a_namespace_within_its_share_takes_no_blocks_of_another() -> None:
+    """Though it divides a wide one of the other into thousands of ranges, of which the node cannot afford all."""
+    policies = dict[tuple[str, str], Policy | None](
+        {
+            ("few", "wide"): policy_from("wide", Block("::/0", ("fd00::/8",)), namespace="few"),
+            ("many", "parts"): Policy(
+                "many",
+                "parts",
+                (),
+                frozenset({IN}),
+                (Rule(IN, tuple(Block(f"2001:{number:x}::/32") for number in range(0, 7760, 2))),),
+            ),
+        }
+    )
+    for number in range(100):
+        block = Block("::/0", (f"fd00:{number:x}::/32",))
+        policies["many", f"p{number}"] = policy_from(f"p{number}", block, 1 + number, namespace="many")
+    compiler = Compiler()
+    pods = {"f": Pod("few", {}, ("fd01::1",)), "m": Pod("many", {}, ("fd01::2",))}
+    compiler.change(Changes(policies, {}, dict(pods)))
+    tables = Tables(compiler.elements())
+    assert tables.passes("2a00::1", "fd01::1", Traffic("tcp", 80))
+    assert not tables.passes("fd00::1", "fd01::1", Traffic("tcp", 80))
+    assert set(compiler.left_out) == {"many"}
+
+
+_RULES = st.builds(
+    Rule,
+    st.sampled_from((IN, OUT)),
+    st.lists(some_blocks(), min_size=1, max_size=3).map(tuple),
+    st.sampled_from(
+        (None, (Ports("tcp", 80, 80),), (NamedPort("tcp", "web"),), (Ports("tcp", 81, 81), NamedPort("tcp", "web")))
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("xy"), st.lists(_RULES, max_size=2)), min_size=1, max_size=4), st.integers(0, 12))
+def test_the_evaluator_leaves_out_the_blocks_that_the_kernel_has_not(specs: list[tuple[str, list[Rule]]], most: int) -> None:
+    """Peers of an egress rule with a named port are pods, for which the kernel needs no blocks."""
+    named = PodPort("tcp", "web", 80)
+    pods = {namespace: Pod(namespace, {}, (f"10.244.0.{number}",), (named,)) for number, namespace in enumerate("xy")}
+    policies = [
+        Policy(space, f"p{number}", (), frozenset({IN, OUT}), tuple(rules)) for number, (space, rules) in enumerate(specs)
+    ]
+    slices = {f"{policypeers.ALL_PODS.id()}.0": {"0.0.0.3": (named,)}}
+    compiler = Compiler(max_named=most)
+    compiler.change(Changes({(item.namespace, item.name): item for item in policies}, dict(slices), dict(pods)))
+    tables = Tables(compiler.elements())
+    others = ("0.0.0.1", "0.0.0.3", "127.255.255.255", "128.0.0.0", "255.255.255.255")
+    for (space, pod), other, port in itertools.product(pods.items(), others, (80, 81)):
+        [own], traffic, peer = pod.addresses, Traffic("tcp", port), evaluator.peer_at(other, slices)
+        left_out = compiler.left_out.get(space, frozenset())
+        for direction, ends in ((IN, (other, own)), (OUT, (own, other))):
+            verdict = evaluator.evaluate(policies, pod, peer, direction=direction, traffic=traffic, left_out=left_out)
+            assert tables.passes(*ends, traffic) == verdict.allowed, (space, direction, other, port)
+
+
+def policy_from(name: str, block: Block, port: int = 0, *, namespace: str = "x") -> Policy:
     """Lets a range of addresses in, to all pods of a namespace and every port, or one."""
     ports = (Ports("tcp", port, port),) if port else None
-    return Policy("x", name, (), frozenset({IN}), (Rule(IN, (block,), ports),))
+    return Policy(namespace, name, (), frozenset({IN}), (Rule(IN, (block,), ports),))
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,6 +12,8 @@ import pytest
 from nodeagent.control.changes import Change
 from nodeagent.network.elements import Element
 from nodeagent.network.interface import NetworkError
+from nodeagent.network.policies import shares
+from nodeagent.network.policies.compiler import Compiler
 from nodeagent.network.policies.enforcer import INTERVAL, RETRY, Enforcer
 from nodeagent.network.policies.evaluator import Traffic, Verdict
 from nodeagent.network.policies.model import IN, Pod
@@ -75,11 +77,13 @@ class Kernel:
 
 
 class Node:
-    def __init__(self) -> None:
+    def __init__(self, max_named: int = shares.MAX_NAMED) -> None:
         self.kernel, self.clock = Kernel(), VirtualClock()
         # Namespaces of which the assignment has no policies, though there may be some.
         self.unknown = set[str]()
-        self.enforcer = Enforcer(self.kernel, self.clock, lambda namespace: namespace not in self.unknown)
+        self.enforcer = Enforcer(
+            self.kernel, self.clock, lambda namespace: namespace not in self.unknown, compiler=lambda: Compiler(max_named)
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -290,6 +294,35 @@ async def test_a_namespace_beyond_its_share_is_reported_once() -> None:
     assert (reason, warning) == ("NetworkPoliciesLeftOut", True)
     assert text.startswith("1 NetworkPolicies of namespace default allow nothing on this node: ")
     assert "100,000 pairs of a peer and a port" in text
+
+
+def from_blocks(namespace: str, *cidrs: str) -> Change:
+    peers = [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": peers}]}
+    return Change(f"NetworkPolicy/{namespace}/blocks", None, message(namespace, "blocks", spec))
+
+
+async def test_blocks_that_the_node_cannot_afford_are_reported_once_and_allow_nothing() -> None:
+    """The event names the namespace that has most, and verdicts are the kernel's, also after a failure."""
+    node, events = Node(max_named=3), list[tuple[str, str, bool]]()
+    node.enforcer.event = lambda *event: events.append(event)
+    async with node.running():
+        node.enforcer.assigned([from_blocks("default", "0.0.0.0/0"), from_blocks("other", "10.1.0.0/24", "10.2.0.0/24")])
+        node.enforcer.update("u1", POD)
+        node.enforcer.update("u2", Pod("other", {}, (OTHER,)))
+        await node.clock.advance(INTERVAL)
+        node.kernel.fault = "no memory"
+        node.enforcer.update("u3", Pod("other", {}, ("10.244.1.5",)))
+        await node.clock.advance(INTERVAL)
+        node.kernel.fault = ""
+        await node.clock.advance(RETRY)
+        for uid, pod, source in (("u1", WEB, "10.2.0.1"), ("u2", OTHER, "10.1.0.1"), ("u2", OTHER, "10.2.0.1")):
+            verdict = node.enforcer.verdict(uid, source, direction=IN, traffic=TCP)
+            assert verdict is not None
+            assert verdict.allowed == node.kernel.allows(source, pod) == (pod == WEB)
+    [(reason, text, warning)] = events
+    assert (reason, warning) == ("NetworkPoliciesLeftOut", True)
+    assert text.startswith("2 ipBlocks of namespace other allow nothing on this node: ")
 
 
 async def test_what_failed_is_programmed_again() -> None:
