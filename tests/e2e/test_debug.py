@@ -32,7 +32,7 @@ def test_debug_on_a_terminal_sees_the_targets_processes(lab: LabUnderTest, web: 
         screen.until(b"Defaulting debug container name to debugger-")
         screen.until(b"try pressing enter")
         screen.type(b"\nps; hostname; echo $A; tty\n")
-        screen.until(b"sleep 1000000")
+        screen.until(b"sleep 987654")
         screen.until(b"web\r\n")
         screen.until(b"kept\r\n")
         screen.until(b"/dev/pts/0\r\n")

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.labs import LabUnderTest, eventually, pod, running
+from tests.support.labs import SLEEP, LabUnderTest, eventually, pod, running
 
 pytestmark = pytest.mark.root
-SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
 
 
 @pytest.fixture(scope="module")

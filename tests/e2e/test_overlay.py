@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import frames, sctp
-from tests.support.labs import LabUnderTest, eventually, pod
+from tests.support.labs import SLEEP, LabUnderTest, eventually, pod
 
 pytestmark = pytest.mark.root
 NODES = ("node-1", "node-2", "node-3")
@@ -107,7 +107,7 @@ def _gone(lab: LabUnderTest) -> Iterator[None]:
     lab.kctl("delete", "pod", "served", "client", "--now", "--ignore-not-found")
 
 
-SERVE = "mkdir /www; echo page > /www/index.html; httpd -p 8080 -h /www; trap 'exit 0' TERM; while :; do sleep 0.2; done"
+SERVE = f"mkdir /www; echo page > /www/index.html; httpd -p 8080 -h /www; {SLEEP}"
 
 
 @pytest.mark.shows("spec.containers[].ports[].{hostPort,hostIP}")

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support.breaking import nothing_left, script, settle_in
-from tests.support.labs import LabUnderTest, eventually, running
+from tests.support.labs import SLEEP, LabUnderTest, eventually, running
 from tests.support.traces import Traces, traces
 
 pytestmark = pytest.mark.root
 NODE = "node-1"
-SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 MEMORY: dict[str, Any] = {"name": "data", "emptyDir": {"medium": "Memory"}}
 DISK: dict[str, Any] = {"name": "data", "emptyDir": {}}
 AGENT = (

@@ -26,7 +26,7 @@ DEADLINE = 120.0 * PATIENCE
 UMASK = 0o077
 # A shell's script that waits, and ends at once on SIGTERM. A loop of brief sleeps would start processes all the time: on an
 # emulated machine a few of them take a processor.
-SLEEP = "sleep 1000000 & trap 'kill $!; exit 0' TERM; wait"
+SLEEP = "sleep 987654 & trap 'kill $!; exit 0' TERM; wait"
 
 
 class KctlError(AssertionError):

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import frames
-from tests.support.labs import LabUnderTest, eventually
+from tests.support.labs import SLEEP, LabUnderTest, eventually
 
 # Answers at /cgi-bin/who with its name and the client's address.
-SERVE = """
+SERVE = f"""
 mkdir -p /www/cgi-bin; printf '#!/bin/sh\\necho; echo $(hostname) $REMOTE_ADDR\\n' > /www/cgi-bin/who; chmod +x /www/cgi-bin/who
-trap 'exit 0' TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done
+httpd -p 8080 -h /www; {SLEEP}
 """
 PORT = 8080
 # Seconds that a client waits.
