@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nodeagent.network import conntrack, dnsrules, elements, guard, nat, plan, repairs
-from nodeagent.network.elements import Fragment
+from nodeagent.network.elements import Element, Fragment
 from nodeagent.network.fastpath import skeleton as fastpath
 from nodeagent.network.fastpath.fastpath import FastPath
 from nodeagent.network.fastpath.node import NodeFastPath
@@ -82,6 +82,10 @@ class OverlayNetwork:
         # The host ports that the kernel has; None: unknown.
         self._programmed: tuple[HostPort, ...] | None = None
         self._programming = asyncio.Lock()
+        # Of the thread: the elements of the host ports that were declared last, and those that have changed since a declaration
+        # succeeded. None: the table is not there yet.
+        self._port_elements: frozenset[Element] | None = None
+        self._changed_ports: frozenset[Element] = frozenset()
         self._connections = HostPortConnections(self.visit, self._delete_connections)
         # Called once the devices and tables of a node are there.
         self.configured: Callable[[Node], None] = lambda node: None
@@ -122,6 +126,10 @@ class OverlayNetwork:
                     self._forwarding.parent.mkdir(parents=True, exist_ok=True)
                     self._enabled(family).touch()
             self.ruleset.ensure(self._fragments(node))
+            if self._port_elements is None:
+                # Those of an earlier agent.
+                listed = self.ruleset.listing([nat.HOST_PORTS]).elements
+                self._port_elements = frozenset[Element]().union(*listed.values())
             netlink.keep_half_closed()
             self.ruleset.declare(guard.PEERS, guard.peers(self._peers))
             # Once more: the kernel has those of connection tracking since there are rules for it.
@@ -177,9 +185,16 @@ class OverlayNetwork:
                 self._programmed = ports
 
     def _declare_ports(self, ports: tuple[HostPort, ...]) -> None:
-        change = self.ruleset.declare(nat.HOST_PORTS, nat.elements(ports))
-        changed = (item.key[-2:] for item in (*change.add, *change.remove) if item.container in nat.MAPS)
+        """What has changed is known from the declarations, not from their transactions: after one that failed, a repair by
+        another concern may apply it."""
+        wanted = frozenset(nat.elements(ports))
+        self._changed_ports |= wanted ^ (self._port_elements or frozenset())
+        self._port_elements = wanted
+        self.ruleset.declare(nat.HOST_PORTS, wanted)
+        # Not before: a connection that is tracked anew is led by the new table.
+        changed = (item.key[-2:] for item in self._changed_ports if item.container in nat.MAPS)
         self._connections.changed((protocol, port) for protocol, port in changed)
+        self._changed_ports = frozenset()
 
     def _delete_connections(self, kernel: NetlinkSocket, ports: Collection[tuple[int, int]]) -> int:
         """On a thread of its own. Raises OSError."""

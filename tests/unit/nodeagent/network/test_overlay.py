@@ -16,11 +16,13 @@ import pytest
 
 from nodeagent.linux import namespaces, syscalls
 from nodeagent.network import conntrack, links, plan, rtnetlink, tables
+from nodeagent.network.elements import Listing
 from nodeagent.network.interface import Comparison, HostPort, NetworkError, Node, Peer
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nlsocket import NetlinkSocket
 from nodeagent.network.overlay import OverlayNetwork
 from nodeagent.network.rtnetlink import Address
+from nodeagent.network.ruleset import Ruleset
 from nodeagent.network.vxlan import DEVICE
 from pinnace.clock import settle
 from tests.support.networks import alone, pinned
@@ -161,6 +163,54 @@ async def test_connections_to_a_host_port_of_udp_end_when_it_changes(host: int, 
         assert await network.visit(tracked) >= {5300, 5301}
         await network.detach("p")
         assert await network.visit(tracked) & {5300, 5301, 5302} == {5302}
+
+
+async def test_connections_end_after_a_repair_by_another_concern_has_changed_their_host_port(host: int, tmp_path: Path) -> None:
+    """The transaction of the host ports failed, as their element had been deleted; one of the peers applied the change."""
+    async with agent(host, tmp_path) as network:
+        network.resume("p", tmp_path, ["10.244.1.5"], [HostPort("udp", "", 5300, "10.244.1.5", 53)])
+        await network.sync([])
+        await network.visit(send)
+        await network.visit(lambda: Nftables().run_text("delete element inet pinnace hostports_4 { udp . 5300 }"))
+        network.resume("p", tmp_path, ["10.244.1.6"], [HostPort("udp", "", 5300, "10.244.1.6", 53)])
+        with pytest.raises(NetworkError, match="nftables"):
+            await network.sync([])
+        assert await network.visit(tracked) >= {5300, 5301}
+        await network.sync(PEERS)
+        assert not network.ruleset.stale
+        assert await network.visit(tracked) & {5300, 5301} == {5301}
+
+
+class Unreadable(Ruleset):
+    """The table cannot be read as long as `failing`."""
+
+    failing = False
+
+    def listing(self, concerns: Collection[str] | None = None) -> Listing:
+        if self.failing:
+            raise NetworkError("nftables: busy")
+        return super().listing(concerns)
+
+
+async def test_connections_end_if_the_first_transaction_of_host_ports_has_failed(host: int, tmp_path: Path) -> None:
+    """Those of ports that an earlier agent had, and that still lead to the same pod, stay."""
+    same = HostPort("udp", "", 5301, "10.244.1.5", 53)
+    async with agent(host, tmp_path) as network:
+        network.resume("p", tmp_path, ["10.244.1.5"], [HostPort("udp", "", 5300, "10.244.1.5", 53), same])
+        await network.sync([])
+        await network.visit(send)
+    starting = OverlayNetwork(tmp_path / "forwarding", tmp_path)
+    starting.ruleset = ruleset = Unreadable(starting._nft)
+    async with set_up(host, starting) as network:
+        network.resume("p", tmp_path, ["10.244.1.6"], [HostPort("udp", "", 5300, "10.244.1.6", 53), same])
+        ruleset.failing = True
+        with pytest.raises(NetworkError, match="busy"):
+            await network.sync([])
+        ruleset.failing = False
+        await network.visit(ruleset.repair)
+        assert await network.visit(tracked) >= {5300, 5301}
+        await network.sync([])
+        assert await network.visit(tracked) & {5300, 5301} == {5301}
 
 
 FIRST, SECOND = HostPort("udp", "", 5300, "10.244.1.5", 53), HostPort("udp", "", 5301, "10.244.1.6", 53)

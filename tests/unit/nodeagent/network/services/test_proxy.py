@@ -305,6 +305,32 @@ def test_connections_are_ended_after_the_change_and_in_another_thread() -> None:
     running(test)
 
 
+def test_connections_end_after_a_repair_by_another_concern_has_changed_their_service() -> None:
+    """The transaction of the Service failed, as its element had been deleted."""
+
+    async def test(node: Node) -> None:
+        ports = [{"name": "", "port": 53, "protocol": "UDP"}]
+        with NetlinkSocket() as kernel:
+            kernel.run(links.change(1, up=True), rtnetlink.add_address(Address(1, "10.244.1.5", 32)))
+            kernel.run(rtnetlink.add_address(Address(1, "192.0.2.9", 32)))
+        node.configure()
+        node.put(service("s", externalIPs=["192.0.2.9"], ports=ports), slice_("10.244.1.5", of="s", ports=ports))
+        await settle()
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            client.sendto(b"x", ("192.0.2.9", 53))
+        [before] = [ends for ends in tracked() if ends is not None and ends.protocol == socket.IPPROTO_UDP]
+        nft("delete element inet pinnace services_4 { 10.96.0.20 . udp . 53 }")
+        node.remove("Service", "s")
+        await settle()
+        assert node.proxy.counters.failures == 1
+        node.kernel.ruleset.repair()
+        assert before in tracked()
+        await node.clock.advance(FIRST_RETRY)
+        await eventually(lambda: before not in tracked())
+
+    running(test)
+
+
 def test_connections_of_endpoints_that_have_gone_are_ended() -> None:
     """Those to other addresses and ports, and those that lead to an endpoint that is there, stay."""
     rules = "table ip t { chain o { type nat hook output priority -100; udp dport 53 dnat to 127.0.0.1:5300; }; }"
