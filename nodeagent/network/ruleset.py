@@ -21,11 +21,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from nodeagent.network import elements, legacy, nftread
+from nodeagent.network import elements, legacy, nftread, trial
 from nodeagent.network.elements import FAMILY, TABLE, Difference, Element, Fragment, Key, Listing, Part, concern_of
 from nodeagent.network.interface import Errors, NetworkError
 from nodeagent.network.nftables import Nftables
 from nodeagent.network.nftread import Container
+from nodeagent.network.trial import Found
 
 log = logging.getLogger("pinnace.network")
 # Transactions that the kernel may reject while elements that it rejects are looked for.
@@ -269,7 +270,8 @@ class Ruleset:
         theirs are carried over, but for those that the new skeleton has no place for."""
         state = self._state
         present = {item for found in listing.elements.values() for item in found}
-        present |= legacy.carried(tables, self._nft)
+        keys = {(item.container, item.key) for item in present}
+        present |= {item for item in legacy.carried(tables, self._nft) if (item.container, item.key) not in keys}
         kept = [item for item in present if concern_of(item.container) not in state.tables]
         wanted = [item for table in state.tables.values() for item in table.values()]
         parts = self._parts([*wanted, *kept], ())
@@ -281,38 +283,40 @@ class Ruleset:
         try:
             self._commit(begin + elements.commands(Difference(tuple(everything))))
         except NetworkError:
-            everything = self._accepted(begin, everything)
-            self._commit(begin + elements.commands(Difference(tuple(everything))))
-        state.pieces, state.stale = parts, False
-        dropped = set(kept).difference(everything)
+            everything = self._commit_accepted(begin, everything)
+        accepted = frozenset(everything)
+        # Those that the kernel has not rejected by themselves stay wanted.
+        left_out = any(item not in accepted for table in state.tables.values() for item in table.values())
+        state.pieces, state.stale = parts, left_out
+        dropped = set(kept).difference(accepted)
         if dropped:
             log.warning(
                 "elements_dropped count=%d containers=%s", len(dropped), ",".join(sorted({i.container for i in dropped}))
             )
-        return elements.difference(wanted, present.difference(kept))
+        return elements.difference(accepted.intersection(wanted), present.difference(kept))
 
-    def _accepted(self, begin: str, items: Iterable[Element]) -> list[Element]:
-        """Those that the kernel takes after the commands `begin`, by trial, so that one does not hold back the others for ever.
-        First whole sets and maps: one of another form has none that it takes."""
-        by_container: dict[str, list[Element]] = {}
-        for item in items:
-            by_container.setdefault(item.container, []).append(item)
-        found, waiting, budget = list[Element](), [list(by_container.values())], _REJECTIONS
-        while waiting:
-            groups = waiting.pop()
-            some = [item for group in groups for item in group]
-            try:
-                self._nft.check(begin + elements.commands(Difference((*found, *some))))
-                found += some
-            except NetworkError as error:
-                budget -= 1
-                halves = groups if len(groups) > 1 else [[item] for item in some]
-                if budget > 0 and len(halves) > 1:
-                    middle = len(halves) // 2
-                    waiting += [halves[:middle], halves[middle:]]
-                else:
-                    self._reject(Difference(tuple(some)), error)
-        return found
+    def _commit_accepted(self, begin: str, items: Sequence[Element]) -> list[Element]:
+        """Commit the commands `begin` and those of the elements that the kernel accepts after them, which are returned."""
+
+        def check(some: Sequence[Element]) -> None:
+            text = elements.create(self._state.fragments, self._parts(some, ()).values())
+            self._nft.check(text + elements.commands(Difference(tuple(some))))
+
+        found = trial.find(items, check)
+        self._leave_out(found)
+        try:
+            self._commit(begin + elements.commands(Difference(tuple(found.accepted))))
+        except NetworkError:
+            found = trial.together(found.accepted, check)
+            self._leave_out(found)
+            self._commit(begin + elements.commands(Difference(tuple(found.accepted))))
+        return found.accepted
+
+    def _leave_out(self, found: Found) -> None:
+        for item, error in found.rejected:
+            self._reject(Difference((item,)), error)
+        for some, error in found.left_out:
+            log.error("elements_left_out container=%s count=%d error=%s", some[0].container, len(some), error)
 
     def _commit(self, text: str) -> None:
         if not text:

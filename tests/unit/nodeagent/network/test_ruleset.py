@@ -263,6 +263,101 @@ def test_a_table_is_replaced_in_one_transaction_also_if_elements_are_rejected() 
     in_namespace(work)
 
 
+POLICY = "set policy_in_pods_4 { type ipv4_addr; }\nchain isolated { ip saddr @policy_in_pods_4 drop; }\n"
+FORMS = [
+    Fragment("a", "map a_1_4 { type ipv4_addr : inet_service; }"),
+    Fragment("policy", POLICY),
+    Fragment("ports", "set ports_net_4 { type ipv4_addr; flags interval; }"),
+    Fragment("services", "map services_4 { type ipv4_addr . inet_service : ipv4_addr; }"),
+]
+OTHER_FORMS = [
+    replace(
+        item, text=item.text.replace("ipv4_addr . inet_service :", "inet_service :").replace("ipv4_addr : inet", "mark : inet")
+    )
+    for item in FORMS
+]
+ISOLATED = [Element("policy_in_pods_4", (f"10.244.1.{number}",)) for number in range(50)]
+OF_FORMS = {
+    "a": [Element("a_1_4", ("192.0.2.1",), ("80",))],
+    "policy": ISOLATED,
+    "ports": [NET],
+    "services": [Element("services_4", (f"10.96.{n // 250}.{n % 250}", "80"), ("10.244.1.5",)) for n in range(300)],
+}
+
+
+def test_sets_and_maps_of_another_form_keep_out_only_their_own_elements() -> None:
+    """A map of one element and one of 300, with a set of pods that are isolated between them."""
+
+    def work(ruleset: Ruleset) -> None:
+        ruleset.ensure(FORMS)
+        for concern, items in OF_FORMS.items():
+            ruleset.declare(concern, items)
+        with started() as another:
+            another.ensure(OTHER_FORMS)
+            assert kernel(another) == {*ISOLATED, NET}
+            assert not another.stale
+
+    in_namespace(work)
+
+
+def test_declared_elements_that_a_new_table_leaves_out_stay_wanted() -> None:
+    """Those of a form that it has not. The result has those that it got, and a table with their form gets all."""
+
+    def work(ruleset: Ruleset) -> None:
+        ruleset.ensure(FORMS)
+        for concern, items in OF_FORMS.items():
+            ruleset.declare(concern, items)
+        ruleset.ensure(OTHER_FORMS)
+        assert kernel(ruleset) == {*ISOLATED, NET}
+        assert ruleset.stale
+        assert ruleset.wanted().elements["services"] == set(OF_FORMS["services"])
+        nft("delete element inet pinnace policy_in_pods_4 { 10.244.1.7 }")
+        assert ruleset.recreate() == Difference((ISOLATED[7],), ())
+        ruleset.ensure(FORMS)
+        assert kernel(ruleset) == {item for items in OF_FORMS.values() for item in items}
+        assert not ruleset.stale
+
+    in_namespace(work)
+
+
+def test_a_skeleton_that_the_kernel_rejects_costs_no_element() -> None:
+    def work(ruleset: Ruleset) -> None:
+        ruleset.ensure(BOTH)
+        ruleset.declare("peers", [ONE])
+        with pytest.raises(NetworkError):
+            ruleset.ensure([PEERS, Fragment("ports", "chain ports { jump nowhere; }")])
+        ruleset.ensure(BOTH)
+        assert kernel(ruleset) == {ONE}
+        assert ruleset.wanted().elements["peers"] == {ONE}
+
+    in_namespace(work)
+
+
+LOOPS = Fragment(
+    "loops",
+    "map loops_a_4 { type ipv4_addr : verdict; }\nmap loops_b_4 { type ipv4_addr : verdict; }\n"
+    "chain first { ip saddr vmap @loops_a_4; }\nchain second { ip saddr vmap @loops_b_4; }\n"
+    "chain hooked { type filter hook input priority 0; jump first; }\n",
+)
+UNUSED = replace(LOOPS, text=re.sub("ip saddr vmap @loops_._4; ", "", LOOPS.text))
+
+
+def test_elements_that_are_rejected_only_together_do_not_hold_back_the_others() -> None:
+    """Verdicts of two maps that make a loop in the new table: those of the first stay."""
+    there = Element("loops_a_4", ("192.0.2.1",), ("goto second",))
+    back = Element("loops_b_4", ("192.0.2.1",), ("goto first",))
+
+    def work(ruleset: Ruleset) -> None:
+        ruleset.ensure([PEERS, UNUSED])
+        ruleset.declare("peers", [ONE])
+        ruleset.declare("loops", [there, back])
+        with started() as another:
+            another.ensure([PEERS, LOOPS])
+            assert kernel(another) == {there, ONE}
+
+    in_namespace(work)
+
+
 def test_many_ranges_are_removed_at_once() -> None:
     """The set is emptied and filled again, as each removal would read all of it; a few are removed by themselves."""
     ranges = [Element("ports_net_4", (f"10.{number // 250}.{number % 250}.0/25",)) for number in range(1000)]
