@@ -3,8 +3,8 @@
 Of blocks that overlap with those of other namespaces it is not enough: see `shares`.
 
 A *grant* is a peer of a rule with one of its ports: an element for pods that are alike. A *source* is a group, or all blocks of
-a rule: an element for each pod. A *range* is a block or an exception of one: an element or two in the node's map of ranges, all
-of which are computed anew when one of them changes, and more where they overlap (see `blocks.affordable`).
+a rule: an element for each pod. A *range* is a block or an exception of one: an element or two in the node's map of ranges, and
+more where they overlap (see `blocks.affordable`). A change of one looks at all of the node.
 
 Policies of a namespace beyond its share allow nothing; they still isolate the pods that they select. The oldest are within it:
 a new policy takes nothing from those that are there.

@@ -156,6 +156,38 @@ def test_the_evaluator_leaves_out_the_blocks_that_the_kernel_has_not(specs: list
             assert tables.passes(*ends, traffic) == verdict.allowed, (space, direction, other, port)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from("pqr"), st.lists(_RULES, max_size=2)), min_size=1, max_size=6), st.integers(4, 40)
+)
+def test_changes_of_blocks_lead_to_what_a_new_agent_computes(steps: list[dict[str, list[Rule]]], most: int) -> None:
+    """Policies that get other rules, each in a namespace of its own, one change after the other."""
+    pods = {name: Pod(name, {}, (f"10.244.0.{number}",)) for number, name in enumerate("pqr", 1)}
+    compiler, present, policies = Compiler(most), set[Element](), dict[tuple[str, str], Policy | None]()
+    for number, step in enumerate(steps):
+        changed = {(name, name): Policy(name, name, (), frozenset({IN, OUT}), tuple(rules)) for name, rules in step.items()}
+        policies |= changed
+        change = compiler.change(Changes(dict(changed), {}, dict(pods) if number == 0 else {}))
+        present = present - set(change.remove) | set(change.add)
+        new = Compiler(most)
+        new.change(Changes(dict(policies), {}, dict(pods)))
+        assert present == compiler.elements() == new.elements()
+
+
+def test_a_block_that_overlaps_with_none_leaves_the_ranges_of_others() -> None:
+    """They are not computed again: their identities are not acquired once more."""
+    compiler = Compiler()
+    policies = {("x", f"p{number}"): policy_from(f"p{number}", Block(f"10.{number}.0.0/16"), 80) for number in range(0, 20, 2)}
+    compiler.change(Changes(dict(policies), {}, {"u": Pod("x", {}, ("10.244.1.2",))}))
+    acquired, acquire = list[int](), compiler._identities.acquire
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            compiler._identities, "acquire", lambda family, traits: (acquired.append(family), acquire(family, traits))[1]
+        )
+        compiler.change(Changes({("x", "new"): policy_from("new", Block("192.0.2.0/24"), 81)}))
+    assert acquired == [4]
+
+
 def policy_from(name: str, block: Block, port: int = 0, *, namespace: str = "x") -> Policy:
     """Lets a range of addresses in, to all pods of a namespace and every port, or one."""
     ports = (Ports("tcp", port, port),) if port else None
