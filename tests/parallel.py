@@ -42,7 +42,7 @@ NODE = "nodeagent"
 
 def groups() -> dict[str, list[str]]:
     """Paths by name of group, in the order in which they start: the virtual machine, which takes longest and one processor at most, labs in
-    three parts, which mostly wait, real clients and labs that are broken; then what needs no lab and computes, in parts, so that no core is
+    three parts, which mostly wait, real clients, and labs that are broken; then what needs no lab and computes, in parts, so that no core is
     idle at the end, with drills of clusters of control planes between, which wait too."""
     alone = {"e2e", "robustness", "clients", "drills", "support", "unit", "vm"}
     quick = sorted(path.name for path in TESTS.iterdir() if path.is_dir() and (path / "__init__.py").exists())
@@ -53,7 +53,8 @@ def groups() -> dict[str, list[str]]:
     return {
         "virtual machine": ["tests/vm"],
         **{f"labs {part + 1}": [f"tests/e2e/{name}" for name in labs[part::LAB_GROUPS]] for part in range(LAB_GROUPS)},
-        "robustness": ["tests/clients", "tests/robustness"],
+        "clients": ["tests/clients"],
+        "robustness": ["tests/robustness"],
         "unit, node": [f"tests/unit/{NODE}"],
         "drills": ["tests/drills"],
         "unit": unit,
