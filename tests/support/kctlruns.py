@@ -33,7 +33,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("node", "join-command"), ("node", "cordon", "n"), ("node", "uncordon", "n"), ("cordon", "n"), ("uncordon", "n"), ("drain", "n", "--force"),
     ("get", "--raw", "/version"), ("api-versions",), ("cluster-info",), ("replace", "--force", "-f", "{file}"), ("diff", "-f", "{file}"), ("edit", "pod", "web"), ("run", "x", "--image=i"), ("run", "x", "--image=i", "--attach", "--rm"), ("taint", "node", "n", "a=b:NoSchedule"), ("label", "pod", "web", "a=b"), ("annotate", "pod", "web", "a=b"), ("label", "-f", "{file}", "a=b"),
     ("image", "list"), ("image", "pull", "busybox"), ("image", "load", "{tree}", "--name", "x"), ("image", "build", "{tree}", "-t", "x"),
-    ("image", "rm", "busybox"), ("image", "prune"), ("auth", "can-i", "get", "pods"), ("auth", "whoami"), ("api-resources",), ("get", "nonsense"),
+    ("image", "rm", "busybox"), ("image", "prune"), ("image", "inspect", "busybox"), ("image", "history", "busybox"), ("image", "tag", "busybox", "x"),
+    ("image", "push", "x"), ("image", "save", "busybox", "-o", "{out}"), ("auth", "can-i", "get", "pods"), ("auth", "whoami"), ("api-resources",), ("get", "nonsense"),
     ("rollout", "status", "deployment/web"), ("rollout", "history", "deployment/web"), ("rollout", "undo", "deployment/web"),
     ("set", "image", "deployment/web", "main=i"), ("set", "env", "deployment/web", "A=b"), ("tree", "pod/web"), ("timeline", "pod/web"), ("timeline", "pod", "web", "-w"), ("logs", "deployment/web"),
     ("create", "deployment", "x", "--image=i"), ("expose", "pod", "web", "--port=80"), ("net", "verify"), ("net", "verify", "--fix"),
@@ -45,6 +46,8 @@ LOCAL: tuple[tuple[str, ...], ...] = (
     ("create", "-f", "{file}", "--dry-run=client", "-o", "yaml"), ("apply", "-f", "{file}", "--dry-run=client"), ("nonsense",), ("get", "--nonsense"),
     ("doctor",), ("get",), ("lab", "up", "--nodes", "0"), ("lab", "down", "--name", "none-such"), ("lab", "status", "--name", "none-such"), ("lab", "start", "--name", "none-such"),
     ("lab", "stop", "--name", "none-such"), ("lab", "clock", "--name", "none-such"), ("lab", "list"), ("lab", "node", "add", "--name", "none-such"),
+    ("lab", "cut", "node-1", "--name", "none-such"), ("lab", "heal", "node-1", "--name", "none-such"), ("lab", "fill", "node-1", "--name", "none-such"),
+    ("lab", "free", "node-1", "--name", "none-such"), ("config", "kubeconfig"),
     ("config", "view"), ("config", "view", "--raw", "--minify"), ("config", "get-contexts"), ("config", "current-context"),
     ("config", "set-context", "--current", "--namespace", "x"), ("config", "set-context", "--current"), ("explain", "pod.nope"), ("run", "x", "--image=i", "--dry-run=client", "-o", "yaml"),
 )  # fmt: skip
