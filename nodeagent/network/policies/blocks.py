@@ -16,8 +16,6 @@ from typing import NamedTuple
 from nodeagent.network.policies.model import Block
 
 _BITS = {4: 32, 6: 128}
-
-
 # The first and the last of some addresses.
 Span = tuple[int, int]
 

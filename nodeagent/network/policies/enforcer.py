@@ -81,7 +81,8 @@ class Enforcer:
         compiler: Callable[[], Compiler] = Compiler,
     ) -> None:
         """`policed`: whether the assignment has the policies of a namespace, those that there are; if not, it says nothing of
-        them. `portion`: elements of a transaction, at most (see `pending`)."""
+        them. `portion`: elements of a transaction, at most (see `pending`). `compiler` makes one for everything, also after a
+        failure."""
         self._new_compiler = compiler
         self._policed = policed
         self._network = network
