@@ -30,7 +30,7 @@ SIZES = [10_000, 900_000]
 # five times (unsent.py), and 100 KiB for each of the calls themselves; then the changes, and their history. The object: a call
 # that was broken keeps its message until Python collects it.
 BOUND = 5 * LIMIT + WATCHERS * (100 << 10) + 3 * TOTAL + (64 << 20)
-# Seconds of nine in ten calls meanwhile. One that waits for a stalled watcher takes STALLED at least.
+# Seconds for a call meanwhile. One that waits for a stalled watcher takes STALLED at least.
 PROMPT = min(2.0 * PATIENCE, 0.8 * STALLED)
 pytestmark = pytest.mark.timeout(600)
 # Seconds of a watch at most.
@@ -130,8 +130,7 @@ def test_watchers_that_never_read_hold_a_bounded_amount(watched: Plane, size: in
             time.sleep(0.1)
         took = write(watched, size, "b")
         most = max(most, memory(watched))
-        for calls in (asked, took):
-            assert sum(seconds < PROMPT for seconds in calls) >= 0.9 * len(calls), (asked, took)
+        assert (max(asked) < PROMPT, max(took) < PROMPT) == (True, True), (asked, took)
         ends = [told(call, "b", TOTAL // size) for call in crowd.calls[:: watchers // CONNECTIONS]]
         # For -rP: the figures of interest.
         print(f"memory {before >> 20} -> {most >> 20} MiB, longest write {max(took):.3f} s, {ends}")
