@@ -31,7 +31,7 @@ AGAIN_WITHIN = 15 * 60
 MAX_FLAKY = 5
 # Groups at a time.
 AT_ONCE = 5
-# How many times as long as alone a test may take beside others (tests.support.labs.PATIENCE), and its seconds then, unless it has its own.
+# How many times as long as alone a test may take while others run (tests.support.labs.PATIENCE), and its seconds then, unless it has its own.
 PATIENCE = 2
 TEST_WITHIN = 180 * PATIENCE
 # The longest but for the virtual machine decides when the suite ends: labs are as many groups as start together with others.

@@ -101,7 +101,7 @@ async def test_a_renewed_certificate_is_shown_from_then_on(files: Files, monkeyp
             await client.close()
 
 
-async def test_a_watch_whose_member_is_left_while_it_connects_ends() -> None:
+async def test_a_watch_ends_when_its_member_is_left_while_it_connects() -> None:
     """The member accepts the connection and says nothing, as one that was restarted just now; it is left for another."""
     accepted, left, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

@@ -504,7 +504,7 @@ async def test_streams_and_reports_continue_on_the_connection_of_a_session_that_
         await until(lambda: not agent.carrier.running)
 
 
-async def test_a_report_whose_connection_is_closed_fails(tmp_path: Path) -> None:
+async def test_a_report_fails_when_its_connection_is_closed(tmp_path: Path) -> None:
     """It is no cancellation of the task that reports."""
     async with connected(tmp_path) as (control, agent):
         control.answer.clear()

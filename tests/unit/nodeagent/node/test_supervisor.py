@@ -37,7 +37,7 @@ async def test_a_long_run_resets_the_back_off() -> None:
     task.cancel()
 
 
-async def test_a_part_whose_call_was_cancelled_is_started_again() -> None:
+async def test_a_part_is_started_again_when_its_call_was_cancelled() -> None:
     """As gRPC cancels calls of a channel that is closed. A cancellation of the part itself ends it."""
     clock, starts, ends = VirtualClock(0.0), list[float](), list[asyncio.Future[None]]()
 
