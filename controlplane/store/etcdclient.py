@@ -156,7 +156,7 @@ class EtcdClient:
         )
         call = watch(metadata=_METADATA)
         try:
-            await _requested(call, request)
+            await _send(call, request)
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
@@ -249,7 +249,7 @@ def _lasting(event: str) -> Iterator[None]:
         log.exception(event)
 
 
-async def _requested(call: Any, request: Message) -> None:
+async def _send(call: Any, request: Message) -> None:
     """Send the request of a stream, or return when the call ends before: then reading from it raises its status. `write` of a
     call that is cancelled while its connection is being made never returns. Raises grpc.aio.AioRpcError."""
     sent = asyncio.ensure_future(call.write(request))
